@@ -1,0 +1,1 @@
+"""Replay, metrics and measurements: the proof that the stream ends in the batch result."""

@@ -1,0 +1,1 @@
+"""Online zero-shot anomaly detection by mutual scoring (MuSc, ICLR 2024)."""

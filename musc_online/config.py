@@ -1,0 +1,184 @@
+"""Frozen, typed configuration: YAML or a mapping in; a wrong key or value is one line that names it."""
+
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ByteSize, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from musc_online.config_service import Section, Transport
+from musc_online.errors import ConfigError
+
+PositiveInt = Annotated[int, Field(ge=1)]
+
+
+class BackboneConfig(Section):
+    """Which network, which of its blocks, at which size, where."""
+
+    name: str = "dinov2_vits14"
+    weights: str = "auto"
+    image_size: PositiveInt = 224
+    stages: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (2, 5, 8, 11)
+    device: str = "auto"
+    precision: Literal["float32", "bfloat16", "auto"] = "float32"
+
+
+class MethodConfig(Section):
+    """LNAMD's degrees and the interval of the interval average (paper sections 3.2 and 3.3)."""
+
+    degrees: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (1, 3, 5)
+    interval: tuple[float, float] = (0.0, 0.3)
+
+    @field_validator("degrees")
+    @classmethod
+    def _odd(cls, degrees: tuple[int, ...]) -> tuple[int, ...]:
+        if any(degree % 2 == 0 for degree in degrees) or len(set(degrees)) != len(degrees):
+            raise ValueError("expected distinct odd numbers, e.g. [1, 3, 5]")
+        return degrees
+
+    @field_validator("interval")
+    @classmethod
+    def _ordered(cls, interval: tuple[float, float]) -> tuple[float, float]:
+        if not 0.0 <= interval[0] < interval[1] <= 1.0:
+            raise ValueError("expected [low, high] with 0 <= low < high <= 1, e.g. [0.0, 0.3]")
+        return interval
+
+
+class RingConfig(Section):
+    """How many recent images are kept, how they are divided and matched."""
+
+    capacity: Annotated[int, Field(ge=2)] = 200
+    subsets: PositiveInt = 1
+    score_against: Literal["all"] | PositiveInt = "all"
+    max_bytes: ByteSize = ByteSize(4 * 2**30)
+    matcher: Literal["auto", "faiss", "gemm"] = "auto"
+
+    @model_validator(mode="after")
+    def _subsets_fit(self) -> Self:
+        if self.subsets > self.capacity:
+            raise ValueError(f"subsets: got {self.subsets}, expected at most capacity ({self.capacity})")
+        if isinstance(self.score_against, int) and self.score_against > self.subsets:
+            raise ValueError(
+                f"score_against: got {self.score_against}, expected 'all' or at most subsets ({self.subsets})"
+            )
+        return self
+
+
+class RscinConfig(Section):
+    """Re-scoring by class-token neighbours (paper section 3.4)."""
+
+    neighbour_counts: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (1, 2, 3)
+    normalise: bool = True
+
+
+class ReviseConfig(Section):
+    """How often the window is re-scored, and how many of the newest frames are in it."""
+
+    every: PositiveInt = 20
+    window: PositiveInt = 200
+
+
+class ThresholdConfig(Section):
+    """Label-free decision: median + k * 1.4826 * MAD, a quantile of the window, or a fixed raw score."""
+
+    rule: Literal["mad", "quantile", "fixed"] = "mad"
+    k: Annotated[float, Field(gt=0)] = 3.0
+    quantile: Annotated[float, Field(gt=0, lt=1)] = 0.99
+    value: float | None = None
+
+    @model_validator(mode="after")
+    def _fixed_needs_value(self) -> Self:
+        if self.rule == "fixed" and self.value is None:
+            raise ValueError("value: missing, expected a raw score when rule is 'fixed'")
+        return self
+
+
+class OutputConfig(Section):
+    """What a score carries besides numbers."""
+
+    anomaly_map: bool = True
+    map_size: PositiveInt | None = None
+    regions: bool = True
+
+
+class Config(Section):
+    """The whole configuration; DESIGN section 5 and `configs/` show it as YAML."""
+
+    backbone: BackboneConfig = BackboneConfig()
+    method: MethodConfig = MethodConfig()
+    ring: RingConfig = RingConfig()
+    rscin: RscinConfig = RscinConfig()
+    revise: ReviseConfig = ReviseConfig()
+    threshold: ThresholdConfig = ThresholdConfig()
+    warmup: PositiveInt = 8
+    deadline_ms: Annotated[float, Field(gt=0)] | None = None
+    output: OutputConfig = OutputConfig()
+    transport: Transport = Transport()
+
+    @property
+    def map_size(self) -> int:
+        """Side of the anomaly map in pixels."""
+        return self.output.map_size or self.backbone.image_size
+
+
+def load(source: str | Path | Mapping[str, Any] | None = None) -> Config:
+    """Read a configuration: any part of the keys over their defaults, nothing else.
+
+    Args:
+        source: path of a YAML file, or a mapping; None or an empty file means all defaults.
+
+    Raises:
+        ConfigError: a file that cannot be read, an unknown key or a value out of range; one line that
+            names the key, the value and what was expected.
+    """
+    values, origin = _read(source)
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(f"{origin}: {_one_line(error)}") from None
+
+
+def _read(source: str | Path | Mapping[str, Any] | None) -> tuple[Mapping[str, Any], str]:
+    if source is None:
+        return {}, "config"
+    if isinstance(source, Mapping):
+        return source, "config"
+    path = Path(source)
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror}); expected a YAML file") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        detail = " ".join(str(error).split())
+        raise ConfigError(f"{path}: is not YAML: {detail}") from None
+    if values is None:
+        return {}, str(path)
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"{path}: got a {type(values).__name__}, expected keys such as 'backbone:' or 'ring:'")
+    return values, str(path)
+
+
+def _one_line(error: ValidationError) -> str:
+    problems = error.errors(include_url=False)
+    first = problems[0]
+    # Union members ("literal['all']", "int") and list indices appear in pydantic's path; keys are enough.
+    location = [part for part in first["loc"] if isinstance(part, int) or str(part).isidentifier()]
+    key = ".".join(map(str, location)) or "config"
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    if first["type"] == "extra_forbidden":
+        return f"{_unknown_key([str(part) for part in location])}{more}"
+    message = first["msg"].removeprefix("Value error, ")
+    shown = "" if isinstance(first["input"], dict | BaseModel) else f"got {first['input']!r}, "
+    return f"{key}: {shown}{message[0].lower()}{message[1:]}{more}"
+
+
+def _unknown_key(location: list[str]) -> str:
+    section: Any = Config
+    for part in location[:-1]:
+        section = section.model_fields[part].annotation
+    allowed = list(section.model_fields)
+    close = difflib.get_close_matches(location[-1], allowed, n=1)
+    hint = f"did you mean '{close[0]}'? " if close else ""
+    return f"unknown key '{'.'.join(location)}'; {hint}allowed here: {', '.join(allowed)}"

@@ -1,0 +1,29 @@
+"""The exceptions a user can meet. Each message is one line: what, the value, what was expected, what to do."""
+
+
+class MuscError(Exception):
+    """Base of every error a user can cause or mend; command lines print it as one line."""
+
+
+class ConfigError(MuscError):
+    """A configuration key or value is wrong."""
+
+
+class WeightsError(MuscError):
+    """Backbone weights are missing, foreign or damaged."""
+
+
+class CapacityError(MuscError):
+    """The ring asked for does not fit in `ring.max_bytes`."""
+
+
+class FrameError(MuscError):
+    """One frame (or its tokens, or its id) cannot be used; the detector's state is unchanged."""
+
+
+class DataError(MuscError):
+    """A dataset, image or mask on disk is not what its layout says."""
+
+
+class SnapshotError(MuscError):
+    """A snapshot is damaged, foreign or of another schema; nothing of it was loaded."""

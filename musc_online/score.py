@@ -1,0 +1,44 @@
+"""What the detector says of one frame."""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+State = Literal["warmup", "ready", "degraded"]
+Region = tuple[int, int, int, int, float]
+
+
+@dataclass(frozen=True, eq=False)
+class Score:
+    """One score message before it is put on the wire (DESIGN section 6), plus its arrays.
+
+    `raw_score` is the maximum of `anomaly_map` (None for the first frame of a stream, which has nothing
+    to be scored against), `rscin_score` the re-scored value (revisions only), `pred_score` 0..1 with 0.5
+    at the threshold. `revision` is 0 for the provisional score. `regions` are `(x, y, w, h, score)` in
+    pixels of the frame (of the map when tokens were scored without a frame).
+    `patch_scores` is `[P]` float64, `anomaly_map` `[S, S]` float32; both None while `raw_score` is.
+    """
+
+    frame_id: str | int
+    raw_score: float | None
+    rscin_score: float | None = None
+    pred_score: float | None = None
+    pred_label: bool | None = None
+    threshold: float | None = None
+    state: State = "warmup"
+    n_references: int = 0
+    revision: int = 0
+    is_final: bool = False
+    regions: list[Region] = field(default_factory=list)
+    latency_ms: dict[str, float] = field(default_factory=dict)
+    model_id: str = ""
+    patch_scores: npt.NDArray[np.float64] | None = None
+    anomaly_map: npt.NDArray[np.float32] | None = None
+    # Filled in by the service, echoed from the frame's header.
+    stream: str = ""
+    seq: int = 0
+    capture_ns: int = 0
+    scored_ns: int = 0
+    meta: dict[str, Any] = field(default_factory=dict)

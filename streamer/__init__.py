@@ -1,0 +1,1 @@
+"""Transport and service: frames in over ZeroMQ, score messages out."""
