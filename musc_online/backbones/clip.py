@@ -1,0 +1,62 @@
+"""CLIP's image tower, OpenAI's and LAION's, through open_clip."""
+
+from collections.abc import Sequence
+
+import open_clip
+import torch
+from open_clip.transformer import LayerNorm, QuickGELU, VisionTransformer
+from torch import nn
+
+from musc_online.backbones import keys, position
+from musc_online.backbones.building import fill
+from musc_online.backbones.specs import BackboneSpec
+
+
+class ClipNetwork(nn.Module):
+    """Raw block outputs without the final norm; the class token is the projected, L2-normalised image feature.
+
+    `quick_gelu` picks the activation that the weights were trained with: x * sigmoid(1.702 x) or GELU.
+    """
+
+    def __init__(self, spec: BackboneSpec, image_size: int, state: keys.State, quick_gelu: bool) -> None:
+        super().__init__()
+        state = keys.to_open_clip(keys.unwrapped(state))
+        if "positional_embedding" in state:
+            grid = spec.check_size(image_size)
+            state["positional_embedding"] = position.resample(state["positional_embedding"], grid)
+        with torch.device("meta"):
+            self.visual = _tower(spec, image_size, quick_gelu)
+        fill(self.visual, state, spec.name)
+
+    @property
+    def blocks(self) -> nn.ModuleList:
+        """The transformer blocks, in order."""
+        blocks: nn.ModuleList = self.visual.transformer.resblocks
+        return blocks
+
+    def forward(self, inputs: torch.Tensor, stages: Sequence[int]) -> tuple[list[torch.Tensor], torch.Tensor]:
+        """`[N, 3, S, S]` to patch tokens `[N, P, C]` per stage, in the order of `stages`, and `[N, D]`."""
+        output = self.visual.forward_intermediates(
+            inputs, indices=sorted(stages), normalize_intermediates=False, output_fmt="NLC"
+        )
+        by_stage = dict(zip(sorted(stages), output["image_intermediates"], strict=True))
+        feature = output["image_features"].float()
+        return [by_stage[stage] for stage in stages], nn.functional.normalize(feature, dim=-1)
+
+
+def _tower(spec: BackboneSpec, image_size: int, quick_gelu: bool) -> nn.Module:
+    config = open_clip.get_model_config(spec.architecture)
+    vision = config["vision_cfg"]
+    width = vision["width"]
+    tower: nn.Module = VisionTransformer(
+        image_size=image_size,
+        patch_size=vision["patch_size"],
+        width=width,
+        layers=vision["layers"],
+        heads=width // vision.get("head_width", 64),
+        mlp_ratio=vision.get("mlp_ratio", 4.0),
+        output_dim=config["embed_dim"],
+        act_layer=QuickGELU if quick_gelu else nn.GELU,
+        norm_layer=LayerNorm,
+    )
+    return tower

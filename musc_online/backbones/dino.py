@@ -1,0 +1,44 @@
+"""DINO and DINOv2: timm's vision transformers, wired as their authors use them."""
+
+from collections.abc import Sequence
+
+import timm
+import torch
+from torch import nn
+
+from musc_online.backbones import keys, position
+from musc_online.backbones.building import fill
+from musc_online.backbones.specs import BackboneSpec
+
+# What both authors' code adds to the grid before it divides by the pretrained grid.
+POSITION_OFFSET = 0.1
+
+
+class DinoNetwork(nn.Module):
+    """Block outputs through the model's final norm; the class token after the same norm."""
+
+    def __init__(self, spec: BackboneSpec, image_size: int, state: keys.State) -> None:
+        super().__init__()
+        state = keys.to_timm(keys.unwrapped(state))
+        if "pos_embed" in state:
+            grid = spec.check_size(image_size)
+            state["pos_embed"] = position.resample(state["pos_embed"].squeeze(0), grid, POSITION_OFFSET)[None]
+        with torch.device("meta"):
+            self.vit = timm.create_model(
+                spec.architecture, pretrained=False, img_size=image_size, num_classes=0
+            )
+        fill(self.vit, state, spec.name)
+
+    @property
+    def blocks(self) -> nn.ModuleList:
+        """The transformer blocks, in order."""
+        blocks: nn.ModuleList = self.vit.blocks
+        return blocks
+
+    def forward(self, inputs: torch.Tensor, stages: Sequence[int]) -> tuple[list[torch.Tensor], torch.Tensor]:
+        """`[N, 3, S, S]` to patch tokens `[N, P, C]` per stage, in the order of `stages`, and `[N, C]`."""
+        final, taken = self.vit.forward_intermediates(
+            inputs, indices=sorted(stages), norm=True, output_fmt="NLC", return_prefix_tokens=False
+        )
+        by_stage = dict(zip(sorted(stages), taken, strict=True))
+        return [by_stage[stage] for stage in stages], final[:, 0]

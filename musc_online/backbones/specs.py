@@ -1,0 +1,102 @@
+"""The backbones' names and sizes. Imports neither torch nor a model library."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from musc_online.errors import ConfigError
+
+Family = Literal["clip", "dino", "dinov2"]
+
+
+@dataclass(frozen=True)
+class BackboneSpec:
+    """What is known of a backbone before anything is loaded.
+
+    `patch_size` is in pixels, `n_channels` the width C of a patch token, `class_dim` the width D of the
+    class token `extract` returns, `n_blocks` how many stages there are to choose from (0-based), `tags` the
+    published sets of weights (the first one is what `auto` takes), `default_size` the side S in pixels
+    used when none is given.
+    """
+
+    name: str
+    family: Family
+    architecture: str
+    patch_size: int
+    n_channels: int
+    class_dim: int
+    n_blocks: int
+    default_size: int
+    tags: tuple[str, ...]
+
+    @property
+    def default_stages(self) -> tuple[int, ...]:
+        """The last block of each quarter of the network, as published: 2, 5, 8, 11 of 12, 5, 11, 17, 23 of 24."""
+        quarter = self.n_blocks // 4
+        return tuple(range(quarter - 1, self.n_blocks, quarter))
+
+    def check_size(self, image_size: int) -> int:
+        """Side of the patch grid at `image_size` pixels.
+
+        Raises:
+            ConfigError: not a positive multiple of `patch_size`; names the nearest sizes that are.
+        """
+        patch = self.patch_size
+        if image_size >= patch and image_size % patch == 0:
+            return image_size // patch
+        below = max(image_size // patch, 1) * patch
+        near = f"{below}" if image_size < patch else f"{below} or {below + patch}"
+        raise ConfigError(
+            f"backbone.image_size: got {image_size}, expected a multiple of {self.name}'s patch size {patch}; "
+            f"nearest: {near}"
+        )
+
+    def check_stages(self, stages: tuple[int, ...]) -> tuple[int, ...]:
+        """`stages` unchanged.
+
+        Raises:
+            ConfigError: none given, one twice, or one that is not a 0-based block index of this network.
+        """
+        wrong = [stage for stage in stages if not 0 <= stage < self.n_blocks]
+        if wrong or not stages or len(set(stages)) != len(stages):
+            shown = wrong[0] if wrong else list(stages)
+            raise ConfigError(
+                f"backbone.stages: got {shown}, expected distinct 0-based block indices of {self.name}, "
+                f"0 to {self.n_blocks - 1}, e.g. {list(self.default_stages)}"
+            )
+        return stages
+
+
+_LAION = ("laion400m_e31", "laion400m_e32")
+_CLIP = ("openai", *_LAION)
+
+_SPECS = (
+    BackboneSpec("ViT-B-32", "clip", "ViT-B-32", 32, 768, 512, 12, 224, _CLIP),
+    BackboneSpec("ViT-B-16", "clip", "ViT-B-16", 16, 768, 512, 12, 224, _CLIP),
+    BackboneSpec("ViT-B-16-plus-240", "clip", "ViT-B-16-plus-240", 16, 896, 640, 12, 240, _LAION),
+    BackboneSpec("ViT-L-14", "clip", "ViT-L-14", 14, 1024, 768, 24, 224, _CLIP),
+    BackboneSpec("ViT-L-14-336", "clip", "ViT-L-14-336", 14, 1024, 768, 24, 336, ("openai",)),
+    BackboneSpec("dino_vitbase8", "dino", "vit_base_patch8_224", 8, 768, 768, 12, 224, ("dino",)),
+    BackboneSpec("dino_vitbase16", "dino", "vit_base_patch16_224", 16, 768, 768, 12, 224, ("dino",)),
+    BackboneSpec("dinov2_vits14", "dinov2", "vit_small_patch14_dinov2", 14, 384, 384, 12, 224, ("lvd142m",)),
+    BackboneSpec("dinov2_vitb14", "dinov2", "vit_base_patch14_dinov2", 14, 768, 768, 12, 224, ("lvd142m",)),
+    BackboneSpec(
+        "dinov2_vitl14", "dinov2", "vit_large_patch14_dinov2", 14, 1024, 1024, 24, 224, ("lvd142m",)
+    ),
+)
+SPECS = {spec.name: spec for spec in _SPECS}
+
+
+def names() -> tuple[str, ...]:
+    """The names `load` knows."""
+    return tuple(SPECS)
+
+
+def spec(name: str) -> BackboneSpec:
+    """What is known of the backbone called `name`.
+
+    Raises:
+        ConfigError: an unknown name; lists the known ones.
+    """
+    if name not in SPECS:
+        raise ConfigError(f"backbone.name: got {name!r}, expected one of {', '.join(SPECS)}")
+    return SPECS[name]

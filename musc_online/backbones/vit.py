@@ -1,0 +1,97 @@
+"""The one backbone class: a network, how frames are prepared for it, where and how precisely it runs."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from musc_online.backbones.specs import BackboneSpec
+from musc_online.errors import FrameError
+
+
+class Network(Protocol):
+    """What a family builds: a module that gives the tokens of chosen blocks."""
+
+    @property
+    def blocks(self) -> nn.ModuleList:
+        """The transformer blocks, in order."""
+        ...
+
+    def to(self, device: torch.device) -> Any:
+        """Move to a device."""
+        ...
+
+    def __call__(
+        self, inputs: torch.Tensor, stages: Sequence[int]
+    ) -> tuple[list[torch.Tensor], torch.Tensor]:
+        """Patch tokens `[N, P, C]` per stage and class tokens `[N, D]`."""
+        ...
+
+
+class VitBackbone:
+    """See `protocol.Backbone`, which this implements."""
+
+    def __init__(
+        self,
+        spec: BackboneSpec,
+        network: Network,
+        prepare: Callable[[npt.NDArray[np.uint8]], torch.Tensor],
+        *,
+        image_size: int,
+        stages: tuple[int, ...],
+        device: torch.device,
+        precision: str,
+        weights: str,
+        weights_digest: str,
+    ) -> None:
+        self.name = spec.name
+        self.weights = weights
+        self.image_size = image_size
+        self.stages = stages
+        self.patch_size = spec.patch_size
+        self.grid = spec.check_size(image_size)
+        self.n_patches = self.grid**2
+        self.n_channels = spec.n_channels
+        self.class_dim = spec.class_dim
+        self.device = device
+        self.precision = precision
+        self.network = network
+        network.to(device)
+        self._prepare = prepare
+        identity = f"{spec.name}|{weights_digest}|{image_size}|{','.join(map(str, stages))}"
+        self.fingerprint = hashlib.sha256(identity.encode()).hexdigest()[:16]
+
+    def prepare(self, frame: npt.NDArray[np.uint8]) -> torch.Tensor:
+        """One `[H, W, 3]` uint8 BGR frame to the `[3, S, S]` float32 network input, on the CPU.
+
+        Raises:
+            FrameError: another type, dtype or shape, or an empty frame.
+        """
+        return self._prepare(frame)
+
+    @torch.inference_mode()
+    def extract(self, inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Prepared frames `[N, 3, S, S]` to patch tokens `[stages, N, P, C]` and class tokens `[N, D]`.
+
+        Float32 on `device` whatever the precision.
+
+        Raises:
+            FrameError: inputs of another shape.
+        """
+        size = self.image_size
+        if not isinstance(inputs, torch.Tensor) or inputs.ndim != 4 or inputs.shape[1:] != (3, size, size):
+            shown = list(inputs.shape) if isinstance(inputs, torch.Tensor) else type(inputs).__name__
+            raise FrameError(
+                f"inputs: got {shown}, expected a [N, 3, {size}, {size}] tensor of prepared frames"
+            )
+        if len(inputs) == 0:
+            tokens = torch.empty(len(self.stages), 0, self.n_patches, self.n_channels, device=self.device)
+            return tokens, torch.empty(0, self.class_dim, device=self.device)
+        inputs = inputs.to(self.device, torch.float32)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
+            taken, class_token = self.network(inputs, self.stages)
+        return torch.stack([tokens.float() for tokens in taken]), class_token.float()
