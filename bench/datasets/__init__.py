@@ -1,0 +1,40 @@
+"""Readers of dataset layouts: a root folder in, categories of samples out. Nothing is decoded here."""
+
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+
+from bench.datasets.images import read_frame, read_mask
+from bench.datasets.sample import Category, Sample
+from musc_online.errors import DataError
+
+__all__ = ["DATASETS", "Category", "Sample", "read", "read_frame", "read_mask"]
+
+DATASETS = ("mvtec", "visa", "btad", "folder", "mvtec_ad2", "mvtec_loco", "mpdd", "real_iad")
+
+Reader = Callable[[Path, str], list[Category]]
+
+
+def read(dataset: str, root: str | Path, category: str = "all") -> list[Category]:
+    """List the test images of a dataset, with labels and the paths of their masks.
+
+    Args:
+        dataset: one of `DATASETS`: the layout below `root`.
+        root: the folder that holds the categories (for `folder`, the images).
+        category: one name, several with commas between, or `all`.
+
+    Returns:
+        The categories by name, each with its samples in the published order: by folder, then by file name.
+
+    Raises:
+        DataError: an unknown dataset or category, a root of another layout, an empty folder, a defective
+            image without its mask; one line that names the path, what was expected and what was found.
+    """
+    if dataset not in DATASETS:
+        raise DataError(f"dataset: got '{dataset}', expected one of {', '.join(DATASETS)}")
+    folder = Path(root)
+    if not folder.is_dir():
+        found = "a file" if folder.is_file() else "nothing"
+        raise DataError(f"{folder}: expected the folder of the dataset ({dataset}), found {found} there")
+    reader: Reader = import_module(f"bench.datasets.{dataset}").read
+    return reader(folder, category)

@@ -1,0 +1,101 @@
+"""Frames and masks from disk, decoded as the published code does."""
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from bench.datasets.sample import Sample
+from musc_online.errors import DataError
+
+Bytes = npt.NDArray[np.uint8]
+
+
+def read_frame(path: Path) -> Bytes:
+    """Decode one image.
+
+    Returns:
+        `[H, W, 3]` uint8, BGR. Grey becomes three equal channels, a palette is resolved, alpha is dropped and
+        an EXIF orientation is ignored, all as PIL's `convert("RGB")` in the published readers; 16-bit grey is
+        scaled to 8 bits (PIL would clip it).
+
+    Raises:
+        DataError: missing, empty, truncated or no image.
+    """
+    image = _open(path)
+    if image.mode.startswith("I"):
+        grey = (np.asarray(image).astype(np.uint32) >> 8).clip(0, 255).astype(np.uint8)
+        image = Image.fromarray(grey)
+    return np.ascontiguousarray(np.asarray(image.convert("RGB"))[..., ::-1])
+
+
+def read_mask(sample: Sample, size: int) -> Bytes:
+    """The ground truth of one image, resized to the anomaly map.
+
+    Returns:
+        `[size, size]` uint8, 1 = anomalous; zeros for a sample without masks.
+
+    The published readers resize a mask as they resize an image, bilinear with antialias, and then differ:
+    for MVTec AD and BTAD the fraction is cut to an integer when metrics are computed, so a pixel counts only
+    if it is `whole`ly anomalous; for VisA every pixel that is `touched` counts. `sample.mask_rule` says which.
+    For `whole`, any nonzero pixel of the file is anomalous before resizing (a mask of 0 and 1 would vanish
+    in the published code).
+
+    Raises:
+        DataError: a mask is missing, unreadable or not of the image's size.
+    """
+    union = np.zeros((size, size), np.bool_)
+    if not sample.mask_paths:
+        return union.astype(np.uint8)
+    frame_size = _open_header(sample.path).size
+    for path in sample.mask_paths:
+        mask = _open(path)
+        if mask.size != frame_size:
+            raise DataError(
+                f"{path}: mask is {mask.width}x{mask.height}, expected the {frame_size[0]}x{frame_size[1]} "
+                f"of its image {sample.path}"
+            )
+        union |= _resized(mask, size, sample.mask_rule == "whole")
+    return union.astype(np.uint8)
+
+
+def _resized(mask: Image.Image, size: int, whole: bool) -> npt.NDArray[np.bool_]:
+    if whole:
+        binary = (_values(mask) > 0).astype(np.uint8) * np.uint8(255)
+        return np.asarray(Image.fromarray(binary).resize((size, size), Image.Resampling.BILINEAR)) == 255
+    return np.asarray(mask.convert("L").resize((size, size), Image.Resampling.BILINEAR)) > 0
+
+
+def _values(mask: Image.Image) -> npt.NDArray[np.int64]:
+    """`[H, W]`: the largest channel, alpha aside, so that a defect drawn in colour is seen."""
+    if mask.mode in ("P", "PA", "LA", "RGBA", "CMYK"):
+        mask = mask.convert("RGB")
+    array = np.asarray(mask).astype(np.int64)
+    return array.max(axis=2) if array.ndim == 3 else array
+
+
+def _open_header(path: Path) -> Image.Image:
+    try:
+        return Image.open(path)
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file, expected an image") from None
+    except (OSError, ValueError, Image.DecompressionBombError) as error:
+        raise _unreadable(path, error) from None
+
+
+def _open(path: Path) -> Image.Image:
+    with _open_header(path) as image:
+        try:
+            image.load()
+        except (OSError, ValueError, SyntaxError) as error:  # PIL reports a broken PNG as a SyntaxError
+            raise _unreadable(path, error) from None
+        return image
+
+
+def _unreadable(path: Path, error: Exception) -> DataError:
+    detail = " ".join(str(error).replace(str(path), "").split())
+    size = path.stat().st_size if path.is_file() else 0
+    return DataError(
+        f"{path}: cannot be decoded ({detail or type(error).__name__}); {size} bytes, expected an image"
+    )

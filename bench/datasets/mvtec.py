@@ -1,0 +1,22 @@
+"""MVTec AD: `<category>/test/{good,<defect>}/*.png` and `<category>/ground_truth/<defect>/<stem>_mask.png`."""
+
+from pathlib import Path
+
+from bench.datasets.sample import Category
+from bench.datasets.tree import folders, labelled, select
+
+LAYOUT = "<category>/test/{good,<defect>}/ and <category>/ground_truth/<defect>/"
+
+
+def read(root: Path, category: str) -> list[Category]:
+    """Read the test images of MVTec AD (Bergmann et al., CVPR 2019), or of any tree laid out like it.
+
+    Raises:
+        DataError: another layout, an empty category, a mask missing.
+    """
+    found = [path for path in folders(root) if (path / "test").is_dir()]
+    hint = ""
+    if not found and (root / "test").is_dir():
+        hint = f" (this looks like one category: give {root.parent} and category '{root.name}')"
+    chosen = select(root, found, category, LAYOUT + hint)
+    return [labelled(path, path / "test", path / "ground_truth") for path in chosen]

@@ -1,0 +1,125 @@
+"""What the readers share: listing folders in a fixed order, finding a mask, saying what is wrong."""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from bench.datasets.sample import Category, MaskRule, Sample
+from musc_online.errors import DataError
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+
+
+def folders(parent: Path) -> list[Path]:
+    """The visible folders of a folder, by name; none where it does not exist."""
+    if not parent.is_dir():
+        return []
+    return sorted(path for path in parent.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
+def images(parent: Path) -> list[Path]:
+    """The image files of a folder, by name as the published code sorts them ("10.png" before "2.png")."""
+    if not parent.is_dir():
+        return []
+    return sorted(
+        path
+        for path in parent.iterdir()
+        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
+    )
+
+
+def select(root: Path, found: Iterable[Path], wanted: str, expected: str) -> list[Path]:
+    """The category folders asked for.
+
+    Raises:
+        DataError: none of the layout was found, or a name is not among them.
+    """
+    by_name = {path.name: path for path in found}
+    if not by_name:
+        raise DataError(f"{root}: expected {expected}; found {contents(root)}")
+    if wanted.lower() == "all":
+        return list(by_name.values())
+    names = [name.strip() for name in wanted.split(",") if name.strip()]
+    for name in names or [wanted]:
+        if name not in by_name:
+            raise DataError(f"{root}: no category '{name}'; found {', '.join(by_name)}")
+    return [by_name[name] for name in names]
+
+
+def contents(folder: Path, limit: int = 8) -> str:
+    """What a folder holds, in a few words, for an error message."""
+    names = sorted(path.name + "/" * path.is_dir() for path in folder.iterdir())
+    if not names:
+        return "an empty folder"
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + more
+
+
+def finish(category: Path, samples: list[Sample], expected: str) -> Category:
+    """The category, once it is known to hold something.
+
+    Raises:
+        DataError: there are no samples.
+    """
+    if not samples:
+        raise DataError(f"{category}: expected {expected}; found no image")
+    return Category(category.name, tuple(samples))
+
+
+def one_mask(folder: Path) -> Callable[[Path], tuple[Path, ...]]:
+    """A function from an image to its mask in `folder`: `<stem>_mask` or `<stem>`, whatever the image type.
+
+    The published readers pair the n-th image with the n-th mask; by name, one missing file is noticed.
+    """
+    by_stem = {path.stem.lower(): path for path in images(folder)}
+
+    def find(image: Path) -> tuple[Path, ...]:
+        stem = image.stem.lower()
+        mask = by_stem.get(f"{stem}_mask") or by_stem.get(stem)
+        if mask is None:
+            raise DataError(
+                f"{image}: a defective image needs its mask; expected {folder / (image.stem + '_mask.png')} "
+                f"(or {image.stem}.png there), found {'no such file' if by_stem else 'no mask in that folder'}"
+            )
+        return (mask,)
+
+    return find
+
+
+def labelled(
+    category: Path,
+    test: Path,
+    masks: Path,
+    *,
+    normal: str = "good",
+    find: Callable[[Path], Callable[[Path], tuple[Path, ...]]] = one_mask,
+    mask_rule: MaskRule = "whole",
+) -> Category:
+    """The category of the common layout: one folder a defect below `test`, its masks below `masks/<defect>`.
+
+    Args:
+        category: the category's folder.
+        test: the folder that holds `normal` and the defects.
+        masks: the folder that holds the masks, one folder a defect.
+        normal: the name of the folder of normal images.
+        find: given a defect's mask folder, a function from an image to its masks.
+        mask_rule: of the samples.
+
+    Raises:
+        DataError: a defective image without a mask, or no image at all.
+    """
+    samples: list[Sample] = []
+    for folder in folders(test):
+        is_normal = folder.name == normal
+        masks_of = None if is_normal else find(masks / folder.name)
+        samples += [
+            Sample(
+                path=path,
+                label=int(not is_normal),
+                defect="good" if is_normal else folder.name,
+                mask_paths=masks_of(path) if masks_of else (),
+                frame_id=path.relative_to(category).as_posix(),
+                mask_rule=mask_rule,
+            )
+            for path in images(folder)
+        ]
+    return finish(category, samples, f"images in {test.name}/{normal}/ and {test.name}/<defect>/")
