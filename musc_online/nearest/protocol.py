@@ -17,7 +17,7 @@ class PatchStore(Protocol):
     """`faiss` or `gemm`: what `ring.matcher` calls it."""
 
     def prepare(self, patch_tokens: npt.NDArray[np.float32]) -> Any:
-        """Turn one image's `[S, P, C]` backbone tokens into the store's features (rounded as they are kept)."""
+        """One image's `[S, P, C]` backbone tokens as the store's features (rounded as they are kept)."""
         ...
 
     def put(self, slot: int, features: Any) -> None:
@@ -36,8 +36,8 @@ class PatchStore(Protocol):
         Args:
             features: of the arrival, from `prepare`.
             slots: `[R]`, each filled by `put`.
-            forward: `[R, S, D, P]` float32, C-contiguous: each patch of the arrival to its nearest in slot j.
-            backward: `[R, S, D, P]` float32, C-contiguous: each patch of slot j to its nearest in the arrival.
+            forward: `[R, S, D, P]` float32, C-contiguous: the arrival's patches to their nearest in slot j.
+            backward: `[R, S, D, P]` float32, C-contiguous: slot j's patches to their nearest in the arrival.
         """
         ...
 

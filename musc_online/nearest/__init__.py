@@ -1,0 +1,54 @@
+"""For two images: each patch's nearest patch in the other. Two matchers behind one protocol."""
+
+from collections.abc import Sequence
+
+from musc_online.nearest.protocol import PatchStore
+
+__all__ = ["PatchStore", "create"]
+
+
+def create(
+    name: str = "auto",
+    *,
+    capacity: int,
+    n_stages: int,
+    n_patches: int,
+    n_channels: int,
+    degrees: Sequence[int],
+    dtype: str = "float16",
+    device: str = "cpu",
+) -> PatchStore:
+    """A store of `capacity` images' patch features.
+
+    Args:
+        name: `auto`, `faiss` or `gemm`.
+        dtype: `float16` keeps two bytes a value (the ring), `float32` four (a batch at full precision).
+        device: `cpu` or a torch device name such as `cuda`.
+
+    Raises:
+        ConfigError: `faiss` asked for and not installed.
+        ValueError: an unknown name, or `n_patches` not a square.
+    """
+    if name not in ("auto", "faiss", "gemm"):
+        raise ValueError(f"matcher: got {name!r}, expected 'auto', 'faiss' or 'gemm'")
+    if name == "faiss":
+        from musc_online.nearest.faiss import FaissStore  # noqa: PLC0415 - an optional extra
+
+        return FaissStore(
+            capacity=capacity,
+            n_stages=n_stages,
+            n_patches=n_patches,
+            n_channels=n_channels,
+            degrees=degrees,
+        )
+    from musc_online.nearest.torch_gemm import TorchStore  # noqa: PLC0415 - loads only what is used
+
+    return TorchStore(
+        capacity=capacity,
+        n_stages=n_stages,
+        n_patches=n_patches,
+        n_channels=n_channels,
+        degrees=degrees,
+        dtype=dtype,
+        device=device,
+    )

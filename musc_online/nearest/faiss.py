@@ -1,0 +1,117 @@
+"""The reference matcher: FAISS flat indexes of every degree's unit vectors, overwritten in place."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from musc_online.errors import ConfigError
+from musc_online.nearest.features import grid_side, standardise, unit_windows
+
+# Below this distance sqrt(|a|^2 + |b|^2 - 2ab) has lost digits; the difference of the two vectors has not.
+_NEAR = 0.5
+
+
+def _load_faiss() -> Any:
+    try:
+        import faiss  # noqa: PLC0415 - only this matcher needs it
+    except ImportError:
+        raise ConfigError(
+            "ring.matcher: got 'faiss', but the faiss module is missing; install musc-online[cpu] "
+            "(faiss-cpu) or musc-online[gpu] (faiss-gpu), or choose matcher 'gemm'"
+        ) from None
+    return faiss
+
+
+class FaissStore:
+    """One `IndexFlatL2` a stage and degree over `capacity * P` vectors; slot j owns rows `j*P .. (j+1)*P`.
+
+    Storage is allocated once and written through the index's own codes: nothing is added or removed
+    later, so no id ever shifts. It keeps float32 unit vectors of all degrees: the published memory, and
+    an independent way to the same distances as `gemm`.
+    """
+
+    name = "faiss"
+
+    def __init__(
+        self,
+        *,
+        capacity: int,
+        n_stages: int,
+        n_patches: int,
+        n_channels: int,
+        degrees: Sequence[int],
+    ) -> None:
+        self._faiss = _load_faiss()
+        grid_side(n_patches)
+        self.degrees = tuple(degrees)
+        self._shape = (capacity, n_patches, n_channels)
+        self._indexes = [[self._empty_index() for _ in self.degrees] for _ in range(n_stages)]
+        self._kept = [[self._codes(index) for index in row] for row in self._indexes]
+
+    def prepare(self, patch_tokens: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """`[S, P, C]` tokens to unit vectors `[S, D, P, C]`."""
+        maps = torch.from_numpy(standardise(patch_tokens))
+        return torch.stack([unit_windows(maps, degree) for degree in self.degrees], dim=1).numpy()
+
+    def put(self, slot: int, features: npt.NDArray[np.float32]) -> None:
+        """Overwrite the slot's rows in every index."""
+        for row, stage in zip(self._kept, features, strict=True):
+            for kept, vectors in zip(row, stage, strict=True):
+                kept[slot] = vectors
+
+    def match(
+        self,
+        features: npt.NDArray[np.float32],
+        slots: Sequence[int] | npt.NDArray[np.intp],
+        forward: npt.NDArray[np.float32],
+        backward: npt.NDArray[np.float32],
+    ) -> None:
+        """See `PatchStore.match`."""
+        for at, slot in enumerate(slots):
+            for stage, row in enumerate(self._kept):
+                for degree, kept in enumerate(row):
+                    arrival = features[stage, degree]
+                    forward[at, stage, degree] = self._nearest(arrival, kept[slot])
+                    backward[at, stage, degree] = self._nearest(kept[slot], arrival)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all indexes."""
+        return sum(kept.nbytes for row in self._kept for kept in row)
+
+    def state(self) -> dict[str, npt.NDArray[Any]]:
+        """`stage{s}_degree{r}`: `[capacity, P, C]` views of the indexes."""
+        return {
+            f"stage{stage}_degree{degree}": kept
+            for stage, row in enumerate(self._kept)
+            for degree, kept in zip(self.degrees, row, strict=True)
+        }
+
+    def restore(self, state: dict[str, npt.NDArray[Any]]) -> None:
+        """Overwrite the indexes' rows."""
+        for key, kept in self.state().items():
+            kept[...] = state[key]
+
+    def _empty_index(self) -> Any:
+        capacity, n_patches, n_channels = self._shape
+        index = self._faiss.IndexFlatL2(n_channels)
+        for _ in range(capacity):  # image by image: a whole index of zeros at once would double the peak
+            index.add(np.zeros((n_patches, n_channels), np.float32))
+        return index
+
+    def _codes(self, index: Any) -> npt.NDArray[np.float32]:
+        flat: npt.NDArray[np.float32] = self._faiss.rev_swig_ptr(index.get_xb(), index.ntotal * index.d)
+        return flat.reshape(self._shape)
+
+    def _nearest(
+        self, queries: npt.NDArray[np.float32], kept: npt.NDArray[np.float32]
+    ) -> npt.NDArray[np.float32]:
+        squared, winners = self._faiss.knn(queries, kept, 1)
+        distances: npt.NDArray[np.float32] = np.sqrt(np.maximum(squared[:, 0], 0.0))
+        near = np.flatnonzero(distances < _NEAR)
+        if near.size:
+            distances[near] = np.linalg.norm(queries[near] - kept[winners[near, 0]], axis=1)
+        return distances
