@@ -80,7 +80,7 @@ def pixel_metrics(masks: Any, maps: Any) -> Metrics:
         )
     if values.dtype not in (np.float32, np.float64):
         values = values.astype(np.float64)
-    # A sum is NaN or infinite iff a value is (float64 sums of finite maps do not overflow): one pass, no copy.
+    # A sum is NaN or infinite if a value is: one pass, no copy.
     finite = bool(np.isfinite(values.sum(dtype=np.float64)))
     reason = _undefined(int(np.count_nonzero(truth)), truth.size, finite, "pixel", "map value")
     if reason:

@@ -3,6 +3,7 @@
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -84,10 +85,10 @@ def _count_normal(
         at_least = normal.size - np.searchsorted(normal, ascending, side="left")
         return above[::-1], at_least[::-1], normal.size - np.searchsorted(normal, thresholds, side="right")
 
-    n_parts = min(len(values), min(4, os.cpu_count() or 1))
+    n_parts = min(len(values), 4, os.cpu_count() or 1)
     edges = np.linspace(0, len(values), n_parts + 1).astype(int)
     with ThreadPoolExecutor(n_parts) as pool:  # sort and searchsorted release the interpreter's lock
-        parts = list(pool.map(part, [slice(*edge) for edge in zip(edges, edges[1:], strict=False)]))
+        parts = list(pool.map(part, [slice(*edge) for edge in pairwise(edges)]))
     above, at_least, published = (sum(column) for column in zip(*parts, strict=True))
     return np.asarray(above), np.asarray(at_least), np.asarray(published)
 

@@ -47,7 +47,7 @@ def published_pro(ranks: Ranks, limit: float = 0.3) -> float:
 
 
 def exact_pro(ranks: Ranks, limit: float) -> float:
-    """Area under overlap against false-positive rate from 0 to `limit`, over `limit`: 0..1, every threshold used.
+    """Area under overlap against false-positive rate from 0 to `limit`, divided by `limit`: 0..1, exact.
 
     Where the published formula's 200 thresholds step over the curve, and stretch what they saw to the full
     width, this is the integral both stand for (Bergmann et al., the MVTec AD evaluation).

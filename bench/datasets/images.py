@@ -38,7 +38,8 @@ def read_mask(sample: Sample, size: int) -> Bytes:
 
     The published readers resize a mask as they resize an image, bilinear with antialias, and then differ:
     for MVTec AD and BTAD the fraction is cut to an integer when metrics are computed, so a pixel counts only
-    if it is `whole`ly anomalous; for VisA every pixel that is `touched` counts. `sample.mask_rule` says which.
+    if it is `whole`ly anomalous; for VisA every pixel that is `touched` counts. `sample.mask_rule` says
+    which.
     For `whole`, any nonzero pixel of the file is anomalous before resizing (a mask of 0 and 1 would vanish
     in the published code).
 
@@ -48,7 +49,8 @@ def read_mask(sample: Sample, size: int) -> Bytes:
     union = np.zeros((size, size), np.bool_)
     if not sample.mask_paths:
         return union.astype(np.uint8)
-    frame_size = _open_header(sample.path).size
+    with _open_header(sample.path) as frame:
+        frame_size = frame.size
     for path in sample.mask_paths:
         mask = _open(path)
         if mask.size != frame_size:
@@ -63,8 +65,11 @@ def read_mask(sample: Sample, size: int) -> Bytes:
 def _resized(mask: Image.Image, size: int, whole: bool) -> npt.NDArray[np.bool_]:
     if whole:
         binary = (_values(mask) > 0).astype(np.uint8) * np.uint8(255)
-        return np.asarray(Image.fromarray(binary).resize((size, size), Image.Resampling.BILINEAR)) == 255
-    return np.asarray(mask.convert("L").resize((size, size), Image.Resampling.BILINEAR)) > 0
+        mask = Image.fromarray(binary)
+    else:
+        mask = mask.convert("L")
+    resized: Bytes = np.asarray(mask.resize((size, size), Image.Resampling.BILINEAR))
+    return resized == 255 if whole else resized > 0
 
 
 def _values(mask: Image.Image) -> npt.NDArray[np.int64]:

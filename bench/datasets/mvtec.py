@@ -1,4 +1,4 @@
-"""MVTec AD: `<category>/test/{good,<defect>}/*.png` and `<category>/ground_truth/<defect>/<stem>_mask.png`."""
+"""MVTec AD: `<category>/test/{good,<defect>}/` and masks in `<category>/ground_truth/<defect>/`."""
 
 from pathlib import Path
 

@@ -78,7 +78,7 @@ def one_mask(folder: Path) -> Callable[[Path], tuple[Path, ...]]:
         if mask is None:
             raise DataError(
                 f"{image}: a defective image needs its mask; expected {folder / (image.stem + '_mask.png')} "
-                f"(or {image.stem}.png there), found {'no such file' if by_stem else 'no mask in that folder'}"
+                f"(or {image.stem}.png there), found {'no such file' if by_stem else 'no mask there'}"
             )
         return (mask,)
 

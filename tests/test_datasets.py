@@ -1,0 +1,356 @@
+"""Every reader on a tiny tree of its layout, and what is said when the tree is wrong."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from bench import datasets
+from bench.datasets import Sample, read, read_frame, read_mask
+from musc_online.errors import DataError
+
+SHARED = Path(__file__).parents[1].parent / "shared"
+
+
+def image(path: Path, size: tuple[int, int] = (12, 8), value: int = 90) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size, (value, value + 1, value + 2)).save(path)
+    return path
+
+
+def mask(path: Path, box: tuple[int, int, int, int] = (2, 2, 6, 6), value: int = 255, size=(12, 8)) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    canvas = Image.new("L", size)
+    canvas.paste(value, box)
+    canvas.save(path)
+    return path
+
+
+def mvtec_tree(root: Path, category: str = "bottle") -> Path:
+    for name in ("10.png", "2.png"):
+        image(root / category / "test" / "good" / name)
+    for name in ("000", "001"):
+        image(root / category / "test" / "crack" / f"{name}.png")
+        mask(root / category / "ground_truth" / "crack" / f"{name}_mask.png")
+    image(root / category / "train" / "good" / "0.png")
+    return root
+
+
+def one(dataset: str, root: Path, category: str = "all") -> tuple[Sample, ...]:
+    (only,) = read(dataset, root, category)
+    return only.samples
+
+
+def facts(samples: tuple[Sample, ...]) -> list[tuple[str, int | None, str, int]]:
+    return [(s.frame_id, s.label, s.defect, len(s.mask_paths)) for s in samples]
+
+
+def test_mvtec(tmp_path):
+    mvtec_tree(tmp_path)
+    mvtec_tree(tmp_path, "cable")
+    assert [category.name for category in read("mvtec", tmp_path)] == ["bottle", "cable"]
+    assert [category.name for category in read("mvtec", tmp_path, "cable, bottle")] == ["cable", "bottle"]
+    (bottle,) = read("mvtec", tmp_path, "bottle")
+    assert bottle.n_anomalous == 2
+    assert facts(bottle.samples) == [
+        ("test/crack/000.png", 1, "crack", 1),
+        ("test/crack/001.png", 1, "crack", 1),
+        ("test/good/10.png", 0, "good", 0),
+        ("test/good/2.png", 0, "good", 0),
+    ]
+    assert bottle.samples[0].mask_paths[0] == tmp_path / "bottle/ground_truth/crack/000_mask.png"
+
+
+def test_mvtec_ignores_what_is_no_image_and_reads_upper_case(tmp_path):
+    mvtec_tree(tmp_path)
+    test = tmp_path / "bottle" / "test"
+    image(test / "crack" / "002.PNG")
+    mask(tmp_path / "bottle" / "ground_truth" / "crack" / "002_mask.PNG")
+    for stray in ("Thumbs.db", ".hidden.png", "readme.txt"):
+        (test / "good" / stray).write_text("not an image")
+    (tmp_path / "license.txt").write_text("text")
+    (tmp_path / ".cache" / "test").mkdir(parents=True)
+    assert [s.frame_id for s in one("mvtec", tmp_path)][2:] == [
+        "test/crack/002.PNG",
+        "test/good/10.png",
+        "test/good/2.png",
+    ]
+
+
+def test_mpdd(tmp_path):
+    mvtec_tree(tmp_path, "bracket_black")
+    assert len(one("mpdd", tmp_path, "bracket_black")) == 4
+
+
+def test_btad(tmp_path):
+    image(tmp_path / "01" / "test" / "ok" / "0.bmp")
+    image(tmp_path / "01" / "test" / "ko" / "0001.bmp")
+    mask(tmp_path / "01" / "ground_truth" / "ko" / "0001.png")
+    assert facts(one("btad", tmp_path)) == [("test/ko/0001.bmp", 1, "ko", 1), ("test/ok/0.bmp", 0, "good", 0)]
+    assert read_mask(one("btad", tmp_path)[0], 8).any()
+
+
+def test_mvtec_ad2(tmp_path):
+    public = tmp_path / "can" / "test_public"
+    image(public / "good" / "000_regular.png")
+    image(public / "bad" / "001_shift_1.png")
+    mask(public / "ground_truth" / "bad" / "001_shift_1_mask.png")
+    image(tmp_path / "can" / "test_private" / "000.png")
+    assert facts(one("mvtec_ad2", tmp_path)) == [
+        ("test_public/bad/001_shift_1.png", 1, "bad", 1),
+        ("test_public/good/000_regular.png", 0, "good", 0),
+    ]
+
+
+def test_mvtec_loco_unites_the_masks(tmp_path):
+    box = tmp_path / "breakfast_box"
+    image(box / "test" / "good" / "000.png", (8, 8))
+    image(box / "test" / "logical_anomalies" / "000.png", (8, 8))
+    truth = box / "ground_truth" / "logical_anomalies" / "000"
+    mask(truth / "000.png", (0, 0, 2, 2), size=(8, 8))
+    mask(truth / "001.png", (4, 4, 8, 8), value=250, size=(8, 8))  # LOCO writes the defect's type as a grey
+    good, defective = one("mvtec_loco", tmp_path)
+    assert (defective.defect, len(defective.mask_paths), good.label) == ("logical_anomalies", 2, 0)
+    expected = np.zeros((8, 8), np.uint8)
+    expected[:2, :2] = expected[4:, 4:] = 1
+    np.testing.assert_array_equal(read_mask(defective, 8), expected)
+    for path in truth.iterdir():
+        path.unlink()
+    with pytest.raises(
+        DataError, match=r"000\.png: .*needs masks; expected .*logical_anomalies.000.000\.png"
+    ):
+        read("mvtec_loco", tmp_path)
+
+
+def visa_raw(root: Path) -> Path:
+    rows = []
+    for name, label in (("0003", "normal"), ("0001", "normal"), ("000", "anomaly")):
+        kind = "Anomaly" if label == "anomaly" else "Normal"
+        path = image(root / "candle" / "Data" / "Images" / kind / f"{name}.JPG")
+        truth = ""
+        if kind == "Anomaly":
+            truth = mask(root / "candle" / "Data" / "Masks" / kind / f"{name}.png", value=1)
+            truth = truth.relative_to(root).as_posix()
+        rows.append(("candle", "test", label, path.relative_to(root).as_posix(), truth))
+    rows.append(("candle", "train", "normal", "candle/Data/Images/Normal/0999.JPG", ""))
+    (root / "split_csv").mkdir()
+    with (root / "split_csv" / "1cls.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([("object", "split", "label", "image", "mask"), *rows])
+    return root
+
+
+def test_visa_as_downloaded_keeps_the_order_of_the_split_file(tmp_path):
+    samples = one("visa", visa_raw(tmp_path))
+    assert facts(samples) == [
+        ("Data/Images/Normal/0003.JPG", 0, "good", 0),
+        ("Data/Images/Normal/0001.JPG", 0, "good", 0),
+        ("Data/Images/Anomaly/000.JPG", 1, "Anomaly", 1),
+    ]
+    assert read_mask(samples[2], 12).any()  # VisA's masks hold small numbers, not 255
+
+
+def test_visa_split_file_is_checked(tmp_path):
+    visa_raw(tmp_path)
+    split = tmp_path / "split_csv" / "1cls.csv"
+    good = split.read_text()
+    with pytest.raises(DataError, match="no category 'cashew'; found candle"):
+        read("visa", tmp_path, "cashew")
+    (tmp_path / "candle/Data/Masks/Anomaly/000.png").unlink()
+    with pytest.raises(DataError, match=r"000\.png: named in split_csv/1cls\.csv, but there is no such file"):
+        read("visa", tmp_path)
+    split.write_text(good.replace("candle/Data/Masks/Anomaly/000.png", ""))
+    with pytest.raises(DataError, match="is an anomaly and names no mask"):
+        read("visa", tmp_path)
+    split.write_text("a,b\n1,2\n")
+    with pytest.raises(DataError, match=r"1cls\.csv: expected the columns object, split.*found \['a', 'b'\]"):
+        read("visa", tmp_path)
+
+
+@pytest.mark.parametrize("below", [".", "1cls"])
+def test_visa_pre_split(tmp_path, below):
+    category = tmp_path / below / "candle"
+    image(category / "test" / "good" / "0.JPG")
+    image(category / "test" / "bad" / "1.JPG")
+    mask(category / "ground_truth" / "bad" / "1.png")
+    samples = one("visa", tmp_path)
+    assert facts(samples) == [("test/bad/1.JPG", 1, "bad", 1), ("test/good/0.JPG", 0, "good", 0)]
+    assert samples[0].mask_rule == "touched"
+
+
+def real_iad(root: Path, splits: str) -> Path:
+    folder = root / "realiad_512" / "audiojack"
+    image(folder / "OK" / "S0001" / "audiojack_OK_C1.jpg")
+    image(folder / "NG" / "BX" / "S0002" / "audiojack_BX_C2.jpg")
+    mask(folder / "NG" / "BX" / "S0002" / "audiojack_BX_C2.png")
+    ok = {"category": "audiojack", "anomaly_class": "OK", "image_path": "OK/S0001/audiojack_OK_C1.jpg"}
+    bad = {"category": "audiojack", "anomaly_class": "BX", "image_path": "NG/BX/S0002/audiojack_BX_C2.jpg"}
+    bad["mask_path"] = "NG/BX/S0002/audiojack_BX_C2.png"
+    content = {
+        "meta": {"normal_class": "OK", "prefix": "audiojack/"},
+        "train": [],
+        "test": [ok | {"mask_path": None}, bad],
+    }
+    (root / splits).mkdir(parents=True)
+    (root / splits / "audiojack.json").write_text(json.dumps(content))
+    return root / splits / "audiojack.json"
+
+
+@pytest.mark.parametrize("splits", ["realiad_jsons/realiad_jsons", "realiad_jsons"])
+def test_real_iad(tmp_path, splits):
+    split = real_iad(tmp_path, splits)
+    samples = one("real_iad", tmp_path)
+    assert facts(samples) == [
+        ("NG/BX/S0002/audiojack_BX_C2.jpg", 1, "BX", 1),
+        ("OK/S0001/audiojack_OK_C1.jpg", 0, "good", 0),
+    ]
+    samples[0].mask_paths[0].unlink()
+    with pytest.raises(DataError, match=r"C2\.png: named in audiojack\.json, but there is no such file"):
+        read("real_iad", tmp_path)
+    split.write_text('{"meta": {}, "test": []}')
+    with pytest.raises(
+        DataError, match=r"audiojack\.json: expected meta\.normal_class.*missing 'normal_class'"
+    ):
+        read("real_iad", tmp_path)
+    split.write_text("{")
+    with pytest.raises(DataError, match=r"audiojack\.json: is not JSON"):
+        read("real_iad", tmp_path)
+
+
+def test_folder(tmp_path):
+    for name in ("b/2.jpg", "b/10.JPG", "a.png"):
+        image(tmp_path / "line" / name)
+    (tmp_path / "line" / "notes.txt").write_text("text")
+    (category,) = read("folder", tmp_path / "line")
+    assert category.name == "line"
+    assert facts(category.samples) == [
+        ("a.png", None, "", 0),
+        ("b/10.JPG", None, "", 0),
+        ("b/2.jpg", None, "", 0),
+    ]
+    assert [s.frame_id for s in one("folder", tmp_path / "line", "b")] == ["10.JPG", "2.jpg"]
+    with pytest.raises(DataError, match=r"no folder 'c' there; found a\.png, b/, notes\.txt"):
+        read("folder", tmp_path / "line", "c")
+
+
+@pytest.mark.parametrize("dataset", datasets.DATASETS)
+def test_a_wrong_root_says_what_was_expected_and_found(tmp_path, dataset):
+    with pytest.raises(DataError, match=r"missing: expected the folder of the dataset .*found nothing there"):
+        read(dataset, tmp_path / "missing")
+    with pytest.raises(DataError, match=r"expected .*; found an empty folder") as empty:
+        read(dataset, tmp_path)
+    (tmp_path / "stray.txt").write_text("text")
+    with pytest.raises(DataError, match=r"expected .*; found stray\.txt") as stray:
+        read(dataset, tmp_path)
+    for caught in (empty, stray):
+        assert str(caught.value).startswith(f"{tmp_path}: ")
+        assert "\n" not in str(caught.value)
+
+
+def test_unknown_dataset_and_category(tmp_path):
+    with pytest.raises(DataError, match="dataset: got 'mnist', expected one of mvtec, visa"):
+        read("mnist", tmp_path)
+    with pytest.raises(DataError, match="no category 'screw'; found bottle"):
+        read("mvtec", mvtec_tree(tmp_path), "screw")
+    with pytest.raises(DataError, match=r"looks like one category: give .* and category 'bottle'"):
+        read("mvtec", tmp_path / "bottle")
+
+
+def test_a_category_without_images(tmp_path):
+    (tmp_path / "bottle" / "test" / "good").mkdir(parents=True)
+    with pytest.raises(DataError, match=r"bottle: expected images in test/good/ .*found no image"):
+        read("mvtec", tmp_path)
+
+
+def test_a_missing_mask_is_named(tmp_path):
+    mvtec_tree(tmp_path)
+    missing = tmp_path / "bottle" / "ground_truth" / "crack" / "001_mask.png"
+    missing.unlink()
+    with pytest.raises(DataError, match=r"001\.png: a defective image needs its mask; expected") as caught:
+        read("mvtec", tmp_path)
+    assert str(missing) in str(caught.value)
+
+
+def frame_sample(path: Path, *masks: Path, **more: str) -> Sample:
+    return Sample(path, 1, "crack", masks, path.name, **more)
+
+
+def test_frames_are_bgr(tmp_path):
+    frame = read_frame(image(tmp_path / "a.png", (5, 3), 10))
+    assert (frame.shape, frame.dtype) == ((3, 5, 3), np.uint8)
+    np.testing.assert_array_equal(frame[0, 0], [12, 11, 10])
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "RGBA", "1", "LA", "I;16"])
+def test_frames_of_any_mode_have_three_channels(tmp_path, mode):
+    grey = np.full((4, 6), 255 * 257, np.uint16) if mode == "I;16" else np.full((4, 6), 255, np.uint8)
+    picture = Image.fromarray(grey)
+    (picture if mode == "I;16" else picture.convert(mode)).save(tmp_path / "a.png")
+    np.testing.assert_array_equal(read_frame(tmp_path / "a.png"), np.full((4, 6, 3), 255, np.uint8))
+
+
+def test_unreadable_images_are_one_line(tmp_path):
+    whole = image(tmp_path / "whole.png", (64, 64)).read_bytes()
+    jpeg = image(tmp_path / "whole.jpg", (64, 64)).read_bytes()
+    bad = {"cut.png": whole[:60], "cut.jpg": jpeg[: len(jpeg) // 2], "empty.png": b"", "text.png": b"hello"}
+    for name, content in bad.items():
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(DataError, match=rf"{name}: cannot be decoded .*{len(content)} bytes") as caught:
+            read_frame(tmp_path / name)
+        assert "\n" not in str(caught.value)
+    with pytest.raises(DataError, match="no such file"):
+        read_frame(tmp_path / "none.png")
+
+
+def test_masks_of_the_two_rules_against_a_plain_resize(tmp_path):
+    size, small = (48, 32), 16
+    picture = image(tmp_path / "a.png", size)
+    truth = mask(tmp_path / "m.png", (5, 5, 30, 20), size=size)
+    resized = np.asarray(Image.open(truth).resize((small, small), Image.Resampling.BILINEAR)) / 255
+    whole = read_mask(frame_sample(picture, truth), small)
+    touched = read_mask(frame_sample(picture, truth, mask_rule="touched"), small)
+    np.testing.assert_array_equal(whole, resized.astype(np.int32))  # the fraction is cut off
+    np.testing.assert_array_equal(touched, resized > 0)
+    assert 0 < whole.sum() < touched.sum()
+    assert (whole.dtype, whole.shape) == (np.uint8, (small, small))
+
+
+def test_masks_in_colour_palette_or_of_ones(tmp_path):
+    picture = image(tmp_path / "a.png")
+    expected = read_mask(frame_sample(picture, mask(tmp_path / "m.png")), 12)
+    assert expected.any()
+    ones = mask(tmp_path / "ones.png", value=1)
+    colour = tmp_path / "colour.png"
+    Image.merge("RGB", [Image.open(tmp_path / "m.png"), *[Image.new("L", (12, 8))] * 2]).save(colour)
+    palette, bits = tmp_path / "palette.png", tmp_path / "bits.bmp"
+    Image.open(tmp_path / "m.png").convert("P").save(palette)
+    Image.open(tmp_path / "m.png").convert("1").save(bits)
+    for path in (ones, colour, palette, bits):
+        np.testing.assert_array_equal(read_mask(frame_sample(picture, path), 12), expected, err_msg=path.name)
+
+
+def test_a_normal_image_has_an_empty_mask(tmp_path):
+    sample = Sample(image(tmp_path / "a.png"), 0, "good", (), "a.png")
+    assert read_mask(sample, 6).tolist() == [[0] * 6] * 6
+
+
+def test_masks_of_another_size_or_unreadable(tmp_path):
+    picture = image(tmp_path / "a.png")
+    other = mask(tmp_path / "m.png", size=(20, 8))
+    with pytest.raises(DataError, match=r"m\.png: mask is 20x8, expected the 12x8 of its image .*a\.png"):
+        read_mask(frame_sample(picture, other), 8)
+    other.write_bytes(b"")
+    with pytest.raises(DataError, match=r"m\.png: cannot be decoded"):
+        read_mask(frame_sample(picture, other), 8)
+
+
+@pytest.mark.skipif(not (SHARED / "data").is_dir(), reason="no ../shared/data beside the repository")
+@pytest.mark.parametrize("name", ["cookie", "magnetic_tile"])
+def test_the_real_sets_come_in_the_published_order(name):
+    samples = one("mvtec", SHARED / "data", name)
+    golden = np.load(SHARED / "golden" / f"e2e_{name}.npz")
+    assert [s.frame_id for s in samples] == golden["files"].tolist()
+    assert [s.label for s in samples] == golden["labels"].tolist()
+    assert read_mask(samples[0], 224).any()
