@@ -11,7 +11,7 @@ from musc_online.backbones.specs import BackboneSpec, names, spec
 __all__ = ["Backbone", "BackboneSpec", "load", "names", "spec"]
 
 
-def load(
+def load(  # noqa: PLR0917  (the published signature)
     name: str,
     weights: str = "auto",
     image_size: int | None = None,
@@ -34,8 +34,13 @@ def load(
         ConfigError: an unknown name, size, stage, device or precision.
         WeightsError: the weights are missing, damaged or of another network.
     """
-    from musc_online.backbones.loading import load_backbone
+    from musc_online.backbones.loading import load_backbone  # noqa: PLC0415  (imports torch)
 
     return load_backbone(
-        name, str(weights), image_size, None if stages is None else tuple(stages), device, precision
+        name,
+        weights=str(weights),
+        image_size=image_size,
+        stages=None if stages is None else tuple(stages),
+        device=device,
+        precision=precision,
     )

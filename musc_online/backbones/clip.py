@@ -1,6 +1,7 @@
 """CLIP's image tower, OpenAI's and LAION's, through open_clip."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import open_clip
 import torch
@@ -13,19 +14,18 @@ from musc_online.backbones.specs import BackboneSpec
 
 
 class ClipNetwork(nn.Module):
-    """Raw block outputs without the final norm; the class token is the projected, L2-normalised image feature.
+    """Raw block outputs without the final norm; the class token is the projected, normalised image feature.
 
     `quick_gelu` picks the activation that the weights were trained with: x * sigmoid(1.702 x) or GELU.
     """
 
     def __init__(self, spec: BackboneSpec, image_size: int, state: keys.State, quick_gelu: bool) -> None:
         super().__init__()
-        state = keys.to_open_clip(keys.unwrapped(state))
         if "positional_embedding" in state:
             grid = spec.check_size(image_size)
-            state["positional_embedding"] = position.resample(state["positional_embedding"], grid)
+            state = {**state, "positional_embedding": position.resample(state["positional_embedding"], grid)}
         with torch.device("meta"):
-            self.visual = _tower(spec, image_size, quick_gelu)
+            self.visual: Any = _tower(spec, image_size, quick_gelu)
         fill(self.visual, state, spec.name)
 
     @property

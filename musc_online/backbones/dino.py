@@ -1,6 +1,7 @@
 """DINO and DINOv2: timm's vision transformers, wired as their authors use them."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import timm
 import torch
@@ -19,12 +20,12 @@ class DinoNetwork(nn.Module):
 
     def __init__(self, spec: BackboneSpec, image_size: int, state: keys.State) -> None:
         super().__init__()
-        state = keys.to_timm(keys.unwrapped(state))
         if "pos_embed" in state:
             grid = spec.check_size(image_size)
-            state["pos_embed"] = position.resample(state["pos_embed"].squeeze(0), grid, POSITION_OFFSET)[None]
+            resampled = position.resample(state["pos_embed"].squeeze(0), grid, POSITION_OFFSET)
+            state = {**state, "pos_embed": resampled[None]}
         with torch.device("meta"):
-            self.vit = timm.create_model(
+            self.vit: Any = timm.create_model(
                 spec.architecture, pretrained=False, img_size=image_size, num_classes=0
             )
         fill(self.vit, state, spec.name)

@@ -46,7 +46,7 @@ def _renamed(state: State, rules: tuple[tuple[str, str], ...]) -> State:
 
 
 def unwrapped(state: State) -> State:
-    """Without the prefixes that training wrappers leave, and only the image tower where there is a text tower."""
+    """Without the prefixes that training wrappers leave, and without the text tower."""
     if any("visual." in name for name in state):
         state = {name: tensor for name, tensor in state.items() if "visual." in name}
     for wrapper in _WRAPPERS:

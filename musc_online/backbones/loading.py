@@ -1,16 +1,20 @@
-"""From a name to a backbone that runs. Importing this imports torch and the model libraries."""
+"""From a name to a backbone that runs. Importing this imports torch; the model libraries come when needed."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
 
 from musc_online import preprocess
-from musc_online.backbones.clip import ClipNetwork
-from musc_online.backbones.dino import DinoNetwork
 from musc_online.backbones.precision import choose_device, choose_precision
-from musc_online.backbones.specs import spec
+from musc_online.backbones.specs import BackboneSpec, spec
 from musc_online.backbones.vit import Network, VitBackbone
-from musc_online.backbones.weights import resolve
+from musc_online.backbones.weights import Weights, resolve
 
 
 def load_backbone(
     name: str,
+    *,
     weights: str,
     image_size: int | None,
     stages: tuple[int, ...] | None,
@@ -25,13 +29,7 @@ def load_backbone(
     place = choose_device(device)
     chosen = choose_precision(precision, place)
     found = resolve(known, weights)
-    network: Network
-    if known.family == "clip":
-        network = ClipNetwork(known, size, found.state, found.quick_gelu)
-        prepare = preprocess.clip(size)
-    else:
-        network = DinoNetwork(known, size, found.state)
-        prepare = preprocess.imagenet(size)
+    network, prepare = build(known, size, found)
     return VitBackbone(
         known,
         network,
@@ -43,3 +41,20 @@ def load_backbone(
         weights=found.source,
         weights_digest=found.digest,
     )
+
+
+def build(known: BackboneSpec, size: int, weights: Weights) -> tuple[Network, Callable[[Any], torch.Tensor]]:
+    """The family's network with these weights, and its preparation of frames.
+
+    open_clip and timm take seconds to import, so each family imports only its own.
+    """
+    network: Network
+    if known.family == "clip":
+        from musc_online.backbones.clip import ClipNetwork  # noqa: PLC0415
+
+        network = ClipNetwork(known, size, weights.state, weights.quick_gelu)
+        return network, preprocess.clip(size)
+    from musc_online.backbones.dino import DinoNetwork  # noqa: PLC0415
+
+    network = DinoNetwork(known, size, weights.state)
+    return network, preprocess.imagenet(size)

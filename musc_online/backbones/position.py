@@ -24,7 +24,7 @@ def resample(embedding: torch.Tensor, grid: int, offset: float = 0.0) -> torch.T
     side = math.isqrt(embedding.shape[0] - 1)
     if side * side != embedding.shape[0] - 1:
         raise WeightsError(
-            f"position embedding: got {embedding.shape[0]} tokens, expected one class token and a square patch grid"
+            f"position embedding: got {embedding.shape[0]} tokens, expected one class token and a square grid"
         )
     if side == grid:
         return embedding

@@ -24,7 +24,8 @@ def choose_device(device: str) -> torch.device:
         raise ConfigError(f"backbone.device: got {device!r}, expected auto, cpu, cuda or cuda:0") from None
     if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
         raise ConfigError(
-            f"backbone.device: got {device!r}, but {torch.cuda.device_count()} CUDA devices were found; use cpu or auto"
+            f"backbone.device: got {device!r}, but {torch.cuda.device_count()} CUDA devices were found; "
+            "use cpu or auto"
         )
     if chosen.type not in ("cpu", "cuda"):
         raise ConfigError(f"backbone.device: got {device!r}, expected auto, cpu, cuda or cuda:0")
@@ -47,7 +48,7 @@ def choose_precision(precision: str, device: torch.device) -> str:
 def native_bfloat16(device: torch.device) -> bool:
     """Whether bfloat16 products are done in hardware; emulated, they are slower than float32."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     cpuinfo = Path("/proc/cpuinfo")
     if platform.system() != "Linux" or not cpuinfo.exists():
         return False

@@ -30,7 +30,7 @@ class BackboneSpec:
 
     @property
     def default_stages(self) -> tuple[int, ...]:
-        """The last block of each quarter of the network, as published: 2, 5, 8, 11 of 12, 5, 11, 17, 23 of 24."""
+        """The last block of each quarter of the network, as published: 2, 5, 8, 11 of 12."""
         quarter = self.n_blocks // 4
         return tuple(range(quarter - 1, self.n_blocks, quarter))
 
@@ -46,8 +46,8 @@ class BackboneSpec:
         below = max(image_size // patch, 1) * patch
         near = f"{below}" if image_size < patch else f"{below} or {below + patch}"
         raise ConfigError(
-            f"backbone.image_size: got {image_size}, expected a multiple of {self.name}'s patch size {patch}; "
-            f"nearest: {near}"
+            f"backbone.image_size: got {image_size}, expected a multiple of {self.name}'s patch size "
+            f"{patch}, nearest: {near}"
         )
 
     def check_stages(self, stages: tuple[int, ...]) -> tuple[int, ...]:
@@ -68,6 +68,7 @@ class BackboneSpec:
 
 _LAION = ("laion400m_e31", "laion400m_e32")
 _CLIP = ("openai", *_LAION)
+_DINO_V2 = ("lvd142m",)
 
 _SPECS = (
     BackboneSpec("ViT-B-32", "clip", "ViT-B-32", 32, 768, 512, 12, 224, _CLIP),
@@ -77,8 +78,8 @@ _SPECS = (
     BackboneSpec("ViT-L-14-336", "clip", "ViT-L-14-336", 14, 1024, 768, 24, 336, ("openai",)),
     BackboneSpec("dino_vitbase8", "dino", "vit_base_patch8_224", 8, 768, 768, 12, 224, ("dino",)),
     BackboneSpec("dino_vitbase16", "dino", "vit_base_patch16_224", 16, 768, 768, 12, 224, ("dino",)),
-    BackboneSpec("dinov2_vits14", "dinov2", "vit_small_patch14_dinov2", 14, 384, 384, 12, 224, ("lvd142m",)),
-    BackboneSpec("dinov2_vitb14", "dinov2", "vit_base_patch14_dinov2", 14, 768, 768, 12, 224, ("lvd142m",)),
+    BackboneSpec("dinov2_vits14", "dinov2", "vit_small_patch14_dinov2", 14, 384, 384, 12, 224, _DINO_V2),
+    BackboneSpec("dinov2_vitb14", "dinov2", "vit_base_patch14_dinov2", 14, 768, 768, 12, 224, _DINO_V2),
     BackboneSpec(
         "dinov2_vitl14", "dinov2", "vit_large_patch14_dinov2", 14, 1024, 1024, 24, 224, ("lvd142m",)
     ),

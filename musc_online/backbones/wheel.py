@@ -39,8 +39,8 @@ def read(path: Path) -> dict[str, torch.Tensor]:
         WeightsError: the file is not the one this was written for, or `onnx` is not installed.
     """
     try:
-        import onnx
-        from onnx import numpy_helper
+        import onnx  # noqa: PLC0415  (an optional extra)
+        from onnx import numpy_helper  # noqa: PLC0415
     except ImportError:
         raise WeightsError(f"{path}: reading it needs the package onnx; install it with: {REMEDY}") from None
     content = path.read_bytes()
