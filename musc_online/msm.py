@@ -1,0 +1,157 @@
+"""MSM: interval average, and the mutual scores of a whole set (paper section 3.3)."""
+
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from musc_online import nearest
+from musc_online.arrays import grid_side, like, to_numpy
+from musc_online.codes import Codes, average_codes, encode
+from musc_online.errors import FrameError
+
+ArrayLike = TypeVar("ArrayLike")
+DEFAULT_TABLE_BYTES = 2 * 2**30
+
+
+def interval_bounds(n_references: int, low: float, high: float) -> tuple[int, int]:
+    """Ranks kept by the interval average: from `int(n * low)` up to `int(n * high)`, at least one.
+
+    The authors' code returns NaN where that would keep none (fewer than five images); we keep one.
+    """
+    first = int(n_references * low)
+    return first, max(int(n_references * high), first + 1)
+
+
+def interval_average(nearest_distances: ArrayLike, low: float = 0.0, high: float = 0.3) -> ArrayLike:
+    """Mean of the `low` to `high` fraction of the sorted last axis (paper equation 5).
+
+    Args:
+        nearest_distances: `[..., R]` distances to R references, R >= 1; array or tensor.
+        low: fraction of the smallest to leave out, 0..1.
+        high: fraction up to which distances are kept, low..1.
+
+    Returns:
+        `[...]` float64, the same kind as given.
+
+    Raises:
+        FrameError: R is 0.
+    """
+    values = to_numpy(nearest_distances)
+    if values.ndim == 0 or values.shape[-1] == 0:
+        raise FrameError(f"nearest: got shape {values.shape}, expected [..., R] with at least one reference")
+    first, last = interval_bounds(values.shape[-1], low, high)
+    ordered = np.sort(values, axis=-1)[..., first:last]
+    return like(nearest_distances, np.asarray(ordered.mean(axis=-1, dtype=np.float64)))
+
+
+def score_codes(
+    codes: Codes, references: npt.NDArray[np.intp], shape: tuple[int, int, int], interval: tuple[float, float]
+) -> npt.NDArray[np.float64]:
+    """Patch scores of one image from its row of the mutual table: interval average, mean over stages and degrees.
+
+    Args:
+        codes: `[R, S * D * P]` distance codes of the image's patches to each slot.
+        references: `[n]` rows of `codes` that were measured, n >= 1.
+        shape: (S, D, P).
+        interval: (low, high) fractions.
+
+    Returns:
+        `[P]` float64.
+    """
+    averages = np.empty(codes.shape[1], np.float64)
+    average_codes(codes, references, *interval_bounds(len(references), *interval), averages)
+    return averages.reshape(shape).mean(axis=(0, 1))
+
+
+def mutual_scores(
+    patch_tokens: ArrayLike,
+    degrees: Sequence[int] = (1, 3, 5),
+    low: float = 0.0,
+    high: float = 0.3,
+    *,
+    matcher: str = "gemm",
+    max_bytes: int = DEFAULT_TABLE_BYTES,
+) -> ArrayLike:
+    """Score every patch of every image against all the other images (paper sections 3.2 and 3.3).
+
+    Each pair of images is multiplied once and serves both directions, while the distances of one stage
+    fit in `max_bytes`; beyond that, pairs are multiplied twice and memory stays bounded.
+
+    Args:
+        patch_tokens: `[S, N, P, C]` backbone tokens without class tokens; array or tensor, N >= 2.
+        degrees: LNAMD's degrees, odd.
+        low: see `interval_average`.
+        high: see `interval_average`.
+        matcher: `gemm`, `faiss` or `auto`.
+        max_bytes: bound on the table of one stage's distances.
+
+    Returns:
+        `[N, P]` float64, Euclidean distances in 0..2, the same kind as given.
+
+    Raises:
+        FrameError: wrong shape, fewer than two images, or a value that is not finite.
+    """
+    tokens = to_numpy(patch_tokens)
+    if tokens.ndim != 4 or min(tokens.shape) < 1:
+        raise FrameError(f"patch_tokens: got shape {tokens.shape}, expected [S, N, P, C]")
+    if tokens.shape[1] < 2:
+        raise FrameError("patch_tokens: got 1 image, expected at least 2; one image has nothing to be scored against")
+    grid_side(tokens.shape[2])
+    total = np.zeros((tokens.shape[1], tokens.shape[2]), np.float64)
+    for stage_tokens in tokens:
+        if not np.isfinite(stage_tokens).all():
+            raise FrameError("patch_tokens: got NaN or infinity, expected finite numbers")
+        total += _stage_scores(stage_tokens, tuple(degrees), (low, high), matcher, max_bytes)
+    return like(patch_tokens, total / tokens.shape[0])
+
+
+def _stage_scores(
+    tokens: npt.NDArray[Any], degrees: tuple[int, ...], interval: tuple[float, float], matcher: str, max_bytes: int
+) -> npt.NDArray[np.float64]:
+    n_images, n_patches, n_channels = tokens.shape
+    store = nearest.create(
+        matcher,
+        capacity=n_images,
+        n_stages=1,
+        n_patches=n_patches,
+        n_channels=n_channels,
+        degrees=degrees,
+        dtype="float32",
+    )
+    features = []
+    for slot, image in enumerate(tokens):
+        features.append(store.prepare(np.ascontiguousarray(image[None], dtype=np.float32)))
+        store.put(slot, features[-1])
+    shape = (1, len(degrees), n_patches)
+    width = len(degrees) * n_patches
+    scores = np.empty((n_images, n_patches), np.float64)
+    if n_images * n_images * width * 2 <= max_bytes:
+        table = _whole_table(store, features, shape)
+        for image in range(n_images):
+            scores[image] = score_codes(table[image], _others(image, n_images), shape, interval)
+        return scores
+    forward, backward = (np.empty((n_images, *shape), np.float32) for _ in range(2))
+    for image in range(n_images):
+        others = _others(image, n_images)
+        rows = slice(0, n_images - 1)
+        store.match(features[image], others, forward[rows], backward[rows])
+        codes = encode(forward[rows]).reshape(n_images - 1, width)
+        scores[image] = score_codes(codes, np.arange(n_images - 1), shape, interval)
+    return scores
+
+
+def _whole_table(store: nearest.PatchStore, features: list[Any], shape: tuple[int, int, int]) -> Codes:
+    n_images = len(features)
+    table = np.zeros((n_images, n_images, int(np.prod(shape))), np.uint16)
+    forward, backward = (np.empty((n_images, *shape), np.float32) for _ in range(2))
+    for image in range(1, n_images):
+        store.match(features[image], np.arange(image), forward[:image], backward[:image])
+        table[image, :image] = encode(forward[:image]).reshape(image, -1)
+        table[:image, image] = encode(backward[:image]).reshape(image, -1)
+    return table
+
+
+def _others(image: int, n_images: int) -> npt.NDArray[np.intp]:
+    return np.delete(np.arange(n_images), image)

@@ -1,0 +1,59 @@
+"""Which frames are re-scored, and what was last said of each: provisional, revised, final."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from musc_online.score import Score
+
+
+@dataclass
+class Entry:
+    """One image in the ring, as the window knows it."""
+
+    arrival: int
+    class_token: npt.NDArray[np.float32]
+    frame_shape: tuple[int, int] | None
+    score: Score
+    """The last score given."""
+
+
+class Window:
+    """The frames in the ring in order of arrival; the newest `size` of them are re-scored."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.entries: dict[int, Entry] = {}
+        """By slot, in order of arrival."""
+        self.evicted: list[Score] = []
+        """Final scores of evicted frames that nobody has taken yet."""
+
+    def add(self, slot: int, entry: Entry) -> None:
+        """Take a new arrival in; its slot was emptied by `leave`."""
+        self.entries[slot] = entry
+
+    def leave(self, slot: int) -> None:
+        """The slot's frame is evicted: its last score is final."""
+        entry = self.entries.pop(slot, None)
+        if entry is not None and not entry.score.is_final:
+            self.evicted.append(without_arrays(replace(entry.score, is_final=True)))
+
+    def newest(self, count: int | None = None) -> list[int]:
+        """Slots of the newest `count` frames (all of the window's `size` by default), oldest first."""
+        return list(self.entries)[-(count or self.size) :]
+
+    def class_tokens(self, slots: Iterable[int]) -> npt.NDArray[np.float32]:
+        """`[n, D]` class tokens of `slots`."""
+        return np.stack([self.entries[slot].class_token for slot in slots])
+
+    def take_evicted(self) -> list[Score]:
+        """Final scores of evicted frames since last asked."""
+        taken, self.evicted = self.evicted, []
+        return taken
+
+
+def without_arrays(score: Score) -> Score:
+    """The score as kept: the map was handed over once and is not held on to."""
+    return replace(score, anomaly_map=None, patch_scores=None)
