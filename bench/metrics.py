@@ -9,6 +9,7 @@ from sklearn.metrics import average_precision_score, precision_recall_curve, roc
 from bench.pixel_counts import count_ranks
 from bench.pixel_curves import average_precision, f1_max, roc_area
 from bench.pro import exact_pro, published_pro, region_weights
+from musc_online.arrays import to_numpy
 from musc_online.errors import DataError
 
 IMAGE_METRICS = ("auroc", "f1_max", "ap")
@@ -40,7 +41,7 @@ def image_metrics(labels: Any, scores: Any) -> Metrics:
     Raises:
         DataError: the two lengths differ.
     """
-    truth, values = _array(labels).ravel() != 0, _array(scores).ravel().astype(np.float64)
+    truth, values = to_numpy(labels).ravel() != 0, to_numpy(scores).ravel().astype(np.float64)
     if truth.shape != values.shape:
         raise DataError(f"image metrics: got {truth.size} labels and {values.size} scores, expected one each")
     reason = _undefined(int(truth.sum()), truth.size, bool(np.isfinite(values).all()), "image", "score")
@@ -100,15 +101,8 @@ def pixel_metrics(masks: Any, maps: Any) -> Metrics:
     return Metrics(metrics, reasons)
 
 
-def _array(values: Any) -> npt.NDArray[Any]:
-    # Tensors on another device or with a gradient have no direct view.
-    if hasattr(values, "detach"):
-        values = values.detach().cpu()
-    return np.asarray(values)
-
-
 def _stack(values: Any, name: str) -> npt.NDArray[Any]:
-    array = _array(values)
+    array = to_numpy(values)
     if array.ndim == 4 and array.shape[1] == 1:
         array = array[:, 0]
     if array.ndim != 3:
