@@ -1,18 +1,15 @@
 """Patch scores to pixel map and image score (paper section 3.3, end)."""
 
 from functools import lru_cache
-from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from musc_online.arrays import grid_side, like, to_numpy
+from musc_online.arrays import ArrayOrTensor, grid_side, like, to_numpy
 from musc_online.errors import FrameError
 
-ArrayLike = TypeVar("ArrayLike")
 
-
-def upsample(patch_scores: ArrayLike, size: int) -> ArrayLike:
+def upsample(patch_scores: ArrayOrTensor, size: int) -> ArrayOrTensor:
     """Bilinear interpolation of the patch grid to `size` x `size`, corners aligned.
 
     Args:

@@ -1,13 +1,15 @@
 """Arrays or tensors in, the same kind out."""
 
-from typing import Any, TypeVar, cast
+import math
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from musc_online.errors import FrameError
 
-ArrayLike = TypeVar("ArrayLike")
+ArrayOrTensor = Any
+"""A NumPy array or a torch tensor; a function that takes one gives the same kind back."""
 
 
 def to_numpy(value: Any) -> npt.NDArray[Any]:
@@ -20,13 +22,13 @@ def to_numpy(value: Any) -> npt.NDArray[Any]:
     return np.asarray(value)
 
 
-def like(reference: ArrayLike, result: npt.NDArray[Any]) -> ArrayLike:
+def like(reference: Any, result: npt.NDArray[Any]) -> Any:
     """`result` as a tensor on the reference's device if the reference is a tensor, else as it is."""
     if hasattr(reference, "detach"):
         import torch  # noqa: PLC0415  (only a caller who already has a tensor gets here)
 
-        return cast("ArrayLike", torch.from_numpy(np.ascontiguousarray(result)).to(reference.device))
-    return cast("ArrayLike", result)
+        return torch.from_numpy(np.ascontiguousarray(result)).to(reference.device)
+    return result
 
 
 def grid_side(n_patches: int) -> int:
@@ -35,7 +37,24 @@ def grid_side(n_patches: int) -> int:
     Raises:
         FrameError: `n_patches` is not a square number.
     """
-    side = round(n_patches**0.5)
+    side = math.isqrt(max(n_patches, 0))
     if side * side != n_patches or n_patches < 1:
         raise FrameError(f"patch_tokens: got {n_patches} patches, expected a square number (grid x grid)")
     return side
+
+
+def checked_tokens(
+    patch_tokens: Any, class_token: Any
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """One image's `[S, P, C]` and `[D]` tokens as float32 arrays.
+
+    Raises:
+        FrameError: another number of axes, an empty axis, or a value that is not finite.
+    """
+    tokens = np.ascontiguousarray(to_numpy(patch_tokens), dtype=np.float32)
+    token = np.ascontiguousarray(to_numpy(class_token), dtype=np.float32)
+    if tokens.ndim != 3 or token.ndim != 1 or not tokens.size or not token.size:
+        raise FrameError(f"tokens: got {tokens.shape} and {token.shape}, expected [S, P, C] and [D]")
+    if not (np.isfinite(tokens).all() and np.isfinite(token).all()):
+        raise FrameError("tokens: got NaN or infinity, expected finite numbers")
+    return tokens, token

@@ -20,7 +20,8 @@ _LANES = 64
 
 def encode(distances: npt.NDArray[np.floating[Any]]) -> Codes:
     """Distances in 0..2 to codes; `[...]` floating to `[...]` uint16."""
-    return np.rint(np.minimum(distances, 2.0) * SCALE).astype(np.uint16)
+    codes: Codes = np.rint(np.minimum(distances, 2.0) * SCALE).astype(np.uint16)
+    return codes
 
 
 def decode(codes: Codes) -> npt.NDArray[np.float32]:
@@ -30,7 +31,7 @@ def decode(codes: Codes) -> npt.NDArray[np.float32]:
     return distances
 
 
-@njit(nogil=True, cache=True, boundscheck=False)  # type: ignore[untyped-decorator]
+@njit(nogil=True, cache=True, boundscheck=False)
 def _sum_smallest(values: Codes, k: int, threshold: Codes, trial: Codes, below: Codes, total: Any) -> None:
     """Per column of `values` (rows a multiple of four): the sum of its k smallest, into `total`."""
     lanes = range(values.shape[1])
@@ -58,7 +59,7 @@ def _sum_smallest(values: Codes, k: int, threshold: Codes, trial: Codes, below: 
         total[lane] -= (values.shape[0] - k) * np.int64(threshold[lane])
 
 
-@njit(nogil=True, cache=True, boundscheck=False)  # type: ignore[untyped-decorator]
+@njit(nogil=True, cache=True, boundscheck=False)
 def average_codes(codes: Codes, references: Any, k_low: int, k_high: int, out: Any) -> None:
     """Interval average of every column over the rows `references`: k_low-th to k_high-th smallest.
 
@@ -71,7 +72,9 @@ def average_codes(codes: Codes, references: Any, k_low: int, k_high: int, out: A
     """
     n = references.shape[0]
     values = np.full(((n + 3) // 4 * 4, _LANES), MISSING)  # padding sorts last
-    threshold, trial, below = np.empty(_LANES, np.uint16), np.empty(_LANES, np.uint16), np.empty(_LANES, np.uint16)
+    threshold = np.empty(_LANES, np.uint16)
+    trial = np.empty(_LANES, np.uint16)
+    below = np.empty(_LANES, np.uint16)
     high, low = np.zeros(_LANES, np.int64), np.zeros(_LANES, np.int64)
     scale = 1.0 / (SCALE * (k_high - k_low))
     columns = codes.shape[1]

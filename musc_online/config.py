@@ -3,12 +3,21 @@
 import difflib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 import yaml
-from pydantic import BaseModel, ByteSize, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ByteSize, Field, ValidationError, field_validator, model_validator
 
-from musc_online.config_service import Section, Transport
+from musc_online.config_service import (
+    History,
+    Limits,
+    Log,
+    Metrics,
+    Section,
+    Security,
+    StreamOverride,
+    Transport,
+)
 from musc_online.errors import ConfigError
 
 PositiveInt = Annotated[int, Field(ge=1)]
@@ -116,6 +125,12 @@ class Config(Section):
     deadline_ms: Annotated[float, Field(gt=0)] | None = None
     output: OutputConfig = OutputConfig()
     transport: Transport = Transport()
+    security: Security = Security()
+    limits: Limits = Limits()
+    history: History = History()
+    metrics: Metrics = Metrics()
+    log: Log = Log()
+    streams: tuple[StreamOverride, ...] = ()
 
     @property
     def map_size(self) -> int:
@@ -156,7 +171,7 @@ def _read(source: str | Path | Mapping[str, Any] | None) -> tuple[Mapping[str, A
     if values is None:
         return {}, str(path)
     if not isinstance(values, Mapping):
-        raise ConfigError(f"{path}: got a {type(values).__name__}, expected keys such as 'backbone:' or 'ring:'")
+        raise ConfigError(f"{path}: got a {type(values).__name__}, expected keys such as 'ring:'")
     return values, str(path)
 
 
@@ -177,7 +192,8 @@ def _one_line(error: ValidationError) -> str:
 def _unknown_key(location: list[str]) -> str:
     section: Any = Config
     for part in location[:-1]:
-        section = section.model_fields[part].annotation
+        # A list's index stands for its element: streams.0.rin is a key of one stream's section.
+        section = get_args(section)[0] if part.isdigit() else section.model_fields[part].annotation
     allowed = list(section.model_fields)
     close = difflib.get_close_matches(location[-1], allowed, n=1)
     hint = f"did you mean '{close[0]}'? " if close else ""

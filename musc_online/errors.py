@@ -1,4 +1,4 @@
-"""The exceptions a user can meet. Each message is one line: what, the value, what was expected, what to do."""
+"""The exceptions a user can meet. Each message is one line: what, the value, what was expected."""
 
 
 class MuscError(Exception):

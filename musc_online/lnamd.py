@@ -1,17 +1,13 @@
 """LNAMD: aggregation of patch tokens over r x r neighbourhoods (paper section 3.2)."""
 
-from typing import TypeVar
-
 import torch
 import torch.nn.functional as F
 
-from musc_online.arrays import grid_side
+from musc_online.arrays import ArrayOrTensor, grid_side
 from musc_online.errors import FrameError
 
-ArrayLike = TypeVar("ArrayLike")
 
-
-def aggregate(patch_tokens: ArrayLike, degree: int) -> ArrayLike:
+def aggregate(patch_tokens: ArrayOrTensor, degree: int) -> ArrayOrTensor:
     """Standardise each image's token map, average r x r neighbourhoods, L2-normalise.
 
     The map is standardised as one (mean and variance over all P*C values, eps 1e-5, no affine), the
@@ -41,4 +37,4 @@ def aggregate(patch_tokens: ArrayLike, degree: int) -> ArrayLike:
         grid = F.pad(grid, (degree // 2,) * 4)
         standardised = F.avg_pool2d(grid, degree, stride=1).permute(0, 2, 3, 1).reshape(tokens.shape)
     unit = F.normalize(standardised, dim=-1)
-    return unit if isinstance(patch_tokens, torch.Tensor) else unit.numpy()  # type: ignore[return-value]
+    return unit if isinstance(patch_tokens, torch.Tensor) else unit.numpy()

@@ -1,17 +1,16 @@
 """MSM: interval average, and the mutual scores of a whole set (paper section 3.3)."""
 
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from musc_online import nearest
-from musc_online.arrays import grid_side, like, to_numpy
+from musc_online.arrays import ArrayOrTensor, grid_side, like, to_numpy
 from musc_online.codes import Codes, average_codes, encode
 from musc_online.errors import FrameError
 
-ArrayLike = TypeVar("ArrayLike")
 DEFAULT_TABLE_BYTES = 2 * 2**30
 
 
@@ -24,7 +23,7 @@ def interval_bounds(n_references: int, low: float, high: float) -> tuple[int, in
     return first, max(int(n_references * high), first + 1)
 
 
-def interval_average(nearest_distances: ArrayLike, low: float = 0.0, high: float = 0.3) -> ArrayLike:
+def interval_average(nearest_distances: ArrayOrTensor, low: float = 0.0, high: float = 0.3) -> ArrayOrTensor:
     """Mean of the `low` to `high` fraction of the sorted last axis (paper equation 5).
 
     Args:
@@ -49,7 +48,7 @@ def interval_average(nearest_distances: ArrayLike, low: float = 0.0, high: float
 def score_codes(
     codes: Codes, references: npt.NDArray[np.intp], shape: tuple[int, int, int], interval: tuple[float, float]
 ) -> npt.NDArray[np.float64]:
-    """Patch scores of one image from its row of the mutual table: interval average, mean over stages and degrees.
+    """Patch scores of one image from its row of the mutual table: interval average, then the means.
 
     Args:
         codes: `[R, S * D * P]` distance codes of the image's patches to each slot.
@@ -62,18 +61,19 @@ def score_codes(
     """
     averages = np.empty(codes.shape[1], np.float64)
     average_codes(codes, references, *interval_bounds(len(references), *interval), averages)
-    return averages.reshape(shape).mean(axis=(0, 1))
+    scores: npt.NDArray[np.float64] = averages.reshape(shape).mean(axis=(0, 1))
+    return scores
 
 
 def mutual_scores(
-    patch_tokens: ArrayLike,
+    patch_tokens: ArrayOrTensor,
     degrees: Sequence[int] = (1, 3, 5),
     low: float = 0.0,
     high: float = 0.3,
     *,
     matcher: str = "gemm",
     max_bytes: int = DEFAULT_TABLE_BYTES,
-) -> ArrayLike:
+) -> ArrayOrTensor:
     """Score every patch of every image against all the other images (paper sections 3.2 and 3.3).
 
     Each pair of images is multiplied once and serves both directions, while the distances of one stage
@@ -97,7 +97,7 @@ def mutual_scores(
     if tokens.ndim != 4 or min(tokens.shape) < 1:
         raise FrameError(f"patch_tokens: got shape {tokens.shape}, expected [S, N, P, C]")
     if tokens.shape[1] < 2:
-        raise FrameError("patch_tokens: got 1 image, expected at least 2; one image has nothing to be scored against")
+        raise FrameError("patch_tokens: got 1 image, expected at least 2 to be scored against each other")
     grid_side(tokens.shape[2])
     total = np.zeros((tokens.shape[1], tokens.shape[2]), np.float64)
     for stage_tokens in tokens:
@@ -108,7 +108,11 @@ def mutual_scores(
 
 
 def _stage_scores(
-    tokens: npt.NDArray[Any], degrees: tuple[int, ...], interval: tuple[float, float], matcher: str, max_bytes: int
+    tokens: npt.NDArray[Any],
+    degrees: tuple[int, ...],
+    interval: tuple[float, float],
+    matcher: str,
+    max_bytes: int,
 ) -> npt.NDArray[np.float64]:
     n_images, n_patches, n_channels = tokens.shape
     store = nearest.create(

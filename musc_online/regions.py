@@ -9,7 +9,9 @@ from musc_online.score import Region
 MAX_REGIONS = 64
 
 
-def find(anomaly_map: npt.NDArray[np.float32], threshold: float, frame_shape: tuple[int, int] | None) -> list[Region]:
+def find(
+    anomaly_map: npt.NDArray[np.float32], threshold: float, frame_shape: tuple[int, int] | None
+) -> list[Region]:
     """Bounding boxes of what is at or above the threshold, worst first, at most 64.
 
     Args:
@@ -27,7 +29,7 @@ def find(anomaly_map: npt.NDArray[np.float32], threshold: float, frame_shape: tu
     height, width = frame_shape or anomaly_map.shape
     across, down = width / anomaly_map.shape[1], height / anomaly_map.shape[0]
     peaks = np.zeros(count, np.float32)
-    np.maximum.at(peaks, components.ravel(), anomaly_map.ravel())
+    np.maximum.at(peaks, components.ravel().astype(np.intp), anomaly_map.ravel())
     regions = []
     for label in range(1, count):
         left, top, box_width, box_height = (int(value) for value in boxes[label, :4])

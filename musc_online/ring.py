@@ -145,8 +145,9 @@ class Ring:
             slots.append(others)
             total += len(others)
         found = np.concatenate(slots) if slots else np.empty(0, np.intp)
-        codes = [encode(side[:total]).reshape(total, self.geometry.width) for side in (self._forward, self._backward)]
-        return Visit(features, found, codes[0], codes[1], skipped)
+        shape = (total, self.geometry.width)
+        forward, backward = (encode(side[:total]).reshape(shape) for side in (self._forward, self._backward))
+        return Visit(features, found, forward, backward, skipped)
 
     def provisional(self, visit: Visit) -> npt.NDArray[np.float64] | None:
         """`[P]` scores of a visiting image; None without a reference."""
@@ -177,7 +178,7 @@ class Ring:
     def check_new(self, frame_id: FrameId) -> None:
         """Raise FrameError if the id is in the ring."""
         if frame_id in self.slot_of:
-            raise FrameError(f"frame_id: got {frame_id!r}, which is in the ring already; expected a new id for each frame")
+            raise FrameError(f"frame_id: got {frame_id!r}, which is in the ring already; expected a new id")
 
     def evict(self, slot: int) -> None:
         """Empty a slot: no other image knows its distances any more."""
@@ -204,9 +205,11 @@ class Ring:
         return score_codes(self.table[slot], references, self.geometry.shape, self.interval)
 
     def check_invariants(self) -> None:
-        """Raise AssertionError if the ring's parts contradict each other; for tests and `status --check`."""
+        """Raise AssertionError if the ring's parts contradict each other."""
         occupied = {slot for slot, frame_id in enumerate(self.frame_ids) if frame_id is not None}
-        _require(self.slot_of == {self.frame_ids[slot]: slot for slot in occupied}, "slot_of mirrors frame_ids")
+        _require(
+            self.slot_of == {self.frame_ids[slot]: slot for slot in occupied}, "slot_of mirrors frame_ids"
+        )
         _require(len(self) <= min(self.arrivals, self.capacity), "never more images than arrivals or slots")
         _require(self.pinned <= occupied, "only occupied slots are pinned")
         _require(not self.measured.diagonal().any(), "no image is measured against itself")
@@ -214,7 +217,7 @@ class Ring:
         empty = [slot for slot in range(self.capacity) if slot not in occupied]
         _require(not self.measured[empty].any(), "an empty slot is measured against nothing")
         known = (self.table != MISSING).all(axis=2)
-        _require(bool((known == self.measured).all()), "the table holds distances exactly for the measured pairs")
+        _require(bool((known == self.measured).all()), "distances are held exactly for the measured pairs")
         _require(bool((self.table == MISSING).all(axis=2)[~self.measured].all()), "no half-written pair")
 
     def _subsets_in_turn(self) -> list[int]:
@@ -230,14 +233,3 @@ class Ring:
 def _require(holds: bool, rule: str) -> None:
     if not holds:
         raise AssertionError(f"ring invariant broken: {rule}")
-
-
-def largest_capacity(max_bytes: int, per_image: int, geometry: Geometry) -> int:
-    """The most slots whose features and table fit in `max_bytes`; 0 if not even two do."""
-    low, high = 0, max(2, max_bytes // max(per_image, 1) + 1)
-    while low < high:
-        middle = (low + high + 1) // 2
-        fits = middle * per_image + table_bytes(middle, geometry) <= max_bytes
-        low, high = (middle, high) if fits else (low, middle - 1)
-    return low if low >= 2 else 0
-

@@ -1,24 +1,22 @@
 """RsCIN: re-scoring image scores by class-token neighbours (paper section 3.4)."""
 
 from collections.abc import Sequence
-from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from musc_online.arrays import like, to_numpy
+from musc_online.arrays import ArrayOrTensor, like, to_numpy
 from musc_online.errors import FrameError
 
-ArrayLike = TypeVar("ArrayLike")
 Array = npt.NDArray[np.float64]
 
 
 def rescore(
-    image_scores: ArrayLike,
-    class_tokens: ArrayLike,
+    image_scores: ArrayOrTensor,
+    class_tokens: ArrayOrTensor,
     neighbour_counts: Sequence[int] = (1, 2, 3),
     normalise: bool = True,
-) -> ArrayLike:
+) -> ArrayOrTensor:
     """Smooth image scores over their nearest neighbours in class-token space.
 
     Works on the scores and class tokens of any method, not only ours.
@@ -40,11 +38,16 @@ def rescore(
     spread = scores.max() - scores.min()
     if spread == 0.0:
         return like(image_scores, scores.copy())
-    return like(image_scores, _smooth(scores, tokens, tokens, np.arange(len(scores)), neighbour_counts, normalise))
+    rows = np.arange(len(scores))
+    return like(image_scores, _smooth(scores, tokens, tokens, rows, neighbour_counts, normalise))
 
 
 def rescore_one(
-    image_scores: Array, class_tokens: npt.NDArray[np.floating], row: int, neighbour_counts: Sequence[int], normalise: bool
+    image_scores: Array,
+    class_tokens: npt.NDArray[np.floating],
+    row: int,
+    neighbour_counts: Sequence[int],
+    normalise: bool,
 ) -> float:
     """`rescore(...)[row]` without the other rows: what an arrival needs."""
     scores, tokens = _checked(image_scores, class_tokens)
@@ -59,7 +62,8 @@ def _checked(image_scores: object, class_tokens: object) -> tuple[Array, Array]:
     tokens = to_numpy(class_tokens).astype(np.float64)
     if scores.ndim != 1 or not len(scores) or tokens.ndim != 2 or len(tokens) != len(scores):
         raise FrameError(
-            f"rscin: got image_scores {scores.shape} and class_tokens {tokens.shape}, expected [N] and [N, D] with N >= 1"
+            f"rscin: got image_scores {scores.shape} and class_tokens {tokens.shape}, "
+            "expected [N] and [N, D] with N >= 1"
         )
     if not (np.isfinite(scores).all() and np.isfinite(tokens).all()):
         raise FrameError("rscin: got NaN or infinity, expected finite image_scores and class_tokens")
@@ -67,7 +71,12 @@ def _checked(image_scores: object, class_tokens: object) -> tuple[Array, Array]:
 
 
 def _smooth(
-    scores: Array, queries: Array, tokens: Array, rows: npt.NDArray[np.intp], counts: Sequence[int], normalise: bool
+    scores: Array,
+    queries: Array,
+    tokens: Array,
+    rows: npt.NDArray[np.intp],
+    counts: Sequence[int],
+    normalise: bool,
 ) -> Array:
     if normalise:
         queries, tokens = _unit(queries), _unit(tokens)

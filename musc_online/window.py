@@ -13,11 +13,10 @@ from musc_online.score import Score
 class Entry:
     """One image in the ring, as the window knows it."""
 
-    arrival: int
     class_token: npt.NDArray[np.float32]
     frame_shape: tuple[int, int] | None
     score: Score
-    """The last score given."""
+    """The last score given, without its arrays."""
 
 
 class Window:
@@ -30,19 +29,41 @@ class Window:
         self.evicted: list[Score] = []
         """Final scores of evicted frames that nobody has taken yet."""
 
+    @property
+    def token_width(self) -> int | None:
+        """D, once there is a class token."""
+        return next((len(entry.class_token) for entry in self.entries.values()), None)
+
     def add(self, slot: int, entry: Entry) -> None:
         """Take a new arrival in; its slot was emptied by `leave`."""
         self.entries[slot] = entry
 
     def leave(self, slot: int) -> None:
-        """The slot's frame is evicted: its last score is final."""
+        """The slot's frame, if any, is evicted: its last score is final."""
         entry = self.entries.pop(slot, None)
         if entry is not None and not entry.score.is_final:
-            self.evicted.append(without_arrays(replace(entry.score, is_final=True)))
+            self.evicted.append(replace(entry.score, is_final=True))
+
+    def close(self, slots: Iterable[int]) -> list[Score]:
+        """Call the last scores of `slots` final where they are not, and return those."""
+        closed = []
+        for slot in slots:
+            entry = self.entries[slot]
+            if not entry.score.is_final:
+                entry.score = replace(entry.score, is_final=True)
+                closed.append(entry.score)
+        return closed
 
     def newest(self, count: int | None = None) -> list[int]:
-        """Slots of the newest `count` frames (all of the window's `size` by default), oldest first."""
+        """Slots of the newest `count` frames (the window's `size` by default), oldest first."""
         return list(self.entries)[-(count or self.size) :]
+
+    def known(self) -> tuple[npt.NDArray[np.float64], list[npt.NDArray[np.float32]]]:
+        """Last raw scores `[n]` and class tokens `n x [D]` of the window's frames that have a score."""
+        entries = [self.entries[slot] for slot in self.newest()]
+        scored = [entry for entry in entries if entry.score.raw_score is not None]
+        raw = np.array([entry.score.raw_score for entry in scored], np.float64)
+        return raw, [entry.class_token for entry in scored]
 
     def class_tokens(self, slots: Iterable[int]) -> npt.NDArray[np.float32]:
         """`[n, D]` class tokens of `slots`."""
@@ -55,5 +76,5 @@ class Window:
 
 
 def without_arrays(score: Score) -> Score:
-    """The score as kept: the map was handed over once and is not held on to."""
+    """The score as kept: its map was handed over once and is not held on to."""
     return replace(score, anomaly_map=None, patch_scores=None)
