@@ -25,8 +25,8 @@ def file_list(folders: dict[str, int]) -> list[Path]:
 
 
 def restated(paths: list[Path], divide_num: int, divide_iter: int, seed: int) -> list[Path]:
-    """The authors' rule: seed once, go through the folders as they come, shuffle each one's positions, cut them
-    into runs of `divide_num`, and take the `divide_iter`-th of each run that has one."""
+    """The authors' rule: seed once, go through the folders as they come, shuffle each one's positions, cut
+    them into runs of `divide_num`, and take the `divide_iter`-th of each run that has one."""
     random.seed(seed)
     chosen = []
     for folder in dict.fromkeys(path.parent.name for path in paths):

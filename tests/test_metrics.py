@@ -18,6 +18,11 @@ GOLDEN = Path(__file__).parents[1].parent / "shared" / "golden"
 needs_golden = pytest.mark.skipif(not GOLDEN.is_dir(), reason="no ../shared/golden beside the repository")
 
 
+def arrays(path: Path) -> dict[str, np.ndarray]:
+    with np.load(path, allow_pickle=False) as file:
+        return dict(file)
+
+
 def blobs(rng: np.random.Generator, n: int, size: int) -> np.ndarray:
     """Masks with a few rectangles each, some of them touching by a corner; the first image is normal."""
     masks = np.zeros((n, size, size), np.uint8)
@@ -45,7 +50,7 @@ def expected_pixel(masks: np.ndarray, maps: np.ndarray) -> dict[str, float]:
 @needs_golden
 @pytest.mark.parametrize("name", ["small", "visa_like"])
 def test_golden(name):
-    golden = np.load(GOLDEN / f"{name}.npz")
+    golden = arrays(GOLDEN / f"{name}.npz")
     image = image_metrics(golden["labels"], golden["rscin_scores"])
     np.testing.assert_allclose([image[key] for key in IMAGE_METRICS], golden["image_metrics"], atol=1e-5)
     pixel = pixel_metrics(golden["masks"], golden["pixel_maps"])
@@ -57,7 +62,7 @@ def test_golden(name):
 
 @needs_golden
 def test_golden_pixel_maps_in_plain_loops():
-    golden = np.load(GOLDEN / "small.npz")
+    golden = arrays(GOLDEN / "small.npz")
     masks, maps = golden["masks"][:, 0], golden["pixel_maps"][:, 0].astype(np.float64)
     got = pixel_metrics(masks, maps)
     for key, value in expected_pixel(masks, maps).items():

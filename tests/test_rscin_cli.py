@@ -23,6 +23,11 @@ def files(tmp_path):
     return tmp_path, scores, tokens
 
 
+def arrays(path: Path) -> dict[str, np.ndarray]:
+    with np.load(path, allow_pickle=False) as file:
+        return dict(file)
+
+
 def run(*arguments):
     return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
@@ -65,7 +70,7 @@ def test_writes_a_file_and_takes_the_options(files):
 @pytest.mark.skipif(not GOLDEN.is_file(), reason="no ../shared/golden beside the repository")
 @pytest.mark.parametrize(("counts", "key"), [("1,2,3", "after_1_2_3"), ("1,8,9", "after_1_8_9")])
 def test_the_published_scores_of_real_features(tmp_path, counts, key):
-    golden = np.load(GOLDEN)
+    golden = arrays(GOLDEN)
     np.save(tmp_path / "s.npy", golden["scores"])
     np.save(tmp_path / "t.npy", golden["class_tokens"])
     # The features are unit vectors rounded to half precision, and the published code takes them as they are.
