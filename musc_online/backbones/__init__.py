@@ -11,7 +11,7 @@ from musc_online.backbones.specs import BackboneSpec, names, spec
 __all__ = ["Backbone", "BackboneSpec", "load", "names", "spec"]
 
 
-def load(  # noqa: PLR0917  (the published signature)
+def load(
     name: str,
     weights: str = "auto",
     image_size: int | None = None,

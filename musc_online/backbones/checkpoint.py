@@ -1,6 +1,7 @@
 """Tensors of a checkpoint file, whatever its publisher's format; nothing in it is ever run."""
 
 import pickle
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ def read(path: Path) -> dict[str, torch.Tensor]:
             return torchscript.read(path)
         if path.suffix == ".onnx":
             return wheel.read(path)
-        return _tensors(torch.load(path, map_location="cpu", weights_only=True), path)
+        return _tensors(_load(path), path)
     except pickle.UnpicklingError:
         raise WeightsError(
             f"{path}: holds pickled objects other than tensors, or is no checkpoint; refused, since loading "
@@ -41,6 +42,13 @@ def read(path: Path) -> dict[str, torch.Tensor]:
         ) from None
     except (SafetensorError, OSError, EOFError, RuntimeError, ValueError, KeyError) as error:
         raise WeightsError(f"{path}: damaged checkpoint ({_first_sentence(error)})") from None
+
+
+def _load(path: Path) -> Any:
+    with warnings.catch_warnings():
+        # Of foreign files torch warns that it may not understand them; what it then raises says enough.
+        warnings.simplefilter("ignore", UserWarning)
+        return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def _is_safetensors(path: Path) -> bool:

@@ -45,7 +45,7 @@ class Weights:
         digest = hashlib.sha256(f"quick_gelu={self.quick_gelu}".encode())
         for name, tensor in sorted(self.state.items()):
             digest.update(f"{name}{list(tensor.shape)}".encode())
-            digest.update(tensor.numpy().data)
+            digest.update(tensor.contiguous().numpy().data)
         return digest.hexdigest()
 
 
@@ -130,8 +130,7 @@ def _from_file(spec: BackboneSpec, path: Path, tag: str | None) -> Weights:
 def _quick_gelu(spec: BackboneSpec, path: Path, tag: str | None, raw: keys.State) -> bool:
     """The activation a CLIP checkpoint was trained with; the weights themselves do not say."""
     if tag is None:
-        named = [known for known in _tags(spec) if known in str(path)]
-        tag = named[-1] if named else None
+        tag = next((known for known in reversed(_tags(spec)) if _named_after(path, known)), None)
     if tag is not None:
         return tag != _PLAIN_GELU and library_cache.published(spec, tag).quick_gelu
     if "quickgelu" in path.name or any(mark in raw for mark in _OPENAI_MARKS):
@@ -139,3 +138,8 @@ def _quick_gelu(spec: BackboneSpec, path: Path, tag: str | None, raw: keys.State
     # OpenAI's were published in half precision, LAION's were not; what was half stays exact when widened.
     kernels = [tensor for tensor in raw.values() if tensor.ndim >= 2]
     return bool(kernels) and all(torch.equal(tensor, tensor.half().to(tensor.dtype)) for tensor in kernels)
+
+
+def _named_after(path: Path, tag: str) -> bool:
+    """Whether the file's name holds the tag, or a folder is a hub's copy of the tag's repository."""
+    return tag in path.name or any(part.endswith(f".{tag}") for part in path.parts)
