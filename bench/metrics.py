@@ -7,8 +7,8 @@ import numpy.typing as npt
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
 
 from bench.pixel_counts import count_ranks
-from bench.pixel_curves import average_precision, f1_max, roc_area
-from bench.pro import exact_pro, published_pro, region_weights
+from bench.pixel_curves import Curve, average_precision, f1_max, roc_area, roc_curve, thinned
+from bench.pro import exact_pro, pro_curve, published_pro, region_weights
 from musc_online.arrays import to_numpy
 from musc_online.errors import DataError
 
@@ -30,21 +30,24 @@ def image_metrics(labels: Any, scores: Any) -> Metrics:
     """AUROC, F1-max and AP of image scores.
 
     Args:
-        labels: `[N]` numbers or booleans, nonzero = anomalous.
+        labels: `[N]` numbers or booleans, nonzero = anomalous; None = nobody knows.
         scores: `[N]` floats, larger = more anomalous, any range.
 
     Returns:
         `auroc`, `f1_max` (the best F1 over the precision-recall curve), `ap`: fractions in 0..1. NaN, with
-        a reason in `.reasons`, where there is no image, only one class, or a score that is not finite
-        (the published code says 0 for a single class).
+        a reason in `.reasons`, where there is no image, only one class, an image without a label, or a
+        score that is not finite (the published code says 0 for a single class).
 
     Raises:
         DataError: the two lengths differ.
     """
-    truth, values = to_numpy(labels).ravel() != 0, to_numpy(scores).ravel().astype(np.float64)
+    given, values = to_numpy(labels).ravel(), to_numpy(scores).ravel().astype(np.float64)
+    truth = given != 0
     if truth.shape != values.shape:
         raise DataError(f"image metrics: got {truth.size} labels and {values.size} scores, expected one each")
     reason = _undefined(int(truth.sum()), truth.size, bool(np.isfinite(values).all()), "image", "score")
+    if given.dtype == object and any(label is None for label in given):
+        reason = "an image has no label"
     if reason:
         return _all_undefined(IMAGE_METRICS, reason)
     precision, recall, _ = precision_recall_curve(truth, values)
@@ -74,13 +77,7 @@ def pixel_metrics(masks: Any, maps: Any) -> Metrics:
     Raises:
         DataError: the shapes differ or are not those above.
     """
-    truth, values = _stack(masks, "masks") != 0, _stack(maps, "maps")
-    if truth.shape != values.shape:
-        raise DataError(
-            f"pixel metrics: masks are {truth.shape} and maps {values.shape}, expected equal shapes"
-        )
-    if values.dtype not in (np.float32, np.float64):
-        values = values.astype(np.float64)
+    truth, values = _pixels(masks, maps)
     # A sum is NaN or infinite if a value is: one pass, no copy.
     finite = bool(np.isfinite(values.sum(dtype=np.float64)))
     reason = _undefined(int(np.count_nonzero(truth)), truth.size, finite, "pixel", "map value")
@@ -99,6 +96,39 @@ def pixel_metrics(masks: Any, maps: Any) -> Metrics:
     if np.isnan(metrics["pro"]):
         reasons["pro"] = "fewer than two of the 200 published thresholds have a false-positive rate below 0.3"
     return Metrics(metrics, reasons)
+
+
+def pixel_curves(masks: Any, maps: Any) -> dict[str, Curve]:
+    """The curves behind `pixel_metrics`, thinned for drawing.
+
+    Args:
+        masks: as for `pixel_metrics`.
+        maps: as for `pixel_metrics`.
+
+    Returns:
+        `roc` and `pro`: false-positive rates and true-positive rates or mean overlaps, float64 0..1,
+        ascending; empty where undefined.
+
+    Raises:
+        DataError: as `pixel_metrics`.
+    """
+    truth, values = _pixels(masks, maps)
+    n_anomalous = int(np.count_nonzero(truth))
+    if not 0 < n_anomalous < truth.size or not np.isfinite(values.sum(dtype=np.float64)):
+        return {}
+    ranks = count_ranks(truth, values, region_weights(truth))
+    return {"roc": thinned(roc_curve(ranks)), "pro": thinned(pro_curve(ranks))}
+
+
+def _pixels(masks: Any, maps: Any) -> tuple[npt.NDArray[np.bool_], npt.NDArray[Any]]:
+    truth, values = _stack(masks, "masks") != 0, _stack(maps, "maps")
+    if truth.shape != values.shape:
+        raise DataError(
+            f"pixel metrics: masks are {truth.shape} and maps {values.shape}, expected equal shapes"
+        )
+    if values.dtype not in (np.float32, np.float64):
+        values = values.astype(np.float32 if values.dtype == np.float16 else np.float64)
+    return truth, values
 
 
 def _stack(values: Any, name: str) -> npt.NDArray[Any]:

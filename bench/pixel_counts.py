@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 N_THRESHOLDS = 200  # of the published PRO
+PART_PIXELS = 2**25  # copied and sorted at a time by one thread: 128 MiB of float32
 
 Floats = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.int64]
@@ -46,7 +47,8 @@ def count_ranks(truth: npt.NDArray[np.bool_], values: npt.NDArray[Any], weights:
             mean overlap of regions; they sum to 1.
 
     Only the few anomalous pixels need to know which they are; the many normal ones are sorted as bare values
-    (no index travels along), in as many parts as there are cores, and asked how many lie above each value.
+    (no index travels along), part by part on a few threads, and asked how many lie above each value. Beside
+    the maps this needs a copy of one part for each thread.
     """
     positive = values[truth]
     order = np.argsort(positive)[::-1]
@@ -85,9 +87,10 @@ def _count_normal(
         at_least = normal.size - np.searchsorted(normal, ascending, side="left")
         return above[::-1], at_least[::-1], normal.size - np.searchsorted(normal, thresholds, side="right")
 
-    n_parts = min(len(values), 4, os.cpu_count() or 1)
+    n_threads = min(len(values), 4, os.cpu_count() or 1)
+    n_parts = min(len(values), max(n_threads, -(-values.size // PART_PIXELS)))
     edges = np.linspace(0, len(values), n_parts + 1).astype(int)
-    with ThreadPoolExecutor(n_parts) as pool:  # sort and searchsorted release the interpreter's lock
+    with ThreadPoolExecutor(n_threads) as pool:  # sort and searchsorted release the interpreter's lock
         parts = list(pool.map(part, [slice(*edge) for edge in pairwise(edges)]))
     above, at_least, published = (sum(column) for column in zip(*parts, strict=True))
     return np.asarray(above), np.asarray(at_least), np.asarray(published)

@@ -6,6 +6,7 @@ import numpy.typing as npt
 from sklearn.metrics import auc
 
 from bench.pixel_counts import Floats, Ranks
+from bench.pixel_curves import Curve, corners
 
 
 def region_weights(truth: npt.NDArray[np.bool_]) -> Floats:
@@ -61,10 +62,6 @@ def exact_pro(ranks: Ranks, limit: float) -> float:
     return float(auc(x, y) / limit)
 
 
-def pro_curve(ranks: Ranks) -> tuple[Floats, Floats]:
-    """The corners of the exact PRO curve: false-positive rates `[2V + 2]`, ascending, and mean overlaps."""
-    rate, overlap = np.empty(2 * len(ranks.true_from) + 2), np.empty(2 * len(ranks.true_from) + 2)
-    rate[0], rate[1:-1:2], rate[2:-1:2], rate[-1] = 0, ranks.false_above, ranks.false_from, ranks.n_false
-    overlap[0], overlap[-1] = 0.0, 1.0
-    overlap[1:-1:2], overlap[2:-1:2] = np.append(0.0, ranks.overlap_from[:-1]), ranks.overlap_from
-    return rate / ranks.n_false, overlap
+def pro_curve(ranks: Ranks) -> Curve:
+    """The corners of the exact PRO curve: false-positive rates and mean overlaps, `[2V + 2]`, ascending."""
+    return corners(ranks, ranks.overlap_from)

@@ -169,6 +169,12 @@ def test_visa_split_file_is_checked(tmp_path):
     split.write_text(good.replace("candle/Data/Masks/Anomaly/000.png", ""))
     with pytest.raises(DataError, match="is an anomaly and names no mask"):
         read("visa", tmp_path)
+    split.write_text(good + "candle,test,normal\n")
+    with pytest.raises(DataError, match=r"1cls\.csv: the row candle,test,normal,None,None is too short"):
+        read("visa", tmp_path)
+    split.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(DataError, match=r"1cls\.csv: is not a CSV file"):
+        read("visa", tmp_path)
     split.write_text("a,b\n1,2\n")
     with pytest.raises(DataError, match=r"1cls\.csv: expected the columns object, split.*found \['a', 'b'\]"):
         read("visa", tmp_path)

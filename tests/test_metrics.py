@@ -9,9 +9,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
+from sklearn.metrics import auc, average_precision_score, precision_recall_curve, roc_auc_score
 
-from bench.metrics import IMAGE_METRICS, PIXEL_METRICS, image_metrics, pixel_metrics
+from bench import pixel_counts
+from bench.metrics import IMAGE_METRICS, PIXEL_METRICS, image_metrics, pixel_curves, pixel_metrics
 from musc_online.errors import DataError
 
 GOLDEN = Path(__file__).parents[1].parent / "shared" / "golden"
@@ -137,6 +138,32 @@ def test_tensors_and_a_channel_axis():
     assert pixel_metrics(masks, halves) == pytest.approx(pixel_metrics(masks, halves.astype(np.float64)))
 
 
+def test_many_small_parts_give_the_same(monkeypatch):
+    rng = np.random.default_rng(6)
+    masks = blobs(rng, 9, 12)
+    maps = rng.integers(0, 50, masks.shape).astype(np.float32)
+    whole = pixel_metrics(masks, maps)
+    monkeypatch.setattr(pixel_counts, "PART_PIXELS", 100)
+    assert pixel_metrics(masks, maps) == whole
+
+
+@pytest.mark.parametrize("levels", [8, 1 << 20])
+def test_curves_lead_to_the_metrics(levels):
+    rng = np.random.default_rng(7)
+    masks = blobs(rng, 5, 24)
+    maps = np.floor((rng.random(masks.shape) + 0.3 * masks) * levels)
+    curves, metrics = pixel_curves(masks, maps), pixel_metrics(masks, maps)
+    for rate, height in curves.values():
+        assert (rate[0], height[0], rate[-1], height[-1]) == (0, 0, 1, 1)
+        assert (np.diff(rate) >= 0).all()
+        assert (np.diff(height) >= 0).all()
+    assert auc(*curves["roc"]) == pytest.approx(metrics["auroc"], abs=2e-3)
+    rate, overlap = curves["pro"]
+    inside = np.linspace(0, 0.3, 20001)
+    assert np.interp(inside, rate, overlap).mean() == pytest.approx(metrics["pro_exact"], abs=4e-3)
+    assert pixel_curves(np.zeros_like(masks), maps) == {}
+
+
 def test_inputs_are_left_alone():
     rng = np.random.default_rng(4)
     masks = blobs(rng, 4, 12)
@@ -183,6 +210,7 @@ def test_image_metrics_against_plain_loops():
         ([0, 0], [1.0, 2.0], "no anomalous image"),
         ([1, 1], [1.0, 2.0], "no normal image"),
         ([0, 1], [1.0, np.nan], "a score is NaN or infinite"),
+        ([None, None], [1.0, 2.0], "an image has no label"),
     ],
 )
 def test_undefined_image_metrics_are_nan_with_a_reason(labels, scores, reason):

@@ -37,4 +37,7 @@ def read(dataset: str, root: str | Path, category: str = "all") -> list[Category
         found = "a file" if folder.is_file() else "nothing"
         raise DataError(f"{folder}: expected the folder of the dataset ({dataset}), found {found} there")
     reader: Reader = import_module(f"bench.datasets.{dataset}").read
-    return reader(folder, category)
+    try:
+        return reader(folder, category)
+    except OSError as error:
+        raise DataError(f"{error.filename or folder}: cannot be read ({error.strerror})") from None

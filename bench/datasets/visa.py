@@ -25,7 +25,7 @@ def read(root: Path, category: str) -> list[Category]:
     """
     if (root / SPLIT).is_file():
         rows = _test_rows(root / SPLIT)
-        found = sorted({root / row["object"] for row in rows})
+        found = [root / name for name in sorted({row["object"] for row in rows})]
         chosen = select(root, found, category, LAYOUT)
         return [
             finish(path, list(_samples(root, path, rows)), "test images in " + SPLIT.name) for path in chosen
@@ -36,13 +36,19 @@ def read(root: Path, category: str) -> list[Category]:
 
 
 def _test_rows(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        if not set(COLUMNS) <= set(reader.fieldnames or ()):
-            raise DataError(
-                f"{path}: expected the columns {', '.join(COLUMNS)}; found {reader.fieldnames or 'none'}"
-            )
-        return [row for row in reader if row["split"] == "test"]
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            found, rows = list(reader.fieldnames or ()), list(reader)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path}: is not a CSV file ({error})") from None
+    if not set(COLUMNS) <= set(found):
+        raise DataError(f"{path}: expected the columns {', '.join(COLUMNS)}; found {found or 'none'}")
+    rows = [row for row in rows if row["split"] == "test"]
+    for row in rows:
+        if any(row[column] is None for column in COLUMNS):
+            raise DataError(f"{path}: the row {','.join(str(v) for v in row.values())} is too short")
+    return rows
 
 
 def _samples(root: Path, category: Path, rows: list[dict[str, str]]) -> Iterator[Sample]:
