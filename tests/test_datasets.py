@@ -87,7 +87,9 @@ def test_mvtec_ignores_what_is_no_image_and_reads_upper_case(tmp_path):
 
 def test_mpdd(tmp_path):
     mvtec_tree(tmp_path, "bracket_black")
-    assert len(one("mpdd", tmp_path, "bracket_black")) == 4
+    samples = one("mpdd", tmp_path, "bracket_black")
+    assert facts(samples) == facts(one("mvtec", tmp_path, "bracket_black"))
+    assert {sample.mask_rule for sample in samples} == {"half"}
 
 
 def test_btad(tmp_path):
@@ -315,7 +317,7 @@ def test_unreadable_images_are_one_line(tmp_path):
         read_frame(tmp_path / "none.png")
 
 
-def test_masks_of_the_two_rules_against_a_plain_resize(tmp_path):
+def test_masks_of_the_three_rules_against_a_plain_resize(tmp_path):
     size, small = (48, 32), 16
     picture = image(tmp_path / "a.png", size)
     truth = mask(tmp_path / "m.png", (5, 5, 30, 20), size=size)
@@ -324,7 +326,9 @@ def test_masks_of_the_two_rules_against_a_plain_resize(tmp_path):
     touched = read_mask(frame_sample(picture, truth, mask_rule="touched"), small)
     np.testing.assert_array_equal(whole, resized.astype(np.int32))  # the fraction is cut off
     np.testing.assert_array_equal(touched, resized > 0)
-    assert 0 < whole.sum() < touched.sum()
+    half = read_mask(frame_sample(picture, truth, mask_rule="half"), small)
+    np.testing.assert_array_equal(half, resized > 0.5)
+    assert 0 < whole.sum() < half.sum() < touched.sum()
     assert (whole.dtype, whole.shape) == (np.uint8, (small, small))
 
 

@@ -6,10 +6,12 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from bench.datasets.sample import Sample
+from bench.datasets.sample import MaskRule, Sample
 from musc_online.errors import DataError
 
 Bytes = npt.NDArray[np.uint8]
+# The least grey, 0 to 255, of an anomalous pixel of the resized mask.
+_LEAST: dict[MaskRule, int] = {"whole": 255, "touched": 1, "half": 128}
 
 
 def read_frame(path: Path) -> Bytes:
@@ -38,10 +40,10 @@ def read_mask(sample: Sample, size: int) -> Bytes:
 
     The published readers resize a mask as they resize an image, bilinear with antialias, and then differ:
     for MVTec AD and BTAD the fraction is cut to an integer when metrics are computed, so a pixel counts only
-    if it is `whole`ly anomalous; for VisA every pixel that is `touched` counts. `sample.mask_rule` says
-    which.
-    For `whole`, any nonzero pixel of the file is anomalous before resizing (a mask of 0 and 1 would vanish
-    in the published code).
+    if it is `whole`ly anomalous; for VisA every pixel that is `touched` counts. Datasets they do not read
+    count a pixel if at least `half` of it is anomalous. `sample.mask_rule` says which.
+    Except for `touched`, any nonzero pixel of the file is anomalous before resizing (a mask of 0 and 1 would
+    vanish in the published code).
 
     Raises:
         DataError: a mask is missing, unreadable or not of the image's size.
@@ -58,18 +60,18 @@ def read_mask(sample: Sample, size: int) -> Bytes:
                 f"{path}: mask is {mask.width}x{mask.height}, expected the {frame_size[0]}x{frame_size[1]} "
                 f"of its image {sample.path}"
             )
-        union |= _resized(mask, size, sample.mask_rule == "whole")
+        union |= _resized(mask, size, sample.mask_rule)
     return union.astype(np.uint8)
 
 
-def _resized(mask: Image.Image, size: int, whole: bool) -> npt.NDArray[np.bool_]:
-    if whole:
+def _resized(mask: Image.Image, size: int, rule: MaskRule) -> npt.NDArray[np.bool_]:
+    if rule != "touched":
         binary = (_values(mask) > 0).astype(np.uint8) * np.uint8(255)
         mask = Image.fromarray(binary)
     else:
         mask = mask.convert("L")
     resized: Bytes = np.asarray(mask.resize((size, size), Image.Resampling.BILINEAR))
-    return resized == 255 if whole else resized > 0
+    return resized >= _LEAST[rule]
 
 
 def _values(mask: Image.Image) -> npt.NDArray[np.int64]:

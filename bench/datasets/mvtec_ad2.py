@@ -16,4 +16,7 @@ def read(root: Path, category: str) -> list[Category]:
     """
     found = [path for path in folders(root) if (path / "test_public").is_dir()]
     chosen = select(root, found, category, LAYOUT)
-    return [labelled(path, path / "test_public", path / "test_public" / "ground_truth") for path in chosen]
+    return [
+        labelled(path, path / "test_public", path / "test_public" / "ground_truth", mask_rule="half")
+        for path in chosen
+    ]

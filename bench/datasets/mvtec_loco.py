@@ -22,7 +22,10 @@ def read(root: Path, category: str) -> list[Category]:
     """
     found = [path for path in folders(root) if (path / "test").is_dir()]
     chosen = select(root, found, category, LAYOUT)
-    return [labelled(path, path / "test", path / "ground_truth", find=_all_masks) for path in chosen]
+    return [
+        labelled(path, path / "test", path / "ground_truth", find=_all_masks, mask_rule="half")
+        for path in chosen
+    ]
 
 
 def _all_masks(folder: Path) -> Callable[[Path], tuple[Path, ...]]:

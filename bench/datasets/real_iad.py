@@ -63,4 +63,5 @@ def _sample(folder: Path, entry: dict[str, Any], normal: str) -> Sample:
         defect=entry["anomaly_class"] if anomalous else "good",
         mask_paths=masks,
         frame_id=image.relative_to(folder).as_posix(),
+        mask_rule="half",
     )

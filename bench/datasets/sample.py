@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-MaskRule = Literal["whole", "touched"]
+MaskRule = Literal["whole", "touched", "half"]
 
 
 @dataclass(frozen=True)
@@ -14,8 +14,10 @@ class Sample:
     `label` is 1 for an anomalous image, 0 for a normal one, None where nobody said. `defect` is the defect's
     name ("good" for label 0, "" where unknown). `mask_paths` are the masks whose union is the ground truth
     (none for a normal image). `frame_id` is the path below the category's folder, with forward slashes.
-    `mask_rule` says when a pixel of the resized mask is anomalous: `whole`, only if nothing normal was mixed
-    into it (MVTec AD, BTAD), or `touched`, if anything anomalous was (VisA): see `read_mask`.
+    `mask_rule` says when a pixel of the resized mask is anomalous, see `read_mask`: `whole`, only if nothing
+    normal was mixed into it (MVTec AD, BTAD: as published), `touched`, if anything anomalous was (VisA: as
+    published), or `half`, if most of it was (all others: areas stay what they are, fine defects do not vanish
+    as easily).
     """
 
     path: Path
