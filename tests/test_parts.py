@@ -1,0 +1,81 @@
+"""Codes, threshold, regions and the capacity estimate: small parts, each against a plain restatement."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from musc_online import codes, config, regions, ring_setup, threshold
+from musc_online.ring import Geometry
+
+
+@given(st.lists(st.floats(0, 2.0001), min_size=1, max_size=50))
+def test_codes_are_within_half_a_step_and_keep_order(values):
+    distances = np.array(values, np.float32)
+    encoded = codes.encode(distances)
+    assert (encoded != codes.MISSING).all()
+    np.testing.assert_allclose(codes.decode(encoded), np.minimum(distances, 2), atol=0.5 / codes.SCALE + 1e-6)
+    order = np.argsort(distances, kind="stable")
+    assert (np.diff(encoded[order].astype(int)) >= 0).all()
+
+
+@given(
+    n_slots=st.integers(2, 40),
+    n_columns=st.sampled_from([1, 63, 64, 65, 130]),
+    seed=st.integers(0, 999),
+    ties=st.booleans(),
+    data=st.data(),
+)
+def test_average_codes_is_a_sort(n_slots, n_columns, seed, ties, data):
+    rng = np.random.default_rng(seed)
+    table = rng.integers(0, 3 if ties else 65535, (n_slots, n_columns)).astype(np.uint16)
+    references = np.flatnonzero(rng.random(n_slots) < 0.7)
+    if not len(references):
+        references = np.array([0])
+    k_high = data.draw(st.integers(1, len(references)))
+    k_low = data.draw(st.integers(0, k_high - 1))
+    out = np.empty(n_columns)
+    codes.average_codes(table, references, k_low, k_high, out)
+    kept = np.sort(table[references].astype(np.float64), axis=0)[k_low:k_high]
+    np.testing.assert_allclose(out, kept.mean(axis=0) / codes.SCALE, atol=1e-9)
+
+
+def rule(**values):
+    return config.load({"threshold": values}).threshold
+
+
+def test_threshold_rules():
+    raw = np.array([1.0, 2.0, 3.0, 4.0, 100.0])
+    assert threshold.decide(raw, rule(rule="mad", k=2.0)) == pytest.approx(3 + 2 * 1.4826 * 1)
+    assert threshold.decide(raw, rule(rule="quantile", quantile=0.5)) == 3.0
+    assert threshold.decide(raw, rule(rule="fixed", value=0.4)) == 0.4
+    assert threshold.decide(np.empty(0), rule(rule="mad")) is None
+    assert threshold.decide(np.empty(0), rule(rule="fixed", value=0.4)) == 0.4
+
+
+@pytest.mark.parametrize(
+    ("raw", "limit", "lowest", "highest", "expected"),
+    [(0.5, 0.5, 0.2, 0.6, 0.5), (0.6, 0.5, 0.2, 0.6, 0.75), (9, 0.5, 0.2, 0.6, 1.0), (0.3, 0.3, 1, 1, 0.5)],
+)
+def test_normalised_score(raw, limit, lowest, highest, expected):
+    assert threshold.normalised(raw, limit, lowest, highest) == pytest.approx(expected)
+
+
+def test_regions_are_boxes_in_frame_pixels_worst_first():
+    map_ = np.zeros((10, 10), np.float32)
+    map_[1:3, 2:6] = 0.5
+    map_[8, 8] = 0.9
+    assert regions.find(map_, 0.5, (20, 30)) == [
+        (24, 16, 3, 2, pytest.approx(0.9)),
+        (6, 2, 12, 4, pytest.approx(0.5)),
+    ]
+    assert regions.find(map_, 0.95, None) == []
+    assert regions.find(map_, 0.6, None) == [(8, 8, 1, 1, pytest.approx(0.9))]
+
+
+@pytest.mark.parametrize("matcher", ["gemm", "faiss"])
+def test_capacity_estimate_is_what_the_ring_holds(matcher):
+    geometry = Geometry(4, 3, 256, 384)
+    settings = config.load({"ring": {"capacity": 20, "matcher": matcher}})
+    ring = ring_setup.make_ring(settings, geometry)
+    assert ring.nbytes == pytest.approx(ring_setup.ring_bytes(20, geometry, matcher), rel=0.1)
