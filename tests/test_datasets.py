@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -286,6 +287,18 @@ def test_a_missing_mask_is_named(tmp_path):
     assert str(missing) in str(caught.value)
 
 
+def test_a_set_without_any_masks_still_has_labels(tmp_path):
+    mvtec_tree(tmp_path)
+    shutil.rmtree(tmp_path / "bottle" / "ground_truth")
+    samples = one("mvtec", tmp_path)
+    assert [(s.label, s.mask_paths) for s in samples] == [(1, ()), (1, ()), (0, ()), (0, ())]
+    with pytest.raises(DataError, match=r"000\.png: the image is defective and has no mask"):
+        read_mask(samples[0], 8)
+    (tmp_path / "bottle" / "ground_truth").mkdir()
+    with pytest.raises(DataError, match=r"needs its mask; expected .*, found no mask there"):
+        read("mvtec", tmp_path)
+
+
 def frame_sample(path: Path, *masks: Path, **more: str) -> Sample:
     return Sample(path, 1, "crack", masks, path.name, **more)
 
@@ -349,6 +362,8 @@ def test_masks_in_colour_palette_or_of_ones(tmp_path):
 def test_a_normal_image_has_an_empty_mask(tmp_path):
     sample = Sample(image(tmp_path / "a.png"), 0, "good", (), "a.png")
     assert read_mask(sample, 6).tolist() == [[0] * 6] * 6
+    with pytest.raises(DataError, match="of unknown label and has no mask"):
+        read_mask(Sample(sample.path, None, "", (), "a.png"), 6)
 
 
 def test_masks_of_another_size_or_unreadable(tmp_path):

@@ -36,7 +36,7 @@ def read_mask(sample: Sample, size: int) -> Bytes:
     """The ground truth of one image, resized to the anomaly map.
 
     Returns:
-        `[size, size]` uint8, 1 = anomalous; zeros for a sample without masks.
+        `[size, size]` uint8, 1 = anomalous; zeros for a normal sample.
 
     The published readers resize a mask as they resize an image, bilinear with antialias, and then differ:
     for MVTec AD and BTAD the fraction is cut to an integer when metrics are computed, so a pixel counts only
@@ -46,10 +46,16 @@ def read_mask(sample: Sample, size: int) -> Bytes:
     vanish in the published code).
 
     Raises:
-        DataError: a mask is missing, unreadable or not of the image's size.
+        DataError: a mask is missing, unreadable or not of the image's size; or the image is not normal and
+            nobody drew one.
     """
     union = np.zeros((size, size), np.bool_)
     if not sample.mask_paths:
+        if sample.label != 0:
+            kind = "of unknown label" if sample.label is None else "defective"
+            raise DataError(
+                f"{sample.path}: the image is {kind} and has no mask, expected one to measure pixels"
+            )
         return union.astype(np.uint8)
     with _open_header(sample.path) as frame:
         frame_size = frame.size

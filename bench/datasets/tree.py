@@ -99,7 +99,8 @@ def labelled(
     Args:
         category: the category's folder.
         test: the folder that holds `normal` and the defects.
-        masks: the folder that holds the masks, one folder a defect.
+        masks: the folder that holds the masks, one folder a defect. Where it does not exist at all, nobody
+            drew any: the samples have labels and no masks, so that images can still be measured.
         normal: the name of the folder of normal images.
         find: given a defect's mask folder, a function from an image to its masks.
         mask_rule: of the samples.
@@ -108,9 +109,12 @@ def labelled(
         DataError: a defective image without a mask, or no image at all.
     """
     samples: list[Sample] = []
+    has_masks = masks.is_dir()
     for folder in folders(test):
+        if folder == masks:  # MVTec AD 2 keeps them beside the images
+            continue
         is_normal = folder.name == normal
-        masks_of = None if is_normal else find(masks / folder.name)
+        masks_of = find(masks / folder.name) if has_masks and not is_normal else None
         samples += [
             Sample(
                 path=path,
