@@ -41,6 +41,16 @@ def create(
             n_channels=n_channels,
             degrees=degrees,
         )
+    if device == "cpu":
+        from musc_online.nearest.gemm import GemmStore  # noqa: PLC0415 - loads only what is used
+
+        return GemmStore(
+            capacity=capacity,
+            n_stages=n_stages,
+            n_patches=n_patches,
+            n_channels=n_channels,
+            degrees=degrees,
+        )
     from musc_online.nearest.torch_gemm import TorchStore  # noqa: PLC0415 - loads only what is used
 
     return TorchStore(

@@ -1,0 +1,113 @@
+"""Standardised maps as panels of int16 unit vectors with their norms: what the `gemm` matcher keeps.
+
+A vector's direction is kept in 16 bits a channel, scaled to a length of at most 46300: by Cauchy-Schwarz
+the product of two such vectors fits int32, so int16 x int16 -> int32 multiplication is exact and the only
+rounding is this one, about 1e-5 of the unit vector's length. A panel holds 16 patches, channel pairs
+outermost, so that one vector load brings the same pair of channels of consecutive patches.
+"""
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+from musc_online.nearest.lanes import PANEL
+
+LENGTH = 46300.0
+_INT16_MAX = 32767.0
+_CACHE_LINE = 64
+
+
+class Packed(NamedTuple):
+    """One image (or, with a leading slot axis, many).
+
+    `tokens [S, P16 / 16, ceil(C / 2), 16, 2]` int16, P16 the patches rounded up to whole panels, and
+    `norms [S, 1 + D, P16]` float32: first what one step of a patch's int16 stands for, then the reciprocal
+    norm of its window at each degree (0 for an empty window and beyond the last patch).
+    """
+
+    tokens: npt.NDArray[np.int16]
+    norms: npt.NDArray[np.float32]
+
+
+def aligned_zeros(shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+    """Zeros that begin on a cache line, so that no vector load straddles two."""
+    kind = np.dtype(dtype)
+    size = math.prod(shape) * kind.itemsize
+    raw = np.zeros(size + _CACHE_LINE, np.uint8)
+    start = -raw.ctypes.data % _CACHE_LINE
+    return raw[start : start + size].view(kind).reshape(shape)
+
+
+def empty(n_images: int, n_stages: int, n_patches: int, n_channels: int, n_degrees: int) -> Packed:
+    """Zeroed storage with a leading image axis."""
+    n_panels = math.ceil(n_patches / PANEL)
+    tokens = aligned_zeros((n_images, n_stages, n_panels, (n_channels + 1) // 2, PANEL, 2), np.int16)
+    norms = aligned_zeros((n_images, n_stages, 1 + n_degrees, n_panels * PANEL), np.float32)
+    return Packed(tokens, norms)
+
+
+@njit(nogil=True, cache=True)
+def pack_stage(maps: Any, halos: Any, tokens: Any, norms: Any) -> None:
+    """Write one stage's `[P, C]` standardised map into `tokens` and `norms` (see `Packed`), in place.
+
+    Norms are those of the rounded vectors, so an image's distance to itself is exactly zero.
+    """
+    n_patches, n_channels = maps.shape
+    for patch in range(n_patches):
+        square, largest = 0.0, 0.0
+        for channel in range(n_channels):
+            value = np.float64(maps[patch, channel])
+            square += value * value
+            largest = max(largest, abs(value))
+        norm = math.sqrt(square)
+        scale = min(LENGTH / norm, _INT16_MAX / largest) if norm > 1e-12 else 0.0
+        norms[0, patch] = 1.0 / scale if scale > 0.0 else 0.0
+        panel, lane = patch // PANEL, patch % PANEL
+        for channel in range(n_channels):
+            tokens[panel, channel // 2, lane, channel % 2] = np.int16(np.rint(maps[patch, channel] * scale))
+    kept = np.empty((n_patches, n_channels), np.float32)
+    unpack_stage(tokens, norms[0], kept)
+    sums, scratch = np.empty_like(kept), np.empty_like(kept)
+    for i in range(len(halos)):
+        sum_windows(kept, halos[i], scratch, sums)
+        for patch in range(n_patches):
+            square = 0.0
+            for channel in range(n_channels):
+                square += np.float64(sums[patch, channel]) * np.float64(sums[patch, channel])
+            norms[1 + i, patch] = 1.0 / math.sqrt(square) if square > 1e-24 else 0.0
+
+
+@njit(nogil=True, cache=True)
+def unpack_stage(tokens: Any, steps: Any, maps: Any) -> None:
+    """Inverse of the packing: `tokens` of one stage and `norms[0]` to the rounded `[P, C]` map."""
+    n_patches, n_channels = maps.shape
+    for patch in range(n_patches):
+        panel, lane, step = patch // PANEL, patch % PANEL, steps[patch]
+        for channel in range(n_channels):
+            maps[patch, channel] = np.float32(tokens[panel, channel // 2, lane, channel % 2]) * step
+
+
+@njit(nogil=True, cache=True)
+def sum_windows(maps: Any, halo: int, scratch: Any, out: Any) -> None:
+    """Sums of `[P, C]` over square windows reaching `halo` patches each way, zeros outside the grid."""
+    n_patches, n_channels = maps.shape
+    side = int(math.sqrt(n_patches) + 0.5)
+    for row in range(side):
+        for column in range(side):
+            patch = row * side + column
+            scratch[patch] = maps[patch]
+            for near in range(max(0, column - halo), min(side, column + halo + 1)):
+                if near != column:
+                    for channel in range(n_channels):
+                        scratch[patch, channel] += maps[row * side + near, channel]
+    for row in range(side):
+        for column in range(side):
+            patch = row * side + column
+            out[patch] = scratch[patch]
+            for near in range(max(0, row - halo), min(side, row + halo + 1)):
+                if near != row:
+                    for channel in range(n_channels):
+                        out[patch, channel] += scratch[near * side + column, channel]
