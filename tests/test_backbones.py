@@ -304,6 +304,15 @@ def test_a_batch_gives_what_single_frames_give():
     torch.testing.assert_close(together[1], torch.cat([token for _, token in alone]), atol=1e-5, rtol=1e-5)
 
 
+def test_what_comes_back_is_the_callers_to_write_to():
+    backbone = tiny()
+    inputs = inputs_for(backbone, 1)
+    first = [tensor.clone() for tensor in backbone.extract(inputs)]
+    for tensor in backbone.extract(inputs):
+        tensor.zero_()
+    torch.testing.assert_close(list(backbone.extract(inputs)), first, atol=0, rtol=0)
+
+
 def test_an_empty_batch_gives_empty_tokens():
     backbone = tiny()
     patch_tokens, class_token = backbone.extract(torch.empty(0, 3, 32, 32))

@@ -247,9 +247,7 @@ def activation_of(backbone):
         ("plain", "openai-gelu:", True, "GELU"),
     ],
 )
-def test_openai_weights_get_quick_gelu(
-    clip, clip_state, tmp_path, folder, prefix, halve, expected
-):
+def test_openai_weights_get_quick_gelu(clip, clip_state, tmp_path, folder, prefix, halve, expected):
     if halve:
         clip_state = {name: tensor.half().float() for name, tensor in clip_state.items()}
     path = tmp_path / folder / "weights.safetensors"
@@ -272,7 +270,7 @@ def test_a_tag_is_found_in_the_cache_with_its_activation(clip, clip_state, nothi
 # --- places --------------------------------------------------------------------------------------------
 
 
-def test_the_hub_cache_comes_before_the_wheel(monkeypatch, nothing_cached):
+def test_the_hub_cache_comes_before_the_wheel(nothing_cached):
     spec = backbones.spec("dinov2_vits14")
     state = backbone_states.timm_state(spec, grid=2, hidden=1536, layer_scale=True)
     snapshot = (
@@ -282,12 +280,6 @@ def test_the_hub_cache_comes_before_the_wheel(monkeypatch, nothing_cached):
     (snapshot.parents[1] / "refs").mkdir()
     (snapshot.parents[1] / "refs" / "main").write_text("a" * 40)
     safetensors.torch.save_file(state, snapshot / "model.safetensors")
-    found = huggingface_hub.try_to_load_from_cache
-    monkeypatch.setattr(
-        huggingface_hub,
-        "try_to_load_from_cache",
-        lambda repository, name: found(repository, name, cache_dir=nothing_cached / "hub"),
-    )
     backbone = backbones.load("dinov2_vits14", image_size=28)
     assert backbone.weights == f"lvd142m:{snapshot / 'model.safetensors'}"
 
@@ -487,6 +479,32 @@ def test_a_storage_of_another_size_is_refused(tmp_path):
             new.writestr(entry, b"\0" * 8 if entry.filename.endswith("/data/0") else old.read(entry))
     with pytest.raises(WeightsError, match=r"has 8 bytes, expected 100 x"):
         torchscript.read(tmp_path / "short.pt")
+
+
+def test_an_archive_that_unpacks_to_more_than_it_holds_is_refused(tmp_path):
+    save_torchscript({"weight": torch.zeros(100_000)}, tmp_path / "good.pt")
+    with zipfile.ZipFile(tmp_path / "good.pt") as old, zipfile.ZipFile(tmp_path / "bomb.pt", "w") as new:
+        for entry in old.infolist():
+            new.writestr(entry, old.read(entry), compress_type=zipfile.ZIP_DEFLATED)
+    with pytest.raises(WeightsError, match="unpacks to more than is stored"):
+        torchscript.read(tmp_path / "bomb.pt")
+
+
+def test_storages_that_overlap_are_refused(tmp_path):
+    save_torchscript({f"weight{i}": torch.full((50_000,), float(i)) for i in range(4)}, tmp_path / "good.pt")
+    with zipfile.ZipFile(tmp_path / "good.pt") as archive:
+        index = next(name for name in archive.namelist() if name.endswith("/data.pkl"))
+        with pytest.raises(pickle.UnpicklingError, match="unpacks to more"):
+            torchscript._Index(archive, index.removesuffix("data.pkl"), 500_000).load()
+
+
+def test_an_archive_that_holds_itself_is_refused(tmp_path):
+    save_torchscript({"weight": torch.zeros(2)}, tmp_path / "good.pt")
+    # A record whose only attribute is the record.
+    looped = b"\x80\x02c__torch__\nM\n)\x81q\x00}X\x04\x00\x00\x00selfh\x00sb."
+    with_index(tmp_path / "good.pt", tmp_path / "loop.pt", looped)
+    with pytest.raises(WeightsError, match="damaged TorchScript archive"):
+        torchscript.read(tmp_path / "loop.pt")
 
 
 @pytest.mark.parametrize("kind", ["authors.pth", "model.safetensors", "legacy.pth", "archive.pt"])

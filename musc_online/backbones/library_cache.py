@@ -17,6 +17,7 @@ from musc_online.backbones.specs import BackboneSpec
 from musc_online.errors import WeightsError
 
 _PROBE_SECONDS = 5.0
+_OPEN_CLIP_FILE = "open_clip_model.safetensors"
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,8 @@ class Published:
             cache = huggingface_hub.constants.HF_HUB_CACHE
             places.append(f"{' or '.join(self.files)} of {self.repository} in {cache}")
         if self.url:
-            places.append(f"{_basename(self.url)} in {torch.hub.get_dir()}/checkpoints")
+            folders = " or ".join(str(path.parent) for path in _url_targets(self))
+            places.append(f"{_basename(self.url)} in {folders}")
         return ", ".join(places)
 
 
@@ -49,7 +51,7 @@ def published(spec: BackboneSpec, tag: str) -> Published:
         # The registry gives laion400m_e32 of ViT-B-16-plus-240 the repository of e31; its address is right.
         if not repository.endswith(tag):
             repository = ""
-        files = ("open_clip_model.safetensors", "model.safetensors")
+        files = (_OPEN_CLIP_FILE, "model.safetensors")
         return Published(repository, files, config.get("url", ""), bool(config.get("quick_gelu", False)))
     import timm  # noqa: PLC0415  (seconds to import)
 
@@ -62,7 +64,8 @@ def published(spec: BackboneSpec, tag: str) -> Published:
 def cached(source: Published) -> Path | None:
     """The file, if a library has downloaded it before."""
     for name in source.files if source.repository else ():
-        hit = huggingface_hub.try_to_load_from_cache(source.repository, name)
+        cache = huggingface_hub.constants.HF_HUB_CACHE
+        hit = huggingface_hub.try_to_load_from_cache(source.repository, name, cache_dir=cache)
         if isinstance(hit, str):
             return Path(hit)
     return next((path for path in _url_targets(source) if path.is_file()), None)
@@ -105,7 +108,8 @@ def _url_targets(source: Published) -> Iterator[Path]:
     if source.url:
         name = _basename(source.url)
         yield Path(torch.hub.get_dir()) / "checkpoints" / name
-        yield Path("~/.cache/clip").expanduser() / name
+        if _OPEN_CLIP_FILE in source.files:
+            yield Path("~/.cache/clip").expanduser() / name
 
 
 def _basename(url: str) -> str:

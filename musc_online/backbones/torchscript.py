@@ -66,9 +66,11 @@ _ALLOWED: dict[tuple[str, str], Any] = {
 
 
 class _Index(pickle.Unpickler):
-    def __init__(self, archive: zipfile.ZipFile, prefix: str) -> None:
-        super().__init__(io.BytesIO(archive.read(f"{prefix}data.pkl")))
+    def __init__(self, archive: zipfile.ZipFile, prefix: str, size: int) -> None:
         self._archive, self._prefix = archive, prefix
+        # Entries may be made to overlap; what is read is never more than the file holds.
+        self._left = size
+        super().__init__(io.BytesIO(self._read("data.pkl")))
         self._storages: dict[str, torch.Tensor] = {}
 
     def find_class(self, module: str, name: str) -> Any:
@@ -87,15 +89,19 @@ class _Index(pickle.Unpickler):
         return self._storages[key]
 
     def _storage(self, key: str, dtype: torch.dtype, count: int) -> torch.Tensor:
-        entry = self._archive.getinfo(f"{self._prefix}data/{key}")
-        # Stored, never deflated: the size on disk bounds what is allocated.
-        if entry.compress_type != zipfile.ZIP_STORED or entry.file_size != count * dtype.itemsize:
+        content = self._read(f"data/{key}")
+        if len(content) != count * dtype.itemsize:
             raise pickle.UnpicklingError(
-                f"storage {key} has {entry.file_size} bytes, expected {count} x {dtype}"
+                f"storage {key} has {len(content)} bytes, expected {count} x {dtype}"
             )
-        if count == 0:
-            return torch.empty(0, dtype=dtype)
-        return torch.frombuffer(bytearray(self._archive.read(entry)), dtype=dtype)
+        return torch.frombuffer(content, dtype=dtype) if count else torch.empty(0, dtype=dtype)
+
+    def _read(self, name: str) -> bytearray:
+        entry = self._archive.getinfo(self._prefix + name)
+        self._left -= entry.file_size
+        if entry.compress_type != zipfile.ZIP_STORED or self._left < 0:
+            raise pickle.UnpicklingError(f"{entry.filename} unpacks to more than is stored")
+        return bytearray(self._archive.read(entry))
 
 
 def is_archive(path: Path) -> bool:
@@ -115,12 +121,12 @@ def read(path: Path) -> dict[str, torch.Tensor]:
     try:
         with zipfile.ZipFile(path) as archive:
             index = next(name for name in archive.namelist() if name.endswith("/data.pkl"))
-            root = _Index(archive, index.removesuffix("data.pkl")).load()
+            root = _Index(archive, index.removesuffix("data.pkl"), path.stat().st_size).load()
+        return dict(_tensors(root, ""))
     except (pickle.UnpicklingError, zipfile.BadZipFile, StopIteration, EOFError, KeyError) as error:
         raise WeightsError(f"{path}: not a TorchScript archive of plain tensors ({error})") from None
     except (AttributeError, IndexError, RuntimeError, TypeError, ValueError) as error:
         raise WeightsError(f"{path}: damaged TorchScript archive ({' '.join(str(error).split())})") from None
-    return dict(_tensors(root, ""))
 
 
 def _tensors(record: Any, prefix: str) -> list[tuple[str, torch.Tensor]]:

@@ -73,7 +73,6 @@ class VitBackbone:
         """
         return self._prepare(frame)
 
-    @torch.inference_mode()
     def extract(self, inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Prepared frames `[N, 3, S, S]` to patch tokens `[stages, N, P, C]` and class tokens `[N, D]`.
 
@@ -92,6 +91,8 @@ class VitBackbone:
             tokens = torch.empty(len(self.stages), 0, self.n_patches, self.n_channels, device=self.device)
             return tokens, torch.empty(0, self.class_dim, device=self.device)
         inputs = inputs.to(self.device, torch.float32)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
+        rounded = torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
+        with torch.inference_mode(), rounded:
             taken, class_token = self.network(inputs, self.stages)
-        return torch.stack([tokens.float() for tokens in taken]), class_token.float()
+        # Copied outside, so that the caller gets ordinary tensors that may be written to.
+        return torch.stack(taken).float(), class_token.clone().float()
