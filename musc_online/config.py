@@ -56,13 +56,20 @@ class MethodConfig(Section):
 
 
 class RingConfig(Section):
-    """How many recent images are kept, how they are divided and matched."""
+    """How many recent images are kept, how they are divided and matched.
+
+    `admit` says which arrivals become references. `all` keeps parity with the batch. `below_threshold`
+    keeps out what is labelled anomalous at arrival. `pinned_only` closes the ring once `warmup` frames are
+    pinned as known good: they are all there is to be scored against. A frame kept out is scored once, and
+    its provisional score is final.
+    """
 
     capacity: Annotated[int, Field(ge=2)] = 200
     subsets: PositiveInt = 1
     score_against: Literal["all"] | PositiveInt = "all"
     max_bytes: ByteSize = ByteSize(4 * 2**30)
     matcher: Literal["auto", "faiss", "gemm"] = "auto"
+    admit: Literal["all", "below_threshold", "pinned_only"] = "all"
 
     @model_validator(mode="after")
     def _subsets_fit(self) -> Self:

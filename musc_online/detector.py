@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from musc_online import backbones, batch, rscin
+from musc_online.admission import Operators, admits
 from musc_online.arrays import checked_tokens
 from musc_online.config import Config
 from musc_online.errors import FrameError
@@ -39,7 +40,8 @@ class Detector:
         self.window = Window(min(config.revise.window, config.ring.capacity))
         self.verdict = Verdict(config)
         self.ring: Ring | None = None
-        self._since_revision = 0
+        self.since_revision = 0
+        """Arrivals since the last revision."""
         if backbone is not None:
             self.backbone = backbone
         check_capacity(config, expected_geometry(config))
@@ -68,7 +70,7 @@ class Detector:
     def revise_due(self) -> bool:
         """Whether to call `revise()` now: every `revise.every` arrivals, and once as warm-up ends."""
         warm = self.ring is not None and self.ring.arrivals == self.config.warmup + 1
-        return self._since_revision >= self.config.revise.every or (warm and self._since_revision > 0)
+        return self.since_revision >= self.config.revise.every or (warm and self.since_revision > 0)
 
     def step(self, frame: npt.NDArray[np.uint8], frame_id: FrameId) -> Score:
         """Score a frame on arrival (provisionally) and take it into the ring.
@@ -123,7 +125,10 @@ class Detector:
         patches = ring.provisional(visit)
         averaged = time.perf_counter()
         score = self._provisional(frame_id, patches, visit, token, frame_shape)
-        self._keep(visit, score, token, frame_shape)
+        if admits(self.config, ring, score):
+            self._keep(ring, visit, Entry(token, frame_shape, without_arrays(score)))
+        else:
+            score = replace(score, is_final=True)
         judged = time.perf_counter()
         spent = {"match": matched - started, "average": averaged - matched, "verdict": judged - averaged}
         return replace(score, latency_ms={phase: 1e3 * seconds for phase, seconds in spent.items()})
@@ -157,6 +162,17 @@ class Detector:
         """
         return batch.score(self.config, self.backbone, self.model_id, frames, frame_ids, batch_size)
 
+    @property
+    def operators(self) -> Operators:
+        """Pin, unpin, forget, false alarm.
+
+        Raises:
+            FrameError: there has been no frame yet.
+        """
+        if self.ring is None:
+            raise FrameError("frame_id: the stream has had no frame yet")
+        return Operators(self.config, self.ring, self.window)
+
     def status(self) -> dict[str, Any]:
         """What an operator asks: images, capacity, arrivals, bytes, matcher, state, threshold."""
         ring = self.ring
@@ -165,6 +181,7 @@ class Detector:
             "images": n_images,
             "capacity": self.config.ring.capacity,
             "arrivals": 0 if ring is None else ring.arrivals,
+            "pinned": 0 if ring is None else len(ring.pinned),
             "bytes": 0 if ring is None else ring.nbytes,
             "max_bytes": int(self.config.ring.max_bytes),
             "matcher": self.config.ring.matcher if ring is None else ring.store.name,
@@ -225,17 +242,14 @@ class Detector:
         )
         return replace(score, rscin_score=rescored, model_id=self.model_id)
 
-    def _keep(
-        self, visit: Visit, score: Score, token: npt.NDArray[np.float32], frame_shape: tuple[int, int] | None
-    ) -> None:
-        assert self.ring is not None  # noqa: S101  (for the type checker: `measure` came before)
-        self.window.leave(self.ring.upcoming_slot())
-        slot = self.ring.admit(visit, score.frame_id)
-        self.window.add(slot, Entry(token, frame_shape, without_arrays(score)))
-        self._since_revision += 1
+    def _keep(self, ring: Ring, visit: Visit, entry: Entry) -> None:
+        self.window.leave(ring.upcoming_slot())
+        slot = ring.admit(visit, entry.score.frame_id)
+        self.window.add(slot, entry)
+        self.since_revision += 1
 
     def _revise(self, slots: list[int], *, final: bool) -> list[Score]:
-        self._since_revision = 0
+        self.since_revision = 0
         if self.ring is None:
             return []
         patches = {slot: self.ring.patch_scores(slot) for slot in slots}
@@ -262,6 +276,7 @@ class Detector:
                 revision=entry.score.revision + 1,
                 is_final=final,
                 model_id=self.model_id,
+                pred_label=False if entry.known_good else score.pred_label,
             )
             entry.score = without_arrays(score)
             revised.append(score)

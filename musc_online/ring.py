@@ -180,6 +180,16 @@ class Ring:
         if frame_id in self.slot_of:
             raise FrameError(f"frame_id: got {frame_id!r}, which is in the ring already; expected a new id")
 
+    def slot(self, frame_id: FrameId) -> int:
+        """The slot of a frame.
+
+        Raises:
+            FrameError: the id is not in the ring.
+        """
+        if frame_id not in self.slot_of:
+            raise FrameError(f"frame_id: got {frame_id!r}, which is not in the ring (evicted, or never kept)")
+        return self.slot_of[frame_id]
+
     def evict(self, slot: int) -> None:
         """Empty a slot: no other image knows its distances any more."""
         frame_id = self.frame_ids[slot]

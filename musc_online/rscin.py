@@ -9,6 +9,7 @@ from musc_online.arrays import ArrayOrTensor, like, to_numpy
 from musc_online.errors import FrameError
 
 Array = npt.NDArray[np.float64]
+UNIT_TOLERANCE = 1e-3
 
 
 def rescore(
@@ -25,8 +26,8 @@ def rescore(
         image_scores: `[N]` raw scores.
         class_tokens: `[N, D]`.
         neighbour_counts: for each k, a row keeps its k largest similarities (itself counts); at most N.
-        normalise: L2-normalise the class tokens first. CLIP's already are; for DINO the authors' code
-            does not, and False restores that.
+        normalise: L2-normalise the class tokens first, unless all are unit vectors to 1e-3 as CLIP's are.
+            For DINO the authors' code does not, and False restores that.
 
     Returns:
         `[N]` float64 in 0..1 (min-max scale), the same kind as given; a constant vector returns itself.
@@ -98,4 +99,8 @@ def _smooth(
 
 def _unit(tokens: Array) -> Array:
     norms = np.linalg.norm(tokens, axis=1, keepdims=True)
+    if (np.abs(norms - 1.0) < UNIT_TOLERANCE).all():
+        return (
+            tokens  # normalised once (CLIP's, perhaps in half precision): twice would only reorder near ties
+        )
     return np.asarray(tokens / np.maximum(norms, 1e-12))

@@ -17,6 +17,8 @@ class Entry:
     frame_shape: tuple[int, int] | None
     score: Score
     """The last score given, without its arrays."""
+    known_good: bool = False
+    """An operator said so: its label is False whatever its score."""
 
 
 class Window:

@@ -118,7 +118,7 @@ def rescore(image_scores, class_tokens, neighbour_counts=(1, 2, 3), normalise=Tr
         return scores.copy()
     scaled = (scores - scores.min()) / (scores.max() - scores.min())
     tokens = np.asarray(class_tokens, np.float64)
-    if normalise:
+    if normalise and any(abs(np.linalg.norm(token) - 1) >= 1e-3 for token in tokens):
         tokens = np.stack([token / max(np.linalg.norm(token), 1e-12) for token in tokens])
     out = np.zeros(len(scores))
     for row in range(len(scores)):

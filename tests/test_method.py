@@ -51,10 +51,11 @@ def test_rscin_golden(recorded):
     np.testing.assert_allclose(ours, recorded["rscin_scores"], atol=1e-4, rtol=0)
 
 
+@pytest.mark.parametrize("normalise", [True, False])
 @pytest.mark.parametrize(("counts", "after"), [((1, 2, 3), "after_1_2_3"), ((1, 8, 9), "after_1_8_9")])
-def test_rscin_on_real_class_tokens(golden, counts, after):
+def test_rscin_on_real_class_tokens(golden, counts, after, normalise):
     recorded = golden("rscin_real")
-    ours = rscin.rescore(recorded["scores"], recorded["class_tokens"], counts, normalise=False)
+    ours = rscin.rescore(recorded["scores"], recorded["class_tokens"], counts, normalise)
     np.testing.assert_allclose(ours, recorded[after], atol=1e-4, rtol=0)
 
 

@@ -241,6 +241,7 @@ def test_status_bytes_do_not_grow():
         "images": 4,
         "capacity": 4,
         "arrivals": 60,
+        "pinned": 0,
         "bytes": 0,
         "max_bytes": 2**32,
         "matcher": "gemm",

@@ -1,0 +1,239 @@
+"""Ring, mutual table, window and threshold to disk and back: one safetensors file, written atomically.
+
+The JSON in its metadata holds everything that is not an array, a fingerprint of backbone and method, the
+schema and a digest of it all. A file that does not match in every one of them is refused whole.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from musc_online.detector import Detector
+from musc_online.errors import MuscError, SnapshotError
+from musc_online.ring import Geometry, Ring
+from musc_online.ring_setup import make_ring
+from musc_online.score import Score
+from musc_online.window import Entry
+
+SCHEMA = 1
+Arrays = dict[str, npt.NDArray[Any]]
+
+
+@dataclass(frozen=True, eq=False)
+class Snapshot:
+    """A detector's state, apart from the detector: may be written by another thread."""
+
+    arrays: Arrays
+    state: dict[str, Any]
+
+
+def fingerprint(detector: Detector) -> dict[str, Any]:
+    """What must be the same where a snapshot is restored: network, method, shape of the ring."""
+    ring = detector.config.ring
+    return {
+        "model_id": detector.model_id,
+        "method": detector.config.method.model_dump(mode="json"),
+        "map_size": detector.config.map_size,
+        "ring": {"capacity": ring.capacity, "subsets": ring.subsets},
+    }
+
+
+def capture(detector: Detector, extra: dict[str, Any] | None = None) -> Snapshot:
+    """Copy a detector's state.
+
+    Args:
+        detector: not being used by another thread meanwhile.
+        extra: the caller's own counters, JSON types only; `restore` gives them back.
+
+    Raises:
+        SnapshotError: the detector has seen no frame yet.
+    """
+    ring = detector.ring
+    if ring is None:
+        raise SnapshotError("snapshot: there is nothing to save yet, the stream has had no frame")
+    arrays: Arrays = {f"store.{name}": array.copy() for name, array in ring.store.state().items()}
+    slots = list(detector.window.entries)
+    arrays["table"] = ring.table.copy()
+    arrays["measured"] = ring.measured.astype(np.uint8)
+    arrays["class_tokens"] = detector.window.class_tokens(slots) if slots else np.empty((0, 0), np.float32)
+    entries = [detector.window.entries[slot] for slot in slots]
+    state = {
+        "schema": SCHEMA,
+        "fingerprint": fingerprint(detector),
+        "matcher": ring.store.name,
+        "geometry": asdict(ring.geometry),
+        "arrivals": ring.arrivals,
+        "next_slot": ring.next_slot,
+        "next_subset": ring.next_subset,
+        "pinned": sorted(ring.pinned),
+        "slots": slots,
+        "entries": [
+            {"score": _plain(entry.score), "shape": entry.frame_shape, "known_good": entry.known_good}
+            for entry in entries
+        ],
+        "evicted": [_plain(score) for score in detector.window.evicted],
+        "verdict": [detector.verdict.threshold, detector.verdict.lowest, detector.verdict.highest],
+        "since_revision": detector.since_revision,
+        "extra": extra or {},
+        "saved_ns": time.time_ns(),
+    }
+    return Snapshot(arrays, state)
+
+
+def write(snapshot: Snapshot, path: Path) -> None:
+    """Write a snapshot beside `path` and move it there in one step: readers see the old file or the new.
+
+    Raises:
+        SnapshotError: the disk is full or the folder cannot be written; the old file is as it was.
+    """
+    text = json.dumps(snapshot.state, sort_keys=True)
+    metadata = {"state": text, "digest": _digest(snapshot.arrays, text)}
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file(snapshot.arrays, beside, metadata)
+        with beside.open("rb+") as written:
+            os.fsync(written.fileno())
+        beside.replace(path)
+    except (OSError, SafetensorError) as error:
+        with contextlib.suppress(OSError):
+            beside.unlink(missing_ok=True)
+        raise SnapshotError(
+            f"{path}: the snapshot could not be written ({error}); free space or choose another path"
+        ) from None
+
+
+def read(path: Path) -> Snapshot:
+    """Read a snapshot whole and check it.
+
+    Raises:
+        SnapshotError: missing, damaged, or of another schema.
+    """
+    try:
+        with safe_open(path, "numpy") as opened:
+            metadata = opened.metadata() or {}
+            arrays = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118  (not a mapping)
+        text = metadata["state"]
+        if metadata["digest"] != _digest(arrays, text):
+            raise SnapshotError(
+                f"{path}: the snapshot is damaged (its digest does not match); it was not loaded"
+            )
+        state = json.loads(text)
+        schema = state["schema"]
+    except FileNotFoundError:
+        raise SnapshotError(f"{path}: there is no snapshot") from None
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise SnapshotError(
+            f"{path}: is not a snapshot or is damaged ({type(error).__name__}: {error})"
+        ) from None
+    if schema != SCHEMA:
+        raise SnapshotError(
+            f"{path}: got a snapshot of schema {schema}, expected {SCHEMA}; it was not loaded"
+        )
+    return Snapshot(arrays, state)
+
+
+def restore(detector: Detector, snapshot: Snapshot) -> dict[str, Any]:
+    """Put a snapshot's state into a detector, all of it or nothing; returns the caller's `extra`.
+
+    Raises:
+        SnapshotError: of another backbone, method or ring, or its parts contradict each other.
+    """
+    ours, theirs = fingerprint(detector), snapshot.state["fingerprint"]
+    different = [key for key in ours if ours[key] != theirs.get(key)]
+    if different:
+        key = different[0]
+        raise SnapshotError(
+            f"snapshot: {key}: got {theirs.get(key)}, expected {ours[key]} as configured; it was not loaded"
+        )
+    try:
+        ring = _ring(detector, snapshot)
+        entries = _entries(snapshot)
+        evicted = [_score(plain) for plain in snapshot.state["evicted"]]
+        before = vars(detector).copy()
+        held = (detector.window.entries, detector.window.evicted)
+        threshold, lowest, highest = snapshot.state["verdict"]
+        detector.ring = ring
+        detector.window.entries, detector.window.evicted = entries, evicted
+        detector.since_revision = int(snapshot.state["since_revision"])
+        try:
+            detector.check_invariants()
+        except AssertionError:
+            vars(detector).update(before)
+            detector.window.entries, detector.window.evicted = held
+            raise
+    except (AssertionError, KeyError, TypeError, ValueError, IndexError, MuscError) as error:
+        raise SnapshotError(
+            f"snapshot: its parts do not fit ({type(error).__name__}: {error}); it was not loaded"
+        ) from None
+    detector.verdict.threshold, detector.verdict.lowest, detector.verdict.highest = threshold, lowest, highest
+    return dict(snapshot.state["extra"])
+
+
+def set_aside(path: Path) -> Path:
+    """Rename a refused snapshot so that the next one does not overwrite it; returns its new path."""
+    refused = path.with_name(f"{path.name}.refused-{time.strftime('%Y%m%d-%H%M%S')}")
+    path.replace(refused)
+    return refused
+
+
+def _ring(detector: Detector, snapshot: Snapshot) -> Ring:
+    state, arrays = snapshot.state, snapshot.arrays
+    ring = make_ring(detector.config, Geometry(**state["geometry"]))
+    if ring.store.name != state["matcher"]:
+        raise SnapshotError(f"matcher: got {state['matcher']}, expected {ring.store.name}")
+    kept = {name.removeprefix("store."): array for name, array in arrays.items() if name.startswith("store.")}
+    ring.store.restore(kept)
+    if arrays["table"].shape != ring.table.shape or arrays["table"].dtype != ring.table.dtype:
+        raise SnapshotError(f"table: got {arrays['table'].shape}, expected {ring.table.shape}")
+    ring.table[:] = arrays["table"]
+    ring.measured[:] = arrays["measured"].astype(np.bool_)
+    for slot, entry in zip(state["slots"], state["entries"], strict=True):
+        ring.frame_ids[slot] = entry["score"]["frame_id"]
+        ring.slot_of[entry["score"]["frame_id"]] = slot
+    ring.pinned = set(state["pinned"])
+    ring.arrivals, ring.next_slot, ring.next_subset = (
+        state["arrivals"],
+        state["next_slot"],
+        state["next_subset"],
+    )
+    return ring
+
+
+def _entries(snapshot: Snapshot) -> dict[int, Entry]:
+    tokens = snapshot.arrays["class_tokens"]
+    entries = {}
+    for row, (slot, plain) in enumerate(zip(snapshot.state["slots"], snapshot.state["entries"], strict=True)):
+        shape = None if plain["shape"] is None else (plain["shape"][0], plain["shape"][1])
+        entries[int(slot)] = Entry(tokens[row], shape, _score(plain["score"]), plain["known_good"])
+    return entries
+
+
+def _plain(score: Score) -> dict[str, Any]:
+    plain = asdict(score)
+    del plain["patch_scores"], plain["anomaly_map"]
+    return plain
+
+
+def _score(plain: dict[str, Any]) -> Score:
+    regions = [(int(x), int(y), int(w), int(h), float(peak)) for x, y, w, h, peak in plain["regions"]]
+    return Score(**{**plain, "regions": regions})
+
+
+def _digest(arrays: Arrays, text: str) -> str:
+    digest = hashlib.sha256(text.encode())
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        digest.update(f"{name} {array.dtype} {array.shape}".encode())
+        digest.update(array.data if array.size else b"")
+    return digest.hexdigest()
