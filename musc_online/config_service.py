@@ -1,8 +1,12 @@
-"""The parts of the configuration that only the service reads: sockets, queues, limits."""
+"""The parts of the configuration that only the service reads: sockets, queues, limits, streams, watching."""
 
-from typing import Annotated, Literal
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ByteSize, ConfigDict, Field
+
+WhenFull = Literal["drop_oldest", "drop_newest", "block"]
+Positive = Annotated[int, Field(ge=1)]
 
 
 class Section(BaseModel):
@@ -12,11 +16,90 @@ class Section(BaseModel):
 
 
 class Transport(Section):
-    """Where frames come in and scores go out; loopback unless configured."""
+    """Where frames come in and scores go out; loopback unless configured.
+
+    `queue` and `when_full` are a stream's waiting room. `reliable` is the port of acknowledged frames,
+    `imagezmq` that of imagezmq's REQ senders, `imagezmq_subscribe` lists its PUB senders. `revision_maps`
+    says which revisions carry an anomaly map. `heartbeat_s` is the time between `status` messages.
+    """
 
     frames: str = "tcp://127.0.0.1:5555"
     scores: str = "tcp://127.0.0.1:5556"
     control: str = "tcp://127.0.0.1:5557"
-    queue: Annotated[int, Field(ge=1)] = 64
-    when_full: Literal["drop_oldest", "drop_newest", "block"] = "drop_oldest"
+    reliable: str | None = None
+    imagezmq: str | None = None
+    imagezmq_subscribe: tuple[str, ...] = ()
+    queue: Positive = 64
+    when_full: WhenFull = "drop_oldest"
     insecure: bool = False
+    batch: Positive = 4
+    map_encoding: Literal["png16", "float32"] = "png16"
+    revision_maps: Literal["final", "all", "none"] = "final"
+    subscriber_queue: Positive = 1000
+    heartbeat_s: Annotated[float, Field(gt=0)] = 5.0
+
+
+class Security(Section):
+    """CURVE: `keys` is the folder `python -m streamer.keys` made; null leaves the sockets in plaintext."""
+
+    keys: Path | None = None
+
+
+class Limits(Section):
+    """What peers may make the service spend; more is refused with an `error` message.
+
+    `queue_bytes` is all waiting frames together, `total_bytes` all rings together, `rate` frames a second
+    of one sender (its CURVE key, or its address).
+    """
+
+    header_bytes: ByteSize = ByteSize(64 * 2**10)
+    payload_bytes: ByteSize = ByteSize(64 * 2**20)
+    width: Positive = 16384
+    height: Positive = 16384
+    pixels: Positive = 64_000_000
+    streams: Positive = 16
+    queue_bytes: ByteSize = ByteSize(512 * 2**20)
+    total_bytes: ByteSize = ByteSize(8 * 2**30)
+    rate: Annotated[float, Field(gt=0)] | None = None
+
+
+class History(Section):
+    """The bounded log of published messages; `path: null` keeps it in memory, gone with the process.
+
+    `durable: true` waits for the disk after every write, so that a power cut loses nothing either.
+    """
+
+    path: Path | None = None
+    max_messages: Positive = 10_000
+    max_bytes: ByteSize = ByteSize(64 * 2**20)
+    durable: bool = False
+
+
+class Metrics(Section):
+    """Prometheus: `endpoint` is `host:port`, null for none."""
+
+    endpoint: str | None = None
+
+
+class Log(Section):
+    """The service's own log, on stderr; `auto` writes JSON lines unless stderr is a terminal."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "json", "console"] = "auto"
+    progress_s: Annotated[float, Field(gt=0)] = 10.0
+
+
+class StreamOverride(Section):
+    """Sections that differ for streams whose name matches a shell pattern; the first match counts."""
+
+    match: str
+    method: dict[str, Any] = {}
+    ring: dict[str, Any] = {}
+    rscin: dict[str, Any] = {}
+    revise: dict[str, Any] = {}
+    threshold: dict[str, Any] = {}
+    output: dict[str, Any] = {}
+    warmup: int | None = None
+    deadline_ms: float | None = None
+    queue: Positive | None = None
+    when_full: WhenFull | None = None

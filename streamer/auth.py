@@ -1,0 +1,135 @@
+"""CURVE keys and who may do what: one folder of public keys a role.
+
+DIR/server.key, server.key_secret          the detector's pair; hand server.key to every peer
+DIR/publishers/NAME.key                    public keys that may push frames
+DIR/subscribers/NAME.key                   public keys that may read scores
+DIR/controllers/NAME.key                   public keys that may ask the control socket
+DIR/clients/NAME.key_secret                the peers' own pairs, to be moved to their machines
+"""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import zmq
+from zmq.auth import create_certificates, load_certificate
+from zmq.auth.thread import ThreadAuthenticator
+
+from streamer.errors import StreamerError
+
+ROLES = ("publishers", "subscribers", "controllers")
+
+
+@dataclass(frozen=True)
+class ServerKeys:
+    """The detector's key pair (Z85 text) and the folder its allow-lists are in."""
+
+    public: bytes
+    secret: bytes
+    folder: Path
+
+
+@dataclass(frozen=True)
+class ClientKeys:
+    """A peer's own key pair and the detector's public key (Z85 text)."""
+
+    public: bytes
+    secret: bytes
+    server: bytes
+
+
+def create_keys(folder: Path, clients: dict[str, str]) -> list[Path]:
+    """Make what is missing in `folder`: the detector's pair and one pair a client, allowed in its role.
+
+    Args:
+        folder: made if missing, readable by its owner only.
+        clients: role (`publishers`, `subscribers`, `controllers`) of each client's name.
+
+    Returns:
+        The files written; existing keys are left alone.
+
+    Raises:
+        StreamerError: the folder cannot be written, or a role is unknown.
+    """
+    written = []
+    try:
+        for name in (*ROLES, "clients"):
+            (folder / name).mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder.chmod(0o700)
+        if not (folder / "server.key_secret").exists():
+            written += _pair(folder, "server")
+        for name, role in clients.items():
+            if role not in ROLES:
+                raise StreamerError(f"role: got '{role}', expected one of {', '.join(ROLES)}")
+            if not (folder / "clients" / f"{name}.key_secret").exists():
+                public, secret = _pair(folder / "clients", name)
+                allowed = folder / role / public.name
+                public.replace(allowed)
+                written += [allowed, secret]
+    except OSError as error:
+        raise StreamerError(f"{folder}: cannot be written ({error.strerror})") from None
+    return written
+
+
+def load_server(folder: Path) -> ServerKeys:
+    """The detector's keys of a folder made by `python -m streamer.keys`."""
+    public, secret = _load(folder / "server.key_secret")
+    return ServerKeys(public, secret, folder)
+
+
+def load_client(secret_file: Path, server_file: Path) -> ClientKeys:
+    """A peer's keys: its own secret file and the detector's `server.key`."""
+    public, secret = _load(secret_file)
+    try:
+        server, _ = load_certificate(server_file)
+    except (OSError, ValueError) as error:
+        raise StreamerError(
+            f"{server_file}: no public key ({error}); expected the detector's server.key"
+        ) from None
+    return ClientKeys(public, secret, server)
+
+
+def client_keys(key: Path | None, server_key: Path | None) -> ClientKeys | None:
+    """Keys from two command-line options that go together, or None for a plain connection."""
+    if key is None and server_key is None:
+        return None
+    if key is None or server_key is None:
+        raise StreamerError(
+            "--key and --server-key go together: the peer's .key_secret and the detector's server.key"
+        )
+    return load_client(key, server_key)
+
+
+def start(context: "zmq.Context[zmq.Socket[bytes]]", keys: ServerKeys) -> ThreadAuthenticator:
+    """Answer libzmq's question who may connect, per role; stop it with `.stop()` before the context ends.
+
+    An empty or missing role folder allows nobody.
+    """
+    # pyzmq logs handshakes in a format of its own; the service has its own log.
+    quiet = logging.getLogger("streamer.auth.zap")
+    quiet.setLevel(logging.CRITICAL)
+    authenticator = ThreadAuthenticator(context, log=quiet)
+    authenticator.start()
+    for role in ROLES:
+        location = keys.folder / role
+        location.mkdir(mode=0o700, exist_ok=True)
+        authenticator.configure_curve(domain=role, location=location)
+    return authenticator
+
+
+def _pair(folder: Path, name: str) -> list[Path]:
+    public, secret = map(Path, create_certificates(folder, name))
+    secret.chmod(0o600)
+    return [public, secret]
+
+
+def _load(secret_file: Path) -> tuple[bytes, bytes]:
+    try:
+        public, secret = load_certificate(secret_file)
+    except (OSError, ValueError) as error:
+        raise StreamerError(
+            f"{secret_file}: no key pair ({error}); make one with python -m streamer.keys"
+        ) from None
+    if secret is None:
+        raise StreamerError(f"{secret_file}: holds no secret key; expected a .key_secret file")
+    return public, secret

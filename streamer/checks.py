@@ -1,0 +1,133 @@
+"""What a frame's header may hold, field by field; each check returns the value or raises `WireError`."""
+
+import math
+from dataclasses import dataclass
+from typing import Any, TypeGuard
+
+from streamer.errors import WireError
+
+NO_STREAM = "-"
+"""Stands for the stream in a topic when a message belongs to none, or to none that is known."""
+
+_MAX_ID = 256
+_MAX_STREAM = 128
+_MAX_DEPTH = 8
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a message may cost before it is refused, in bytes and pixels."""
+
+    header_bytes: int = 64 * 1024
+    payload_bytes: int = 64 * 1024 * 1024
+    width: int = 16384
+    height: int = 16384
+    pixels: int = 64_000_000
+
+
+def check_stream(stream: object) -> str:
+    """A stream's name: 1 to 128 bytes of printable text without '/', and not '-'."""
+    good = isinstance(stream, str) and stream.isprintable() and "/" not in stream
+    if not good or not 0 < len(str(stream).encode()) <= _MAX_STREAM or stream == NO_STREAM:
+        raise WireError(
+            "bad_value",
+            f"stream: got {shown(stream)}, expected 1 to {_MAX_STREAM} bytes of printable text "
+            f"without '/', and not '-'",
+        )
+    return str(stream)
+
+
+def check_frame_id(frame_id: object) -> str | int:
+    """A frame's id: an integer, or 1 to 256 characters."""
+    if isinstance(frame_id, int) and not isinstance(frame_id, bool):
+        return frame_id
+    if isinstance(frame_id, str) and 0 < len(frame_id) <= _MAX_ID:
+        return frame_id
+    raise WireError(
+        "bad_value", f"frame_id: got {shown(frame_id)}, expected an integer or 1 to {_MAX_ID} characters"
+    )
+
+
+def check_size(height: int, width: int, limits: Limits) -> None:
+    """Refuse an image of no pixels (`empty_image`) or of too many (`image_too_large`)."""
+    if height < 1 or width < 1:
+        raise WireError("empty_image", f"shape: got {height} x {width}, expected at least one pixel")
+    if height > limits.height or width > limits.width or height * width > limits.pixels:
+        raise WireError(
+            "image_too_large",
+            f"shape: got {height} x {width}, expected at most {limits.height} x {limits.width} "
+            f"and {limits.pixels} pixels",
+        )
+
+
+def check_shape(header: dict[str, Any], limits: Limits) -> tuple[int, int, int] | None:
+    """`(H, W, 3)` of a header, or None where an encoded image brings its own size."""
+    dtype = header.get("dtype")
+    if dtype != "uint8" and (dtype is not None or header["encoding"] == "raw"):
+        raise WireError("bad_dtype", f"dtype: got {shown(dtype)}, expected 'uint8'")
+    shape = header.get("shape")
+    if shape is None and header["encoding"] != "raw":
+        return None
+    if not _is_shape(shape):
+        raise WireError("bad_shape", f"shape: got {shown(shape)}, expected [height, width, 3]")
+    check_size(shape[0], shape[1], limits)
+    return (shape[0], shape[1], 3)
+
+
+def _is_shape(shape: object) -> TypeGuard[list[int]]:
+    whole = isinstance(shape, list) and len(shape) == 3 and all(type(side) is int for side in shape)
+    return whole and shape[2] == 3 and min(shape) >= 0  # type: ignore[index, call-overload]
+
+
+def check_raw(shape: tuple[int, int, int] | None, payload: bytes) -> None:
+    """A raw payload is exactly H * W * 3 bytes."""
+    expected = math.prod(shape or ())
+    if len(payload) != expected:
+        raise WireError("payload_size", f"payload: got {len(payload)} bytes, expected {expected} for {shape}")
+
+
+def check_count(value: object, key: str = "seq") -> int:
+    """A sequence number or a time: an integer that fits 63 bits."""
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**63:
+        raise WireError("bad_value", f"{key}: got {shown(value)}, expected an integer of 0 to 2^63 - 1")
+    return value
+
+
+def check_meta(meta: object) -> dict[str, Any]:
+    """What is echoed: text, finite numbers, true, false, null, lists and maps, eight levels at most."""
+    if meta is None:
+        return {}
+    if not isinstance(meta, dict):
+        raise WireError("bad_value", f"meta: got {shown(meta)}, expected a map")
+    _check_meta_value(meta, _MAX_DEPTH)
+    return meta
+
+
+def _check_meta_value(value: object, depth: int) -> None:
+    if depth == 0:
+        raise WireError("bad_value", f"meta: is nested deeper than {_MAX_DEPTH} levels")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise WireError("not_finite", f"meta: got {value}, expected finite numbers")
+    if isinstance(value, bytes):
+        raise WireError(
+            "bad_value", "meta: got bytes, expected text, numbers, true, false, null, lists, maps"
+        )
+    if isinstance(value, dict | list):
+        if isinstance(value, dict) and not all(isinstance(key, str) for key in value):
+            raise WireError("bad_value", "meta: got a key that is not text")
+        for item in value.values() if isinstance(value, dict) else value:
+            _check_meta_value(item, depth - 1)
+
+
+def if_valid(check: Any, value: object) -> Any:
+    """The value if `check` accepts it, else None."""
+    try:
+        return check(value)
+    except WireError:
+        return None
+
+
+def shown(value: object) -> str:
+    """A value as an error text shows it, cut short."""
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."

@@ -1,0 +1,108 @@
+"""The control socket: one msgpack map each way. Whatever is asked, an answer goes back.
+
+Requests: `{"kind": "status"}`, `{"kind": "flush" | "reset", "stream": name?}`, `{"kind": "history", "topic":
+"stream/kind", "first": pub_seq, "last": pub_seq?}`, `{"kind": "snapshot"}`, `{"kind": "shutdown"}`.
+Answers: `{"ok": true, ...}` or `{"ok": false, "code", "text"}`.
+"""
+
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import structlog
+import zmq
+
+from streamer.auth import ClientKeys
+from streamer.errors import StreamerError, WireError
+from streamer.sockets import CONTROL, Context, Socket, connect
+from streamer.threads import Worker
+from streamer.wire import VERSION, pack, unpack
+
+log = structlog.get_logger()
+
+Handler = Callable[[Mapping[str, Any]], dict[str, Any]]
+
+_POLL_MS = 100
+_MAX_REQUEST = 64 * 1024
+_MAX_REPLY = 256 * 1024 * 1024
+
+
+class Control(Worker):
+    """Owns the REP socket and answers requests, one at a time, until stopped.
+
+    Args:
+        socket: bound REP socket; closed when the thread ends.
+        handlers: what to do for each `kind`; a handler's `WireError` becomes its answer.
+    """
+
+    def __init__(
+        self, socket: Socket, handlers: Mapping[str, Handler], failed: Callable[[BaseException], None]
+    ) -> None:
+        super().__init__("control", failed)
+        self._socket, self._handlers = socket, handlers
+        self._stopping = threading.Event()
+
+    def stop(self) -> None:
+        """Answer what is being answered, then end."""
+        self._stopping.set()
+        self.join()
+
+    def work(self) -> None:
+        """Answer requests until stopped."""
+        try:
+            while not self._stopping.is_set():
+                if self._socket.poll(_POLL_MS):
+                    self._socket.send(self._answer(self._socket.recv_multipart()))
+        finally:
+            self._socket.close()
+
+    def _answer(self, parts: list[bytes]) -> bytes:
+        kind = None
+        try:
+            if len(parts) != 1:
+                raise WireError("bad_parts", f"request: got {len(parts)} parts, expected 1")
+            request = unpack(parts[0], _MAX_REQUEST)
+            kind = request.get("kind")
+            handler = self._handlers.get(kind) if isinstance(kind, str) else None
+            if handler is None:
+                known = ", ".join(sorted(self._handlers))
+                raise WireError("unknown_kind", f"kind: got {str(kind)[:80]!r}, expected one of {known}")
+            answer = {"ok": True, **handler(request)}
+        except WireError as error:
+            answer = {"ok": False, "code": error.code, "text": error.text}
+        except Exception as error:
+            log.exception("control_failed", kind=str(kind)[:80])
+            answer = {"ok": False, "code": "internal", "text": f"{type(error).__name__}: {error}"}
+        return pack({"v": VERSION, "kind": kind if isinstance(kind, str) else None, **answer})
+
+
+def ask(
+    request: Mapping[str, Any],
+    endpoint: str = CONTROL,
+    *,
+    keys: ClientKeys | None = None,
+    timeout_s: float = 10.0,
+) -> dict[str, Any]:
+    """One request to a running detector, and its answer.
+
+    Raises:
+        StreamerError: no answer in time.
+        WireError: the detector's answer is an error.
+    """
+    context = Context()
+    try:
+        socket = connect(context, zmq.REQ, endpoint, keys=keys, timeout_ms=round(1000 * timeout_s))
+        try:
+            socket.send(pack(request))
+            answer = unpack(socket.recv(), _MAX_REPLY)
+        except zmq.Again:
+            raise StreamerError(
+                f"{endpoint}: no answer within {timeout_s:g} s; is streamer.serve running, is the key right?"
+            ) from None
+        finally:
+            socket.close()
+    finally:
+        context.term()
+    if not answer.get("ok"):
+        raise WireError(str(answer.get("code")), str(answer.get("text")))
+    return answer

@@ -1,0 +1,30 @@
+"""The errors of transport and service; each message is one line."""
+
+
+class StreamerError(Exception):
+    """Base of what goes wrong on the way in or out; command lines print it as `error: ...`."""
+
+
+class WireError(StreamerError):
+    """One message cannot be used; the service says so on the wire and goes on.
+
+    Attributes:
+        code: a word for machines, listed in `streamer.wire.CODES`.
+        stream, frame_id, seq: as far as the message could be read.
+    """
+
+    def __init__(
+        self,
+        code: str,
+        text: str,
+        *,
+        stream: str | None = None,
+        frame_id: str | int | None = None,
+        seq: int | None = None,
+    ) -> None:
+        super().__init__(text)
+        self.code = code
+        self.text = text
+        self.stream = stream
+        self.frame_id = frame_id
+        self.seq = seq

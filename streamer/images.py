@@ -1,0 +1,111 @@
+"""A frame's payload <-> pixels. Dimensions are read from the file's header before any pixel is decoded."""
+
+import io
+import re
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from streamer.errors import WireError
+from streamer.wire import FrameMessage, Limits, check_size
+
+Frame = npt.NDArray[np.uint8]
+
+_MAGIC = {"jpeg": b"\xff\xd8\xff", "png": b"\x89PNG\r\n\x1a\n"}
+
+
+def sniff(payload: bytes) -> str | None:
+    """`jpeg` or `png` by the first bytes of a file, None for anything else."""
+    return next((name for name, magic in _MAGIC.items() if payload.startswith(magic)), None)
+
+
+def decode(message: FrameMessage, limits: Limits) -> Frame:
+    """Pixels of a checked frame: `[H, W, 3]` uint8, BGR.
+
+    Raises:
+        WireError: `bad_encoding`, `image_too_large`, `empty_image`, `bad_shape`, `undecodable`.
+    """
+    if message.encoding == "raw":
+        assert message.shape is not None  # noqa: S101 - unpack_frame gives every raw frame a shape
+        return np.frombuffer(message.payload, np.uint8).reshape(message.shape)
+    height, width = _declared_size(message)
+    check_size(height, width, limits)
+    if message.shape is not None and message.shape[:2] != (height, width):
+        raise WireError(
+            "bad_shape", f"shape: got {list(message.shape)}, expected the image's own [{height}, {width}, 3]"
+        )
+    if not _is_whole(message):
+        raise WireError("undecodable", f"payload: the {message.encoding} is truncated")
+    return decode_file(message.payload, message.encoding)
+
+
+def decode_file(payload: bytes, encoding: str = "image") -> Frame:
+    """A whole image file of trusted size to `[H, W, 3]` uint8 BGR; its orientation tag is not applied."""
+    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    try:
+        frame = cv2.imdecode(np.frombuffer(payload, np.uint8), flags)
+    except cv2.error:
+        frame = None
+    if frame is None:
+        raise WireError("undecodable", f"payload: the {encoding} cannot be decoded; it is damaged")
+    return frame.astype(np.uint8, copy=False)
+
+
+def encode(frame: Frame, encoding: str) -> bytes:
+    """Pixels `[H, W, 3]` uint8 BGR as a payload; `jpeg` at quality 95, `png` lossless, `raw` as they are.
+
+    Raises:
+        WireError: `bad_dtype`, `bad_shape`, `empty_image` where the array is no frame.
+    """
+    if frame.dtype != np.uint8:
+        raise WireError("bad_dtype", f"frame: got {frame.dtype}, expected uint8")
+    if frame.ndim != 3 or frame.shape[2] != 3:
+        raise WireError(
+            "bad_shape", f"frame: got shape {list(frame.shape)}, expected [height, width, 3] (BGR)"
+        )
+    if frame.size == 0:
+        raise WireError("empty_image", f"frame: got shape {list(frame.shape)}, expected at least one pixel")
+    if encoding == "raw":
+        return np.ascontiguousarray(frame).tobytes()
+    # PNG level 1: a camera host has no time for better compression.
+    suffix, flags = {
+        "jpeg": (".jpg", [cv2.IMWRITE_JPEG_QUALITY, 95]),
+        "png": (".png", [cv2.IMWRITE_PNG_COMPRESSION, 1]),
+    }[encoding]
+    done, buffer = cv2.imencode(suffix, frame, flags)
+    if not done:
+        raise WireError("bad_encoding", f"frame: OpenCV cannot write shape {list(frame.shape)} as {encoding}")
+    return buffer.tobytes()
+
+
+def _declared_size(message: FrameMessage) -> tuple[int, int]:
+    # Only the server comes here; camera hosts need no PIL.
+    from PIL import JpegImagePlugin, PngImagePlugin  # noqa: PLC0415
+
+    found = sniff(message.payload)
+    if found != message.encoding:
+        raise WireError(
+            "bad_encoding" if found else "undecodable",
+            f"payload: got {found or 'neither JPEG nor PNG'}, expected {message.encoding}",
+        )
+    # The plugin classes read the header only, and warn of no decompression bombs: check_size does.
+    plugin = {"jpeg": JpegImagePlugin.JpegImageFile, "png": PngImagePlugin.PngImageFile}[message.encoding]
+    try:
+        with plugin(io.BytesIO(message.payload)) as header:
+            width, height = header.size
+    except Exception as error:  # PIL's plugins raise almost anything on damaged headers
+        detail = " ".join(str(error).split())[:120]
+        raise WireError("undecodable", f"payload: no {message.encoding} header ({detail})") from None
+    return height, width
+
+
+def _is_whole(message: FrameMessage) -> bool:
+    """Whether the file has its end; OpenCV fills what is missing with grey and says nothing."""
+    if message.encoding == "png":
+        return (
+            b"IEND" in message.payload[-64:]
+            or re.search(rb"IEND\xae\x42\x60\x82", message.payload) is not None
+        )
+    # Neither marker can occur inside compressed data, and a thumbnail's come before the image's own.
+    return message.payload.rfind(b"\xff\xd9") > message.payload.rfind(b"\xff\xda")

@@ -1,0 +1,173 @@
+"""One inspection line a stream: its configuration, its detector, the ids it knows, what its scores echo."""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+
+from musc_online.config import Config, load
+from musc_online.config_service import StreamOverride
+from musc_online.detector import Detector
+from musc_online.errors import ConfigError
+from streamer.errors import WireError
+from streamer.waiting import Waiting
+
+FrameId = str | int
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a score echoes of its frame."""
+
+    seq: int | None
+    capture_ns: int
+    meta: Mapping[str, Any]
+
+
+class Line:
+    """A stream. Ids are claimed by the receiving thread and settled by others, under a lock.
+
+    `detector` and `origins` belong to the matching thread alone; `last_seq` to the receiving one.
+    """
+
+    def __init__(self, name: str, config: Config, settled_before: Iterable[FrameId] = ()) -> None:
+        self.name = name
+        self.config = config
+        self.last_seq: int | None = None
+        self.detector: Detector | None = None
+        self.origins: OrderedDict[FrameId, Origin] = OrderedDict()
+        self.state: dict[str, Any] = {"state": "warmup", "images": 0, "capacity": config.ring.capacity}
+        self._ids = threading.Lock()
+        self._in_flight: dict[FrameId, Waiting] = {}
+        self._scored: OrderedDict[FrameId, None] = OrderedDict()
+        self._settled_before = frozenset(settled_before)
+
+    def claim(self, waiting: Waiting) -> bool:
+        """Take a frame's id; False while the same id is queued or in the ring."""
+        frame_id = waiting.message.frame_id
+        with self._ids:
+            earlier = self._in_flight.get(frame_id)
+            if earlier is not None and waiting.sender is not None:
+                # Resent, perhaps by a sender that was restarted: the ack goes to where it is now.
+                earlier.sender = waiting.sender
+            if earlier is not None or frame_id in self._scored:
+                return False
+            self._in_flight[frame_id] = waiting
+            return True
+
+    def release(self, frame_id: FrameId, *, scored: bool) -> None:
+        """The frame is settled; unless it was scored its id may be used again."""
+        with self._ids:
+            self._in_flight.pop(frame_id, None)
+            if scored:
+                self._scored[frame_id] = None
+                if len(self._scored) > self.config.ring.capacity:
+                    self._scored.popitem(last=False)
+
+    def was_scored(self, frame_id: FrameId) -> bool:
+        """Whether a resent frame has its score already, from before a restart too."""
+        with self._ids:
+            return frame_id in self._scored or frame_id in self._settled_before
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing of it is in flight."""
+        with self._ids:
+            return not self._in_flight
+
+    def remember(self, frame_id: FrameId, origin: Origin) -> None:
+        """Keep what later revisions echo, for as long as the frame can be in the ring."""
+        self.origins[frame_id] = origin
+        # A frame just evicted still gets its final score: keep a few more than the ring holds.
+        while len(self.origins) > self.config.ring.capacity + 16:
+            self.origins.popitem(last=False)
+
+    def reset(self) -> None:
+        """Forget the ring and every id that is not in flight."""
+        self.detector = None
+        self.origins.clear()
+        self.state = {"state": "warmup", "images": 0, "capacity": self.config.ring.capacity}
+        with self._ids:
+            self._scored.clear()
+            self._settled_before = frozenset()
+
+
+class Lines:
+    """The streams that are open, up to `limits.streams`.
+
+    Raises:
+        ConfigError: a section of `streams` does not make a valid configuration.
+    """
+
+    def __init__(
+        self, config: Config, settled_before: Callable[[str], Iterable[FrameId]] = lambda _: ()
+    ) -> None:
+        self._config = config
+        self._settled_before = settled_before
+        self._lines: dict[str, Line] = {}
+        self._lock = threading.Lock()
+        self._overrides = [(entry.match, _merged(config, entry)) for entry in config.streams]
+
+    def admit(self, name: str) -> Line:
+        """The stream's line, opened on its first frame.
+
+        Raises:
+            WireError: `too_many_streams`.
+        """
+        with self._lock:
+            line = self._lines.get(name)
+            if line is not None:
+                return line
+            limit = self._config.limits.streams
+            if len(self._lines) >= limit and not self._close_unused():
+                raise WireError(
+                    "too_many_streams", f"stream: '{name}' would be one more than limits.streams ({limit})"
+                )
+            line = Line(name, self.config_of(name), self._settled_before(name))
+            self._lines[name] = line
+            return line
+
+    def config_of(self, name: str) -> Config:
+        """The configuration of a stream: the first entry of `streams` that matches, over the rest."""
+        return next((made for match, made in self._overrides if fnmatchcase(name, match)), self._config)
+
+    def get(self, name: str) -> Line | None:
+        """An open stream's line."""
+        with self._lock:
+            return self._lines.get(name)
+
+    def known(self) -> list[Line]:
+        """All open streams."""
+        with self._lock:
+            return list(self._lines.values())
+
+    def room_for(self, line: Line) -> int:
+        """Bytes that `limits.total_bytes` leaves to a ring, besides the others'."""
+        used = sum(int(other.state.get("bytes", 0)) for other in self.known() if other is not line)
+        return int(self._config.limits.total_bytes) - used
+
+    def _close_unused(self) -> bool:
+        # A stream none of whose frames could be used must not keep its place.
+        unused = next((line for line in self._lines.values() if line.detector is None and line.idle), None)
+        if unused is None:
+            return False
+        del self._lines[unused.name]
+        return True
+
+
+def _merged(config: Config, entry: StreamOverride) -> Config:
+    values = config.model_dump()
+    for key, value in entry.model_dump(exclude={"match"}, exclude_defaults=True).items():
+        if key in {"queue", "when_full"}:
+            values["transport"][key] = value
+        elif isinstance(value, dict):
+            values[key] |= value
+        else:
+            values[key] = value
+    values["streams"] = ()
+    try:
+        return load(values)
+    except ConfigError as error:
+        raise ConfigError(f"streams (match '{entry.match}'): {error}") from None

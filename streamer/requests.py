@@ -1,0 +1,120 @@
+"""What the control socket can be asked, and how the service does it."""
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from streamer.control import Handler
+from streamer.errors import WireError
+from streamer.lines import Line
+
+if TYPE_CHECKING:
+    from streamer.service import Service
+
+_FETCH_MESSAGES = 1000
+_FETCH_BYTES = 32 * 1024 * 1024
+_PATIENCE_S = 600.0
+
+
+def handlers(service: "Service") -> dict[str, Handler]:
+    """A handler for every kind of request."""
+    requests = _Requests(service)
+    return {
+        "status": lambda _: service.status(),
+        "flush": requests.flush,
+        "reset": requests.reset,
+        "history": requests.history,
+        "snapshot": requests.snapshot,
+        "shutdown": requests.shutdown,
+    }
+
+
+class _Requests:
+    def __init__(self, service: "Service") -> None:
+        self._service = service
+
+    def flush(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Score what was received before this request, then make every score in the rings final."""
+        lines = self._lines(request)
+        names = {line.name for line in lines}
+        service = self._service
+        targets = {name: count for name, count in service.accounts.received().items() if name in names}
+        self._wait(lambda seconds: service.accounts.wait_settled(targets, seconds))
+        return {"flushed": sum(self._between_frames(lambda: [service.scoring.flush(line) for line in lines]))}
+
+    def reset(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Empty the rings; counters go on."""
+        lines = self._lines(request)
+
+        def reset_all() -> list[None]:
+            for line in lines:
+                line.reset()
+            return []
+
+        self._between_frames(reset_all)
+        return {"reset": len(lines)}
+
+    def history(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Published messages of a topic, by `pub_seq`."""
+        topic, first, last = request.get("topic"), request.get("first", 0), request.get("last", 2**62)
+        if not isinstance(topic, str) or not isinstance(first, int) or not isinstance(last, int):
+            raise WireError(
+                "bad_value", "history: expected {topic: 'stream/kind', first: pub_seq, last: pub_seq}"
+            )
+        if max(abs(first), abs(last)) >= 2**63:
+            raise WireError("bad_value", "history: first and last are below 2^63")
+        found, more = self._service.history.fetch(
+            topic, first, last, limit=_FETCH_MESSAGES, max_bytes=_FETCH_BYTES
+        )
+        messages = [
+            {"topic": entry.topic, "pub_seq": entry.pub_seq, "header": entry.header, "map": entry.payload}
+            for entry in found
+        ]
+        return {"messages": messages, "more": more}
+
+    def snapshot(self, _: Mapping[str, Any]) -> dict[str, Any]:
+        """Write the rings to disk."""
+        raise WireError("not_configured", "snapshot: none is configured")
+
+    def shutdown(self, _: Mapping[str, Any]) -> dict[str, Any]:
+        """Score what was accepted, then exit, as on SIGTERM."""
+        self._service.ask_to_stop()
+        return {}
+
+    def _wait(self, wait: Callable[[float], bool]) -> None:
+        patience = time.monotonic() + _PATIENCE_S
+        while not wait(0.2):
+            if self._service.failure is not None:
+                raise WireError("internal", "the service is dying; its log has the details")
+            if time.monotonic() > patience:
+                raise WireError("busy", f"the detector did not get to it within {_PATIENCE_S:g} s")
+
+    def _lines(self, request: Mapping[str, Any]) -> list[Line]:
+        name = request.get("stream")
+        if name is None:
+            return self._service.lines.known()
+        line = self._service.lines.get(name) if isinstance(name, str) else None
+        if line is None:
+            known = ", ".join(line.name for line in self._service.lines.known()) or "none"
+            raise WireError("bad_value", f"stream: got {str(name)[:80]!r}, open streams: {known}")
+        return [line]
+
+    def _between_frames(self, work: Callable[[], list[Any]]) -> list[Any]:
+        done = threading.Event()
+        results: list[Any] = []
+        failures: list[Exception] = []
+
+        def job() -> None:
+            try:
+                results.extend(work())
+            except Exception as error:
+                failures.append(error)
+            finally:
+                done.set()
+
+        self._service.pipeline.run_between_frames(job)
+        self._wait(done.wait)
+        if failures:
+            raise failures[0]
+        return results

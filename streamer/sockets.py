@@ -1,0 +1,186 @@
+"""Every socket of the project is made here, so that every option is in one place.
+
+Nothing waits for ever: sends and receives of clients time out, closing gives up after `linger_ms`, dead TCP
+peers are noticed by heartbeats. IPv6 stays off; a non-loopback bind needs CURVE or an explicit `insecure`.
+"""
+
+import ipaddress
+from dataclasses import dataclass
+
+import zmq
+from zmq.utils.monitor import recv_monitor_message
+
+from streamer.auth import ClientKeys, ServerKeys
+from streamer.errors import StreamerError
+
+Context = zmq.Context[zmq.Socket[bytes]]
+Socket = zmq.Socket[bytes]
+
+FRAMES = "tcp://127.0.0.1:5555"
+SCORES = "tcp://127.0.0.1:5556"
+CONTROL = "tcp://127.0.0.1:5557"
+
+_HEARTBEAT_MS = 5_000
+
+
+@dataclass(frozen=True)
+class Security:
+    """How a server binds: keys, or plaintext on loopback only unless `insecure`."""
+
+    keys: ServerKeys | None = None
+    insecure: bool = False
+
+
+def bind(
+    context: Context,
+    kind: int,
+    endpoint: str,
+    *,
+    key: str,
+    role: str = "",
+    security: Security | None = None,
+    hwm: int = 1000,
+    max_part: int = -1,
+    linger_ms: int = 0,
+) -> Socket:
+    """A server socket, bound; `socket_endpoint` tells where when the port was `*`.
+
+    Args:
+        kind: `zmq.PULL` and so on.
+        key: name of the configuration key the endpoint is from, for errors.
+        role: which allow-list admits peers (`publishers`, `subscribers`, `controllers`); "" for imagezmq's
+            port, whose senders know no CURVE.
+        hwm: messages kept a peer, in each direction.
+        max_part: bytes of one message part above which libzmq cuts the peer off; -1 for no limit.
+
+    Raises:
+        StreamerError: the endpoint is taken, malformed, or open to the network without keys.
+    """
+    security = security or Security()
+    keys = security.keys if role else None
+    if keys is None and not security.insecure and not is_local(endpoint):
+        how = "set security.keys (python -m streamer.keys DIR) or" if role else "set"
+        raise StreamerError(
+            f"{key}: got {endpoint}, which is open to the network in plaintext; "
+            f"{how} transport.insecure: true, or bind to 127.0.0.1"
+        )
+    socket = _new(context, kind, hwm, max_part, linger_ms)
+    if keys is not None:
+        socket.curve_server = True
+        socket.curve_publickey, socket.curve_secretkey = keys.public, keys.secret
+        socket.zap_domain = role.encode()
+    if kind == zmq.ROUTER:
+        # A publisher that was killed and came back under the same identity takes over its acks.
+        socket.router_handover = True
+    try:
+        socket.bind(endpoint)
+    except zmq.ZMQError as error:
+        socket.close()
+        raise StreamerError(
+            f"{key}: cannot bind {endpoint} ({error.strerror}); is another detector running?"
+        ) from None
+    return socket
+
+
+def connect(
+    context: Context,
+    kind: int,
+    endpoint: str,
+    *,
+    keys: ClientKeys | None = None,
+    hwm: int = 1000,
+    linger_ms: int = 0,
+    timeout_ms: int = -1,
+    identity: bytes | None = None,
+    wait_ms: int | None = None,
+) -> Socket:
+    """A client socket; sends and receives raise `zmq.Again` after `timeout_ms` (-1: wait).
+
+    With `wait_ms` the peer has shaken hands when this returns; without, the connection is made in the
+    background whenever the peer appears.
+
+    Raises:
+        StreamerError: the endpoint is malformed, nobody listens there, or our key is refused.
+    """
+    socket = _new(context, kind, hwm, -1, linger_ms)
+    if keys is not None:
+        socket.curve_serverkey = keys.server
+        socket.curve_publickey, socket.curve_secretkey = keys.public, keys.secret
+    if kind == zmq.REQ:
+        # A reply that never comes must not leave the socket unusable.
+        socket.req_relaxed, socket.req_correlate = True, True
+    if identity is not None:
+        socket.identity = identity
+    socket.rcvtimeo = socket.sndtimeo = timeout_ms
+    socket.reconnect_ivl_max = 2_000
+    try:
+        if wait_ms is None:
+            socket.connect(endpoint)
+        else:
+            _connect_and_wait(socket, endpoint, wait_ms)
+    except zmq.ZMQError as error:
+        socket.close()
+        raise StreamerError(
+            f"cannot connect to {endpoint} ({error.strerror}); expected e.g. {FRAMES}"
+        ) from None
+    except StreamerError:
+        socket.close()
+        raise
+    return socket
+
+
+def socket_endpoint(socket: Socket) -> str:
+    """Where a bound socket can be reached."""
+    endpoint: bytes = socket.getsockopt(zmq.LAST_ENDPOINT)  # type: ignore[assignment]
+    return endpoint.rstrip(b"\0").decode()
+
+
+def is_local(endpoint: str) -> bool:
+    """Whether only this machine can reach an endpoint."""
+    scheme, _, address = endpoint.partition("://")
+    if scheme in {"ipc", "inproc"}:
+        return True
+    host = address.rpartition(":")[0].strip("[]")
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _connect_and_wait(socket: Socket, endpoint: str, wait_ms: int) -> None:
+    wanted = zmq.EVENT_HANDSHAKE_SUCCEEDED
+    refused = zmq.EVENT_HANDSHAKE_FAILED_AUTH | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+    refused |= zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+    # The monitor comes first: the handshake may be over before `connect` returns.
+    monitor = socket.get_monitor_socket(wanted | refused)
+    monitor.linger = 0
+    try:
+        socket.connect(endpoint)
+        if not monitor.poll(wait_ms):
+            raise StreamerError(
+                f"{endpoint}: no detector answers within {wait_ms / 1000:g} s; is streamer.serve running, "
+                f"and do both sides use CURVE keys, or neither?"
+            )
+        if recv_monitor_message(monitor)["event"] != wanted:
+            raise StreamerError(
+                f"{endpoint}: the detector refuses the connection; it wants a CURVE key it knows "
+                f"(--key, --server-key), or none at all"
+            )
+    finally:
+        socket.disable_monitor()
+        monitor.close()
+
+
+def _new(context: Context, kind: int, hwm: int, max_part: int, linger_ms: int) -> Socket:
+    socket = context.socket(kind)
+    socket.linger = linger_ms
+    socket.rcvhwm = socket.sndhwm = hwm
+    socket.maxmsgsize = max_part
+    socket.ipv6 = False
+    socket.tcp_keepalive = 1
+    socket.heartbeat_ivl = _HEARTBEAT_MS
+    socket.heartbeat_timeout = 3 * _HEARTBEAT_MS
+    socket.handshake_ivl = 10_000
+    return socket
