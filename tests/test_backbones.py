@@ -133,6 +133,7 @@ def test_unknown_name_lists_the_known():
     [
         ({"image_size": 225}, r"backbone\.image_size: got 225.*patch size 14, nearest: 224 or 238"),
         ({"image_size": 13}, r"nearest: 14$"),
+        ({"image_size": 224.0}, r"got 224\.0, expected a multiple"),
         ({"image_size": 0}, r"got 0"),
         ({"image_size": -14}, r"got -14"),
         ({"stages": [2, 12]}, r"backbone\.stages: got 12.*0 to 11"),

@@ -1,6 +1,7 @@
 """The backbones' names and sizes. Imports neither torch nor a model library."""
 
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Literal
 
 from musc_online.errors import ConfigError
@@ -38,12 +39,12 @@ class BackboneSpec:
         """Side of the patch grid at `image_size` pixels.
 
         Raises:
-            ConfigError: not a positive multiple of `patch_size`; names the nearest sizes that are.
+            ConfigError: no positive whole multiple of `patch_size`; names the nearest sizes that are.
         """
         patch = self.patch_size
-        if image_size >= patch and image_size % patch == 0:
+        if isinstance(image_size, Integral) and image_size >= patch and image_size % patch == 0:
             return image_size // patch
-        below = max(image_size // patch, 1) * patch
+        below = max(int(image_size) // patch, 1) * patch
         near = f"{below}" if image_size < patch else f"{below} or {below + patch}"
         raise ConfigError(
             f"backbone.image_size: got {image_size}, expected a multiple of {self.name}'s patch size "
