@@ -1,11 +1,14 @@
 """What every matcher starts from: standardised degree-1 maps, and their unit vectors at a degree."""
 
 import math
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch.nn import functional
+
+from musc_online.nearest.compiled import reordering
 
 EPSILON = 1e-5
 NORM_FLOOR = 1e-12
@@ -24,13 +27,27 @@ def standardise(patch_tokens: npt.NDArray[np.float32]) -> npt.NDArray[np.float32
 
     A constant map becomes exact zeros, not the rounding of its mean.
     """
-    tokens = np.asarray(patch_tokens, dtype=np.float32)
-    mean = tokens.mean(axis=(1, 2), dtype=np.float64, keepdims=True)
-    variance = tokens.var(axis=(1, 2), dtype=np.float64, keepdims=True)
-    scale = 1.0 / np.sqrt(variance + EPSILON)
-    scale[np.ptp(tokens, axis=(1, 2), keepdims=True) == 0] = 0.0
-    standard: npt.NDArray[np.float32] = ((tokens - mean) * scale).astype(np.float32)
+    tokens = np.ascontiguousarray(patch_tokens, dtype=np.float32)
+    standard = np.empty_like(tokens)
+    for stage, values in enumerate(tokens):
+        _standardise(values.ravel(), standard[stage].ravel())
     return standard
+
+
+@reordering
+def _standardise(values: Any, out: Any) -> None:
+    total, lowest, highest = 0.0, values[0], values[0]
+    for value in values:
+        total += np.float64(value)
+        lowest = value if value < lowest else lowest
+        highest = value if value > highest else highest
+    mean = total / len(values)
+    squares = 0.0
+    for value in values:
+        squares += (np.float64(value) - mean) * (np.float64(value) - mean)
+    scale = 1.0 / math.sqrt(squares / len(values) + EPSILON) if highest > lowest else 0.0
+    for at in range(len(values)):
+        out[at] = np.float32((np.float64(values[at]) - mean) * scale)
 
 
 def unit_windows(maps: torch.Tensor, degree: int) -> torch.Tensor:

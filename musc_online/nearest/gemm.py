@@ -13,7 +13,8 @@ import torch
 from musc_online.nearest import packing
 from musc_online.nearest.features import grid_side, standardise
 from musc_online.nearest.packing import Packed
-from musc_online.nearest.tile import make_scratch, match_tiles
+from musc_online.nearest.scratch import make_scratch
+from musc_online.nearest.tile import match_tiles
 
 _TILES_A_TURN = 8
 
@@ -74,7 +75,9 @@ class GemmStore:
         def work(scratch: Any) -> None:
             while (first := next(turns) * _TILES_A_TURN) < n_tiles:
                 last = min(first + _TILES_A_TURN, n_tiles)
-                match_tiles(first, last, features, self._kept, index, self._halos, scratch, forward, backward)
+                match_tiles(
+                    (first, last), features, self._kept, index, self._halos, scratch, forward, backward
+                )
 
         with self._lock:
             helpers = (

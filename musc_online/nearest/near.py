@@ -1,134 +1,78 @@
-"""The rare paths of a tile: nearly identical patches, and degrees without a fast window sum."""
+"""Nearly identical patches: their distances from the difference of the two vectors."""
 
 import math
 from typing import Any
 
 import numpy as np
-from numba import njit
 
-from musc_online.nearest.lanes import LOWEST
+from musc_online.nearest.compiled import compiled
 from musc_online.nearest.packing import sum_windows, unpack_stage
 
+NEAR_COSINE = np.float32(1.0 - 2e-4)
+"""From this cosine on (distances below 0.02) sqrt(2 - 2 cos) has lost too many digits."""
 
-@njit(nogil=True, cache=True)
-def note_near(
-    i: int, row: int, cosines: Any, column_norms: Any, threshold: float, scratch: Any, started: bool
-) -> None:
-    """Remember the winners among one row's cosines that are above `threshold`, both ways.
 
-    A column's winner above the threshold lies in a row with a cosine above it, so visiting these rows
+@compiled
+def note_near(i: int, row: int, cosines: Any, column_norms: Any, scratch: Any, started: bool) -> None:
+    """Remember the winners, both ways, among one row's cosines with the other image at the i-th degree.
+
+    A column's winner above `NEAR_COSINE` lies in a row with a cosine above it, so visiting these rows
     finds all. `started` is False for the first such row of a tile.
     """
     if not started:
         scratch.near_rows[:] = -1
         scratch.near_columns[:] = -1
-        scratch.near_best[:] = threshold
-    best = threshold
-    for column in range(len(scratch.near_best[i])):
+        scratch.near_best[:] = NEAR_COSINE
+    column_best, column_winner = scratch.near_best[i], scratch.near_columns[i]
+    best, winner = NEAR_COSINE, -1
+    for column in range(len(column_best)):
         cosine = cosines[column]
-        if cosine > threshold and column_norms[column] > 0.0:
+        if cosine > NEAR_COSINE and column_norms[column] > 0.0:
             if cosine > best:
-                best = cosine
-                scratch.near_rows[i, row] = column
-            if cosine > scratch.near_best[i, column]:
-                scratch.near_best[i, column] = cosine
-                scratch.near_columns[i, column] = row
+                best, winner = cosine, column
+            if cosine > column_best[column]:
+                column_best[column] = cosine
+                column_winner[column] = row
+    scratch.near_rows[i, row] = winner
 
 
-@njit(nogil=True, cache=True)
-def refine(
-    row_tokens: Any, row_norms: Any, column_tokens: Any, column_norms: Any, halos: Any, scratch: Any,
-    forward: Any, backward: Any,
-) -> None:  # fmt: skip
-    """Distances of the noted winners from the difference of the two vectors, which loses no digits.
+@compiled
+def refine(one: Any, other: Any, halos: Any, scratch: Any, forward: Any, backward: Any) -> None:
+    """Overwrite the distances of the noted winners: a difference loses no digits.
 
     Both images' window vectors are built once, whatever the number of winners: a standing line of
-    identical frames costs a bounded multiple of a moving one.
+    identical frames costs a bounded multiple of a moving one. Only here the matcher allocates.
     """
     n_degrees, n_patches = forward.shape
-    shape = (n_patches, 2 * row_tokens.shape[1])
-    rows, columns = np.empty(shape, np.float32), np.empty(shape, np.float32)
-    row_sums, column_sums, spare = (
-        np.empty(shape, np.float32),
-        np.empty(shape, np.float32),
-        np.empty(shape, np.float32),
-    )
-    unpack_stage(row_tokens, row_norms[0], rows)
-    unpack_stage(column_tokens, column_norms[0], columns)
+    shape = (n_patches, 2 * one.tokens.shape[1])
+    one_maps, other_maps = np.empty(shape, np.float32), np.empty(shape, np.float32)
+    one_sums, other_sums = np.empty(shape, np.float32), np.empty(shape, np.float32)
+    spare = np.empty(shape, np.float32)
+    unpack_stage(one.tokens, one.norms[0], one_maps)
+    unpack_stage(other.tokens, other.norms[0], other_maps)
     for i in range(n_degrees):
         if scratch.near_rows[i].max() < 0:
             continue
-        sum_windows(rows, halos[i], spare, row_sums)
-        sum_windows(columns, halos[i], spare, column_sums)
+        sum_windows(one_maps, halos[i], spare, one_sums)
+        sum_windows(other_maps, halos[i], spare, other_sums)
+        one_norms, other_norms = one.norms[1 + i], other.norms[1 + i]
         for patch in range(n_patches):
-            winner = scratch.near_rows[i, patch]
-            if winner >= 0:
+            at = scratch.near_rows[i, patch]
+            if at >= 0:
                 forward[i, patch] = _difference(
-                    row_sums[patch], row_norms[1 + i, patch], column_sums[winner], column_norms[1 + i, winner]
+                    one_sums[patch], one_norms[patch], other_sums[at], other_norms[at]
                 )
-            winner = scratch.near_columns[i, patch]
-            if winner >= 0:
+            at = scratch.near_columns[i, patch]
+            if at >= 0:
                 backward[i, patch] = _difference(
-                    row_sums[winner], row_norms[1 + i, winner], column_sums[patch], column_norms[1 + i, patch]
+                    one_sums[at], one_norms[at], other_sums[patch], other_norms[patch]
                 )
 
 
-@njit(nogil=True, cache=True)
-def _difference(one: Any, one_norm: float, other: Any, other_norm: float) -> float:
+@compiled
+def _difference(one: Any, one_norm: float, other: Any, other_norm: float) -> Any:
     total = 0.0
     for channel in range(len(one)):
         gap = np.float64(one[channel] * one_norm - other[channel] * other_norm)
         total += gap * gap
     return np.float32(math.sqrt(total))
-
-
-@njit(nogil=True, cache=True)
-def windows_anyhow(
-    i: int, halo: int, grid_row: int, reach: int, row_norms: Any, column_norms: Any, scratch: Any,
-    found_near: bool,
-) -> bool:  # fmt: skip
-    """What `sum_row_windows` and `column_maxima` do, for any halo and any grid, in plain loops."""
-    side = scratch.products.shape[1]
-    n_patches = side * side
-    threshold = np.float32(1.0 - 2e-4)
-    down = np.zeros((side, n_patches), np.float32)
-    for band in range(grid_row + reach - halo, grid_row + reach + halo + 1):
-        down += scratch.products[band, :, :n_patches]
-    row_line = np.empty(n_patches, np.float32)
-    column_line = np.empty(n_patches, np.float32)
-    cosines = np.empty(scratch.edges.shape[1], np.float32)
-    near = False
-    for row in range(side):
-        patch = grid_row * side + row
-        row_line[:] = 0.0
-        for other in range(max(0, row - halo), min(side, row + halo + 1)):
-            row_line += down[other]
-        _sum_grid(row_line, side, halo, column_line)
-        cosines[:] = LOWEST
-        best = np.float32(LOWEST)
-        for column in range(n_patches):
-            value = column_line[column]
-            cosines[column] = value * column_norms[1 + i, column] * row_norms[1 + i, patch]
-            best = max(best, cosines[column])
-            scratch.best_columns[i, column] = max(
-                scratch.best_columns[i, column], value * row_norms[1 + i, patch]
-            )
-        scratch.best_rows[i, patch] = best
-        if best > threshold:
-            note_near(i, patch, cosines, column_norms[1 + i], threshold, scratch, found_near or near)
-            near = True
-    return near
-
-
-@njit(nogil=True, cache=True)
-def _sum_grid(values: Any, side: int, halo: int, out: Any) -> None:
-    """Window sums of one `[P]` row over the grid it spans."""
-    across = np.zeros_like(values)
-    for row in range(side):
-        for column in range(side):
-            for near in range(max(0, column - halo), min(side, column + halo + 1)):
-                across[row * side + column] += values[row * side + near]
-    out[:] = 0.0
-    for row in range(side):
-        for near in range(max(0, row - halo), min(side, row + halo + 1)):
-            out[row * side : (row + 1) * side] += across[near * side : (near + 1) * side]

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
+from musc_online.nearest.compiled import compiled, reordering
 from musc_online.nearest.lanes import PANEL
 
 LENGTH = 46300.0
@@ -49,65 +49,86 @@ def empty(n_images: int, n_stages: int, n_patches: int, n_channels: int, n_degre
     return Packed(tokens, norms)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def pack_stage(maps: Any, halos: Any, tokens: Any, norms: Any) -> None:
     """Write one stage's `[P, C]` standardised map into `tokens` and `norms` (see `Packed`), in place.
 
     Norms are those of the rounded vectors, so an image's distance to itself is exactly zero.
     """
     n_patches, n_channels = maps.shape
+    row = np.zeros(2 * tokens.shape[1], np.int16)
+    row_pairs, pairs = row.view(np.int32), tokens.view(np.int32)
     for patch in range(n_patches):
-        square, largest = 0.0, 0.0
+        values = maps[patch]
+        norm, largest = math.sqrt(_square(values)), _largest(values)
+        scale = np.float32(min(LENGTH / norm, _INT16_MAX / largest) if norm > 1e-12 else 0.0)
+        norms[0, patch] = np.float32(1.0) / scale if scale > 0.0 else np.float32(0.0)
         for channel in range(n_channels):
-            value = np.float64(maps[patch, channel])
-            square += value * value
-            largest = max(largest, abs(value))
-        norm = math.sqrt(square)
-        scale = min(LENGTH / norm, _INT16_MAX / largest) if norm > 1e-12 else 0.0
-        norms[0, patch] = 1.0 / scale if scale > 0.0 else 0.0
-        panel, lane = patch // PANEL, patch % PANEL
-        for channel in range(n_channels):
-            tokens[panel, channel // 2, lane, channel % 2] = np.int16(np.rint(maps[patch, channel] * scale))
-    kept = np.empty((n_patches, n_channels), np.float32)
+            row[channel] = np.int16(np.floor(values[channel] * scale + np.float32(0.5)))
+        panel, lane = pairs[patch // PANEL], patch % PANEL
+        for pair in range(len(row_pairs)):
+            panel[pair, lane, 0] = row_pairs[pair]
+    kept = np.empty((n_patches, 2 * tokens.shape[1]), np.float32)
     unpack_stage(tokens, norms[0], kept)
     sums, scratch = np.empty_like(kept), np.empty_like(kept)
     for i in range(len(halos)):
-        sum_windows(kept, halos[i], scratch, sums)
+        if halos[i] > 0:
+            sum_windows(kept, halos[i], scratch, sums)
         for patch in range(n_patches):
-            square = 0.0
-            for channel in range(n_channels):
-                square += np.float64(sums[patch, channel]) * np.float64(sums[patch, channel])
+            square = _square(sums[patch] if halos[i] > 0 else kept[patch])
             norms[1 + i, patch] = 1.0 / math.sqrt(square) if square > 1e-24 else 0.0
 
 
-@njit(nogil=True, cache=True)
+@reordering
+def _square(values: Any) -> float:
+    total = 0.0
+    for value in values:
+        total += np.float64(value) * np.float64(value)
+    return total
+
+
+@reordering
+def _largest(values: Any) -> float:
+    largest = np.float32(0.0)
+    for value in values:
+        size = abs(value)
+        largest = size if size > largest else largest
+    return float(largest)
+
+
+@compiled
 def unpack_stage(tokens: Any, steps: Any, maps: Any) -> None:
-    """Inverse of the packing: `tokens` of one stage and `norms[0]` to the rounded `[P, C]` map."""
+    """Inverse of the packing: `tokens` of one stage and `norms[0]` to the rounded map, in place.
+
+    `maps [P, 2 * ceil(C / 2)]` float32: an odd number of channels ends with zeros.
+    """
     n_patches, n_channels = maps.shape
     for patch in range(n_patches):
-        panel, lane, step = patch // PANEL, patch % PANEL, steps[patch]
-        for channel in range(n_channels):
-            maps[patch, channel] = np.float32(tokens[panel, channel // 2, lane, channel % 2]) * step
+        panel, lane, step = tokens[patch // PANEL], patch % PANEL, steps[patch]
+        for pair in range(n_channels // 2):
+            maps[patch, 2 * pair] = np.float32(panel[pair, lane, 0]) * step
+            maps[patch, 2 * pair + 1] = np.float32(panel[pair, lane, 1]) * step
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def sum_windows(maps: Any, halo: int, scratch: Any, out: Any) -> None:
     """Sums of `[P, C]` over square windows reaching `halo` patches each way, zeros outside the grid."""
-    n_patches, n_channels = maps.shape
-    side = int(math.sqrt(n_patches) + 0.5)
+    side = int(math.sqrt(len(maps)) + 0.5)
     for row in range(side):
         for column in range(side):
-            patch = row * side + column
-            scratch[patch] = maps[patch]
+            total = scratch[row * side + column]
+            total[:] = 0.0
             for near in range(max(0, column - halo), min(side, column + halo + 1)):
-                if near != column:
-                    for channel in range(n_channels):
-                        scratch[patch, channel] += maps[row * side + near, channel]
+                _add(total, maps[row * side + near])
     for row in range(side):
         for column in range(side):
-            patch = row * side + column
-            out[patch] = scratch[patch]
+            total = out[row * side + column]
+            total[:] = 0.0
             for near in range(max(0, row - halo), min(side, row + halo + 1)):
-                if near != row:
-                    for channel in range(n_channels):
-                        out[patch, channel] += scratch[near * side + column, channel]
+                _add(total, scratch[near * side + column])
+
+
+@compiled
+def _add(total: Any, values: Any) -> None:
+    for channel in range(len(total)):
+        total[channel] += values[channel]

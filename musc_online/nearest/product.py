@@ -4,8 +4,8 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
-from numba.extending import intrinsic
 
+from musc_online.nearest.compiled import emitting
 from musc_online.nearest.lanes import FLOAT32, INT16, INT32, PANEL, Lanes, nothing
 
 # Rows accumulated at once: with AVX2's 16 registers, 6 rows x 2 vectors and what feeds them is all that
@@ -15,7 +15,7 @@ _ROWS_WIDE = (16,)
 _PANEL_BYTES = PANEL * 4  # one pair of channels of all 16 patches
 
 
-@intrinsic
+@emitting
 def product_block(
     typingctx: Any,
     rows: Any,
