@@ -37,14 +37,15 @@ def standardise(patch_tokens: npt.NDArray[np.float32]) -> npt.NDArray[np.float32
 @reordering
 def _standardise(values: Any, out: Any) -> None:
     total, lowest, highest = 0.0, values[0], values[0]
-    for value in values:
-        total += np.float64(value)
-        lowest = value if value < lowest else lowest
-        highest = value if value > highest else highest
+    for at in range(len(values)):
+        total += np.float64(values[at])
+    for at in range(len(values)):
+        lowest = min(lowest, values[at])
+        highest = max(highest, values[at])
     mean = total / len(values)
     squares = 0.0
-    for value in values:
-        squares += (np.float64(value) - mean) * (np.float64(value) - mean)
+    for at in range(len(values)):
+        squares += (np.float64(values[at]) - mean) * (np.float64(values[at]) - mean)
     scale = 1.0 / math.sqrt(squares / len(values) + EPSILON) if highest > lowest else 0.0
     for at in range(len(values)):
         out[at] = np.float32((np.float64(values[at]) - mean) * scale)

@@ -82,16 +82,16 @@ def pack_stage(maps: Any, halos: Any, tokens: Any, norms: Any) -> None:
 @reordering
 def _square(values: Any) -> float:
     total = 0.0
-    for value in values:
-        total += np.float64(value) * np.float64(value)
+    for at in range(len(values)):  # by index: numba's iteration over values would not become vectors
+        total += np.float64(values[at]) * np.float64(values[at])
     return total
 
 
 @reordering
 def _largest(values: Any) -> float:
     largest = np.float32(0.0)
-    for value in values:
-        size = abs(value)
+    for at in range(len(values)):
+        size = abs(values[at])
         largest = size if size > largest else largest
     return float(largest)
 
