@@ -48,7 +48,7 @@ def extracted(
     max_bytes: int = 4 * 2**30,
     done: Step = lambda count: None,
 ) -> Iterator[Features]:
-    """Run the backbone over the images; tokens beyond `max_bytes` lie in a temporary file until the block ends.
+    """Run the backbone over the images; tokens beyond `max_bytes` lie in a temporary file.
 
     Args:
         samples: at least two.

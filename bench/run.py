@@ -1,10 +1,9 @@
 """The two ways of scoring a category: as one batch, and as a stream through the ring."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 
 from bench.features import Features
 from bench.order import Indices
@@ -63,6 +62,7 @@ class Recorder:
     revised: Scored
     arrivals: list[Arrival] = field(default_factory=list)
     last_label: dict[int, bool | None] = field(default_factory=dict)
+    last_threshold: float | None = None
 
     @classmethod
     def of(cls, n_images: int, size: int) -> "Recorder":
@@ -70,7 +70,7 @@ class Recorder:
         return cls(Scored.empty(n_images, size), Scored.empty(n_images, size))
 
     def take(self, index: int, score: Score) -> None:
-        """A score message of image `index`: revision 0 is its provisional one, any other replaces the last."""
+        """A score message of image `index`: revision 0 is its first, any other replaces the last."""
         if score.revision == 0 and not score.is_final:
             raw = np.nan if score.raw_score is None else score.raw_score
             self.arrivals.append(
@@ -80,6 +80,7 @@ class Recorder:
         # A frame that leaves the ring before any revision keeps its provisional score as its last.
         _keep(self.revised, index, score)
         self.last_label[index] = score.pred_label
+        self.last_threshold = score.threshold
 
     @property
     def n_warmup(self) -> int:

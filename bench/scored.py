@@ -50,7 +50,7 @@ class Truth:
 
 
 def read_truth(samples: Sequence[Sample], size: int) -> Truth | None:
-    """Labels and masks of a category; None where an image's label is unknown, so that nothing can be measured.
+    """Labels and masks of a category; None where a label is unknown: nothing can be measured.
 
     `masks` is None where an anomalous image has no mask to measure against.
 

@@ -1,0 +1,26 @@
+"""`--output DIR`: report.md with its pictures, report.json, results.xlsx."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from bench import entries, report_excel, report_text
+from bench.settings import Options
+from musc_online.errors import DataError
+
+
+def write(folder: Path, document: Mapping[str, Any], options: Options) -> Path:
+    """Write the report of a whole replay beside what its categories left there; returns the Markdown's path.
+
+    Raises:
+        DataError: the folder cannot be written to.
+    """
+    entries.save(folder / "report.json", document)
+    path = folder / "report.md"
+    try:
+        if options.excel:
+            report_excel.write(folder / "results.xlsx", document)
+        path.write_text(report_text.markdown(document), encoding="utf-8")
+    except OSError as error:
+        raise DataError(f"{folder}: cannot be written ({error.strerror}); give another --output") from None
+    return path
