@@ -1,0 +1,170 @@
+"""Frames a second of the whole service, as a process of its own, against the backbone alone."""
+
+import json
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+import torch
+import yaml
+
+from bench import demo_data
+from bench.datasets import read_frame
+from bench.speed_batch import Report
+from bench.speed_setup import timed
+from musc_online import backbones, config
+from musc_online.errors import MuscError
+from streamer.errors import StreamerError
+from streamer.publish import Publisher
+from streamer.published import Message
+from streamer.subscribe import Subscriber
+
+RUNS = (("full ring", 1, "all"), ("4 subsets, 1 a frame", 4, 1))
+_PATIENCE_S = 180.0
+
+
+def measure(*, ring: int, frames: int, say: Report) -> dict[str, Any]:
+    """Rates of the runs in `RUNS` with a full ring, and of the backbone in float32 before and after each.
+
+    Raises:
+        MuscError: the backbone's weights are missing, or the service did not come up.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        image_size = config.load().backbone.image_size
+        demo_data.generate(root / "data", n_good=30, n_defective=10, size=image_size)
+        paths = sorted((root / "data").glob("part/test/*/*.png"))
+        backbone = _backbone()
+        alone, runs = [_backbone_fps(backbone, paths, say)], []
+        for name, subsets, score_against in RUNS:
+            say(f"service, {name}")
+            settings = _settings(ring, subsets, score_against)
+            runs.append({"name": name, **_run(root, settings, paths, ring, frames)})
+            alone.append(_backbone_fps(backbone, paths, say))
+    for before, after, run in zip(alone, alone[1:], runs, strict=True):
+        run["of_backbone"] = run["fps"] / mean((before, after))
+    return {"image_size": image_size, "ring": ring, "backbone_fps": mean(alone), "runs": runs}
+
+
+def _settings(ring: int, subsets: int, score_against: str | int) -> dict[str, Any]:
+    any_port = "tcp://127.0.0.1:*"
+    return {
+        "ring": {"capacity": ring, "subsets": subsets, "score_against": score_against},
+        "revise": {"window": ring},
+        "transport": {
+            "frames": any_port,
+            "scores": any_port,
+            "control": any_port,
+            "when_full": "block",
+            "queue": 8,
+        },
+    }
+
+
+def _backbone() -> backbones.Backbone:
+    wanted = config.load().backbone
+    return backbones.load(wanted.name, wanted.weights, wanted.image_size, wanted.stages, "cpu", "float32")
+
+
+def _backbone_fps(backbone: backbones.Backbone, paths: list[Path], say: Report) -> float:
+    """Frames a second of decoding excluded, preparing and extracting included; one by one or in fours."""
+    say("backbone alone")
+    frames = [read_frame(path) for path in paths[:16]]
+    rates = []
+    for batch in (1, 4):
+        parts = [frames[start : start + batch] for start in range(0, len(frames), batch)]
+
+        def extract(parts: list[Any] = parts) -> None:
+            for part in parts:
+                backbone.extract(torch.stack([backbone.prepare(frame) for frame in part]))
+
+        rates += [len(frames) / timed(extract) for _ in range(2)]
+    return max(rates)
+
+
+def _run(root: Path, settings: dict[str, Any], paths: list[Path], ring: int, frames: int) -> dict[str, Any]:
+    with (
+        _server(root, settings) as endpoints,
+        Subscriber(endpoints["scores"], timeout_s=_PATIENCE_S) as scores,
+    ):
+        stop = threading.Event()
+        sender = threading.Thread(target=_send, args=(endpoints["frames"], paths, stop), daemon=True)
+        sender.start()
+        try:
+            arrived = _arrivals(scores, ring, frames)
+        finally:
+            stop.set()
+            sender.join(_PATIENCE_S)
+    times, messages = zip(*arrived, strict=True)
+    latencies = [message["latency_ms"] for message in messages[1:]]
+    phases = {name: mean(latency[name] for latency in latencies) for name in latencies[0]}
+    return {
+        "fps": (len(times) - 1) / (times[-1] - times[0]),
+        "references": int(mean(message["n_references"] for message in messages)),
+        "phases_ms": phases,
+    }
+
+
+def _arrivals(scores: Subscriber, ring: int, frames: int) -> list[tuple[float, Message]]:
+    """The scores of `frames + 1` frames once the ring is full, each with the time it came."""
+    arrived: list[tuple[float, Message]] = []
+    seen = 0
+    for message in scores:
+        if message.kind == "error":
+            raise MuscError(f"service: answered {message.get('error')!r} to a frame")
+        if message.kind != "score":
+            continue
+        seen += 1
+        if seen > ring:
+            arrived.append((time.perf_counter(), message))
+        if len(arrived) > frames:
+            return arrived
+    raise MuscError(f"service: no score within {_PATIENCE_S:.0f} s, after {seen}")
+
+
+def _send(endpoint: str, paths: list[Path], stop: threading.Event) -> None:
+    payloads = [path.read_bytes() for path in paths]
+    with Publisher(endpoint, "speed", wait_s=0.5) as publisher:
+        for number in count():
+            while not stop.is_set():
+                try:
+                    publisher.send(payloads[number % len(payloads)], number, timeout_s=0.5)
+                    break
+                except StreamerError:
+                    continue
+            if stop.is_set():
+                return
+
+
+@contextmanager
+def _server(root: Path, settings: dict[str, Any]) -> Iterator[dict[str, str]]:
+    """A real `streamer.serve` process; its endpoints."""
+    path, ready = root / "speed.yaml", root / "ready.json"
+    path.write_text(yaml.safe_dump(settings), encoding="utf-8")
+    ready.unlink(missing_ok=True)
+    command = [sys.executable, "-m", "streamer.serve", "--config", str(path), "--ready-file", str(ready)]
+    with (root / "serve.log").open("wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log)
+        try:
+            deadline = time.monotonic() + _PATIENCE_S
+            while not ready.exists():
+                if process.poll() is not None or time.monotonic() > deadline:
+                    last = (root / "serve.log").read_text(encoding="utf-8").strip().splitlines()[-1:]
+                    raise MuscError(f"service: did not come up: {' '.join(last)}")
+                time.sleep(0.05)
+            yield json.loads(ready.read_text(encoding="utf-8"))["endpoints"]
+        finally:
+            process.terminate()
+            try:
+                process.wait(30)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
