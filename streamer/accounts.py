@@ -63,6 +63,22 @@ class Accounts:
         """Something was odd about a frame that is used all the same."""
         self._book(stream, lambda counts: counts.warned.update([code]))
 
+    def resume(self, stream: str, tally: Mapping[str, Any]) -> None:
+        """Go on from an earlier run's tally (of `streams`); what was queued then counts as never received."""
+        past = Counts()
+        past.scored = int(tally["scored"])
+        for mine, theirs in ((past.dropped, "dropped"), (past.refused, "refused"), (past.warned, "warned")):
+            mine.update({str(reason): int(count) for reason, count in tally[theirs].items()})
+
+        def add(counts: Counts) -> None:
+            counts.received += past.settled
+            counts.scored += past.scored
+            counts.dropped += past.dropped
+            counts.refused += past.refused
+            counts.warned += past.warned
+
+        self._book(stream, add)
+
     def totals(self) -> dict[str, Any]:
         """All streams together."""
         with self._settled:

@@ -66,12 +66,12 @@ class Desk:
         """A provisional score; the frame counts as scored, and is acknowledged, once it is published."""
         line, frame_id = waiting.line, waiting.message.frame_id
 
-        def published() -> None:
+        def settle() -> None:
             line.release(frame_id, scored=True)
             self.accounts.score(line.name)
 
         answer = _answer(waiting.sender, _about(waiting, "", ""), "scored")
-        self.outbox.put(Outgoing(line.name, "score", header, anomaly_map, published, answer))
+        self.outbox.put(Outgoing(line.name, "score", header, anomaly_map, settle, answer))
 
     def repeated(self, waiting: Waiting) -> None:
         """A reliable frame that came again while the first copy is in flight: its ack is on its way."""

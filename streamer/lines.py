@@ -29,7 +29,7 @@ class Origin:
 class Line:
     """A stream. Ids are claimed by the receiving thread and settled by others, under a lock.
 
-    `detector` and `origins` belong to the matching thread alone; `last_seq` to the receiving one.
+    `detector`, `origins`, `unsaved` and `unpublished` belong to the matching thread alone; `last_seq` to the receiving one.
     """
 
     def __init__(self, name: str, config: Config, settled_before: Iterable[FrameId] = ()) -> None:
@@ -43,6 +43,10 @@ class Line:
         self._in_flight: dict[FrameId, Waiting] = {}
         self._scored: OrderedDict[FrameId, None] = OrderedDict()
         self._settled_before = frozenset(settled_before)
+        self.unsaved = False
+        """Something changed since the last snapshot."""
+        self.unpublished: set[FrameId] = set()
+        """In the ring by a snapshot, but power went before the score was published."""
 
     def claim(self, waiting: Waiting) -> bool:
         """Take a frame's id; False while the same id is queued or in the ring."""
@@ -71,6 +75,23 @@ class Line:
         with self._ids:
             return frame_id in self._scored or frame_id in self._settled_before
 
+    def ids(self) -> tuple[list[FrameId], list[FrameId]]:
+        """Ids scored lately, oldest first, and ids in flight: for a snapshot."""
+        with self._ids:
+            return list(self._scored), list(self._in_flight)
+
+    def resume(
+        self,
+        scored: Iterable[FrameId],
+        unpublished: Iterable[FrameId],
+        origins: Iterable[tuple[FrameId, Origin]],
+    ) -> None:
+        """Know what a snapshot knew of the frames."""
+        self.unpublished = set(unpublished)
+        self.origins = OrderedDict(origins)
+        with self._ids:
+            self._scored = OrderedDict.fromkeys([*scored, *self._scored])
+
     @property
     def idle(self) -> bool:
         """Whether nothing of it is in flight."""
@@ -88,6 +109,7 @@ class Line:
         """Forget the ring and every id that is not in flight."""
         self.detector = None
         self.origins.clear()
+        self.unpublished.clear()
         self.state = {"state": "warmup", "images": 0, "capacity": self.config.ring.capacity}
         with self._ids:
             self._scored.clear()

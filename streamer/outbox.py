@@ -2,6 +2,7 @@
 
 import queue
 import sqlite3
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -28,13 +29,13 @@ _TOGETHER = 64
 
 @dataclass(eq=False)
 class Outgoing:
-    """A message to publish. Once it is kept and sent, `published` is called and then `ack` goes out."""
+    """A message to publish. Once it is kept, `settle` is called; then it is sent; then `ack` goes out."""
 
     stream: str
     kind: str
     header: dict[str, Any]
     anomaly_map: npt.NDArray[np.float32] | None = None
-    published: Callable[[], None] | None = None
+    settle: Callable[[], None] | None = None
     ack: Ack | None = None
 
 
@@ -67,6 +68,7 @@ class Outbox(Worker):
         self._history = history
         self._map_encoding = map_encoding
         self._heartbeat, self._heartbeat_s = heartbeat, heartbeat_s
+        self._heartbeat_at = time.monotonic()
         self._waiting: queue.Queue[Outgoing | None] = queue.Queue(_ROOM)
         self._numbers = history.next_numbers()
 
@@ -85,7 +87,10 @@ class Outbox(Worker):
         try:
             while more:
                 messages, more = self._next()
-                self._publish(messages or self._heartbeat())
+                self._publish(messages)
+                if time.monotonic() >= self._heartbeat_at:
+                    self._publish(self._heartbeat())
+                    self._heartbeat_at = time.monotonic() + self._heartbeat_s
         finally:
             self._socket.close()
             self._acks.close()
@@ -94,7 +99,8 @@ class Outbox(Worker):
         messages: list[Outgoing] = []
         try:
             while len(messages) < _TOGETHER:
-                message = self._waiting.get(timeout=0 if messages else self._heartbeat_s)
+                patience = 0.0 if messages else max(0.0, self._heartbeat_at - time.monotonic())
+                message = self._waiting.get(timeout=patience)
                 if message is None:
                     return messages, False
                 messages.append(message)
@@ -114,13 +120,14 @@ class Outbox(Worker):
                 )
             self.history_failed = str(error)
         for message, entry in zip(messages, entries, strict=True):
+            if message.settle is not None:
+                # Before sending: who has seen a score finds it in `status` too.
+                message.settle()
             parts = [entry.topic.encode(), entry.header]
             self._socket.send_multipart(
                 parts if entry.payload is None else [*parts, entry.payload], zmq.DONTWAIT
             )
             self.published += 1
-            if message.published is not None:
-                message.published()
             if message.ack is not None:
                 sender, answer = message.ack
                 self._acks.send_multipart([sender, pack(answer)], zmq.DONTWAIT)

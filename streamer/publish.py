@@ -129,6 +129,7 @@ class _Sender(Protocol):
     "--fps", type=click.FloatRange(min=0, min_open=True), default=None, help="At most so many a second."
 )
 @click.option("--loop", is_flag=True, help="Start again at the end of a folder or a video.")
+@click.option("--shuffle", type=int, default=None, metavar="SEED", help="Send a folder in a random order.")
 @click.option("--encoding", type=click.Choice(("jpeg", "png", "raw")), default="png", show_default=True,
               help="Of frames that are not JPEG or PNG files already.")  # fmt: skip
 @click.option("--endpoint", default=None, help=f"The detector's transport.frames, or .reliable.  [{FRAMES}]")
@@ -147,6 +148,7 @@ def main(
     stream: str,
     fps: float | None,
     loop: bool,
+    shuffle: int | None,
     encoding: str,
     endpoint: str | None,
     reliable: bool,
@@ -156,7 +158,7 @@ def main(
 ) -> None:
     """Push the frames of a source to a detector."""
     try:
-        captured = open_source(source, loop=loop)
+        captured = open_source(source, loop=loop, shuffle=shuffle)
         keys = client_keys(key, server_key)
         sender: _Sender
         if reliable:

@@ -1,5 +1,6 @@
 """Where frames come from: a folder, an image, a video file, a network stream or a camera, through OpenCV."""
 
+import random
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,11 +17,12 @@ Captured = Iterator[tuple[str | int | None, images.Frame | bytes]]
 IMAGE_SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"))
 
 
-def open_source(source: str, *, loop: bool = False) -> Captured:
+def open_source(source: str, *, loop: bool = False, shuffle: int | None = None) -> Captured:
     """Frames of a source; whether it can be read at all is known before the first one.
 
     Args:
         source: a folder (with its subfolders), an image or video file, a URL, or `camera:INDEX`.
+        shuffle: seed of a folder's order, None for sorted.
         loop: start a folder or a video again at its end; the ids of later rounds end in `#1`, `#2`...
 
     Raises:
@@ -32,7 +34,10 @@ def open_source(source: str, *, loop: bool = False) -> Captured:
         return _live(_capture(source, source), source)
     path = Path(source)
     if path.is_dir():
-        return _files(_images_in(path), path, loop=loop)
+        paths = images_in(path)
+        if shuffle is not None:
+            random.Random(shuffle).shuffle(paths)  # noqa: S311 - an order, no secret
+        return _files(paths, path, loop=loop)
     if not path.is_file():
         raise StreamerError(
             f"source: {source} does not exist; expected a folder, a file, a URL (rtsp://...) or camera:0"
@@ -42,7 +47,12 @@ def open_source(source: str, *, loop: bool = False) -> Captured:
     return _video(path, loop=loop)
 
 
-def _images_in(folder: Path) -> list[Path]:
+def images_in(folder: Path) -> list[Path]:
+    """Image files in a folder and its subfolders, sorted.
+
+    Raises:
+        StreamerError: there are none.
+    """
     found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
     if not found:
         wanted = ", ".join(sorted(suffix[1:] for suffix in IMAGE_SUFFIXES))

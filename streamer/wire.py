@@ -71,6 +71,8 @@ CODES = {
     "busy": "the stream's queue is full; send the frame again (reliable ingest only)",
     "bad_frame": "the detector cannot use the frame",
     "backbone_failed": "the backbone raised on this frame",
+    "snapshot_refused": "a snapshot on disk is damaged or foreign; it was set aside, the ring starts empty",
+    "snapshot_failed": "a snapshot could not be written; scoring goes on",
     "internal": "an error of the service itself; its log has the details",
 }
 """Every machine-readable code of an `error` message, and what it says."""

@@ -1,0 +1,198 @@
+"""`python -m streamer.demo --data DIR`: a folder of images through a real detector, for a person to watch."""
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+import yaml
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from streamer import overlays
+from streamer.control import ask
+from streamer.errors import StreamerError
+from streamer.published import Message
+from streamer.sources import images_in
+from streamer.subscribe import Subscriber
+
+STREAM = "demo"
+_START_S = 120.0
+_SILENCE_S = 60.0
+_ANY_PORT = "tcp://127.0.0.1:*"
+
+
+@click.command()
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Folder of images, e.g. of bench.demo_data.",
+)
+@click.option("--output", type=click.Path(path_type=Path), default=Path("demo-output"), show_default=True,
+              help="Where overlays go.")  # fmt: skip
+@click.option("--seed", default=0, show_default=True, help="Order in which the frames arrive.")
+def main(data: Path, output: Path, seed: int) -> None:
+    """Start a detector, publish the images to it, and show what it says of them."""
+    console = Console()
+    try:
+        folder = _frames_folder(data)
+        paths = {path.relative_to(folder).as_posix(): path for path in images_in(folder)}
+        with _detector(len(paths), console) as endpoints, _listening(endpoints) as subscriber:
+            with _publishing(folder, endpoints, seed):
+                provisional = _collect(subscriber, "score", len(paths), console, "scored on arrival")
+            ask({"kind": "flush", "stream": STREAM}, endpoints["control"], timeout_s=_START_S)
+            final = _collect(subscriber, "revision", len(paths), console, "final scores")
+        _show(console, provisional, final)
+        written = overlays.write(list(final.values()), paths, output)
+        console.print(f"{len(written)} overlays (frame | map | contour of the threshold) in {output}")
+    except StreamerError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(2)
+
+
+def _frames_folder(data: Path) -> Path:
+    """The test images of an MVTec layout, whose ground truth holds pictures too; else the folder itself."""
+    if not data.is_dir():
+        raise StreamerError(f"--data: {data} is no folder; python -m bench.demo_data {data} draws one")
+    return next(iter(sorted(data.glob("*/test"))), data / "test" if (data / "test").is_dir() else data)
+
+
+@contextmanager
+def _detector(n_frames: int, console: Console) -> Iterator[dict[str, str]]:
+    """A detector process on free ports; its endpoints."""
+    config = {
+        "ring": {"capacity": max(n_frames, 8)},
+        "revise": {"every": 20, "window": max(n_frames, 8)},
+        "transport": {
+            "frames": _ANY_PORT,
+            "scores": _ANY_PORT,
+            "control": _ANY_PORT,
+            "when_full": "block",
+            "heartbeat_s": 0.5,
+        },
+        "log": {"level": "warning"},
+    }
+    with tempfile.TemporaryDirectory(prefix="musc-demo-") as folder:
+        path, ready = Path(folder) / "demo.yaml", Path(folder) / "ready.json"
+        path.write_text(yaml.safe_dump(config), encoding="utf-8")
+        command = [sys.executable, "-m", "streamer.serve", "--config", str(path), "--ready-file", str(ready)]
+        process = subprocess.Popen(command)
+        try:
+            with console.status("starting the detector (it loads the backbone)"):
+                _wait_ready(process, ready)
+            started = json.loads(ready.read_text(encoding="utf-8"))
+            console.print(f"detector up: {started['model_id']}, frames at {started['endpoints']['frames']}")
+            yield started["endpoints"]
+        finally:
+            process.terminate()
+            try:
+                process.wait(30)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def _wait_ready(process: "subprocess.Popen[bytes]", ready: Path) -> None:
+    end = time.monotonic() + _START_S
+    while not ready.exists():
+        if process.poll() is not None:
+            raise StreamerError(f"the detector did not start (exit status {process.returncode}); see above")
+        if time.monotonic() > end:
+            raise StreamerError(f"the detector is not up after {_START_S:g} s")
+        time.sleep(0.1)
+
+
+@contextmanager
+def _listening(endpoints: dict[str, str]) -> Iterator[Subscriber]:
+    """A subscriber whose subscription is in force: it has heard a heartbeat."""
+    with Subscriber(endpoints["scores"], timeout_s=_SILENCE_S, wait_s=_START_S) as subscriber:
+        while (message := subscriber.receive()) is None or message.kind != "status":
+            if message is None:
+                raise StreamerError("the detector is silent")
+        yield subscriber
+
+
+@contextmanager
+def _publishing(folder: Path, endpoints: dict[str, str], seed: int) -> Iterator[None]:
+    """A publisher process, waited for at the end."""
+    command = [sys.executable, "-m", "streamer.publish", "--source", str(folder), "--stream", STREAM,
+               "--endpoint", endpoints["frames"], "--shuffle", str(seed)]  # fmt: skip
+    process = subprocess.Popen(command)
+    try:
+        yield
+        process.wait(_SILENCE_S)
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+
+
+def _collect(
+    subscriber: Subscriber, kind: str, count: int, console: Console, title: str
+) -> dict[str, Message]:
+    """The messages of one kind by frame id; revisions only when final, frames refused count too."""
+    found: dict[str, Message] = {}
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task(title, total=count)
+        refused = 0
+        last = time.monotonic()
+        while len(found) + refused < count:
+            message = subscriber.receive()
+            if message is None or time.monotonic() - last > _SILENCE_S:
+                raise StreamerError(f"only {len(found)} of {count} {title} came")
+            if message.kind == "error":
+                refused += 1
+                console.print(f"{message.get('frame_id')}: {message.get('text')}", markup=False)
+            elif message.kind == kind and (kind == "score" or message["is_final"]):
+                found[str(message["frame_id"])] = message
+            else:
+                continue
+            last = time.monotonic()
+            progress.update(task, completed=len(found) + refused)
+    return found
+
+
+def _show(console: Console, provisional: dict[str, Message], final: dict[str, Message]) -> None:
+    table = Table(title="what the detector says (most anomalous first)")
+    for name in ("frame", "truth", "verdict", "on arrival", "final", "re-scored", "state on arrival"):
+        table.add_column(name, justify="right" if name in {"on arrival", "final", "re-scored"} else "left")
+    ranked = sorted(final.values(), key=lambda message: -float(message["raw_score"] or 0.0))
+    right = known = 0
+    for message in ranked:
+        frame_id = str(message["frame_id"])
+        truth = truth_of(frame_id)
+        label = message["pred_label"]
+        verdict = {None: "-", True: "[bold red]anomalous[/bold red]", False: "[green]normal[/green]"}[label]
+        known += truth is not None and label is not None
+        right += truth is not None and label is not None and (truth != "good") == label
+        first: Any = provisional.get(frame_id, {})
+        table.add_row(frame_id, truth or "-", verdict, _number(first.get("raw_score")),
+                      _number(message["raw_score"]), _number(message["rscin_score"]), first.get("state", "-"))  # fmt: skip
+    console.print(table)
+    if known:
+        console.print(
+            f"{right} of {known} verdicts agree with the folder names; the detector was told no labels"
+        )
+
+
+def truth_of(frame_id: str) -> str | None:
+    """The folder a frame is from, `good` or a defect's name; None where there is no folder."""
+    folder, slash, _ = frame_id.rpartition("/")
+    return folder.rpartition("/")[2] if slash else None
+
+
+def _number(value: Any) -> str:
+    return "-" if value is None else f"{value:.4f}"
+
+
+if __name__ == "__main__":
+    main()

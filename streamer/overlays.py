@@ -1,0 +1,84 @@
+"""Pictures for a person: the frame, its anomaly map, and the contour where the map is above the threshold."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from streamer import images
+from streamer.errors import StreamerError
+from streamer.published import Message
+
+_SIDE = 320
+
+
+def write(
+    messages: Sequence[Message], paths: Mapping[str, Path], folder: Path, most: int = 6, least: int = 2
+) -> list[Path]:
+    """Overlays of the most and the least anomalous frames.
+
+    Args:
+        messages: final scores with maps.
+        paths: image file of each frame id.
+        folder: made if missing.
+        most, least: how many of each.
+
+    Returns:
+        The files written, named by rank.
+
+    Raises:
+        StreamerError: the folder cannot be written.
+    """
+    with_map = [message for message in messages if message.anomaly_map is not None]
+    ranked = sorted(with_map, key=lambda message: -float(message["raw_score"] or 0.0))
+    # The last ones only where they are not among the first already.
+    chosen = list(enumerate(ranked, 1))[:most] + list(enumerate(ranked, 1))[most:][-least:]
+    maps = [message.anomaly_map for message in ranked if message.anomaly_map is not None]
+    if not maps:
+        return []
+    # One scale for all: a map of noise must look like noise.
+    low, high = min(float(one.min()) for one in maps), max(float(one.max()) for one in maps)
+    written = []
+    for rank, message in chosen:
+        name = f"{rank:03d}-{str(message['frame_id']).replace('/', '-')}"
+        target = (folder / name).with_suffix(".png")
+        frame = images.decode_file(paths[str(message["frame_id"])].read_bytes())
+        assert message.anomaly_map is not None  # noqa: S101 - chosen above
+        picture = draw(frame, message.anomaly_map, message.get("threshold"), low, high)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(cv2.imencode(".png", picture)[1].tobytes())
+        except OSError as error:
+            raise StreamerError(f"{target}: cannot be written ({error.strerror})") from None
+        written.append(target)
+    return written
+
+
+def draw(
+    frame: images.Frame,
+    anomaly_map: npt.NDArray[np.float32],
+    threshold: float | None,
+    low: float,
+    high: float,
+) -> images.Frame:
+    """Frame, map over frame, and contour side by side, `[320, 960, 3]` uint8 BGR.
+
+    Args:
+        frame: `[H, W, 3]` uint8 BGR.
+        anomaly_map: `[S, S]`.
+        threshold: contour level, None for no contour.
+        low, high: range of the colour scale.
+    """
+    size = (_SIDE, _SIDE)
+    plain = cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
+    values = cv2.resize(anomaly_map, size, interpolation=cv2.INTER_LINEAR)
+    levels = np.clip((values - low) / max(high - low, 1e-12) * 255, 0, 255).astype(np.uint8)
+    heat = cv2.addWeighted(plain, 0.45, cv2.applyColorMap(levels, cv2.COLORMAP_INFERNO), 0.55, 0)
+    outlined = plain.copy()
+    if threshold is not None:
+        above = (values > threshold).astype(np.uint8)
+        contours, _ = cv2.findContours(above, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+        cv2.drawContours(outlined, contours, -1, (0, 0, 255), 2)
+    return np.hstack([plain, heat, outlined]).astype(np.uint8)
