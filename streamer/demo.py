@@ -163,8 +163,9 @@ def _collect(
 
 def _show(console: Console, provisional: dict[str, Message], final: dict[str, Message]) -> None:
     table = Table(title="what the detector says (most anomalous first)")
-    for name in ("frame", "truth", "verdict", "on arrival", "final", "re-scored", "state on arrival"):
-        table.add_column(name, justify="right" if name in {"on arrival", "final", "re-scored"} else "left")
+    for name in ("frame", "truth", "verdict", "arrival", "final", "re-scored", "at arrival"):
+        number = name in {"arrival", "final", "re-scored"}
+        table.add_column(name, justify="right" if number else "left", no_wrap=True)
     ranked = sorted(final.values(), key=lambda message: -float(message["raw_score"] or 0.0))
     right = known = 0
     for message in ranked:
@@ -175,8 +176,15 @@ def _show(console: Console, provisional: dict[str, Message], final: dict[str, Me
         known += truth is not None and label is not None
         right += truth is not None and label is not None and (truth != "good") == label
         first: Any = provisional.get(frame_id, {})
-        table.add_row(frame_id, truth or "-", verdict, _number(first.get("raw_score")),
-                      _number(message["raw_score"]), _number(message["rscin_score"]), first.get("state", "-"))  # fmt: skip
+        table.add_row(
+            frame_id,
+            truth or "-",
+            verdict,
+            _number(first.get("raw_score")),
+            _number(message["raw_score"]),
+            _number(message["rscin_score"]),
+            first.get("state", "-"),
+        )
     console.print(table)
     if known:
         console.print(

@@ -1,7 +1,7 @@
 """What the service's tests share: a small configuration, a running service, a bare camera and screen."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -166,3 +166,10 @@ def control(service: Service, kind: str, **fields: Any) -> dict[str, Any]:
 def identity_holds(status: dict[str, Any]) -> bool:
     settled = status["scored"] + sum(status["dropped"].values()) + sum(status["refused"].values())
     return bool(status["received"] == settled + status["queued"])
+
+
+def until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + PATIENCE_MS / 1000
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.02)

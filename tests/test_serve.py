@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import cv2
@@ -30,6 +29,7 @@ from streamer_support import (
     serving,
     settings,
     small_config,
+    until,
 )
 
 from musc_online.detector import Detector
@@ -184,13 +184,6 @@ def test_duplicates_are_refused_and_disorder_is_told(backbone):
         screen.until(3 + service.config.ring.capacity, "score")
         camera.picture(5, seq=1000)
         assert screen.until(1, "score")[0]["frame_id"] == "line-5"
-
-
-def until(condition):
-    end = time.monotonic() + PATIENCE_MS / 1000
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.02)
 
 
 class Slow:

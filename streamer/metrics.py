@@ -1,0 +1,106 @@
+"""The Prometheus endpoint: counters from the service's own books at each scrape, latencies as histograms."""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Histogram, start_http_server
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from streamer.errors import StreamerError
+
+_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_STATES = ("warmup", "ready", "degraded")
+
+
+class Metrics:
+    """What an operator watches; label values are open streams and known reasons only.
+
+    Args:
+        status: the service's status, asked at every scrape.
+    """
+
+    def __init__(self, status: Callable[[], dict[str, Any]]) -> None:
+        self.registry = CollectorRegistry()
+        self.registry.register(_Books(status))
+        self._latency = Histogram(
+            "musc_latency_seconds", "Time a frame spent in a phase", ["phase"],
+            registry=self.registry, buckets=_BUCKETS,
+        )  # fmt: skip
+        self._server: Any = None
+        self.endpoint: str | None = None
+
+    def observe(self, latency_ms: Mapping[str, float]) -> None:
+        """Book one frame's `latency_ms`, phase by phase."""
+        for phase, value in latency_ms.items():
+            self._latency.labels(phase).observe(value / 1000)
+
+    def serve(self, endpoint: str) -> None:
+        """Answer scrapes at `host:port` until closed; port 0 takes a free one.
+
+        Raises:
+            StreamerError: the address is malformed or taken.
+        """
+        host, _, port = endpoint.rpartition(":")
+        if not host or not port.isdigit():
+            raise StreamerError(
+                f"metrics.endpoint: got '{endpoint}', expected host:port, e.g. 127.0.0.1:9464"
+            )
+        try:
+            self._server, self._thread = start_http_server(int(port), host, self.registry)
+        except OSError as error:
+            raise StreamerError(f"metrics.endpoint: cannot bind {endpoint} ({error.strerror})") from None
+        self.endpoint = f"{host}:{self._server.server_port}"
+
+    def close(self) -> None:
+        """Stop answering."""
+        if self._server is not None:
+            self._server.shutdown()
+            self._server.server_close()
+            self._thread.join()
+            self._server = None
+
+
+class _Books(Collector):
+    def __init__(self, status: Callable[[], dict[str, Any]]) -> None:
+        self._status = status
+
+    def describe(self) -> Iterator[Metric]:
+        # Without this, registering would ask for a status before the service has one.
+        return iter(())
+
+    def collect(self) -> Iterator[Metric]:
+        status = self._status()
+        streams = status["streams"]
+        received = CounterMetricFamily("musc_frames_received", "Messages received", labels=["stream"])
+        scored = CounterMetricFamily("musc_frames_scored", "Frames scored and published", labels=["stream"])
+        dropped = CounterMetricFamily("musc_frames_dropped", "Frames dropped", labels=["stream", "reason"])
+        refused = CounterMetricFamily("musc_frames_refused", "Messages refused", labels=["stream", "reason"])
+        queued = GaugeMetricFamily("musc_frames_queued", "Frames whose fate is open", labels=["stream"])
+        fill = GaugeMetricFamily("musc_ring_images", "Images in the ring", labels=["stream"])
+        capacity = GaugeMetricFamily("musc_ring_capacity", "Images the ring holds at most", labels=["stream"])
+        state = GaugeMetricFamily(
+            "musc_stream_state", "1 for the state a stream is in", labels=["stream", "state"]
+        )
+        for name, stream in streams.items():
+            received.add_metric([name], stream["received"])
+            scored.add_metric([name], stream["scored"])
+            queued.add_metric([name], stream["queued"])
+            for family, counts in ((dropped, stream["dropped"]), (refused, stream["refused"])):
+                for reason, count in counts.items():
+                    family.add_metric([name, reason], count)
+            if "images" in stream:
+                fill.add_metric([name], stream["images"])
+                capacity.add_metric([name], stream["capacity"])
+                for one in _STATES:
+                    state.add_metric([name, one], float(stream["state"] == one))
+        yield from (received, scored, dropped, refused, queued, fill, capacity, state)
+        held = GaugeMetricFamily("musc_bytes", "Bytes held", labels=["where"])
+        for where, size in status["bytes"].items():
+            held.add_metric([where], size)
+        yield held
+        yield GaugeMetricFamily(
+            "musc_degraded", "1 while the service is degraded", float(status["state"] == "degraded")
+        )
+        yield CounterMetricFamily("musc_messages_published", "Messages published", status["published"])
+        yield GaugeMetricFamily("musc_uptime_seconds", "Seconds since the start", status["uptime_s"])
