@@ -4,6 +4,7 @@ import cProfile
 import io
 import pstats
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -47,9 +48,8 @@ def tile_parts(patch_tokens: npt.NDArray[np.float32], shape: Shape) -> dict[str,
     for i, (halo, degree) in enumerate(zip(halos, shape.degrees, strict=True)):
         if halo <= 2:
             which = int(halo == 2 and 1 in halos)
-            parts[f"columns' windows, maxima, r={degree}"] = lambda i=i, halo=halo, which=which: _maxima(
-                i, halo, which, halos.max(), one, other, scratch
-            )
+            name = f"columns' windows, maxima, r={degree}"
+            parts[name] = partial(_maxima, i, halo, which, halos.max(), one, other, scratch)
     parts["whole tile"] = lambda: tile._match_stage(one, other, halos, scratch)
     for work in parts.values():
         work()

@@ -37,4 +37,5 @@ def nearest_to_all(vectors: torch.Tensor, references: torch.Tensor, image: int) 
 def patch_scores(nearest: npt.NDArray[np.float32], image: int) -> npt.NDArray[np.float64]:
     """`[P]` scores from `[stages * degrees, P, N]` distances, the image itself left out."""
     others = np.delete(nearest, image, axis=2)
-    return np.asarray(interval_average(others)).mean(axis=0)
+    scores: npt.NDArray[np.float64] = np.asarray(interval_average(others)).mean(axis=0)
+    return scores

@@ -49,8 +49,8 @@ def measure(*, ring: int, frames: int, say: Report) -> dict[str, Any]:
             settings = _settings(ring, subsets, score_against)
             runs.append({"name": name, **_run(root, settings, paths, ring, frames)})
             alone.append(_backbone_fps(backbone, paths, say))
-    for before, after, run in zip(alone, alone[1:], runs, strict=True):
-        run["of_backbone"] = run["fps"] / mean((before, after))
+    for index, run in enumerate(runs):  # what the machine gave the backbone before and after the run
+        run["of_backbone"] = run["fps"] / mean(alone[index : index + 2])
     return {"image_size": image_size, "ring": ring, "backbone_fps": mean(alone), "runs": runs}
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from musc_online.nearest.choice import faster
 from musc_online.nearest.protocol import PatchStore
 
 __all__ = ["PatchStore", "create"]
@@ -21,8 +22,10 @@ def create(
     """A store of `capacity` images' patch features.
 
     Args:
-        name: `auto`, `faiss` or `gemm`.
-        dtype: `float16` keeps two bytes a value (the ring), `float32` four (a batch at full precision).
+        name: `faiss`, `gemm`, or `auto`: the faster of the two here, measured; the store's `name` tells
+            which. On a device other than the CPU `auto` is `gemm`.
+        dtype: how `gemm` keeps values on a device: `float16` or `float32`. On the CPU it keeps int16 unit
+            vectors, good to 1e-5 of a distance, whatever is asked.
         device: `cpu` or a torch device name such as `cuda`.
 
     Raises:
@@ -31,6 +34,8 @@ def create(
     """
     if name not in ("auto", "faiss", "gemm"):
         raise ValueError(f"matcher: got {name!r}, expected 'auto', 'faiss' or 'gemm'")
+    if name == "auto":
+        name = faster(n_patches, n_channels, tuple(degrees)) if device == "cpu" else "gemm"
     if name == "faiss":
         from musc_online.nearest.faiss import FaissStore  # noqa: PLC0415 - an optional extra
 

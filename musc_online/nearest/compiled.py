@@ -32,7 +32,10 @@ def emitting(function: Callable[..., Any]) -> Callable[..., None]:
 
 
 def _compile(function: Function, fastmath: set[str]) -> Function:
-    dispatcher = njit(nogil=True, cache=True, fastmath=fastmath)(function)
+    try:
+        dispatcher = njit(nogil=True, cache=True, fastmath=fastmath)(function)
+    except RuntimeError:  # no folder that numba may write to: compile in every process
+        return cast(Function, njit(nogil=True, fastmath=fastmath)(function))
     index = getattr(getattr(dispatcher, "_cache", None), "_cache_file", None)
     if index is not None and hasattr(index, "_source_stamp"):
         index._source_stamp = _folder_stamp()

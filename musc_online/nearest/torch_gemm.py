@@ -1,4 +1,9 @@
-"""The matcher as torch operations: any device torch knows; the one for CUDA."""
+"""The matcher as torch operations, for CUDA (and any other device torch knows).
+
+A graphics processor multiplies half precision so fast that what counts is memory: each degree's unit
+vectors are made from the kept degree-1 maps, multiplied in half precision with float32 sums to find each
+winner, and the winner's distance is taken in float32 from the difference of the two vectors.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,12 +14,18 @@ import torch
 
 from musc_online.nearest.features import grid_side, standardise, unit_windows
 
-# Slots multiplied at once: bounds the product matrices to a few hundred MB at 518 px.
-_CHUNK_ELEMENTS = 2**24
+# Values of one product tensor at once: bounds working memory to some hundred MB at 518 px.
+_CHUNK_VALUES = 2**25
 
 
 class TorchStore:
-    """Standardised degree-1 maps on a torch device; one product a degree, exact distances of the winners."""
+    """Standardised degree-1 maps on a torch device, allocated once, `[capacity, S, P, C]`.
+
+    Args:
+        dtype: in which maps are kept: `float16` (2 bytes a value, the ring) or `float32`.
+        rounded: multiply in half precision; by default on CUDA. Elsewhere the factors are rounded alike and
+            multiplied in float32, so that the effect can be tested without a GPU.
+    """
 
     name = "gemm"
 
@@ -28,14 +39,16 @@ class TorchStore:
         degrees: Sequence[int],
         dtype: str = "float16",
         device: str = "cpu",
+        rounded: bool | None = None,
     ) -> None:
         grid_side(n_patches)
         self.degrees = tuple(degrees)
         self._device = torch.device(device)
+        self._rounded = self._device.type == "cuda" if rounded is None else rounded
         shape = (capacity, n_stages, n_patches, n_channels)
         self._maps = torch.zeros(shape, dtype=getattr(torch, dtype), device=self._device)
         per_slot = n_stages * len(self.degrees) * n_patches * max(n_patches, n_channels)
-        self._chunk = max(1, _CHUNK_ELEMENTS // per_slot)
+        self._chunk = max(1, _CHUNK_VALUES // per_slot)
 
     def prepare(self, patch_tokens: npt.NDArray[np.float32]) -> torch.Tensor:
         """`[S, P, C]` tokens to the standardised maps, rounded as they are kept."""
@@ -58,12 +71,13 @@ class TorchStore:
         for start in range(0, len(index), self._chunk):
             part = slice(start, start + self._chunk)
             kept = self._unit(self._maps[index[part]].float())
+            repeated = arrival.expand_as(kept)
             # |a - b|^2 / 2 = (|a|^2 + |b|^2) / 2 - ab: norms are 1, or 0 for an empty neighbourhood.
-            closeness = torch.matmul(arrival, kept.transpose(-1, -2))
-            forwards = (closeness - _half_norms(kept).unsqueeze(-2)).argmax(-1)
-            backwards = (closeness - _half_norms(arrival).unsqueeze(-1)).argmax(-2)
-            forward[part] = _distances(arrival.expand_as(kept), kept, forwards).cpu().numpy()
-            backward[part] = _distances(kept, arrival.expand_as(kept), backwards).cpu().numpy()
+            products = self._multiply(repeated, kept)
+            to_kept = (products - _half_squares(kept).unsqueeze(-2)).argmax(-1)
+            to_arrival = products.sub_(_half_squares(arrival).unsqueeze(-1)).argmax(-2)
+            forward[part] = _distances(repeated, kept, to_kept).cpu().numpy()
+            backward[part] = _distances(kept, repeated, to_arrival).cpu().numpy()
 
     @property
     def nbytes(self) -> int:
@@ -71,7 +85,7 @@ class TorchStore:
         return self._maps.numel() * self._maps.element_size()
 
     def state(self) -> dict[str, npt.NDArray[Any]]:
-        """The kept maps `[capacity, S, P, C]` (a copy when they live on a device)."""
+        """The kept maps `[capacity, S, P, C]`: a view on a CPU, a copy from other devices."""
         return {"maps": self._maps.cpu().numpy()}
 
     def restore(self, state: dict[str, npt.NDArray[Any]]) -> None:
@@ -82,6 +96,31 @@ class TorchStore:
         """`[..., S, P, C]` to `[..., S, D, P, C]` unit vectors."""
         return torch.stack([unit_windows(maps, degree) for degree in self.degrees], dim=-3)
 
+    def _multiply(self, one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+        """`[..., P, P]` float32 products, of half-precision factors where `rounded`."""
+        if not self._rounded:
+            return torch.matmul(one, other.transpose(-1, -2))
+        shape = (-1, *one.shape[-2:])
+        rows, columns = one.half().reshape(shape), other.half().reshape(shape).transpose(-1, -2)
+        if self._device.type == "cuda":
+            products = _half_product(rows, columns)
+        else:
+            products = torch.bmm(rows.float(), columns.float())
+        return products.reshape(*one.shape[:-1], -1)
+
+
+def _half_product(rows: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
+    """Half factors, float32 sums: rounding the sums to half as well would pick wrong winners."""
+    try:
+        return torch.bmm(rows, columns, out_dtype=torch.float32)
+    except (TypeError, RuntimeError):  # torch before 2.8: TF32 rounds the factors to as many digits
+        before = torch.backends.cuda.matmul.allow_tf32
+        torch.backends.cuda.matmul.allow_tf32 = True
+        try:
+            return torch.bmm(rows.float(), columns.float())
+        finally:
+            torch.backends.cuda.matmul.allow_tf32 = before
+
 
 def _distances(queries: torch.Tensor, kept: torch.Tensor, winners: torch.Tensor) -> torch.Tensor:
     """Distances to the winners, from the difference of the vectors: exact where cos is near 1."""
@@ -90,6 +129,6 @@ def _distances(queries: torch.Tensor, kept: torch.Tensor, winners: torch.Tensor)
     return distances
 
 
-def _half_norms(vectors: torch.Tensor) -> torch.Tensor:
+def _half_squares(vectors: torch.Tensor) -> torch.Tensor:
     """Half the squared norms `[..., P]`."""
     return vectors.square().sum(-1) * 0.5
