@@ -44,6 +44,7 @@ class Outcome:
             "parity": self.parity.as_json(),
             "online": {
                 "n_provisional": int(self.recorder.provisional.known.sum()),
+                "n_revised": int(self.recorder.revised.known.sum()),
                 "n_warmup": self.recorder.n_warmup,
                 "labels_flipped": flipped,
                 "labels_compared": labelled,

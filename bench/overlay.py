@@ -40,7 +40,8 @@ def panels(
     scores = cv2.resize(anomaly_map, size, interpolation=cv2.INTER_LINEAR)
     low, high = span
     levels = np.clip((scores - low) / max(high - low, 1e-12), 0, 1)
-    heat = cv2.applyColorMap((levels * 255).astype(np.uint8), cv2.COLORMAP_TURBO)
+    # Both ends of the colour map are dark: the vivid part alone, so that the hottest place stands out.
+    heat = cv2.applyColorMap((20 + levels * 205).astype(np.uint8), cv2.COLORMAP_TURBO)
     outlined = picture.copy()
     if mask is not None and mask.any():
         truth = cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST)

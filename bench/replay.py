@@ -108,17 +108,18 @@ def _options(
     if run is not None and dataset != run.dataset:
         raise DataError(f"dataset: got {dataset}, but the configuration is for {run.dataset}; name that one")
     data = chosen("data", "data", None)
-    if dataset == _DEMO:
-        data = _demo(data, held)
-    if data is None:
+    if data is None and dataset != _DEMO:
         raise DataError(f"--data: missing, expected the folder of the dataset ({dataset})")
+    # Before a line is drawn: what is wrong shows at once.
+    capacities = settings.parse_capacities(given["capacity"])
+    seeds = (given["seed"],) if given["seeds"] is None else settings.parse_seeds(given["seeds"])
     options = Options(
         dataset=dataset,
-        data=data,
+        data=_demo(data, held) if dataset == _DEMO else data,
         category=chosen("category", "category", "all"),
-        capacities=settings.parse_capacities(given["capacity"]),
+        capacities=capacities,
         order=given["order"],
-        seeds=(given["seed"],) if given["seeds"] is None else settings.parse_seeds(given["seeds"]),
+        seeds=seeds,
         limit=given["limit"],
         divide_num=chosen("divide_num", "divide_num", 1),
         division=given["division"],

@@ -55,23 +55,21 @@ def stream_through_zmq(
         ServerError: the server does not come up, ends, stalls, or refuses or drops a frame.
     """
     recorder = Recorder.of(len(samples), config.map_size)
-    with _server(_serving(config, len(samples))) as (process, endpoints):
-        # Twice the messages there can be: a subscriber that misses one would report a wrong number.
-        queue = 100 * len(samples) + 10_000
-        options = {"stream": _STREAM, "timeout_s": 1.0, "wait_s": 30.0, "queue": queue}
-        with Subscriber(endpoints["scores"], **options) as subscriber:
-            messages = _Messages(
-                subscriber, process, {sample.frame_id: i for i, sample in enumerate(samples)}
-            )
-            failure: list[Exception] = []
-            sender = threading.Thread(
-                target=_send, args=([samples[i] for i in order], endpoints["frames"], failure), daemon=True
-            )
-            sender.start()
-            messages.collect(recorder, "score", len(samples), failure, done)
-            ask({"kind": "flush", "stream": _STREAM}, endpoints["control"], timeout_s=_STALL_S)
-            messages.collect(recorder, "final", len(samples), failure)
-            sender.join(_STALL_S)
+    failure: list[Exception] = []
+    with (
+        _server(_serving(config, len(samples))) as (process, endpoints),
+        Subscriber(
+            endpoints["scores"], _STREAM, timeout_s=1.0, wait_s=30.0, queue=_messages(len(samples))
+        ) as subscriber,
+    ):
+        messages = _Messages(subscriber, process, {sample.frame_id: i for i, sample in enumerate(samples)})
+        frames = [samples[index] for index in order]
+        sender = threading.Thread(target=_send, args=(frames, endpoints["frames"], failure), daemon=True)
+        sender.start()
+        messages.collect(recorder, "score", len(samples), failure, done)
+        ask({"kind": "flush", "stream": _STREAM}, endpoints["control"], timeout_s=_STALL_S)
+        messages.collect(recorder, "final", len(samples), failure)
+        sender.join(_STALL_S)
     return recorder
 
 
@@ -140,6 +138,11 @@ def _send(samples: Sequence[Sample], endpoint: str, failure: list[Exception]) ->
         failure.append(error)
 
 
+def _messages(n_images: int) -> int:
+    """More messages than can wait: a subscriber that missed one would report a wrong number."""
+    return 100 * n_images + 10_000
+
+
 def _serving(config: Config, n_images: int) -> dict[str, object]:
     """The configuration of the server process: ephemeral ports, nothing dropped, exact maps."""
     any_port = "tcp://127.0.0.1:*"
@@ -155,7 +158,7 @@ def _serving(config: Config, n_images: int) -> dict[str, object]:
         "map_encoding": "float32",
         # Frames evicted before the end keep the map of their last revision.
         "revision_maps": "final" if config.ring.capacity >= n_images else "all",
-        "subscriber_queue": 100 * n_images + 10_000,
+        "subscriber_queue": _messages(n_images),
     }
     if "limits" in values:
         values["limits"]["total_bytes"] = max(values["limits"]["total_bytes"], values["ring"]["max_bytes"])
@@ -188,10 +191,10 @@ def _endpoints(process: "subprocess.Popen[bytes]", ready: Path, log: Path) -> di
     deadline = time.monotonic() + _START_S
     while not ready.exists():
         if process.poll() is not None:
-            said = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-            raise ServerError(
-                f"streamer.serve ended with status {process.returncode}: {said[-1] if said else 'it said nothing'}"
-            )
+            said = log.read_text(encoding="utf-8", errors="replace").strip().splitlines() or [
+                "it said nothing"
+            ]
+            raise ServerError(f"streamer.serve ended with status {process.returncode}: {said[-1]}")
         if time.monotonic() > deadline:
             raise ServerError(f"streamer.serve: not ready after {_START_S:g} s")
         time.sleep(0.05)
