@@ -15,6 +15,7 @@ from musc_online.config_service import (
     Metrics,
     Section,
     Security,
+    Snapshots,
     StreamOverride,
     Transport,
 )
@@ -135,6 +136,7 @@ class Config(Section):
     security: Security = Security()
     limits: Limits = Limits()
     history: History = History()
+    snapshot: Snapshots = Snapshots()
     metrics: Metrics = Metrics()
     log: Log = Log()
     streams: tuple[StreamOverride, ...] = ()

@@ -75,6 +75,16 @@ class History(Section):
     durable: bool = False
 
 
+class Snapshots(Section):
+    """Rings on disk: one file a stream in the folder `path`, restored at start; `path: null` keeps none.
+
+    Written every `every_s` seconds where something changed, on a `snapshot` request, and at a SIGTERM.
+    """
+
+    path: Path | None = None
+    every_s: Annotated[float, Field(gt=0)] = 300.0
+
+
 class Metrics(Section):
     """Prometheus: `endpoint` is `host:port`, null for none."""
 

@@ -1,7 +1,8 @@
 """The control socket: one msgpack map each way. Whatever is asked, an answer goes back.
 
 Requests: `{"kind": "status"}`, `{"kind": "flush" | "reset", "stream": name?}`, `{"kind": "history", "topic":
-"stream/kind", "first": pub_seq, "last": pub_seq?}`, `{"kind": "snapshot"}`, `{"kind": "shutdown"}`.
+"stream/kind", "first": pub_seq, "last": pub_seq?}`, `{"kind": "snapshot"}`, `{"kind": "shutdown"}`,
+`{"kind": "pin" | "unpin" | "forget" | "false_alarm", "stream": name, "frame_id": of a frame in the ring}`.
 Answers: `{"ok": true, ...}` or `{"ok": false, "code", "text"}`.
 """
 
@@ -12,11 +13,13 @@ from typing import Any
 import structlog
 import zmq
 
-from streamer.auth import ClientKeys
-from streamer.errors import StreamerError, WireError
-from streamer.sockets import CONTROL, Context, Socket, connect
+from streamer.ask import ask
+from streamer.errors import WireError
+from streamer.sockets import Socket
 from streamer.threads import Worker
 from streamer.wire import VERSION, pack, unpack
+
+__all__ = ["Control", "Handler", "ask"]
 
 log = structlog.get_logger()
 
@@ -24,7 +27,6 @@ Handler = Callable[[Mapping[str, Any]], dict[str, Any]]
 
 _POLL_MS = 100
 _MAX_REQUEST = 64 * 1024
-_MAX_REPLY = 256 * 1024 * 1024
 
 
 class Control(Worker):
@@ -74,35 +76,3 @@ class Control(Worker):
             log.exception("control_failed", kind=str(kind)[:80])
             answer = {"ok": False, "code": "internal", "text": f"{type(error).__name__}: {error}"}
         return pack({"v": VERSION, "kind": kind if isinstance(kind, str) else None, **answer})
-
-
-def ask(
-    request: Mapping[str, Any],
-    endpoint: str = CONTROL,
-    *,
-    keys: ClientKeys | None = None,
-    timeout_s: float = 10.0,
-) -> dict[str, Any]:
-    """One request to a running detector, and its answer.
-
-    Raises:
-        StreamerError: no answer in time.
-        WireError: the detector's answer is an error.
-    """
-    context = Context()
-    try:
-        socket = connect(context, zmq.REQ, endpoint, keys=keys, timeout_ms=round(1000 * timeout_s))
-        try:
-            socket.send(pack(request))
-            answer = unpack(socket.recv(), _MAX_REPLY)
-        except zmq.Again:
-            raise StreamerError(
-                f"{endpoint}: no answer within {timeout_s:g} s; is streamer.serve running, is the key right?"
-            ) from None
-        finally:
-            socket.close()
-    finally:
-        context.term()
-    if not answer.get("ok"):
-        raise WireError(str(answer.get("code")), str(answer.get("text")))
-    return answer

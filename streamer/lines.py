@@ -11,6 +11,7 @@ from musc_online.config import Config, load
 from musc_online.config_service import StreamOverride
 from musc_online.detector import Detector
 from musc_online.errors import ConfigError
+from musc_online.score import Score
 from streamer.errors import WireError
 from streamer.waiting import Waiting
 
@@ -29,7 +30,8 @@ class Origin:
 class Line:
     """A stream. Ids are claimed by the receiving thread and settled by others, under a lock.
 
-    `detector`, `origins`, `unsaved` and `unpublished` belong to the matching thread alone; `last_seq` to the receiving one.
+    `detector`, `origins`, `unsaved` and `emptied` belong to the matching thread alone; `last_seq` to the
+    receiving one.
     """
 
     def __init__(self, name: str, config: Config, settled_before: Iterable[FrameId] = ()) -> None:
@@ -45,8 +47,9 @@ class Line:
         self._settled_before = frozenset(settled_before)
         self.unsaved = False
         """Something changed since the last snapshot."""
-        self.unpublished: set[FrameId] = set()
-        """In the ring by a snapshot, but power went before the score was published."""
+        self.emptied = False
+        """On purpose: an older snapshot must not come back."""
+        self._unpublished: set[FrameId] = set()
 
     def claim(self, waiting: Waiting) -> bool:
         """Take a frame's id; False while the same id is queued or in the ring."""
@@ -86,11 +89,21 @@ class Line:
         unpublished: Iterable[FrameId],
         origins: Iterable[tuple[FrameId, Origin]],
     ) -> None:
-        """Know what a snapshot knew of the frames."""
-        self.unpublished = set(unpublished)
+        """Know what a snapshot knew of the frames; those `unpublished` are in the ring, nobody saw a score."""
+        self._unpublished = set(unpublished)
         self.origins = OrderedDict(origins)
         with self._ids:
             self._scored = OrderedDict.fromkeys([*scored, *self._scored])
+
+    def take_unpublished(self, frame_id: FrameId) -> Score | None:
+        """The score of a frame sent again that a snapshot has in the ring, but no subscriber ever saw."""
+        if frame_id not in self._unpublished:
+            return None
+        self._unpublished.discard(frame_id)
+        ring = None if self.detector is None else self.detector.ring
+        if self.detector is None or ring is None or frame_id not in ring.slot_of:
+            return None
+        return self.detector.window.entries[ring.slot_of[frame_id]].score
 
     @property
     def idle(self) -> bool:
@@ -109,7 +122,8 @@ class Line:
         """Forget the ring and every id that is not in flight."""
         self.detector = None
         self.origins.clear()
-        self.unpublished.clear()
+        self.emptied = True
+        self._unpublished.clear()
         self.state = {"state": "warmup", "images": 0, "capacity": self.config.ring.capacity}
         with self._ids:
             self._scored.clear()

@@ -3,11 +3,13 @@
 import threading
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from streamer.control import Handler
 from streamer.errors import WireError
 from streamer.lines import Line
+from streamer.wire import check_frame_id
 
 if TYPE_CHECKING:
     from streamer.service import Service
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
 _FETCH_MESSAGES = 1000
 _FETCH_BYTES = 32 * 1024 * 1024
 _PATIENCE_S = 600.0
+_OPERATIONS = ("pin", "unpin", "forget", "false_alarm")
 
 
 def handlers(service: "Service") -> dict[str, Handler]:
@@ -26,6 +29,7 @@ def handlers(service: "Service") -> dict[str, Handler]:
         "reset": requests.reset,
         "history": requests.history,
         "snapshot": requests.snapshot,
+        **{kind: partial(requests.operate, kind) for kind in _OPERATIONS},
         "shutdown": requests.shutdown,
     }
 
@@ -53,6 +57,8 @@ class _Requests:
             return []
 
         self._between_frames(reset_all)
+        for line in lines:
+            self._service.snapshots.forget(line)
         return {"reset": len(lines)}
 
     def history(self, request: Mapping[str, Any]) -> dict[str, Any]:
@@ -75,7 +81,18 @@ class _Requests:
 
     def snapshot(self, _: Mapping[str, Any]) -> dict[str, Any]:
         """Write the rings to disk."""
-        raise WireError("not_configured", "snapshot: none is configured")
+        return {"written": self._service.snapshots.save_now()}
+
+    def operate(self, kind: str, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Pin, unpin or forget a frame, or call its alarm false."""
+        if request.get("stream") is None or "frame_id" not in request:
+            raise WireError(
+                "bad_value", f"{kind}: expected {{stream: name, frame_id: of a frame in the ring}}"
+            )
+        (line,) = self._lines(request)
+        frame_id = check_frame_id(request["frame_id"])
+        (counts,) = self._between_frames(lambda: [self._service.scoring.operate(line, kind, frame_id)])
+        return {"stream": line.name, "frame_id": frame_id, **counts}
 
     def shutdown(self, _: Mapping[str, Any]) -> dict[str, Any]:
         """Score what was accepted, then exit, as on SIGTERM."""

@@ -1,23 +1,52 @@
 """From tokens to published scores: the work of the matching thread, for every stream."""
 
+from collections.abc import Callable, Mapping
+import structlog
+
 from musc_online.backbones import Backbone
 from musc_online.config import Config
 from musc_online.detector import Detector
-from musc_online.errors import CapacityError
+from musc_online.errors import CapacityError, FrameError
 from musc_online.score import Score
 from streamer.desk import Desk
 from streamer.errors import WireError
-from streamer.lines import Line, Lines, Origin
+from streamer.lines import FrameId, Line, Lines, Origin
 from streamer.outbox import Outgoing
 from streamer.pipeline import Tokens
 from streamer.score_message import header_of
+from streamer.snapshots import Snapshots
+
+log = structlog.get_logger()
 
 
 class Scoring:
     """Owns the detectors; only the matching thread calls it."""
 
-    def __init__(self, lines: Lines, backbone: Backbone, desk: Desk) -> None:
-        self._lines, self._backbone, self._desk = lines, backbone, desk
+    def __init__(
+        self,
+        lines: Lines,
+        backbone: Backbone,
+        desk: Desk,
+        snapshots: Snapshots,
+        observe: Callable[[Mapping[str, float]], None],
+    ) -> None:
+        self._lines, self._backbone, self._desk, self._snapshots = lines, backbone, desk, snapshots
+        self._observe = observe
+
+    def resume(self) -> None:
+        """Open the streams that have a snapshot, the newest first; before the matching thread starts."""
+        for name in self._snapshots.streams():
+            try:
+                line = self._lines.admit(name)
+                line.detector = self._new_detector(line)
+            except WireError as error:
+                log.warning("snapshot_left", stream=name, code=error.code, text=error.text)
+                continue
+            tally = self._snapshots.restore(line)
+            if tally is None:
+                line.detector = None
+            else:
+                self._desk.accounts.resume(name, tally)
 
     def score(self, tokens: Tokens) -> None:
         """Score a frame, publish the score, and whatever revisions are due by it.
@@ -28,17 +57,19 @@ class Scoring:
         """
         waiting, line = tokens.waiting, tokens.waiting.line
         detector = line.detector or self._open(line)
-        score = detector.step_tokens(
-            tokens.patch_tokens, tokens.class_token, waiting.message.frame_id, frame_shape=tokens.shape
+        frame_id = waiting.message.frame_id
+        score = line.take_unpublished(frame_id) or detector.step_tokens(
+            tokens.patch_tokens, tokens.class_token, frame_id, frame_shape=tokens.shape
         )
         origin = Origin(waiting.message.seq, waiting.capture_ns, waiting.message.meta)
         line.remember(score.frame_id, origin)
+        line.unsaved = True
         tokens.lap("score")
         latency = {**tokens.latency_ms, "total": (tokens.since_ns - waiting.received_ns) / 1e6}
         wanted = line.config.output.anomaly_map
-        self._desk.score(
-            waiting, header_of(score, line.name, origin, latency), score.anomaly_map if wanted else None
-        )
+        header = header_of(score, line.name, origin, latency)
+        self._observe(header["latency_ms"])
+        self._desk.score(waiting, header, score.anomaly_map if wanted else None)
         self._publish(line, detector.take_finals())
         if detector.revise_due:
             self._publish(line, detector.revise())
@@ -51,19 +82,44 @@ class Scoring:
         scores = line.detector.take_finals() + line.detector.flush()
         self._publish(line, scores)
         line.state = line.detector.status()
+        line.unsaved = True
         return len(scores)
 
+    def operate(self, line: Line, kind: str, frame_id: FrameId) -> dict[str, int]:
+        """An operator's word on a frame in the ring: `pin`, `unpin`, `forget` or `false_alarm`.
+
+        Returns:
+            How many images the ring holds now, and how many of them are pinned.
+
+        Raises:
+            WireError: `unknown_frame`.
+        """
+        try:
+            if line.detector is None:
+                raise FrameError(f"frame_id: stream '{line.name}' has no frame in its ring")
+            getattr(line.detector.operators, kind)(frame_id)
+        except FrameError as error:
+            raise WireError("unknown_frame", str(error)) from None
+        self._publish(line, line.detector.take_finals())
+        line.state = line.detector.status()
+        line.unsaved = True
+        return {name: int(line.state[name]) for name in ("images", "pinned")}
+
     def _open(self, line: Line) -> Detector:
+        line.detector = self._new_detector(line)
+        self._snapshots.restore(line)
+        return line.detector
+
+    def _new_detector(self, line: Line) -> Detector:
         room = self._lines.room_for(line)
         if room < 1:
             raise WireError(
                 "no_room", f"stream '{line.name}': limits.total_bytes is used up by other streams"
             )
         try:
-            line.detector = Detector(_within(line.config, room), backbone=self._backbone)
+            return Detector(_within(line.config, room), backbone=self._backbone)
         except CapacityError as error:
             raise WireError("no_room", f"stream '{line.name}': {error}") from None
-        return line.detector
 
     def _publish(self, line: Line, scores: list[Score]) -> None:
         for score in scores:

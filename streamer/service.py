@@ -17,14 +17,19 @@ from streamer.errors import StreamerError
 from streamer.history import History
 from streamer.intake import Intake
 from streamer.lines import Lines
+from streamer.metrics import Metrics
 from streamer.outbox import Outbox, Outgoing
 from streamer.pipeline import Pipeline
 from streamer.ports import Bound, bind_all
 from streamer.receive import Receiver
 from streamer.requests import handlers
 from streamer.scoring import Scoring
+from streamer.snapshot_files import prepare
+from streamer.snapshots import Snapshots
 from streamer.sockets import Context, Security
 from streamer.wire import NO_STREAM, Limits
+
+_PUBLISHED_S = 10.0
 
 
 class Service:
@@ -36,7 +41,7 @@ class Service:
 
     Raises:
         ConfigError, CapacityError: a configuration that cannot work.
-        StreamerError: keys, the history or a metrics port cannot be used.
+        StreamerError: keys, the history, the snapshots' folder or a metrics port cannot be used.
     """
 
     def __init__(self, config: Config, backbone: Backbone | None = None) -> None:
@@ -53,11 +58,14 @@ class Service:
             kept.path, max_messages=kept.max_messages, max_bytes=int(kept.max_bytes), durable=kept.durable
         )
         try:
+            if config.snapshot.path is not None:
+                prepare(config.snapshot.path)
             self.lines = Lines(config, self.history.scored_ids)
             keys = None if config.security.keys is None else auth.load_server(config.security.keys)
         except Exception:
             self.history.close()
             raise
+        self.metrics = Metrics(self.status)
         self._security = Security(keys, config.transport.insecure)
         self._context = Context()
         self._authenticator = None if keys is None else auth.start(self._context, keys)
@@ -82,6 +90,8 @@ class Service:
                     wanted.device,
                     wanted.precision,
                 )
+            if self.config.metrics.endpoint is not None:
+                self.metrics.serve(self.config.metrics.endpoint)
             self._start_threads(bound, self.backbone)
         except BaseException:
             if bound is not None:
@@ -89,6 +99,8 @@ class Service:
             self._end()
             raise
         self.endpoints = bound.endpoints
+        if self.metrics.endpoint is not None:
+            self.endpoints["metrics"] = self.metrics.endpoint
 
     def ask_to_stop(self) -> None:
         """Make `wait` return; from any thread or signal handler."""
@@ -107,8 +119,10 @@ class Service:
         # A part that died may hold up the others for ever, and its sockets belong to it: leave them.
         self._stop_part(self._receiver.stop)
         self._stop_part(self._control.stop)
+        self._stop_part(self.snapshots.stop)
         self._intake.close()
         self._stop_part(self.pipeline.join)
+        self._stop_part(self._save_last)
         self._stop_part(self._outbox.stop)
         self._stop_part(self._receiver.finish)
         self._end()
@@ -124,10 +138,11 @@ class Service:
             **self.accounts.totals(),
             "uptime_s": (time.monotonic_ns() - self._started_ns) / 1e9,
             "model_id": self._model_id(),
-            "state": "degraded" if self._outbox.history_failed else "ready",
+            "state": "degraded" if self._outbox.history_failed or self.snapshots.failed_text else "ready",
             "published": self._outbox.published,
             "bytes": {"rings": rings, "queue": queue["bytes"], "history": self.history.status()["bytes"]},
             "history": {**self.history.status(), "failed": self._outbox.history_failed},
+            "snapshot": self.snapshots.status(),
             "streams": streams,
             "endpoints": self.endpoints,
         }
@@ -137,6 +152,11 @@ class Service:
             stop()
         if self.failure is not None:
             raise StreamerError(f"the service died: {type(self.failure).__name__}: {self.failure}")
+
+    def _save_last(self) -> None:
+        # Everything is scored; once it is published too, a restart needs nothing sent again.
+        self.accounts.wait_settled(self.accounts.received(), _PUBLISHED_S)
+        self.snapshots.save_last()
 
     def _start_threads(self, bound: Bound, backbone: Backbone) -> None:
         config, limits = self.config, wire_limits(self.config)
@@ -151,7 +171,16 @@ class Service:
             heartbeat_s=config.transport.heartbeat_s,
             failed=self._failed,
         )
-        self.scoring = Scoring(self.lines, backbone, desk)
+        self.snapshots = Snapshots(
+            config.snapshot.path,
+            config.snapshot.every_s,
+            self.lines,
+            self.accounts,
+            self._between_frames,
+            self._outbox,
+            self._failed,
+        )
+        self.scoring = Scoring(self.lines, backbone, desk, self.snapshots, self.metrics.observe)
         self.pipeline = Pipeline(
             self._intake, backbone, self.scoring.score, desk, limits, config.transport.batch, self._failed
         )
@@ -160,9 +189,14 @@ class Service:
         )
         self._control = Control(bound.control, handlers(self), self._failed)
         self._outbox.start()
+        self.scoring.resume()
+        self.snapshots.start()
         self.pipeline.start()
         self._receiver.start()
         self._control.start()
+
+    def _between_frames(self, job: Callable[[], None]) -> None:
+        self.pipeline.run_between_frames(job)
 
     def _heartbeat(self) -> list[Outgoing]:
         status = self.status()
@@ -184,6 +218,7 @@ class Service:
         self._stop_asked.set()
 
     def _end(self) -> None:
+        self.metrics.close()
         if self._authenticator is not None:
             self._authenticator.stop()
             self._authenticator = None

@@ -1,25 +1,19 @@
 """Every stream's ring on disk: when it is written, what else must be known to go on, what is refused."""
 
-import contextlib
-import hashlib
-import json
-import os
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import structlog
-from safetensors import SafetensorError, safe_open
 
 from musc_online import snapshot
 from musc_online.errors import SnapshotError
 from streamer.accounts import Accounts
-from streamer.checks import check_stream
-from streamer.errors import StreamerError, WireError
-from streamer.lines import Line, Lines, Origin
+from streamer.errors import WireError
+from streamer.lines import Line, Lines
 from streamer.outbox import Outbox, Outgoing
+from streamer.snapshot_files import SUFFIX, Kept, extra_of, file_name, stream_of
 from streamer.threads import Worker
 from streamer.wire import NO_STREAM
 
@@ -27,8 +21,6 @@ log = structlog.get_logger()
 
 Job = Callable[[], None]
 
-_SUFFIX = ".safetensors"
-_NAME = 80
 _WAIT_S = 0.1
 
 
@@ -39,16 +31,13 @@ class Snapshots(Worker):
     waits for the copy and never for the disk, and memory for at most one copy is needed.
 
     Args:
-        folder: of the files, made if missing; None saves and restores nothing.
+        folder: of the files, as `prepare` left it; None saves and restores nothing.
         every_s: seconds between rounds.
         lines: the open streams.
         accounts: whose tallies go on after a restart.
         between_frames: runs something in the matching thread.
         outbox: where failures are told.
         failed: called if the thread dies.
-
-    Raises:
-        StreamerError: the folder cannot be written.
     """
 
     def __init__(
@@ -71,8 +60,6 @@ class Snapshots(Worker):
         self._saved_ns: int | None = None
         self.failed_text: str | None = None
         """Why the last snapshot could not be written; None once one could."""
-        if folder is not None:
-            _prepare(folder)
 
     def work(self) -> None:
         """Write what changed, now and then, until stopped."""
@@ -113,11 +100,11 @@ class Snapshots(Worker):
             The tally of then; None where nothing was restored. What is damaged or foreign is set aside.
         """
         path = self._path(line.name)
-        if path is None or line.detector is None or not path.exists():
+        if path is None or line.detector is None or line.emptied or not path.exists():
             return None
         try:
             saved = snapshot.read(path)
-            kept = _Kept(saved.state["extra"], line.name)
+            kept = Kept(saved.state["extra"], line.name)
             snapshot.restore(line.detector, saved)
         except SnapshotError as error:
             self._refuse(path, line.name, str(error))
@@ -132,19 +119,20 @@ class Snapshots(Worker):
         """Streams that have a snapshot, the newest first; what has no readable name is set aside."""
         if self._folder is None:
             return
-        files = [path for path in self._folder.iterdir() if path.name.endswith(_SUFFIX)]
+        files = [path for path in self._folder.iterdir() if path.name.endswith(SUFFIX)]
         for path in sorted(files, key=lambda path: path.stat().st_mtime_ns, reverse=True):
             try:
-                yield _stream_of(path)
+                yield stream_of(path)
             except SnapshotError as error:
                 self._refuse(path, NO_STREAM, str(error))
 
     def forget(self, line: Line) -> None:
-        """Delete a stream's file: its ring was emptied on purpose."""
+        """Delete the file of a stream that was emptied on purpose; not in the matching thread."""
         path = self._path(line.name)
         if path is not None:
             with self._one_at_a_time:
                 path.unlink(missing_ok=True)
+            line.unsaved = True
 
     def status(self) -> dict[str, Any]:
         """Files written, failed, refused, restored; when the last was written; why the last one failed."""
@@ -160,31 +148,38 @@ class Snapshots(Worker):
         written = []
         for line in lines:
             with self._one_at_a_time:
-                copy = copied(line)
                 path = self._path(line.name)
-                if copy is None or path is None:
-                    continue
                 try:
+                    copy = copied(line)
+                    if copy is None or path is None:
+                        continue
                     snapshot.write(copy, path)
-                except SnapshotError as error:
+                except Exception as error:  # no room for the copy, a full disk: scoring matters more
                     line.unsaved = True
-                    self._failure(line, str(error))
+                    self._failure(line, error)
                     continue
-            self.failed_text = None
-            self._counts["written"] += 1
-            self._saved_ns = copy.state["saved_ns"]
-            size = path.stat().st_size
-            log.info("snapshot_written", stream=line.name, file=path.name, bytes=size)
-            arrivals = copy.state["arrivals"]
-            written.append({"stream": line.name, "file": path.name, "bytes": size, "arrivals": arrivals})
+                written.append(self._saved(line, path, copy))
         return written
+
+    def _saved(self, line: Line, path: Path, copy: snapshot.Snapshot) -> dict[str, Any]:
+        self.failed_text = None
+        self._counts["written"] += 1
+        self._saved_ns = copy.state["saved_ns"]
+        facts = {
+            "stream": line.name,
+            "file": path.name,
+            "bytes": sum(array.nbytes for array in copy.arrays.values()),
+            "arrivals": copy.state["arrivals"],
+        }
+        log.info("snapshot_written", **facts)
+        return facts
 
     def _copied(self, line: Line) -> snapshot.Snapshot | None:
         """The state of a stream, in the thread that owns its detector; None before its first frame."""
         if line.detector is None or line.detector.ring is None:
             return None
         line.unsaved = False
-        return snapshot.capture(line.detector, _extra(line, self._accounts.streams().get(line.name, {})))
+        return snapshot.capture(line.detector, extra_of(line, self._accounts.streams().get(line.name, {})))
 
     def _copied_between_frames(self, line: Line) -> snapshot.Snapshot | None:
         done, given_up = threading.Event(), threading.Event()
@@ -209,7 +204,10 @@ class Snapshots(Worker):
             raise errors[0]
         return copies[0] if copies else None
 
-    def _failure(self, line: Line, text: str) -> None:
+    def _failure(self, line: Line, error: Exception) -> None:
+        text = (
+            str(error) if isinstance(error, SnapshotError) else f"snapshot: {type(error).__name__}: {error}"
+        )
         self._counts["failures"] += 1
         self.failed_text = text
         log.error("snapshot_failed", stream=line.name, text=text)
@@ -230,74 +228,3 @@ class Snapshots(Worker):
 
     def _path(self, stream: str) -> Path | None:
         return None if self._folder is None else self._folder / file_name(stream)
-
-
-class _Kept:
-    """What the service itself wrote into a snapshot, checked."""
-
-    def __init__(self, extra: Any, stream: str) -> None:
-        try:
-            if extra["stream"] != stream:
-                raise SnapshotError(f"snapshot: got one of stream '{extra['stream']}', expected '{stream}'")
-            self.scored: list[str | int] = list(extra["scored"])
-            self.unpublished: list[str | int] = list(extra["unpublished"])
-            self.origins = [
-                (frame_id, Origin(seq, int(capture_ns), dict(meta)))
-                for frame_id, seq, capture_ns, meta in extra["origins"]
-            ]
-            self.tally: dict[str, Any] = dict(extra["tally"])
-            Accounts().resume(stream, self.tally)
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise SnapshotError(
-                f"snapshot: the service's part does not fit ({type(error).__name__}: {error})"
-            ) from None
-
-
-def file_name(stream: str) -> str:
-    """A file's name for any stream's name, readable where it can be, never the same for two streams."""
-    readable = quote(stream, safe=" ").replace(".", "%2E")[:_NAME]
-    return f"{readable}-{hashlib.sha256(stream.encode()).hexdigest()[:12]}{_SUFFIX}"
-
-
-def _extra(line: Line, tally: dict[str, Any]) -> dict[str, Any]:
-    scored, in_flight = line.ids()
-    ring = {} if line.detector is None or line.detector.ring is None else line.detector.ring.slot_of
-    return {
-        "stream": line.name,
-        "scored": scored,
-        # Scored, but still on its way out: after a restart it is published when it is sent again.
-        "unpublished": [frame_id for frame_id in in_flight if frame_id in ring],
-        "origins": [
-            [frame_id, origin.seq, origin.capture_ns, dict(origin.meta)]
-            for frame_id, origin in line.origins.items()
-        ],
-        "tally": tally,
-    }
-
-
-def _stream_of(path: Path) -> str:
-    """The stream a file says it is of."""
-    try:
-        with safe_open(path, "numpy") as opened:
-            name = check_stream(json.loads((opened.metadata() or {})["state"])["extra"]["stream"])
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError, WireError) as error:
-        raise SnapshotError(
-            f"{path}: is not a snapshot of this service or is damaged ({type(error).__name__}: {error})"
-        ) from None
-    if file_name(name) != path.name:
-        raise SnapshotError(f"{path}: says it is of stream '{name}', whose file is {file_name(name)}")
-    return name
-
-
-def _prepare(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if not os.access(folder, os.W_OK | os.X_OK):
-            raise PermissionError(13, "no permission to write")
-        for cut_short in folder.glob(".*.part"):
-            with contextlib.suppress(OSError):
-                cut_short.unlink()
-    except OSError as error:
-        raise StreamerError(
-            f"snapshot.path: {folder}: cannot be used ({error.strerror}); expected a folder to write to"
-        ) from None
