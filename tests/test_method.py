@@ -78,9 +78,14 @@ def test_lnamd_is_the_oracle(tokens, degree):
 
 
 def naive_sums(image, degree):
-    tokens = naive.standardise(np.asarray(image, np.float64))
-    side = int(len(tokens) ** 0.5)
-    padded = np.pad(tokens.reshape(side, side, -1), ((degree // 2,) * 2,) * 2 + ((0, 0),))
+    return naive_sums_of(naive.standardise(np.asarray(image, np.float64)), degree)
+
+
+def naive_sums_of(values, degree):
+    """[P] or [P, C] -> the same, summed over degree x degree windows."""
+    side = int(len(values) ** 0.5)
+    grid = values.reshape(side, side, *values.shape[1:])
+    padded = np.pad(grid, ((degree // 2,) * 2,) * 2 + ((0, 0),) * (values.ndim - 1))
     return np.stack(
         [
             padded[row : row + degree, column : column + degree].sum(axis=(0, 1))
@@ -112,12 +117,36 @@ def sets(draw):
     return tokens.astype(np.float32), degrees
 
 
+def fixed_point_bound(tokens, degrees):
+    """The most that 16-bit fixed point can move a distance (`gemm`), beside the distances' own codes.
+
+    Each value of a unit vector is off by at most 2**-16, so a vector by sqrt(C) times that, and a window's
+    sum by as much as its vectors outweigh it; a distance has two ends.
+    """
+    worst = 1.0
+    for image in tokens.reshape(-1, *tokens.shape[2:]):
+        norms = np.linalg.norm(naive.standardise(image.astype(np.float64)), axis=1)
+        for degree in degrees:
+            sums = np.linalg.norm(naive_sums(image, degree), axis=1)
+            outweighed = naive_sums_of(norms, degree)[sums > 1e-9] / sums[sums > 1e-9]
+            worst = max(worst, outweighed.max(initial=1.0))
+    return 2 * worst * np.sqrt(tokens.shape[-1]) * 2.0**-16
+
+
 @pytest.mark.parametrize("matcher", ["gemm", "faiss"])
 @given(drawn=sets())
 def test_mutual_scores_are_the_oracle(matcher, drawn):
     tokens, degrees = drawn
     ours = msm.mutual_scores(tokens, degrees, matcher=matcher)
-    np.testing.assert_allclose(ours, naive.mutual_scores(tokens, degrees), atol=5e-5, rtol=0)
+    tolerance = 2e-5 + (fixed_point_bound(tokens, degrees) if matcher == "gemm" else 1e-5)
+    np.testing.assert_allclose(ours, naive.mutual_scores(tokens, degrees), atol=tolerance, rtol=0)
+
+
+@pytest.mark.parametrize("matcher", ["gemm", "faiss"])
+def test_mutual_scores_of_wide_tokens_are_the_oracle_closely(matcher):
+    tokens = rng(11).normal(size=(1, 4, 36, 48)).astype(np.float32)
+    ours = msm.mutual_scores(tokens, (1, 3, 5), matcher=matcher)
+    np.testing.assert_allclose(ours, naive.mutual_scores(tokens, (1, 3, 5)), atol=2e-5, rtol=0)
 
 
 @given(
