@@ -17,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from streamer import overlays
-from streamer.control import ask
+from streamer.ask import ask
 from streamer.errors import StreamerError
 from streamer.published import Message
 from streamer.sources import images_in

@@ -9,8 +9,8 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from streamer.ask import ask
 from streamer.auth import client_keys
-from streamer.control import ask
 from streamer.errors import StreamerError
 from streamer.sockets import CONTROL
 

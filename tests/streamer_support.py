@@ -1,14 +1,20 @@
 """What the service's tests share: a small configuration, a running service, a bare camera and screen."""
 
+import json
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import cv2
 import msgpack
 import numpy as np
 import pytest
+import yaml
 import zmq
 
 from musc_online import backbones
@@ -173,3 +179,17 @@ def until(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < end, "waited in vain"
         time.sleep(0.02)
+
+
+def start_process(tmp_path: Path, **sections):
+    """A real server process; its endpoints once it is up."""
+    config, ready = tmp_path / "config.yaml", tmp_path / "ready.json"
+    config.write_text(yaml.safe_dump(settings(**sections)))
+    ready.unlink(missing_ok=True)
+    command = [sys.executable, "-m", "streamer.serve", "--config", str(config), "--ready-file", str(ready)]
+    with (tmp_path / "log.txt").open("ab") as log:
+        process = subprocess.Popen(command, stderr=log, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    until(lambda: ready.exists() or process.poll() is not None)
+    if not ready.exists():
+        raise AssertionError((tmp_path / "log.txt").read_text())
+    return process, json.loads(ready.read_text())["endpoints"]

@@ -1,13 +1,8 @@
 """The service end to end: real sockets, real backbone; a camera and a screen of bare pyzmq and msgpack."""
 
 import contextlib
-import json
-import os
 import signal
-import subprocess
-import sys
 import threading
-from pathlib import Path
 
 import cv2
 import msgpack
@@ -29,6 +24,7 @@ from streamer_support import (
     serving,
     settings,
     small_config,
+    start_process,
     until,
 )
 
@@ -429,20 +425,6 @@ def test_a_bind_open_to_the_network_needs_keys(backbone, endpoint):
     service = Service(small_config(transport={"frames": endpoint}), backbone)
     with pytest.raises(StreamerError, match="open to the network in plaintext"):
         service.start()
-
-
-def start_process(tmp_path: Path, **sections):
-    """A real server process; its endpoints once it is up."""
-    config, ready = tmp_path / "config.yaml", tmp_path / "ready.json"
-    config.write_text(yaml.safe_dump(settings(**sections)))
-    ready.unlink(missing_ok=True)
-    command = [sys.executable, "-m", "streamer.serve", "--config", str(config), "--ready-file", str(ready)]
-    with (tmp_path / "log.txt").open("ab") as log:
-        process = subprocess.Popen(command, stderr=log, env={**os.environ, "OMP_NUM_THREADS": "1"})
-    until(lambda: ready.exists() or process.poll() is not None)
-    if not ready.exists():
-        raise AssertionError((tmp_path / "log.txt").read_text())
-    return process, json.loads(ready.read_text())["endpoints"]
 
 
 def test_a_server_process_from_first_frame_to_sigterm(backbone, tmp_path):
