@@ -89,7 +89,7 @@ class Line:
         unpublished: Iterable[FrameId],
         origins: Iterable[tuple[FrameId, Origin]],
     ) -> None:
-        """Know what a snapshot knew of the frames; those `unpublished` are in the ring, nobody saw a score."""
+        """Know what a snapshot knew of the frames; of those `unpublished` nobody saw the score yet."""
         self._unpublished = set(unpublished)
         self.origins = OrderedDict(origins)
         with self._ids:

@@ -1,6 +1,7 @@
 """From tokens to published scores: the work of the matching thread, for every stream."""
 
 from collections.abc import Callable, Mapping
+
 import structlog
 
 from musc_online.backbones import Backbone
