@@ -1,0 +1,308 @@
+"""`python -m bench.load`: N publishers at a rate against a real server; latency, drops, loss, accounts."""
+
+import json
+import multiprocessing
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from bench import load_publisher
+from bench.load_watch import Watch
+from bench.server_process import ANY_PORT, ServerError, ServerProcess
+from musc_online import config as configuration
+from musc_online.errors import MuscError
+from streamer.ask import ask
+from streamer.errors import StreamerError
+
+_ASK_S = 60.0
+_UP_S = 60.0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is asked for. `kills`: kill -9 of our own server, spread over the run."""
+
+    publishers: int
+    fps: float
+    seconds: float
+    size: int
+    reliable: bool = False
+    kills: int = 0
+    patience_s: float = 300.0
+    prefix: str = field(default_factory=lambda: f"load-{uuid.uuid4().hex[:6]}-")
+
+    @property
+    def streams(self) -> list[str]:
+        """One a publisher; new names each run, so that a server's rings of other streams do not matter."""
+        return [f"{self.prefix}{number}" for number in range(self.publishers)]
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.option(
+    "--publishers", type=click.IntRange(1), default=2, show_default=True, help="Processes, one stream each."
+)
+@click.option(
+    "--fps", type=click.FloatRange(0, min_open=True), default=5.0, show_default=True, help="Of each."
+)
+@click.option("--seconds", type=click.FloatRange(0, min_open=True), default=20.0, show_default=True)
+@click.option(
+    "--size", type=click.IntRange(8), default=256, show_default=True, help="Side of a frame in pixels."
+)
+@click.option("--reliable", is_flag=True, help="Acknowledged frames: none may be lost.")
+@click.option(
+    "--kill", "kills", type=click.IntRange(0), default=0, help="kill -9 the server so often under load."
+)
+@click.option(
+    "--config",
+    "path",
+    type=click.Path(path_type=Path),
+    help="Of the server that is started; default ports and history are replaced.",
+)
+@click.option(
+    "--connect", help="A running server instead: its --ready-file, or frames=tcp://...,scores=...,control=..."
+)
+@click.option(
+    "--json", "json_path", type=click.Path(dir_okay=False, path_type=Path), help="Write the figures here."
+)
+def main(
+    publishers: int,
+    fps: float,
+    seconds: float,
+    size: int,
+    reliable: bool,
+    kills: int,
+    path: Path | None,
+    connect: str | None,
+    json_path: Path | None,
+) -> None:
+    """Drive a server with several cameras.
+
+    Exit status: 0 if every frame is accounted for (and, with --reliable, none lost and none scored twice),
+    1 if not, 2 if an option or the server cannot be used.
+    """
+    plan = Plan(publishers, fps, seconds, size, reliable, kills)
+    try:
+        figures = measure(plan, path, connect)
+    except (MuscError, StreamerError, OSError) as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(2)
+    _show(figures)
+    if json_path is not None:
+        json_path.write_text(json.dumps(figures, indent=2), encoding="utf-8")
+    sys.exit(0 if figures["holds"] else 1)
+
+
+def measure(plan: Plan, config: Path | None = None, connect: str | None = None) -> dict[str, Any]:
+    """Run the load and judge it.
+
+    Args:
+        plan: what to do.
+        config: of the server started; None is all defaults.
+        connect: where a running server is instead.
+
+    Raises:
+        ServerError: a server that does not come up, or cannot be used for this.
+        StreamerError: a running server that cannot be reached.
+    """
+    with ExitStack() as held:
+        server = None
+        if connect is None:
+            folder = Path(held.enter_context(tempfile.TemporaryDirectory(prefix="musc-load-")))
+            server = held.enter_context(ServerProcess(folder, _settings(plan, config, folder)))
+            endpoints = server.endpoints
+        else:
+            endpoints = _given(connect)
+        wanted = ("reliable" if plan.reliable else "frames", "scores", "control")
+        missing = [name for name in wanted if name not in endpoints]
+        if missing or (plan.kills and (server is None or not plan.reliable)):
+            raise ServerError(
+                f"--connect: no endpoint '{missing[0]}' was given; expected {', '.join(wanted)}"
+                if missing
+                else "--kill: needs --reliable and a server of its own (no --connect)"
+            )
+        return _drive(plan, endpoints, server)
+
+
+def _drive(plan: Plan, endpoints: Mapping[str, str], server: ServerProcess | None) -> dict[str, Any]:
+    watch = Watch(endpoints["scores"], plan.prefix)
+    watch.start()
+    watch.wait_up(_UP_S)
+    began = time.monotonic()
+    kills = 0
+    with ExitStack() as held:
+        reports = [_camera(plan, number, endpoints, held) for number in range(plan.publishers)]
+        while kills < plan.kills and server is not None:
+            time.sleep(max(0.0, began + plan.seconds * (kills + 1) / (plan.kills + 1) - time.monotonic()))
+            server.kill()
+            server.start()
+            kills += 1
+        sent = [report.recv() for report in reports]
+    tallies = _settled(plan, endpoints["control"])
+    seconds = time.monotonic() - began
+    time.sleep(0.2)
+    watch.stop()
+    watch.fetch(endpoints["control"], plan.streams)
+    return _judged(plan, sent, tallies, watch, kills, seconds)
+
+
+def _camera(plan: Plan, number: int, endpoints: Mapping[str, str], held: ExitStack) -> Any:
+    ours, theirs = multiprocessing.Pipe(duplex=False)
+    options = {
+        "reliable": plan.reliable,
+        "fps": plan.fps,
+        "seconds": plan.seconds,
+        "size": plan.size,
+        "seed": number,
+        "patience_s": plan.patience_s,
+    }
+    where = endpoints["reliable" if plan.reliable else "frames"]
+    process = multiprocessing.get_context("spawn").Process(
+        target=load_publisher.run, args=(theirs, where, plan.streams[number]), kwargs=options, daemon=True
+    )
+    process.start()
+    theirs.close()  # so that `recv` fails, and does not wait, should the process die
+    held.callback(process.join, 30.0)
+    return ours
+
+
+def _settled(plan: Plan, control: str) -> dict[str, dict[str, Any]]:
+    """The server's accounts of our streams, once nothing is queued; the last ones if that never happens."""
+    deadline = time.monotonic() + plan.patience_s
+    while True:
+        streams = ask({"kind": "status"}, control, timeout_s=_ASK_S)["streams"]
+        ours = {name: streams[name] for name in plan.streams if name in streams}
+        if time.monotonic() > deadline or not any(tally["queued"] for tally in ours.values()):
+            return ours
+        time.sleep(0.2)
+
+
+def _judged(
+    plan: Plan,
+    sent: list[dict[str, Any]],
+    tallies: dict[str, dict[str, Any]],
+    watch: Watch,
+    kills: int,
+    seconds: float,
+) -> dict[str, Any]:
+    total = {
+        name: sum(tally[name] for tally in tallies.values()) for name in ("received", "scored", "queued")
+    }
+    dropped, refused = (
+        sum(sum(tally[name].values()) for tally in tallies.values()) for name in ("dropped", "refused")
+    )
+    counts = [watch.scored(report["stream"]) for report in sent]
+    n_sent = sum(report["sent"] for report in sent)
+    n_scored = sum(map(len, counts))
+    n_dropped = 0 if plan.reliable else sum(watch.dropped.values())
+    lost = n_sent - n_scored - n_dropped
+    twice = sum(sum(times > 1 for times in count.values()) for count in counts)
+    checks = {
+        "received = scored + dropped + refused + queued, nothing queued at the end": total["received"]
+        == total["scored"] + dropped + refused
+        and total["queued"] == 0,
+        "no publisher failed": not any("error" in report for report in sent),
+        "no frame scored twice": twice == 0,
+        "every frame sent was scored or told as dropped": lost == 0,
+    }
+    if not plan.reliable:  # there, frames sent again and restarts make the server's own counters differ
+        checks["the server received what was sent"] = total["received"] == n_sent
+        checks["the server counted the scores and drops it published"] = (
+            total["scored"],
+            dropped,
+        ) == (n_scored, n_dropped)
+    return {
+        "publishers": plan.publishers,
+        "fps": plan.fps,
+        "reliable": plan.reliable,
+        "kills": kills,
+        "seconds": round(seconds, 2),
+        "sent": n_sent,
+        "scored": n_scored,
+        "scored_twice": twice,
+        "dropped": n_dropped,
+        "lost": lost,
+        "resent": sum(report.get("resent", 0) for report in sent),
+        "fetched_from_history": watch.fetched,
+        "scored_per_s": round(n_scored / seconds, 2),
+        "late_s": round(max(report["late_s"] for report in sent), 2),
+        "latency_ms": _quantiles(watch.latencies_ms),
+        "server": {**total, "dropped": dropped, "refused": refused},
+        "publisher_errors": [report["error"] for report in sent if "error" in report],
+        "checks": checks,
+        "holds": all(checks.values()),
+    }
+
+
+def _quantiles(values: list[float]) -> dict[str, float | None]:
+    wanted = {"p50": 50, "p95": 95, "p99": 99, "max": 100}
+    if not values:
+        return dict.fromkeys(wanted)
+    return {name: round(float(np.percentile(values, percent)), 1) for name, percent in wanted.items()}
+
+
+def _settings(plan: Plan, path: Path | None, folder: Path) -> dict[str, Any]:
+    values = configuration.load(path).model_dump(mode="json")
+    values["transport"] |= {"frames": ANY_PORT, "scores": ANY_PORT, "control": ANY_PORT, "imagezmq": None}
+    values["transport"] |= {
+        "reliable": ANY_PORT,
+        "imagezmq_subscribe": [],
+        "subscriber_queue": 1_000_000,
+        "heartbeat_s": 0.5,
+    }
+    messages = 20 * round(plan.publishers * plan.fps * plan.seconds) + 10_000
+    values["history"] |= {
+        "path": str(folder / "history.sqlite"),
+        "max_messages": messages,
+        "max_bytes": 8 * 2**30,
+    }
+    values["snapshot"] |= {"path": str(folder / "snapshots"), "every_s": max(1.0, plan.seconds / 20)}
+    values["metrics"]["endpoint"] = None
+    values["limits"]["streams"] = max(values["limits"]["streams"], plan.publishers)
+    return values
+
+
+def _given(connect: str) -> dict[str, str]:
+    path = Path(connect)
+    if "=" not in connect:
+        try:
+            endpoints: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))["endpoints"]
+        except (OSError, ValueError, KeyError, TypeError):
+            raise ServerError(
+                f"--connect: got '{connect}', expected a --ready-file of streamer.serve or name=endpoint,..."
+            ) from None
+        return endpoints
+    parts = [entry.partition("=") for entry in connect.split(",")]
+    return {name.strip(): where.strip() for name, _, where in parts}
+
+
+def _show(figures: Mapping[str, Any]) -> None:
+    table = Table(title="load")
+    table.add_column("what")
+    table.add_column("figure", justify="right")
+    for name in ("publishers", "fps", "seconds", "sent", "scored", "dropped", "lost", "scored_twice", "kills",
+                 "resent", "fetched_from_history", "scored_per_s", "late_s"):  # fmt: skip
+        table.add_row(name.replace("_", " "), str(figures[name]))
+    for name, value in figures["latency_ms"].items():
+        table.add_row(f"latency {name}", "-" if value is None else f"{value} ms")
+    console = Console()
+    console.print(table)
+    console.print("server: " + ", ".join(f"{name} {value}" for name, value in figures["server"].items()))
+    for check, holds in figures["checks"].items():
+        console.print(f"{'[green]holds[/green]' if holds else '[red]FAILS[/red]'}  {check}")
+    for error in figures["publisher_errors"]:
+        console.print(f"publisher: {error}", markup=False)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,73 @@
+"""One camera of a load test, in a process of its own: frames at a rate, and how it went."""
+
+import time
+from multiprocessing.connection import Connection
+from typing import Any
+
+import cv2
+import numpy as np
+
+from streamer.errors import StreamerError
+from streamer.publish import Publisher
+from streamer.reliable import ReliablePublisher
+
+_PICTURES = 16
+_RESEND_S = 2.0
+
+
+def pictures(size: int, seed: int, count: int = _PICTURES) -> list[bytes]:
+    """PNG files of `size` x `size` pixels with some structure, another one each."""
+    rng = np.random.default_rng(seed)
+    coarse = rng.integers(0, 256, (count, 8, 8, 3), dtype=np.uint8)
+    frames = [cv2.resize(one, (size, size), interpolation=cv2.INTER_LINEAR) for one in coarse]
+    return [cv2.imencode(".png", frame)[1].tobytes() for frame in frames]
+
+
+def run(
+    report: Connection,
+    endpoint: str,
+    stream: str,
+    *,
+    reliable: bool,
+    fps: float,
+    seconds: float,
+    size: int,
+    seed: int,
+    patience_s: float,
+) -> None:
+    """Send `fps * seconds` frames with ids 0, 1, 2... and send what became of them through `report`.
+
+    Args:
+        report: gets one mapping: `sent`, `late_s` (how far behind the rate it ended), and for reliable ones
+            `acknowledged`, `resent`, `refused`; or `error`.
+        patience_s: how long one frame may wait to be taken, and all of them to be acknowledged.
+    """
+    facts: dict[str, Any] = {"stream": stream, "sent": 0, "late_s": 0.0}
+    try:
+        payloads = pictures(size, seed)
+        if reliable:
+            sender = ReliablePublisher(endpoint, stream, resend_s=_RESEND_S, wait_s=patience_s)
+        else:
+            sender = Publisher(endpoint, stream, wait_s=patience_s)  # type: ignore[assignment]
+        try:
+            began = time.monotonic()
+            for number in range(round(fps * seconds)):
+                time.sleep(max(0.0, began + number / fps - time.monotonic()))
+                sender.send(payloads[number % len(payloads)], number, timeout_s=patience_s)
+                facts["sent"] += 1
+            facts["late_s"] = max(0.0, time.monotonic() - began - seconds)
+            if reliable:
+                sender.flush(patience_s)
+        finally:
+            if isinstance(sender, ReliablePublisher):
+                facts |= {
+                    "acknowledged": sender.acknowledged,
+                    "resent": sender.resent,
+                    "refused": len(sender.refused),
+                }
+                sender.abandon()
+            else:
+                sender.close()
+    except StreamerError as error:
+        facts["error"] = str(error)
+    report.send(facts)

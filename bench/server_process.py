@@ -1,0 +1,124 @@
+"""A real `streamer.serve` in a process of its own: loaded, killed, started again on the same ports."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from musc_online.errors import MuscError
+
+ANY_PORT = "tcp://127.0.0.1:*"
+_START_S = 300.0
+_STOP_S = 60.0
+
+
+class ServerError(MuscError):
+    """The server process ended or stalled."""
+
+
+class ServerProcess:
+    """Starts at `with`, ends after it in the orderly way.
+
+    Args:
+        folder: for its configuration, log, and the file that says it is up.
+        settings: the whole configuration; ports may be `*`, a restart gets the same ones.
+    """
+
+    def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
+        self.endpoints: dict[str, str] = {}
+        self._folder = folder
+        self._settings = {**settings, "transport": dict(settings.get("transport", {}))}
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> "ServerProcess":
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.terminate()
+
+    @property
+    def log(self) -> str:
+        """What it wrote to its log, in all its lives."""
+        return (self._folder / "serve.log").read_text(encoding="utf-8", errors="replace")
+
+    @property
+    def pid(self) -> int:
+        """Of the running process.
+
+        Raises:
+            ServerError: it is not running.
+        """
+        if self._process is None or self._process.poll() is not None:
+            raise ServerError(f"streamer.serve: has ended; last line: {self._last_words()}")
+        return self._process.pid
+
+    def start(self) -> None:
+        """Start it and wait until it takes frames.
+
+        Raises:
+            ServerError: it ends, or is not up in time.
+        """
+        config, ready = self._folder / "serve.yaml", self._folder / "ready.json"
+        self._settings["transport"] |= self.endpoints
+        config.write_text(yaml.safe_dump(self._settings), encoding="utf-8")
+        ready.unlink(missing_ok=True)
+        command = [
+            sys.executable,
+            "-m",
+            "streamer.serve",
+            "--config",
+            str(config),
+            "--ready-file",
+            str(ready),
+        ]
+        with (self._folder / "serve.log").open("ab") as log:
+            self._process = subprocess.Popen(command, stdout=log, stderr=log)
+        deadline = time.monotonic() + _START_S
+        while not ready.exists():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                self.kill()
+                raise ServerError(f"streamer.serve: did not come up: {self._last_words()}")
+            time.sleep(0.05)
+        self.endpoints = json.loads(ready.read_text(encoding="utf-8"))["endpoints"]
+
+    def kill(self) -> None:
+        """`kill -9`."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+    def terminate(self) -> int:
+        """SIGTERM, and its exit status; killed if it does not end."""
+        if self._process is None:
+            return 0
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGTERM)
+        try:
+            return self._process.wait(_STOP_S)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            return -signal.SIGKILL
+
+    def rss(self) -> int:
+        """Bytes of memory it holds.
+
+        Raises:
+            ServerError: it is not running, or this system does not say.
+        """
+        try:
+            pages = int(Path(f"/proc/{self.pid}/statm").read_text(encoding="ascii").split()[1])
+        except OSError:
+            raise ServerError("memory: /proc is not there; this needs Linux") from None
+        return pages * os.sysconf("SC_PAGE_SIZE")
+
+    def _last_words(self) -> str:
+        lines = self.log.strip().splitlines()
+        return lines[-1][-300:] if lines else "it said nothing"
