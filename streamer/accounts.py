@@ -5,6 +5,8 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from streamer.checks import NO_STREAM
+
 
 class Counts:
     """One stream's tally; `queued` are the frames whose fate is open."""
@@ -20,6 +22,14 @@ class Counts:
     def settled(self) -> int:
         """Frames whose fate is known."""
         return self.scored + self.dropped.total() + self.refused.total()
+
+    def add(self, other: "Counts") -> None:
+        """Take over another tally."""
+        self.received += other.received
+        self.scored += other.scored
+        self.dropped += other.dropped
+        self.refused += other.refused
+        self.warned += other.warned
 
     def as_dict(self) -> dict[str, Any]:
         """The tally as `status` shows it."""
@@ -79,16 +89,19 @@ class Accounts:
 
         self._book(stream, add)
 
+    def close(self, stream: str) -> None:
+        """A stream lost its place, all of its frames settled: its tally goes to `-`, so that totals stay."""
+        with self._settled:
+            counts = self._streams.pop(stream, None)
+            if counts is not None:
+                self._streams.setdefault(NO_STREAM, Counts()).add(counts)
+
     def totals(self) -> dict[str, Any]:
         """All streams together."""
         with self._settled:
             total = Counts()
             for counts in self._streams.values():
-                total.received += counts.received
-                total.scored += counts.scored
-                total.dropped += counts.dropped
-                total.refused += counts.refused
-                total.warned += counts.warned
+                total.add(counts)
             return total.as_dict()
 
     def streams(self) -> dict[str, dict[str, Any]]:
@@ -105,9 +118,13 @@ class Accounts:
         """Wait until as many frames of each stream are settled; False if time ran out."""
         with self._settled:
             return self._settled.wait_for(
-                lambda: all(self._streams[name].settled >= count for name, count in targets.items()),
+                lambda: all(self._has_settled(name, count) for name, count in targets.items()),
                 timeout_s,
             )
+
+    def _has_settled(self, stream: str, count: int) -> bool:
+        counts = self._streams.get(stream)
+        return counts is None or counts.settled >= count
 
     def _book(self, stream: str, entry: Callable[[Counts], object]) -> None:
         with self._settled:

@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import structlog
-import zmq
 
 from streamer.ask import ask
 from streamer.errors import WireError

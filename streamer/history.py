@@ -13,6 +13,8 @@ from streamer.errors import StreamerError
 
 FrameId = str | int
 
+_TOPICS = 100_000
+
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS messages (
     id INTEGER PRIMARY KEY, topic TEXT NOT NULL, pub_seq INTEGER NOT NULL, header BLOB NOT NULL, map BLOB,
@@ -67,10 +69,11 @@ class History:
             self._database.close()
             raise StreamerError(f"history.path: {path}: is no history of this service ({error})") from None
 
-    def next_numbers(self) -> dict[str, int]:
-        """The `pub_seq` that follows the last one of each topic ever kept."""
+    def next_number(self, topic: str) -> int:
+        """The `pub_seq` that follows the last one of a topic, kept or not; 0 for a topic never heard of."""
         with self._lock:
-            return {topic: last + 1 for topic, last in self._all("SELECT topic, pub_seq FROM topics")}
+            (last,) = self._one("SELECT coalesce(max(pub_seq), -1) FROM topics WHERE topic = ?", topic)
+            return int(last) + 1
 
     def scored_ids(self, stream: str) -> list[FrameId]:
         """Ids of the newest `max_messages` frames of all streams that were scored, those of one stream."""
@@ -89,7 +92,8 @@ class History:
                 size = len(entry.header) + len(entry.payload or b"")
                 row = (entry.topic, entry.pub_seq, entry.header, entry.payload, size)
                 self._database.execute(
-                    "INSERT INTO messages (topic, pub_seq, header, map, bytes) VALUES (?, ?, ?, ?, ?)", row
+                    "INSERT OR REPLACE INTO messages (topic, pub_seq, header, map, bytes) VALUES (?, ?, ?, ?, ?)",
+                    row,
                 )
                 if entry.scored is not None:
                     stream, frame_id = entry.scored
@@ -143,10 +147,14 @@ class History:
         self._database.execute(
             "DELETE FROM scored WHERE id <= (SELECT max(id) FROM scored) - ?", (self._max_messages,)
         )
+        # Each update of a topic is a new row: the ones silent for longest go.
+        self._database.execute(
+            "DELETE FROM topics WHERE rowid <= (SELECT max(rowid) FROM topics) - ?", (_TOPICS,)
+        )
         self._messages, self._bytes = messages, size
 
-    def _one(self, query: str) -> Any:
-        return self._database.execute(query).fetchone()
+    def _one(self, query: str, *values: object) -> Any:
+        return self._database.execute(query, values).fetchone()
 
     def _all(self, query: str, *values: object) -> list[Any]:
         return self._database.execute(query, values).fetchall()

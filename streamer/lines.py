@@ -133,15 +133,23 @@ class Line:
 class Lines:
     """The streams that are open, up to `limits.streams`.
 
+    Args:
+        config: of the service.
+        settled_before: ids of a stream's frames that were scored before this process started.
+        closed: told the name of a stream that lost its place, having nothing in its ring.
+
     Raises:
         ConfigError: a section of `streams` does not make a valid configuration.
     """
 
     def __init__(
-        self, config: Config, settled_before: Callable[[str], Iterable[FrameId]] = lambda _: ()
+        self,
+        config: Config,
+        settled_before: Callable[[str], Iterable[FrameId]],
+        closed: Callable[[str], None],
     ) -> None:
         self._config = config
-        self._settled_before = settled_before
+        self._settled_before, self._closed = settled_before, closed
         self._lines: dict[str, Line] = {}
         self._lock = threading.Lock()
         self._overrides = [(entry.match, _merged(config, entry)) for entry in config.streams]
@@ -190,6 +198,7 @@ class Lines:
         if unused is None:
             return False
         del self._lines[unused.name]
+        self._closed(unused.name)
         return True
 
 

@@ -3,6 +3,7 @@
 import queue
 import sqlite3
 import time
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -25,6 +26,7 @@ log = structlog.get_logger()
 _ROOM = 256
 # Messages that may wait for this thread; scoring waits when it is full, so that memory stays bounded.
 _TOGETHER = 64
+_TOPICS = 1024
 
 
 @dataclass(eq=False)
@@ -70,7 +72,7 @@ class Outbox(Worker):
         self._heartbeat, self._heartbeat_s = heartbeat, heartbeat_s
         self._heartbeat_at = time.monotonic()
         self._waiting: queue.Queue[Outgoing | None] = queue.Queue(_ROOM)
-        self._numbers = history.next_numbers()
+        self._numbers: OrderedDict[str, int] = OrderedDict()
 
     def put(self, message: Outgoing) -> None:
         """Hand a message over; waits while the thread is `_ROOM` messages behind."""
@@ -132,10 +134,22 @@ class Outbox(Worker):
                 sender, answer = message.ack
                 self._acks.send_multipart([sender, pack(answer)], zmq.DONTWAIT)
 
+    def _number(self, topic: str) -> int:
+        """The topic's next `pub_seq`; the least recent of many topics is left to the history."""
+        number = self._numbers.pop(topic, None)
+        if number is None:
+            try:
+                number = self._history.next_number(topic)
+            except sqlite3.Error:
+                number = 0
+        self._numbers[topic] = number + 1
+        if len(self._numbers) > _TOPICS:
+            self._numbers.popitem(last=False)
+        return number
+
     def _entry(self, message: Outgoing) -> Entry:
         topic = topic_of(message.stream, message.kind)
-        number = self._numbers.get(topic, 0)
-        self._numbers[topic] = number + 1
+        number = self._number(topic)
         header, payload = message.header, None
         if message.anomaly_map is not None:
             entry, payload = maps.encode(message.anomaly_map, self._map_encoding)

@@ -21,7 +21,7 @@ from streamer.wire import FrameMessage, Limits, pack, unpack_frame
 
 _POLL_MS = 50
 _HELD_MS = 5
-_AFTER_STOP = 1000
+_AFTER_STOP = 64
 # Frames that libzmq had received already when the service was asked to stop, at most so many a socket.
 
 

@@ -60,7 +60,7 @@ class Service:
         try:
             if config.snapshot.path is not None:
                 prepare(config.snapshot.path)
-            self.lines = Lines(config, self.history.scored_ids)
+            self.lines = Lines(config, self.history.scored_ids, self.accounts.close)
             keys = None if config.security.keys is None else auth.load_server(config.security.keys)
         except Exception:
             self.history.close()

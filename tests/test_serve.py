@@ -308,16 +308,41 @@ def test_streams_have_their_own_ring_and_configuration_up_to_a_limit(backbone):
         }
 
 
-def test_a_stream_without_a_usable_frame_keeps_nobody_out(backbone):
+def test_streams_without_a_usable_frame_take_neither_a_place_nor_memory(backbone):
     with (
-        serving(small_config(limits={"streams": 1}), backbone) as service,
+        serving(small_config(limits={"streams": 2}), backbone) as service,
         Screen(service) as screen,
         Camera(service.endpoints["frames"]) as camera,
     ):
-        camera.send(header("a", stream="junk"), b"no image")
-        assert screen.until(1, "error")[0]["code"] == "undecodable"
+        for index in range(20):
+            camera.send(header("a", stream=f"junk{index}"), b"no image")
+            assert screen.until(1, "error")[0]["code"] == "undecodable"
         camera.picture(0, stream="line")
         assert screen.until(1, "score")[0]["stream"] == "line"
+        status = control(service, "status")
+        assert len(status["streams"]) <= 3
+        assert status["received"] == 21
+        assert status["refused"] == {"undecodable": 20}
+        assert identity_holds(status)
+
+
+def test_a_ring_that_does_not_fit_beside_the_others_is_refused(backbone):
+    room = Detector(small_config(), backbone=backbone)
+    room.step(picture(0), 0)
+    enough_for_one = int(1.5 * room.status()["bytes"])
+    config = small_config(limits={"total_bytes": enough_for_one})
+    with (
+        serving(config, backbone) as service,
+        Screen(service) as screen,
+        Camera(service.endpoints["frames"]) as camera,
+    ):
+        camera.picture(0, stream="first")
+        assert screen.until(1, "score")[0]["stream"] == "first"
+        camera.picture(0, stream="second")
+        (error,) = screen.until(1, "error")
+        assert (error["code"], error["stream"]) == ("no_room", "second")
+        camera.picture(1, stream="first")
+        assert screen.until(1, "score")[0]["frame_id"] == "first-1"
 
 
 def test_a_backbone_that_raises_costs_only_its_frame(backbone):
