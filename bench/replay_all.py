@@ -43,6 +43,7 @@ def run_plan(plan: Plan, console: Console, errors: Console) -> int:
     Raises:
         MuscError: data, weights or options that cannot be used.
     """
+    _check_writable(plan)  # before the long work
     categories = [_limited(category, plan.options) for category in _read(plan.options)]
     if plan.expect_published:
         for line in expectation.unlike(plan.config, plan.options):
@@ -62,6 +63,18 @@ def run_plan(plan: Plan, console: Console, errors: Console) -> int:
         entries.save(plan.json_path, document)
     broken = any(entry["parity"]["holds"] is False for entry in found)
     return 1 if broken or missed else 0
+
+
+def _check_writable(plan: Plan) -> None:
+    for path, folder in (
+        (plan.output, plan.output),
+        (plan.json_path, plan.json_path and plan.json_path.parent),
+    ):
+        try:
+            if folder is not None:
+                folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise DataError(f"{path}: cannot be written ({error.strerror}); give another path") from None
 
 
 def _read(options: Options) -> Sequence[Category]:

@@ -301,6 +301,8 @@ def test_bad_data_is_one_line_that_names_it(make, named, config, tmp_path, capsy
         (["demo", "--limit", "1"], "--limit"),
         (["demo", "--config", "no.yaml"], "no.yaml: cannot be read"),
         (["demo", "--wrong"], "--wrong"),
+        (["mvtec", "--data", ".", "--output", "/dev/null/report"], "/dev/null/report: cannot be written"),
+        (["mvtec", "--data", ".", "--json", "/dev/null/out.json"], "/dev/null/out.json: cannot be written"),
     ],
 )
 def test_bad_usage_is_one_line_and_status_2(arguments, named, capsys, tmp_path, monkeypatch):

@@ -34,10 +34,7 @@ def test_errors_without_the_other_kind_or_a_score_are_not_numbers():
 
 def test_ranking_is_worst_first_and_breaks_ties_by_the_margin():
     scores = np.array([0.1, 0.5, 0.9, 0.5, 0.95])
-    assert (
-        list(overlay.ranking(LABELS, scores)) == [3, 2, 1, 0, 4]
-        or list(overlay.ranking(LABELS, scores))[0] == 3
-    )
+    assert list(overlay.ranking(LABELS, scores)) == [3, 2, 1, 4, 0]
     apart = np.array([0.1, 0.3, 0.2, 0.6, 0.9])
     assert list(overlay.ranking(LABELS, apart)) == [3, 1, 2, 0, 4]
 
