@@ -4,10 +4,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
-import numpy as np
 import yaml
 
-from bench import table
+from bench import summary, table
 from bench.entries import Entry
 
 
@@ -117,25 +116,9 @@ def _sweep(name: str, rows: Sequence[Mapping[str, Any]], plots: Mapping[str, str
     seeds = len({row["seed"] for row in rows})
     spread = "" if seeds == 1 else f" Mean over {seeds} orders of arrival, lowest and highest in brackets."
     yield f"Per cent.{spread}\n"
-    headings = [f"{stage} {what}" for stage in ("provisional", "revised") for what in _SHOWN.values()]
-    yield _row(["capacity", *headings, "labels changed"])
-    yield "|---:|" + "---:|" * (2 * len(_SHOWN) + 1)
-    for capacity in sorted({row["capacity"] for row in rows}):
-        chosen = [row for row in rows if row["capacity"] == capacity]
-        cells = [
-            _spread([row[stage][metric] for row in chosen])
-            for stage in ("provisional", "revised")
-            for metric in _SHOWN
-        ]
-        changed = sum(row["labels_flipped"] for row in chosen)
-        compared = sum(row["labels_compared"] for row in chosen)
-        yield _row([capacity, *cells, f"{changed} of {compared}"])
-    yield ""
+    yield from _table(*summary.sweep(rows))
     if "sweep" in plots:
         yield _picture("metrics against ring capacity", name, plots["sweep"])
-
-
-_SHOWN = {"image_auroc": "image AUROC", "image_raw_auroc": "before RsCIN", "pro": "PRO"}
 
 
 def _repeat(name: str, found: Mapping[str, Any], plots: Mapping[str, str]) -> Iterator[str]:
@@ -148,24 +131,7 @@ def _repeat(name: str, found: Mapping[str, Any], plots: Mapping[str, str]) -> It
         "copies are the worst case, and a known weakness of the method. Called anomalous on arrival: "
         f"{'copy ' + ', '.join(map(str, caught)) if caught else 'none of them'}.\n"
     )
-    yield _row(
-        ["copy", "score on arrival", "normal images below it", "threshold", "called anomalous", "final score"]
-    )
-    yield "|---:|---:|---:|---:|---|---:|"
-    for row in rows:
-        label = "withheld" if row["label"] is None else ("yes" if row["label"] else "no")
-        below = "-" if row["rank"] is None else f"{100 * row['rank']:.0f}%"
-        yield _row(
-            [
-                row["copy"],
-                _three(row["raw"]),
-                below,
-                _three(row["threshold"]),
-                label,
-                _three(row["final_raw"]),
-            ]
-        )
-    yield ""
+    yield from _table(*summary.repeat(found))
     yield _picture("score of a repeated defect", name, plots["repeat"])
 
 
@@ -177,7 +143,7 @@ def _overlays(name: str, title: str, shown: Sequence[Mapping[str, Any]]) -> Iter
     for one in shown:
         kind = {None: "", 0: "normal, ", 1: f"{one['defect'] or 'anomalous'}, "}[one["label"]]
         wrong = "" if one["error"] is None else f", {_wrong(one)}"
-        scores = f"score {_three(one['raw'])}, re-scored {_three(one['rescored'])}"
+        scores = f"score {summary.three(one['raw'])}, re-scored {summary.three(one['rescored'])}"
         yield f"`{one['frame_id']}`: {kind}{scores}{wrong}\n"
         yield _picture(str(one["frame_id"]), name, one["file"])
 
@@ -212,12 +178,11 @@ def _seconds(seconds: Mapping[str, float]) -> str:
     return "Seconds: " + ", ".join(f"{word} {seconds[key]:.1f}" for key, word in told if key in seconds) + "."
 
 
-def _spread(values: Sequence[float | None]) -> str:
-    known = [100 * value for value in values if value is not None]
-    if not known:
-        return "-"
-    mean = f"{np.mean(known):.2f}"
-    return mean if len(known) == 1 else f"{mean} ({min(known):.2f} to {max(known):.2f})"
+def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    yield _row(headings)
+    yield "|" + "---:|" * len(headings)
+    yield from (_row(row) for row in rows)
+    yield ""
 
 
 def _row(cells: Sequence[object]) -> str:
@@ -238,7 +203,3 @@ def _count(number: int, one: str, many: str) -> str:
 
 def _percent(value: float | None) -> str:
     return "-" if value is None else f"{100 * value:.2f}"
-
-
-def _three(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"

@@ -1,12 +1,14 @@
 """The replay's table for a person: percent, batch, provisional, revised and published beside each other."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
+from bench import summary
 from bench.category_run import STAGES
 from bench.entries import Entry
 
@@ -93,8 +95,30 @@ def show(document: Mapping[str, Any], console: Console) -> None:
             soft_wrap=True,
             highlight=False,
         )
+        for caption, (headings, rows) in _findings(entry):
+            console.print(_plain_table(caption, headings, rows))
         for line in undefined(entry):
             console.print(f"  {line}", soft_wrap=True, markup=False, highlight=False)
+
+
+def _findings(entry: Entry) -> Iterator[tuple[str, summary.Rows]]:
+    found = entry["findings"]
+    if found.get("sweep"):
+        n_seeds = len({row["seed"] for row in found["sweep"]})
+        spread = f", mean over {n_seeds} orders (lowest to highest)" if n_seeds > 1 else ""
+        yield f"{entry['category']}: per cent against ring capacity{spread}", summary.sweep(found["sweep"])
+    if found.get("repeat"):
+        name = found["repeat"]["frame_id"]
+        yield f"{entry['category']}: {name} many times in a row", summary.repeat(found["repeat"])
+
+
+def _plain_table(caption: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    shown = Table(box=box.SIMPLE_HEAD, padding=(0, 1), title=Text(caption))
+    for heading in headings:
+        shown.add_column(heading, justify="right")
+    for row in rows:
+        shown.add_row(*(cell.replace(" (", "\n(") for cell in row))
+    return shown
 
 
 def _cells(stage: Mapping[str, Any], *, signed: bool = False) -> list[str]:

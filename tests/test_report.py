@@ -1,8 +1,11 @@
 """The report's pictures and words: which images are shown, what is drawn, what a spreadsheet may not run."""
 
+import io
+
 import numpy as np
 import openpyxl
 import pytest
+from rich.console import Console
 
 from bench import expectation, overlay, published, report_excel, report_text, table
 from bench.settings import Options, parse_capacities, parse_seeds
@@ -144,6 +147,22 @@ def test_the_verdict_comes_first(holds, said):
     parity = entry()["parity"] | {"holds": holds, "reason": "the ring holds 2 of 5 images"}
     lines = report_text.markdown(document(entry("p", parity=parity))).splitlines()
     assert said in "".join(lines[:3])
+
+
+def test_findings_are_printed_and_reported_with_their_spread():
+    stage = {"image_auroc": 0.9, "image_raw_auroc": None, "pixel_auroc": 0.5, "pro": 0.25}
+    row = {"provisional": stage, "revised": stage, "labels_flipped": 1, "labels_compared": 4, "n_warmup": 1}
+    other = row | {"revised": stage | {"pro": 0.75}}
+    findings = {"sweep": [{"capacity": 4, "seed": 0} | row, {"capacity": 4, "seed": 1} | other]}
+    said = document(entry("p", findings=findings))
+    text = report_text.markdown(said)
+    assert "| 4 | 90.00 (90.00 to 90.00) | - | 25.00 (25.00 to 25.00) |" in text
+    assert "| 50.00 (25.00 to 75.00) | 2 of 8 |" in text
+    printed = io.StringIO()
+    table.show(said, Console(file=printed))
+    assert "mean over 2 orders" in printed.getvalue()
+    assert "(25.00 to 75.00)" in printed.getvalue()
+    assert "parity holds" in printed.getvalue()
 
 
 def test_published_figures_stand_beside_ours_with_the_difference():
