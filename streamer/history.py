@@ -92,7 +92,8 @@ class History:
                 size = len(entry.header) + len(entry.payload or b"")
                 row = (entry.topic, entry.pub_seq, entry.header, entry.payload, size)
                 self._database.execute(
-                    "INSERT OR REPLACE INTO messages (topic, pub_seq, header, map, bytes) VALUES (?, ?, ?, ?, ?)",
+                    "INSERT OR REPLACE INTO messages (topic, pub_seq, header, map, bytes) "
+                    "VALUES (?, ?, ?, ?, ?)",
                     row,
                 )
                 if entry.scored is not None:

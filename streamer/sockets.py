@@ -64,6 +64,7 @@ def bind(
             f"{key}: got {endpoint}, which is open to the network in plaintext; "
             f"{how} transport.insecure: true, or bind to 127.0.0.1"
         )
+    _check_port(endpoint, f"{key}: cannot bind {endpoint}")
     socket = _new(context, kind, hwm, max_part, linger_ms)
     if keys is not None:
         socket.curve_server = True
@@ -76,9 +77,11 @@ def bind(
         socket.bind(endpoint)
     except zmq.ZMQError as error:
         socket.close()
-        raise StreamerError(
-            f"{key}: cannot bind {endpoint} ({error.strerror}); is another detector running?"
-        ) from None
+        reason = zmq.strerror(error.errno)
+        advice = (
+            "is another detector running?" if error.errno == zmq.EADDRINUSE else f"expected e.g. {FRAMES}"
+        )
+        raise StreamerError(f"{key}: cannot bind {endpoint} ({reason}); {advice}") from None
     return socket
 
 
@@ -102,6 +105,7 @@ def connect(
     Raises:
         StreamerError: the endpoint is malformed, nobody listens there, or our key is refused.
     """
+    _check_port(endpoint, f"cannot connect to {endpoint}")
     socket = _new(context, kind, hwm, -1, linger_ms)
     if keys is not None:
         socket.curve_serverkey = keys.server
@@ -121,7 +125,7 @@ def connect(
     except zmq.ZMQError as error:
         socket.close()
         raise StreamerError(
-            f"cannot connect to {endpoint} ({error.strerror}); expected e.g. {FRAMES}"
+            f"cannot connect to {endpoint} ({zmq.strerror(error.errno)}); expected e.g. {FRAMES}"
         ) from None
     except StreamerError:
         socket.close()
@@ -147,6 +151,13 @@ def is_local(endpoint: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def _check_port(endpoint: str, what: str) -> None:
+    # libzmq takes 99999 without a word, modulo 65536.
+    port = endpoint.rpartition(":")[2]
+    if endpoint.startswith("tcp://") and port.isdigit() and int(port) > 65535:
+        raise StreamerError(f"{what} (port {port}); expected a port of at most 65535, or *")
 
 
 def _connect_and_wait(socket: Socket, endpoint: str, wait_ms: int) -> None:

@@ -1,0 +1,67 @@
+"""Socket options: ports are found, endpoints checked, nothing waits for ever."""
+
+import pytest
+import zmq
+from streamer_support import ANY_PORT
+
+from streamer.errors import StreamerError
+from streamer.sockets import Context, Security, bind, connect, socket_endpoint
+
+
+@pytest.fixture
+def context():
+    context = Context()
+    yield context
+    context.term()
+
+
+def test_a_free_port_is_found_and_told(context):
+    socket = bind(context, zmq.PULL, ANY_PORT, key="transport.frames")
+    endpoint = socket_endpoint(socket)
+    assert endpoint.startswith("tcp://127.0.0.1:")
+    assert int(endpoint.rpartition(":")[2]) > 0
+    socket.close()
+
+
+@pytest.mark.parametrize(
+    "endpoint", ["nonsense", "tcp://127.0.0.1", "tcp://127.0.0.1:99999", "carrier://pigeon"]
+)
+def test_a_malformed_endpoint_names_its_key(context, endpoint):
+    with pytest.raises(StreamerError, match=r"transport\.frames: "):
+        bind(context, zmq.PULL, endpoint, key="transport.frames", security=Security(insecure=True))
+    with pytest.raises(StreamerError, match="cannot connect"):
+        connect(context, zmq.PUSH, endpoint)
+
+
+@pytest.mark.parametrize("insecure", [True, False])
+def test_plaintext_to_the_network_is_a_decision(context, insecure):
+    security = Security(insecure=insecure)
+    if insecure:
+        bind(context, zmq.PULL, "tcp://0.0.0.0:*", key="k", role="publishers", security=security).close()
+    else:
+        with pytest.raises(StreamerError, match=r"insecure: true"):
+            bind(context, zmq.PULL, "tcp://0.0.0.0:*", key="k", role="publishers", security=security)
+
+
+def test_every_socket_gives_up_in_the_end(context):
+    server = bind(context, zmq.PULL, ANY_PORT, key="k", hwm=3, max_part=1000)
+    client = connect(context, zmq.PUSH, socket_endpoint(server), timeout_ms=10, wait_ms=5000)
+    for socket in (server, client):
+        assert socket.linger == 0
+        assert socket.ipv6 == 0
+        assert socket.heartbeat_ivl > 0
+    assert (server.rcvhwm, server.maxmsgsize, client.rcvtimeo) == (3, 1000, 10)
+    client.close()
+    server.close()
+
+
+def test_a_reply_that_never_comes_leaves_the_socket_usable(context):
+    server = bind(context, zmq.ROUTER, ANY_PORT, key="k")
+    client = connect(context, zmq.REQ, socket_endpoint(server), timeout_ms=50, wait_ms=5000)
+    client.send(b"first")
+    with pytest.raises(zmq.Again):
+        client.recv()
+    client.send(b"second")
+    assert server.poll(5000)
+    client.close()
+    server.close()
