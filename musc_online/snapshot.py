@@ -18,6 +18,7 @@ import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from musc_online.config import Config
 from musc_online.detector import Detector
 from musc_online.errors import MuscError, SnapshotError
 from musc_online.ring import Geometry, Ring
@@ -189,7 +190,7 @@ def set_aside(path: Path) -> Path:
 
 def _ring(detector: Detector, snapshot: Snapshot) -> Ring:
     state, arrays = snapshot.state, snapshot.arrays
-    ring = make_ring(detector.config, Geometry(**state["geometry"]))
+    ring = make_ring(_with_matcher(detector.config, state["matcher"]), Geometry(**state["geometry"]))
     if ring.store.name != state["matcher"]:
         raise SnapshotError(f"matcher: got {state['matcher']}, expected {ring.store.name}")
     kept = {name.removeprefix("store."): array for name, array in arrays.items() if name.startswith("store.")}
@@ -208,6 +209,13 @@ def _ring(detector: Detector, snapshot: Snapshot) -> Ring:
         state["next_subset"],
     )
     return ring
+
+
+def _with_matcher(config: Config, matcher: str) -> Config:
+    # `auto` measures, and may measure otherwise today: features are kept as the matcher of then has them.
+    if config.ring.matcher != "auto":
+        return config
+    return config.model_copy(update={"ring": config.ring.model_copy(update={"matcher": matcher})})
 
 
 def _entries(snapshot: Snapshot) -> dict[int, Entry]:

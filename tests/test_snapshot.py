@@ -63,6 +63,18 @@ def test_a_restart_gives_the_scores_of_never_having_stopped(tmp_path, matcher):
     assert facts(restarted.flush()) == facts(unstopped.flush())
 
 
+@pytest.mark.parametrize("then", ["gemm", "faiss"])
+def test_what_auto_chose_then_is_what_a_restart_goes_on_with(tmp_path, monkeypatch, then):
+    _, path = saved(tmp_path, then)
+    now = {"gemm": "faiss", "faiss": "gemm"}[then]
+    monkeypatch.setattr("musc_online.nearest.faster", lambda *_: now)
+    restarted = detector(5, "auto", **OPTIONS)
+    snapshot.restore(restarted, snapshot.read(path))
+    assert restarted.status()["matcher"] == then
+    restarted.check_invariants()
+    assert "matcher: got" in refused(path, detector(5, now, **OPTIONS))
+
+
 def tamper(path, change):
     with safe_open(path, "numpy") as opened:
         metadata, arrays = opened.metadata(), {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
