@@ -43,6 +43,11 @@ class Plan:
     prefix: str = field(default_factory=lambda: f"load-{uuid.uuid4().hex[:6]}-")
 
     @property
+    def frames(self) -> int:
+        """How many are sent in all."""
+        return self.publishers * round(self.fps * self.seconds)
+
+    @property
     def streams(self) -> list[str]:
         """One a publisher; new names each run, so that a server's rings of other streams do not matter."""
         return [f"{self.prefix}{number}" for number in range(self.publishers)]
@@ -142,8 +147,7 @@ def _drive(plan: Plan, endpoints: Mapping[str, str], server: ServerProcess | Non
     kills = 0
     with ExitStack() as held:
         reports = [_camera(plan, number, endpoints, held) for number in range(plan.publishers)]
-        while kills < plan.kills and server is not None:
-            time.sleep(max(0.0, began + plan.seconds * (kills + 1) / (plan.kills + 1) - time.monotonic()))
+        while kills < plan.kills and server is not None and _reached(plan, kills + 1, watch):
             server.kill()
             server.start()
             kills += 1
@@ -154,6 +158,17 @@ def _drive(plan: Plan, endpoints: Mapping[str, str], server: ServerProcess | Non
     watch.stop()
     watch.fetch(endpoints["control"], plan.streams)
     return _judged(plan, sent, tallies, watch, kills, seconds)
+
+
+def _reached(plan: Plan, part: int, watch: Watch) -> bool:
+    """Wait until `part` of `kills + 1` equal parts of the frames are scored: the server is busy then."""
+    share = part * plan.frames // (plan.kills + 1)
+    deadline = time.monotonic() + plan.patience_s
+    while len(watch.latencies_ms) < share:
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.01)
+    return True
 
 
 def _camera(plan: Plan, number: int, endpoints: Mapping[str, str], held: ExitStack) -> Any:
@@ -214,6 +229,7 @@ def _judged(
         "no publisher failed": not any("error" in report for report in sent),
         "no frame scored twice": twice == 0,
         "every frame sent was scored or told as dropped": lost == 0,
+        "the server was killed as often as asked": kills == plan.kills,
     }
     if not plan.reliable:  # there, frames sent again and restarts make the server's own counters differ
         checks["the server received what was sent"] = total["received"] == n_sent
@@ -260,7 +276,7 @@ def _settings(plan: Plan, path: Path | None, folder: Path) -> dict[str, Any]:
         "subscriber_queue": 1_000_000,
         "heartbeat_s": 0.5,
     }
-    messages = 20 * round(plan.publishers * plan.fps * plan.seconds) + 10_000
+    messages = 20 * plan.frames + 10_000
     values["history"] |= {
         "path": str(folder / "history.sqlite"),
         "max_messages": messages,
