@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 import yaml
+from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -162,8 +163,9 @@ def _collect(
 
 
 def _show(console: Console, provisional: dict[str, Message], final: dict[str, Message]) -> None:
-    table = Table(title="what the detector says (most anomalous first)")
-    for name in ("frame", "truth", "verdict", "arrival", "final", "re-scored", "at arrival"):
+    # 80 columns are enough for this, also where nobody can widen the window.
+    table = Table(title="what the detector says (most anomalous first)", box=box.SIMPLE_HEAD)
+    for name in ("frame", "truth", "verdict", "arrival", "final", "re-scored", "state"):
         number = name in {"arrival", "final", "re-scored"}
         table.add_column(name, justify="right" if number else "left", no_wrap=True)
     ranked = sorted(final.values(), key=lambda message: -float(message["raw_score"] or 0.0))
@@ -178,7 +180,7 @@ def _show(console: Console, provisional: dict[str, Message], final: dict[str, Me
         first: Any = provisional.get(frame_id, {})
         table.add_row(
             frame_id,
-            truth or "-",
+            {None: "-", "good": "good"}.get(truth, "defect"),
             verdict,
             _number(first.get("raw_score")),
             _number(message["raw_score"]),

@@ -27,7 +27,8 @@ class Publisher:
         stream: its name.
         encoding: of arrays: `jpeg`, `png` (lossless) or `raw`. JPEG and PNG files go out unchanged.
         keys: CURVE keys where the detector asks for them.
-        wait_s: how long the detector may take to answer, at first and whenever its queue is full.
+        wait_s: how long the detector may take to answer the connection.
+        linger_s: how long `close` waits for the detector to take the frames still queued here.
         queue: frames kept here while the detector is busy.
 
     Raises:
@@ -43,6 +44,7 @@ class Publisher:
         encoding: str = "png",
         keys: ClientKeys | None = None,
         wait_s: float = 10.0,
+        linger_s: float = 300.0,
         queue: int = 8,
     ) -> None:
         self.stream, self.encoding = check_stream(stream), encoding
@@ -51,7 +53,13 @@ class Publisher:
         wait_ms = round(1000 * wait_s)
         try:
             self._socket = connect(
-                self._context, zmq.PUSH, endpoint, keys=keys, hwm=queue, wait_ms=wait_ms, linger_ms=wait_ms
+                self._context,
+                zmq.PUSH,
+                endpoint,
+                keys=keys,
+                hwm=queue,
+                wait_ms=wait_ms,
+                linger_ms=round(1000 * linger_s),
             )
         except BaseException:
             self._context.term()
@@ -60,8 +68,8 @@ class Publisher:
     def __enter__(self) -> "Publisher":
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def __exit__(self, kind: object, *_: object) -> None:
+        self.close() if kind is None else self.abandon()
 
     def send(
         self,
@@ -102,8 +110,13 @@ class Publisher:
         return message.frame_id
 
     def close(self) -> None:
-        """Hand what is still queued here to the detector, for up to `wait_s`, then close."""
+        """Hand what is still queued here to the detector, for up to `linger_s`, then close."""
         self._socket.close()
+        self._context.term()
+
+    def abandon(self) -> None:
+        """Close at once; frames still queued here are lost."""
+        self._socket.close(0)
         self._context.term()
 
 
@@ -118,6 +131,8 @@ class _Sender(Protocol):
     ) -> str | int: ...
 
     def close(self) -> None: ...
+
+    def abandon(self) -> None: ...
 
 
 @click.command()
@@ -169,8 +184,14 @@ def main(
             sender = Publisher(endpoint or FRAMES, stream, encoding=encoding, keys=keys, wait_s=wait_s)
         try:
             sent = _push(sender, captured, fps)
-        finally:
             sender.close()
+        except KeyboardInterrupt:
+            sender.abandon()
+            raise
+        except StreamerError:
+            # What was sent before the source failed still counts.
+            sender.close()
+            raise
         click.echo(f"{sent} frames sent to {stream}", err=True)
     except StreamerError as error:
         click.echo(f"error: {error}", err=True)

@@ -77,7 +77,7 @@ def bind(
         socket.bind(endpoint)
     except zmq.ZMQError as error:
         socket.close()
-        reason = zmq.strerror(error.errno)
+        reason = zmq.strerror(error.errno or 0)
         advice = (
             "is another detector running?" if error.errno == zmq.EADDRINUSE else f"expected e.g. {FRAMES}"
         )
@@ -125,7 +125,7 @@ def connect(
     except zmq.ZMQError as error:
         socket.close()
         raise StreamerError(
-            f"cannot connect to {endpoint} ({zmq.strerror(error.errno)}); expected e.g. {FRAMES}"
+            f"cannot connect to {endpoint} ({zmq.strerror(error.errno or 0)}); expected e.g. {FRAMES}"
         ) from None
     except StreamerError:
         socket.close()

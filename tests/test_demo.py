@@ -1,0 +1,45 @@
+"""The demo as a newcomer runs it: three real processes, a table, pictures."""
+
+import cv2
+import pytest
+from click.testing import CliRunner
+from streamer_support import backbone
+
+from bench.demo_data import generate
+from streamer.demo import main as demo_main
+from streamer.demo import truth_of
+
+__all__ = ["backbone"]
+
+
+@pytest.mark.usefixtures("backbone")
+def test_the_demo_shows_every_frame_and_draws_overlays(tmp_path):
+    generate(tmp_path / "data", n_good=4, n_defective=2, size=96)
+    done = CliRunner().invoke(
+        demo_main, ["--data", str(tmp_path / "data"), "--output", str(tmp_path / "out")]
+    )
+    assert done.exit_code == 0, done.output
+    for name in (
+        "good/000.png",
+        "good/003.png",
+        "truth",
+        "verdict",
+        "re-scored",
+        "state",
+        "of 6 verdicts agree",
+    ):
+        assert name in done.output
+    pictures = sorted((tmp_path / "out").glob("*.png"))
+    assert len(pictures) == 6
+    assert all(cv2.imread(str(path)).shape == (320, 960, 3) for path in pictures)
+
+
+def test_a_folder_without_images_is_one_line(tmp_path):
+    for folder in (tmp_path, tmp_path / "nowhere"):
+        done = CliRunner().invoke(demo_main, ["--data", str(folder)])
+        assert (done.exit_code, done.stderr.count("\n")) == (2, 1)
+        assert done.stderr.startswith("error: ")
+
+
+def test_truth_is_the_folder():
+    assert [truth_of(one) for one in ("good/1.png", "a/scratch/2.png", "3.png")] == ["good", "scratch", None]
