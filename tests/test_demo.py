@@ -14,7 +14,7 @@ __all__ = ["backbone"]
 
 @pytest.mark.usefixtures("backbone")
 def test_the_demo_shows_every_frame_and_draws_overlays(tmp_path):
-    generate(tmp_path / "data", n_good=4, n_defective=2, size=96)
+    generate(tmp_path / "data", n_good=8, n_defective=3, size=96)
     done = CliRunner().invoke(
         demo_main, ["--data", str(tmp_path / "data"), "--output", str(tmp_path / "out")]
     )
@@ -26,11 +26,11 @@ def test_the_demo_shows_every_frame_and_draws_overlays(tmp_path):
         "verdict",
         "re-scored",
         "state",
-        "of 6 verdicts agree",
+        "of 11 verdicts agree",
     ):
         assert name in done.output
     pictures = sorted((tmp_path / "out").glob("*.png"))
-    assert len(pictures) == 6
+    assert len(pictures) == 8
     assert all(cv2.imread(str(path)).shape == (320, 960, 3) for path in pictures)
 
 
