@@ -33,9 +33,8 @@ def scratch(scene: part.Scene, rng: np.random.Generator) -> Flaw:
     steps = np.linspace(0, 1, 60)
     headings = heading + bend * steps
     length = scene.size * rng.uniform(0.2, 0.34)
-    path = start + np.cumsum(np.stack([np.cos(headings), np.sin(headings)], axis=1), axis=0) * length / len(
-        steps
-    )
+    directions = np.stack([np.cos(headings), np.sin(headings)], axis=1)
+    path = start + np.cumsum(directions, axis=0) * length / len(steps)
     # Half of the way lies before the starting point: the scratch stays on the face more often.
     path -= path[len(path) // 2] - start
     width = max(1, round(scene.size / 150))

@@ -117,7 +117,8 @@ def _plain_table(caption: str, headings: Sequence[str], rows: Sequence[Sequence[
     for heading in headings:
         shown.add_column(heading, justify="right")
     for row in rows:
-        shown.add_row(*(cell.replace(" (", "\n(") for cell in row))
+        # Narrow enough for a terminal: the spread goes below its mean.
+        shown.add_row(*(cell.replace(" (", "\n(").replace(" to ", "-") for cell in row))
     return shown
 
 

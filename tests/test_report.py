@@ -161,7 +161,7 @@ def test_findings_are_printed_and_reported_with_their_spread():
     printed = io.StringIO()
     table.show(said, Console(file=printed))
     assert "mean over 2 orders" in printed.getvalue()
-    assert "(25.00 to 75.00)" in printed.getvalue()
+    assert "(25.00-75.00)" in printed.getvalue()
     assert "parity holds" in printed.getvalue()
 
 
