@@ -12,7 +12,7 @@ from bench import summary
 from bench.category_run import STAGES
 from bench.entries import Entry
 
-WIDTH = 116
+WIDTH = 132
 COLUMNS = (
     ("image", "auroc", "image\nAUROC"),
     ("image", "f1_max", "image\nF1-max"),
@@ -115,7 +115,7 @@ def _findings(entry: Entry) -> Iterator[tuple[str, summary.Rows]]:
 def _plain_table(caption: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
     shown = Table(box=box.SIMPLE_HEAD, padding=(0, 1), title=Text(caption))
     for heading in headings:
-        shown.add_column(heading, justify="right")
+        shown.add_column(heading, justify="right", overflow="fold")
     for row in rows:
         # Narrow enough for a terminal: the spread goes below its mean.
         shown.add_row(*(cell.replace(" (", "\n(").replace(" to ", "-") for cell in row))
