@@ -22,7 +22,7 @@ _DEMO = "demo"
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.argument("dataset", type=click.Choice([*DATASETS, _DEMO]))
+@click.argument("dataset", metavar="DATASET", type=click.Choice([*DATASETS, _DEMO]))
 @click.option("--data", type=click.Path(path_type=Path), help="Folder of the dataset; `demo` draws its own.")
 @click.option("--category", help="One name, several with commas between, or all (default).")
 @click.option("--config", "config_path", type=click.Path(path_type=Path), help="YAML: ours, or MuSc's own.")
@@ -62,6 +62,8 @@ _DEMO = "demo"
 @click.option("--fresh", is_flag=True, help="Do not take finished categories from --output.")
 def command(dataset: str, config_path: Path | None, **given: Any) -> int:
     """Replay DATASET as a stream and compare it with the batch.
+
+    DATASET is mvtec, visa, btad, folder (no labels), mvtec_ad2, mvtec_loco, mpdd, real_iad, or demo.
 
     Exit status: 0 if parity holds (or is not asked for: a ring smaller than the category), 1 if it does
     not or the published figures are not met, 2 if the data or an option cannot be used.
