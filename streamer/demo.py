@@ -167,7 +167,9 @@ def _show(console: Console, provisional: dict[str, Message], final: dict[str, Me
     table = Table(title="what the detector says (most anomalous first)", box=box.SIMPLE_HEAD)
     for name in ("frame", "truth", "verdict", "arrival", "final", "re-scored", "state"):
         number = name in {"arrival", "final", "re-scored"}
-        table.add_column(name, justify="right" if number else "left", no_wrap=True)
+        # A narrow terminal may shorten names, never figures.
+        width = {"min_width": len("0.0000")} if number else {}
+        table.add_column(name, justify="right" if number else "left", no_wrap=True, **width)
     ranked = sorted(final.values(), key=lambda message: -float(message["raw_score"] or 0.0))
     right = known = 0
     for message in ranked:
