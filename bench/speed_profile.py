@@ -39,7 +39,7 @@ def profile(patch_tokens: npt.NDArray[np.float32], shape: Shape, ring: int, say:
 def tile_parts(patch_tokens: npt.NDArray[np.float32], shape: Shape) -> dict[str, float]:
     """Microseconds of multiplying, window sums over rows, maxima by degree, and the whole tile."""
     halos = np.array([degree // 2 for degree in shape.degrees], np.int64)
-    scratch = make_scratch(shape.n_patches, halos)
+    scratch = make_scratch(shape.n_patches, shape.n_channels, halos)
     one, other = (_packed(patch_tokens[0, image], shape, halos) for image in (0, 1))
     parts: dict[str, Callable[[], Any]] = {
         "product": lambda: _multiply(one, other, halos.max(), scratch),

@@ -119,7 +119,7 @@ def _arrivals(scores: Subscriber, ring: int, frames: int) -> list[tuple[float, M
     seen = 0
     for message in scores:
         if message.kind == "error":
-            raise MuscError(f"service: answered {message.get('error')!r} to a frame")
+            raise MuscError(f"service: refused a frame: {message.get('code')}, {message.get('text')}")
         if message.kind != "score":
             continue
         seen += 1
@@ -132,7 +132,7 @@ def _arrivals(scores: Subscriber, ring: int, frames: int) -> list[tuple[float, M
 
 def _send(endpoint: str, paths: list[Path], stop: threading.Event) -> None:
     payloads = [path.read_bytes() for path in paths]
-    with Publisher(endpoint, "speed", wait_s=0.5) as publisher:
+    with Publisher(endpoint, "speed", wait_s=20.0) as publisher:
         for number in count():
             while not stop.is_set():
                 try:

@@ -9,6 +9,8 @@ from musc_online import nearest
 from tests import naive_nearest
 
 MATCHERS = ["faiss", "gemm"]
+# Of one distance: float32 throughout, and 15 bits a channel.
+ROUNDING = {"faiss": 5e-5, "gemm": 1e-4}
 
 
 def matched(store, images, arrival, slots):
@@ -44,8 +46,8 @@ def test_equals_plain_loops(name, degrees, side, n_channels):
     slots = [3, 0, 2]
     forward, backward = matched(new_store(name, images, degrees, dtype="float32"), images, arrival, slots)
     expected = naive_nearest.match(arrival, images[slots], degrees)
-    np.testing.assert_allclose(forward, expected[0], atol=5e-5)
-    np.testing.assert_allclose(backward, expected[1], atol=5e-5)
+    np.testing.assert_allclose(forward, expected[0], atol=ROUNDING[name])
+    np.testing.assert_allclose(backward, expected[1], atol=ROUNDING[name])
 
 
 @pytest.mark.parametrize("name", MATCHERS)
@@ -106,4 +108,4 @@ def test_any_shape_and_subset_of_slots(name, data):
     found = matched(new_store(name, images, degrees, dtype="float32"), images, arrival, slots)
     expected = naive_nearest.match(arrival, images[slots], degrees)
     for ours, theirs in zip(found, expected, strict=True):
-        np.testing.assert_allclose(ours, theirs, atol=1e-4)
+        np.testing.assert_allclose(ours, theirs, atol=ROUNDING[name])

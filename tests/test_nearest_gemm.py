@@ -12,12 +12,14 @@ import torch
 
 from musc_online import nearest
 from musc_online.errors import ConfigError
-from musc_online.nearest import choice, packing
+from musc_online.nearest import choice, compact, packing
 from musc_online.nearest.gemm import GemmStore
 from musc_online.nearest.torch_gemm import TorchStore
 from tests import naive_nearest
 
 DEGREES = (1, 3, 5)
+# One distance of vectors kept in 15 bits a channel; patch scores average many and are held to 5e-5 below.
+ROUNDING = 1e-4
 
 
 def images(n_images, n_stages=2, side=8, n_channels=48, seed=0):
@@ -43,15 +45,15 @@ def match(store, arrival, slots):
     return forward, backward
 
 
-@pytest.mark.parametrize("scale", [1e-4, 1e-3, 1e-2, 0.05, 0.2])
+@pytest.mark.parametrize("scale", [1e-3, 1e-2, 0.05, 0.2])
 def test_near_twins_keep_their_small_distances(scale):
     tokens = images(2)
     rng = np.random.default_rng(3)
     twin = (tokens[0] + scale * rng.normal(size=tokens[0].shape)).astype(np.float32)
     forward, backward = match(store_of(GemmStore, tokens), twin, [0, 1])
     expected = naive_nearest.match(twin, tokens, DEGREES)
-    np.testing.assert_allclose(forward, expected[0], atol=5e-5)
-    np.testing.assert_allclose(backward, expected[1], atol=5e-5)
+    np.testing.assert_allclose(forward, expected[0], atol=ROUNDING)
+    np.testing.assert_allclose(backward, expected[1], atol=ROUNDING)
 
 
 def test_tokens_with_huge_channels_and_patches_keep_parity():
@@ -69,14 +71,31 @@ def test_tokens_with_huge_channels_and_patches_keep_parity():
         np.testing.assert_allclose(ours.mean(axis=(1, 2)), theirs.mean(axis=(1, 2)), atol=1e-4)
 
 
+def test_twins_closer_than_the_rounding_are_no_further_apart_than_it():
+    tokens = images(1)
+    twin = (tokens[0] * (1 + 1e-6)).astype(np.float32)
+    forward, backward = match(store_of(GemmStore, tokens), twin, [0])
+    floor = 2 * np.sqrt(tokens.shape[-1]) / packing.LENGTH  # one step at most in every channel of both
+    assert max(forward.max(), backward.max()) < floor
+
+
+@pytest.mark.parametrize("n_channels", [8, 48, 384])
+def test_patch_scores_are_exact_to_five_parts_in_a_hundred_thousand(n_channels):
+    tokens = images(6, side=5, n_channels=n_channels)
+    found = match(store_of(GemmStore, tokens), tokens[0], [1, 2, 3, 4, 5])
+    expected = naive_nearest.match(tokens[0], tokens[1:], DEGREES)
+    for ours, theirs in zip(found, expected, strict=True):
+        np.testing.assert_allclose(ours.mean(axis=(0, 1, 2)), theirs.mean(axis=(0, 1, 2)), atol=5e-5)
+
+
 def test_opposite_vectors_are_at_distance_two():
     rng = np.random.default_rng(0)
     tokens = rng.normal(size=48) + 0.3 * rng.normal(size=(1, 1, 64, 48))  # all patches alike
     tokens = tokens.astype(np.float32)
     forward, backward = match(store_of(GemmStore, tokens), -tokens[0], [0])
     expected = naive_nearest.match(-tokens[0], tokens, DEGREES)
-    np.testing.assert_allclose(forward, expected[0], atol=5e-5)
-    np.testing.assert_allclose(backward, expected[1], atol=5e-5)
+    np.testing.assert_allclose(forward, expected[0], atol=ROUNDING)
+    np.testing.assert_allclose(backward, expected[1], atol=ROUNDING)
     assert forward.min() > 1.8
 
 
@@ -126,7 +145,7 @@ def test_matching_does_not_allocate_or_touch_what_is_kept():
     assert store.nbytes == held
 
 
-def test_packing_returns_the_map_to_half_a_step():
+def test_packing_returns_the_map_to_one_step():
     rng = np.random.default_rng(5)
     maps = rng.normal(size=(25, 7)).astype(np.float32)
     packed = packing.empty(1, 1, 25, 7, 1)
@@ -134,9 +153,28 @@ def test_packing_returns_the_map_to_half_a_step():
     back = np.zeros((25, 8), np.float32)
     packing.unpack_stage(packed.tokens[0, 0], packed.norms[0, 0, 0], back)
     steps = packed.norms[0, 0, 0, :25, None]
-    assert (np.abs(back[:, :7] - maps) <= 0.501 * steps).all()
+    assert (np.abs(back[:, :7] - maps) <= 1.001 * steps).all()
     lengths = np.linalg.norm(packed.tokens[0, 0].astype(np.float64), axis=(1, 3)).ravel()
     assert lengths.max() ** 2 < 2**31  # no product of two leaves int32
+
+
+@pytest.mark.parametrize("n_pairs", [1, 15, 16, 17, 48, 192])
+def test_compact_loses_nothing(n_pairs):
+    rng = np.random.default_rng(n_pairs)
+    tokens = (2 * rng.integers(-(2**14), 2**14, (3, n_pairs, 16, 2))).astype(np.int16)
+    kept = np.zeros((3, compact.kept_pairs(n_pairs), 16, 2), np.int16)
+    compact.compact(tokens, kept)
+    back = np.ones_like(tokens)
+    compact.expand(kept, back)
+    np.testing.assert_array_equal(back, tokens)
+
+
+@pytest.mark.parametrize(("n_patches", "n_channels"), [(256, 384), (1369, 1024)])
+def test_an_image_takes_less_than_a_sixth_of_the_published_bytes(n_patches, n_channels):
+    shape = {"n_stages": 4, "n_patches": n_patches, "n_channels": n_channels, "degrees": DEGREES}
+    published = 4 * n_patches * n_channels * len(DEGREES) * 4
+    store = GemmStore(capacity=3, **shape)
+    assert sum(array.nbytes for array in store.state().values()) / 3 < published / 6
 
 
 @pytest.mark.parametrize("rounded", [False, True])

@@ -10,17 +10,17 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from musc_online.nearest import packing
+from musc_online.nearest import compact, packing
 from musc_online.nearest.features import grid_side, standardise
 from musc_online.nearest.packing import Packed
 from musc_online.nearest.scratch import make_scratch
 from musc_online.nearest.tile import match_tiles
 
-_TILES_A_TURN = 8
+_MOST_TILES_A_TURN = 8
 
 
 class GemmStore:
-    """Degree-1 patches as int16 panels, and the reciprocal norms of every degree.
+    """Degree-1 patches in 15 bits a channel, and the reciprocal norms of every degree.
 
     Work is handed out in small turns to as many threads as torch uses; the compiled loops hold no GIL.
     """
@@ -41,9 +41,9 @@ class GemmStore:
         self.degrees = tuple(degrees)
         self._shape = (n_stages, n_patches, n_channels)
         self._halos = np.array([degree // 2 for degree in degrees], np.int64)
-        self._kept = packing.empty(capacity, *self._shape, len(self.degrees))
+        self._kept = compact.empty(capacity, *self._shape, len(self.degrees))
         self._threads = threads or torch.get_num_threads()
-        self._scratch = [make_scratch(n_patches, self._halos) for _ in range(self._threads)]
+        self._scratch = [make_scratch(n_patches, n_channels, self._halos) for _ in range(self._threads)]
         self._pool = ThreadPoolExecutor(self._threads - 1, "matcher") if self._threads > 1 else None
         self._lock = Lock()
 
@@ -57,7 +57,8 @@ class GemmStore:
 
     def put(self, slot: int, features: Packed) -> None:
         """Keep an image's panels in `slot`."""
-        self._kept.tokens[slot] = features.tokens
+        for tokens, kept in zip(features.tokens, self._kept.tokens[slot], strict=True):
+            compact.compact(tokens, kept)
         self._kept.norms[slot] = features.norms
 
     def match(
@@ -70,11 +71,13 @@ class GemmStore:
         """See `PatchStore.match`."""
         index = np.ascontiguousarray(slots, dtype=np.int64)
         n_tiles = len(index) * self._shape[0]
-        turns = count()
+        # Small turns, so that no thread waits long for another's last.
+        size = min(max(n_tiles // (8 * self._threads), 1), _MOST_TILES_A_TURN)
+        turns = count(0, size)
 
         def work(scratch: Any) -> None:
-            while (first := next(turns) * _TILES_A_TURN) < n_tiles:
-                last = min(first + _TILES_A_TURN, n_tiles)
+            while (first := next(turns)) < n_tiles:
+                last = min(first + size, n_tiles)
                 match_tiles(
                     (first, last), features, self._kept, index, self._halos, scratch, forward, backward
                 )

@@ -1,4 +1,8 @@
-"""Nearly identical patches: their distances from the difference of the two vectors."""
+"""Nearly identical patches: their distances from the difference of the two vectors.
+
+What remains is the rounding of `packing`: equal patches are at exactly 0, and patches that differ by less
+than about 4e-4 (at 384 channels) are told apart no better than that.
+"""
 
 import math
 from typing import Any

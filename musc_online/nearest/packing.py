@@ -1,9 +1,10 @@
-"""Standardised maps as panels of int16 unit vectors with their norms: what the `gemm` matcher keeps.
+"""Standardised maps as panels of int16 unit vectors with their norms: what the `gemm` matcher multiplies.
 
-A vector's direction is kept in 16 bits a channel, scaled to a length of at most 46300: by Cauchy-Schwarz
-the product of two such vectors fits int32, so int16 x int16 -> int32 multiplication is exact and the only
-rounding is this one, about 1e-5 of the unit vector's length. A panel holds 16 patches, channel pairs
-outermost, so that one vector load brings the same pair of channels of consecutive patches.
+A vector's direction is kept in 15 bits a channel (even int16, so that `compact` can use the lowest bit),
+scaled to a length of at most 46200: by Cauchy-Schwarz the product of two such vectors fits int32, so
+int16 x int16 -> int32 multiplication is exact and the only rounding is this one, about 1e-5 of the unit
+vector's length. A panel holds 16 patches, channel pairs outermost, so that one vector load brings the same
+pair of channels of consecutive patches.
 """
 
 import math
@@ -15,8 +16,8 @@ import numpy.typing as npt
 from musc_online.nearest.compiled import compiled, reordering
 from musc_online.nearest.lanes import PANEL
 
-LENGTH = 46300.0
-_INT16_MAX = 32767.0
+LENGTH = 46200.0
+_LARGEST_EVEN = 32766.0
 _CACHE_LINE = 64
 
 
@@ -61,10 +62,11 @@ def pack_stage(maps: Any, halos: Any, tokens: Any, norms: Any) -> None:
     for patch in range(n_patches):
         values = maps[patch]
         norm, largest = math.sqrt(_square(values)), _largest(values)
-        scale = np.float32(min(LENGTH / norm, _INT16_MAX / largest) if norm > 1e-12 else 0.0)
+        scale = np.float32(min(LENGTH / norm, _LARGEST_EVEN / largest) if norm > 1e-12 else 0.0)
         norms[0, patch] = np.float32(1.0) / scale if scale > 0.0 else np.float32(0.0)
         for channel in range(n_channels):
-            row[channel] = np.int16(np.floor(values[channel] * scale + np.float32(0.5)))
+            half = np.floor(values[channel] * (scale * np.float32(0.5)) + np.float32(0.5))
+            row[channel] = np.int16(2 * np.int32(half))
         panel, lane = pairs[patch // PANEL], patch % PANEL
         for pair in range(len(row_pairs)):
             panel[pair, lane, 0] = row_pairs[pair]

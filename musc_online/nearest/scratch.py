@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from musc_online.nearest.compiled import compiled
 from musc_online.nearest.lanes import LOWEST, PANEL
-from musc_online.nearest.packing import aligned_zeros
+from musc_online.nearest.packing import aligned_zeros, empty
 
 ROWS_AT_ONCE = 4
 """Rows that `column_maxima` takes together: they share what belongs to the columns."""
@@ -24,6 +24,7 @@ class Scratch(NamedTuple):
     `lines`: a few rows summed over the columns' grid. `edges [5, P16]`: see `column_maxima`.
     `best_rows`, `best_columns [D, P16]`: largest cosines. `near_rows`, `near_columns [D, P16]`: winners of
     nearly identical patches, else -1; `near_best [D, P16]` the cosines of the columns' winners.
+    `tokens`: one stage of the other image, expanded.
     """
 
     products: npt.NDArray[np.float32]
@@ -35,9 +36,10 @@ class Scratch(NamedTuple):
     near_rows: npt.NDArray[np.int32]
     near_columns: npt.NDArray[np.int32]
     near_best: npt.NDArray[np.float32]
+    tokens: npt.NDArray[np.int16]
 
 
-def make_scratch(n_patches: int, halos: npt.NDArray[np.int64]) -> Scratch:
+def make_scratch(n_patches: int, n_channels: int, halos: npt.NDArray[np.int64]) -> Scratch:
     """Zeroed working memory for one thread."""
     side = math.isqrt(n_patches)
     padded = math.ceil(n_patches / PANEL) * PANEL
@@ -59,6 +61,7 @@ def make_scratch(n_patches: int, halos: npt.NDArray[np.int64]) -> Scratch:
         near_rows=aligned_zeros(per_degree, np.int32),
         near_columns=aligned_zeros(per_degree, np.int32),
         near_best=aligned_zeros(per_degree, np.float32),
+        tokens=empty(1, 1, n_patches, n_channels, 1).tokens[0, 0],
     )
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from musc_online.nearest.any_halo import maxima_of_any_halo
+from musc_online.nearest.compact import expand
 from musc_online.nearest.compiled import compiled
 from musc_online.nearest.lanes import LOWEST, PANEL
 from musc_online.nearest.maxima import sum_rows, take_maxima
@@ -20,13 +21,15 @@ def match_tiles(
 ) -> None:
     """Tiles `turn[0] .. turn[1] - 1` of `S * R`, stage-major: fill `forward`, `backward [R, S, D, P]`.
 
-    `arrival` and `kept` are `Packed`, the latter with a slot axis; `slots [R]`; `halos [D]` = degree // 2.
+    `arrival` and `kept` are `Packed`, the latter compact and with a slot axis; `slots [R]`;
+    `halos [D]`, degree // 2.
     """
     n_slots = len(slots)
     for tile in range(turn[0], turn[1]):
         stage, at = tile // n_slots, tile % n_slots
         one = Packed(arrival.tokens[stage], arrival.norms[stage])
-        other = Packed(kept.tokens[slots[at], stage], kept.norms[slots[at], stage])
+        expand(kept.tokens[slots[at], stage], scratch.tokens)
+        other = Packed(scratch.tokens, kept.norms[slots[at], stage])
         found_near = _match_stage(one, other, halos, scratch)
         _write_distances(one.norms, other.norms, scratch, forward[at, stage], backward[at, stage])
         if found_near:
