@@ -43,4 +43,11 @@ def unpack(parts: Sequence[bytes], limits: Limits) -> FrameMessage:
         "shape": header.get("shape"),
         "dtype": header.get("dtype"),
     }
-    return unpack_frame([pack(as_ours), parts[1]], limits)
+    try:
+        packed = pack(as_ours)
+    except (ValueError, OverflowError, RecursionError):
+        # JSON can say what no frame header can: half a character, numbers of any length, any depth.
+        raise WireError(
+            "bad_header", "imagezmq: the header holds text or numbers no frame can have"
+        ) from None
+    return unpack_frame([packed, parts[1]], limits)

@@ -13,6 +13,7 @@ from streamer.desk import Desk
 from streamer.errors import WireError
 from streamer.intake import Intake
 from streamer.lines import Lines
+from streamer.quiet import Quiet
 from streamer.rate import Rates
 from streamer.sockets import Socket, socket_endpoint
 from streamer.threads import Worker
@@ -57,6 +58,7 @@ class Receiver(Worker):
         super().__init__("receive", failed)
         self._ports, self._intake, self._lines, self._desk, self._limits = ports, intake, lines, desk, limits
         self._rates = Rates(rate)
+        self._log = Quiet()
         self._held: tuple[Waiting, Callable[[], None]] | None = None
         self._stopping = threading.Event()
         self._drained = threading.Event()
@@ -167,7 +169,7 @@ class Receiver(Worker):
         try:
             if not self._rates.allow(peer):
                 raise WireError("rate_limited", f"peer {peer}: more than limits.rate frames a second")
-            message = read()
+            message = self._read_safely(read)
             line = self._lines.admit(message.stream)
         except WireError as error:
             if message is not None:
@@ -180,6 +182,15 @@ class Receiver(Worker):
         capture_ns = message.capture_ns if message.capture_ns is not None else time.time_ns()
         waiting = Waiting(message, line, capture_ns, sender)
         return waiting if self._is_new(waiting) else None
+
+    def _read_safely(self, read: Callable[[], FrameMessage]) -> FrameMessage:
+        try:
+            return read()
+        except WireError:
+            raise
+        except Exception as error:  # a fault of ours, but no message may end the service
+            self._log.warning("message_failed", "internal", exc_info=True)
+            raise WireError("internal", f"message: could not be read ({type(error).__name__})") from None
 
     def _is_new(self, waiting: Waiting) -> bool:
         message, line = waiting.message, waiting.line
