@@ -25,19 +25,20 @@ def maxima_of_any_halo(
     n_patches = side * side
     down = np.zeros((side, n_patches), np.float32)
     for near_band in range(band - halo, band + halo + 1):
-        down += scratch.products[near_band, :, :n_patches]
+        for row in range(side):
+            _add(down[row], scratch.products[near_band, row])
     row_sum, sums = np.empty(n_patches, np.float32), np.empty(n_patches, np.float32)
     cosines = np.full(scratch.edges.shape[1], LOWEST, np.float32)
-    found = False
+    found = bool(np.bool_(False))
     for row in range(side):
         patch = grid_row * side + row
         row_sum[:] = 0.0
         for near_row in range(max(0, row - halo), min(side, row + halo + 1)):
-            row_sum += down[near_row]
+            _add(row_sum, down[near_row])
         _sum_grid(row_sum, side, halo, sums)
-        sums *= row_norms[1 + i, patch]
         best = np.float32(LOWEST)
         for column in range(n_patches):
+            sums[column] *= row_norms[1 + i, patch]
             cosines[column] = sums[column] * column_norms[1 + i, column]
             best = max(best, cosines[column])
             scratch.best_columns[i, column] = max(scratch.best_columns[i, column], sums[column])
@@ -59,4 +60,11 @@ def _sum_grid(values: Any, side: int, halo: int, out: Any) -> None:
     out[:] = 0.0
     for row in range(side):
         for near in range(max(0, row - halo), min(side, row + halo + 1)):
-            out[row * side : (row + 1) * side] += across[near * side : (near + 1) * side]
+            _add(out[row * side : (row + 1) * side], across[near * side : (near + 1) * side])
+
+
+@compiled
+def _add(total: Any, values: Any) -> None:
+    """By index: whole-array sums would bring the compiler numba's broadcasting and its error messages."""
+    for at in range(len(total)):
+        total[at] += values[at]

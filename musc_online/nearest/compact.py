@@ -45,7 +45,8 @@ def compact(tokens: Any, kept: Any) -> None:
                     bits = (source[first + GROUP - 1, lane, 0] >> (pair + 1)) & _LOWEST_BITS
                     target[at + pair, lane, 0] = source[first + pair, lane, 0] | bits
         for pair in range(n_groups * GROUP, source.shape[0]):
-            target[pair - n_groups] = source[pair]
+            for lane in range(PANEL):
+                target[pair - n_groups, lane, 0] = source[pair, lane, 0]
 
 
 @emitting
@@ -86,4 +87,5 @@ def expand(kept: Any, tokens: Any) -> None:
         if n_groups > 0:
             _expand_groups(source.ctypes.data, target.ctypes.data, n_groups)
         for pair in range(n_groups * GROUP, target.shape[0]):
-            target[pair] = source[pair - n_groups]
+            for lane in range(PANEL):
+                target[pair, lane, 0] = source[pair - n_groups, lane, 0]

@@ -38,13 +38,13 @@ def _compile(function: Function, fastmath: set[str]) -> Function:
         return cast(Function, njit(nogil=True, fastmath=fastmath)(function))
     index = getattr(getattr(dispatcher, "_cache", None), "_cache_file", None)
     if index is not None and hasattr(index, "_source_stamp"):
-        index._source_stamp = _folder_stamp()
+        index._source_stamp = _stamp(function.__code__.co_filename)
     return cast(Function, dispatcher)
 
 
 @cache
-def _folder_stamp() -> str:
+def _stamp(filename: str) -> str:
     digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(path.read_bytes())
+    for path in sorted({Path(filename).resolve(), *Path(__file__).resolve().parent.glob("*.py")}):
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import numpy as np
+
 from musc_online.nearest.column_maxima import column_maxima
 from musc_online.nearest.compiled import compiled
 from musc_online.nearest.near import NEAR_COSINE, note_near
@@ -35,8 +37,7 @@ def take_maxima(
     True if a patch has a nearly identical one; then the winners are noted.
     """
     side = scratch.products.shape[1]
-    near = False
-    row = 0
+    row, near = int(np.int64(0)), bool(np.bool_(False))
     while row + ROWS_AT_ONCE <= side:
         first = grid_row * side + row
         where = _where(i, halo, which, band, row, first, row_norms, column_norms, scratch)

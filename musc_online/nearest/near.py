@@ -55,7 +55,7 @@ def refine(one: Any, other: Any, halos: Any, scratch: Any, forward: Any, backwar
     unpack_stage(one.tokens, one.norms[0], one_maps)
     unpack_stage(other.tokens, other.norms[0], other_maps)
     for i in range(n_degrees):
-        if scratch.near_rows[i].max() < 0:
+        if not _any(scratch.near_rows[i]):
             continue
         sum_windows(one_maps, halos[i], spare, one_sums)
         sum_windows(other_maps, halos[i], spare, other_sums)
@@ -71,6 +71,14 @@ def refine(one: Any, other: Any, halos: Any, scratch: Any, forward: Any, backwar
                 backward[i, patch] = _difference(
                     one_sums[at], one_norms[at], other_sums[patch], other_norms[patch]
                 )
+
+
+@compiled
+def _any(winners: Any) -> bool:
+    for winner in winners:  # noqa: SIM110 - numba knows no any()
+        if winner >= 0:
+            return True
+    return False
 
 
 @compiled

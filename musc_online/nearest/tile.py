@@ -39,14 +39,15 @@ def match_tiles(
 @compiled
 def _match_stage(one: Any, other: Any, halos: Any, scratch: Any) -> bool:
     """Best cosines of both images' patches, into `scratch`; True if nearly identical ones were noted."""
-    side, reach = scratch.products.shape[1], halos.max()
-    fast = 0
+    side = scratch.products.shape[1]
+    # A plain constant has a type of its own: the functions it is passed to would be compiled twice.
+    zero, found_near = int(np.int64(0)), bool(np.bool_(False))
+    reach, fast, done = zero, zero, zero
     for halo in halos:
+        reach = max(reach, halo)
         if 1 <= halo <= min(2, side - 1):
             fast |= 1 << halo
     scratch.best_columns[:] = LOWEST
-    found_near = False
-    done = 0
     for grid_row in range(side):
         # A grid row's windows reach `reach` grid rows further: multiply that far, while it is in cache.
         while done * PANEL < min(grid_row + 1 + reach, side) * side:
