@@ -41,5 +41,11 @@ check: $(VENV)/.ready
 bench: $(VENV)/.ready
 	$(BIN)/python -m bench.speed
 
+fuzz: $(VENV)/.ready
+	$(BIN)/python -m bench.fuzz --messages 100000
+
+soak: $(VENV)/.ready
+	$(BIN)/python -m bench.soak --frames 10000
+
 clean:
 	rm -rf $(VENV) $(OUT) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build *.egg-info
