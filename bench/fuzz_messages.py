@@ -53,6 +53,7 @@ class Malformed:
         self._stream = stream
         self._pngs = pictures(32, seed, 4)
         self._jpegs = [_jpeg(png) for png in self._pngs]
+        self._zeros = zlib.compress(bytes(8 << 20), 9)
         self._count = 0
         self._kinds: list[Callable[[], Parts]] = [
             self._random, self._part_count, self._huge_header, self._nasty_field, self._missing, self._extra,
@@ -156,13 +157,13 @@ class Malformed:
     def _bomb(self) -> Parts:
         width, height = (20_000 + self._below(40_000) for _ in range(2))
         if self._below(2):
-            return [_packed(self._header()), _png(width, height, zlib.compress(bytes(4 << 20), 9))]
+            return [_packed(self._header()), _png(width, height, self._zeros)]
         start = self._jpegs[0].index(b"\xff\xc0") + 5
         lying = self._jpegs[0][:start] + struct.pack(">HH", height, width) + self._jpegs[0][start + 4 :]
         return [_packed(self._header(encoding="jpeg")), lying]
 
     def _text_bomb(self) -> Parts:
-        text = b"note\0\0" + zlib.compress(bytes(8 << 20), 9)
+        text = b"note\0\0" + self._zeros
         return [_packed(self._header()), _png(16, 16, b"no pixels", (b"zTXt", text))]
 
     def _wrong_size(self) -> Parts:
