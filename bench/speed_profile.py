@@ -58,7 +58,7 @@ def tile_parts(patch_tokens: npt.NDArray[np.float32], shape: Shape) -> dict[str,
 
 def _packed(tokens: npt.NDArray[np.float32], shape: Shape, halos: npt.NDArray[np.int64]) -> packing.Packed:
     packed = packing.empty(1, 1, shape.n_patches, shape.n_channels, len(halos))
-    packing.pack_stage(standardise(tokens[None])[0], halos, packed.tokens[0, 0], packed.norms[0, 0])
+    packing.pack_stage(standardise(tokens[None])[0], halos, 2, packed.tokens[0, 0], packed.norms[0, 0])
     return packing.Packed(packed.tokens[0, 0], packed.norms[0, 0])
 
 

@@ -24,8 +24,8 @@ def create(
     Args:
         name: `faiss`, `gemm`, or `auto`: the faster of the two here, measured; the store's `name` tells
             which. On a device other than the CPU `auto` is `gemm`.
-        dtype: how `gemm` keeps values on a device: `float16` or `float32`. On the CPU it keeps int16 unit
-            vectors, good to 1e-5 of a distance, whatever is asked.
+        dtype: how `gemm` keeps values: `float16` in less than two bytes, norms included (the ring), or
+            `float32` more finely (a batch). On the CPU these are unit vectors in 15 and 16 bits a channel.
         device: `cpu` or a torch device name such as `cuda`.
 
     Raises:
@@ -55,6 +55,7 @@ def create(
             n_patches=n_patches,
             n_channels=n_channels,
             degrees=degrees,
+            dtype=dtype,
         )
     from musc_online.nearest.torch_gemm import TorchStore  # noqa: PLC0415 - loads only what is used
 

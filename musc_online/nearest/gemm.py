@@ -20,7 +20,7 @@ _MOST_TILES_A_TURN = 8
 
 
 class GemmStore:
-    """Degree-1 patches in 15 bits a channel, and the reciprocal norms of every degree.
+    """Degree-1 patches in 15 bits a channel (`dtype="float32"`: 16), and reciprocal norms of every degree.
 
     Work is handed out in small turns to as many threads as torch uses; the compiled loops hold no GIL.
     """
@@ -35,13 +35,16 @@ class GemmStore:
         n_patches: int,
         n_channels: int,
         degrees: Sequence[int],
+        dtype: str = "float16",
         threads: int | None = None,
     ) -> None:
         grid_side(n_patches)
         self.degrees = tuple(degrees)
         self._shape = (n_stages, n_patches, n_channels)
         self._halos = np.array([degree // 2 for degree in degrees], np.int64)
-        self._kept = compact.empty(capacity, *self._shape, len(self.degrees))
+        self._step = 2 if dtype == "float16" else 1
+        store = compact if self._step == 2 else packing
+        self._kept = store.empty(capacity, *self._shape, len(self.degrees))
         self._threads = threads or torch.get_num_threads()
         self._scratch = [make_scratch(n_patches, n_channels, self._halos) for _ in range(self._threads)]
         self._pool = ThreadPoolExecutor(self._threads - 1, "matcher") if self._threads > 1 else None
@@ -52,13 +55,18 @@ class GemmStore:
         maps = standardise(patch_tokens)
         packed = packing.empty(1, *self._shape, len(self.degrees))
         for stage, standard in enumerate(maps):
-            packing.pack_stage(standard, self._halos, packed.tokens[0, stage], packed.norms[0, stage])
+            packing.pack_stage(
+                standard, self._halos, self._step, packed.tokens[0, stage], packed.norms[0, stage]
+            )
         return Packed(packed.tokens[0], packed.norms[0])
 
     def put(self, slot: int, features: Packed) -> None:
         """Keep an image's panels in `slot`."""
         for tokens, kept in zip(features.tokens, self._kept.tokens[slot], strict=True):
-            compact.compact(tokens, kept)
+            if kept.shape == tokens.shape:
+                kept[...] = tokens
+            else:
+                compact.compact(tokens, kept)
         self._kept.norms[slot] = features.norms
 
     def match(
@@ -94,7 +102,7 @@ class GemmStore:
     def nbytes(self) -> int:
         """Bytes of all slots and of the threads' working memory."""
         scratch = sum(array.nbytes for scratch in self._scratch for array in scratch)
-        return self._kept.tokens.nbytes + self._kept.norms.nbytes + scratch
+        return int(self._kept.tokens.nbytes + self._kept.norms.nbytes + scratch)
 
     def state(self) -> dict[str, npt.NDArray[Any]]:
         """`tokens` and `norms`, `[capacity, ...]` each; views."""

@@ -1,7 +1,7 @@
 """Standardised maps as panels of int16 unit vectors with their norms: what the `gemm` matcher multiplies.
 
-A vector's direction is kept in 15 bits a channel (even int16, so that `compact` can use the lowest bit),
-scaled to a length of at most 46200: by Cauchy-Schwarz the product of two such vectors fits int32, so
+A vector's direction is kept in 16 bits a channel, or 15 (even numbers, so that `compact` can use the lowest
+bit), scaled to a length of at most 46200: by Cauchy-Schwarz the product of two such vectors fits int32, so
 int16 x int16 -> int32 multiplication is exact and the only rounding is this one, about 1e-5 of the unit
 vector's length. A panel holds 16 patches, channel pairs outermost, so that one vector load brings the same
 pair of channels of consecutive patches.
@@ -51,8 +51,10 @@ def empty(n_images: int, n_stages: int, n_patches: int, n_channels: int, n_degre
 
 
 @compiled
-def pack_stage(maps: Any, halos: Any, tokens: Any, norms: Any) -> None:
+def pack_stage(maps: Any, halos: Any, step: int, tokens: Any, norms: Any) -> None:
     """Write one stage's `[P, C]` standardised map into `tokens` and `norms` (see `Packed`), in place.
+
+    Tokens are multiples of `step`, 1 or 2.
 
     Norms are those of the rounded vectors, so an image's distance to itself is exactly zero.
     """
@@ -64,9 +66,10 @@ def pack_stage(maps: Any, halos: Any, tokens: Any, norms: Any) -> None:
         norm, largest = math.sqrt(_square(values)), _largest(values)
         scale = np.float32(min(LENGTH / norm, _LARGEST_EVEN / largest) if norm > 1e-12 else 0.0)
         norms[0, patch] = np.float32(1.0) / scale if scale > 0.0 else np.float32(0.0)
+        fraction = scale / np.float32(step)
         for channel in range(n_channels):
-            half = np.floor(values[channel] * (scale * np.float32(0.5)) + np.float32(0.5))
-            row[channel] = np.int16(2 * np.int32(half))
+            steps = np.floor(values[channel] * fraction + np.float32(0.5))
+            row[channel] = np.int16(step * np.int32(steps))
         panel, lane = pairs[patch // PANEL], patch % PANEL
         for pair in range(len(row_pairs)):
             panel[pair, lane, 0] = row_pairs[pair]

@@ -21,15 +21,18 @@ def match_tiles(
 ) -> None:
     """Tiles `turn[0] .. turn[1] - 1` of `S * R`, stage-major: fill `forward`, `backward [R, S, D, P]`.
 
-    `arrival` and `kept` are `Packed`, the latter compact and with a slot axis; `slots [R]`;
+    `arrival` and `kept` are `Packed`, the latter with a slot axis and perhaps compact; `slots [R]`;
     `halos [D]`, degree // 2.
     """
     n_slots = len(slots)
     for tile in range(turn[0], turn[1]):
         stage, at = tile // n_slots, tile % n_slots
         one = Packed(arrival.tokens[stage], arrival.norms[stage])
-        expand(kept.tokens[slots[at], stage], scratch.tokens)
-        other = Packed(scratch.tokens, kept.norms[slots[at], stage])
+        tokens = kept.tokens[slots[at], stage]
+        if tokens.shape[1] < one.tokens.shape[1]:
+            expand(tokens, scratch.tokens)
+            tokens = scratch.tokens
+        other = Packed(tokens, kept.norms[slots[at], stage])
         found_near = _match_stage(one, other, halos, scratch)
         _write_distances(one.norms, other.norms, scratch, forward[at, stage], backward[at, stage])
         if found_near:
