@@ -2,7 +2,7 @@
 
 import sqlite3
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -87,24 +87,11 @@ class History:
         Raises:
             sqlite3.Error: the disk is full or gone; nothing was kept.
         """
-        with self._lock, self._database:
-            for entry in entries:
-                size = len(entry.header) + len(entry.payload or b"")
-                row = (entry.topic, entry.pub_seq, entry.header, entry.payload, size)
-                self._database.execute(
-                    "INSERT OR REPLACE INTO messages (topic, pub_seq, header, map, bytes) "
-                    "VALUES (?, ?, ?, ?, ?)",
-                    row,
-                )
-                if entry.scored is not None:
-                    stream, frame_id = entry.scored
-                    self._database.execute(
-                        "INSERT OR REPLACE INTO scored (stream, frame_id) VALUES (?, ?)",
-                        (stream, msgpack.packb(frame_id)),
-                    )
-            numbers = {entry.topic: entry.pub_seq for entry in entries}
-            self._database.executemany("INSERT OR REPLACE INTO topics VALUES (?, ?)", numbers.items())
-            self._trim()
+        with self._lock:
+            with self._database:
+                kept = self._trim(*self._insert(entries))
+            # Counting the table anew for each message would read all of it; what failed was rolled back.
+            self._messages, self._bytes = kept
 
     def fetch(
         self, topic: str, first: int, last: int, *, limit: int, max_bytes: int
@@ -135,14 +122,37 @@ class History:
         with self._lock:
             self._database.close()
 
-    def _trim(self) -> None:
-        messages, size = self._one("SELECT count(*), coalesce(sum(bytes), 0) FROM messages")
-        rows: Iterable[tuple[int, int]] = ()
-        if messages > self._max_messages or size > self._max_bytes:
-            rows = self._database.execute("SELECT id, bytes FROM messages ORDER BY id").fetchall()
-        for row_id, n_bytes in rows:
-            if messages <= self._max_messages and size <= self._max_bytes:
+    def _insert(self, entries: Sequence[Entry]) -> tuple[int, int]:
+        messages, total = self._messages, self._bytes
+        for entry in entries:
+            size = len(entry.header) + len(entry.payload or b"")
+            # A topic long forgotten starts at 0 again, perhaps in the place of a message still kept.
+            replaced = self._all(
+                "SELECT bytes FROM messages WHERE topic = ? AND pub_seq = ?", entry.topic, entry.pub_seq
+            )
+            messages, total = messages + 1 - len(replaced), total + size - sum(n for (n,) in replaced)
+            row = (entry.topic, entry.pub_seq, entry.header, entry.payload, size)
+            self._database.execute(
+                "INSERT OR REPLACE INTO messages (topic, pub_seq, header, map, bytes) VALUES (?, ?, ?, ?, ?)",
+                row,
+            )
+            if entry.scored is not None:
+                stream, frame_id = entry.scored
+                self._database.execute(
+                    "INSERT OR REPLACE INTO scored (stream, frame_id) VALUES (?, ?)",
+                    (stream, msgpack.packb(frame_id)),
+                )
+        numbers = {entry.topic: entry.pub_seq for entry in entries}
+        self._database.executemany("INSERT OR REPLACE INTO topics VALUES (?, ?)", numbers.items())
+        return messages, total
+
+    def _trim(self, messages: int, size: int) -> tuple[int, int]:
+        """Delete the oldest until what is left is within bounds; how many messages and bytes that is."""
+        while messages > self._max_messages or size > self._max_bytes:
+            oldest = self._all("SELECT id, bytes FROM messages ORDER BY id LIMIT 1")
+            if not oldest:
                 break
+            row_id, n_bytes = oldest[0]
             self._database.execute("DELETE FROM messages WHERE id = ?", (row_id,))
             messages, size = messages - 1, size - n_bytes
         self._database.execute(
@@ -152,7 +162,7 @@ class History:
         self._database.execute(
             "DELETE FROM topics WHERE rowid <= (SELECT max(rowid) FROM topics) - ?", (_TOPICS,)
         )
-        self._messages, self._bytes = messages, size
+        return messages, size
 
     def _one(self, query: str, *values: object) -> Any:
         return self._database.execute(query, values).fetchone()
