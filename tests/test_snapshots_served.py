@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from click.testing import CliRunner
 from safetensors import safe_open
 from safetensors.numpy import save_file
 from streamer_support import Camera, Screen, backbone, control, identity_holds, serving, small_config
@@ -10,6 +11,7 @@ from streamer_support import Camera, Screen, backbone, control, identity_holds, 
 from musc_online import snapshot
 from streamer import snapshots
 from streamer.errors import StreamerError, WireError
+from streamer.operate import main as operate_main
 from streamer.service import Service
 from streamer.snapshot_files import file_name
 
@@ -254,3 +256,29 @@ def test_operators_over_control(backbone):
         ):
             with pytest.raises(WireError, match=text):
                 control(service, "forget", **request)
+
+
+def test_operators_at_the_command_line(backbone, tmp_path):
+    def said(*options):
+        done = CliRunner().invoke(operate_main, [*options, "--endpoint", service.endpoints["control"]])
+        return done.exit_code, (done.stdout if done.exit_code == 0 else done.stderr).strip()
+
+    with serving(config(tmp_path), backbone) as service:
+        play(service, range(2))
+        with Screen(service, "line/score") as screen, Camera(service.endpoints["frames"]) as camera:
+            camera.picture(2, frame_id=17)
+            screen.until(1, "score")
+        pinned = said("pin", "--stream", "line", "--frame-id", "line-1")
+        assert pinned == (0, "pin: done, stream line, frame_id line-1, images 3, pinned 1")
+        assert said("forget", "--stream", "line", "--frame-id", "17")[1].endswith("images 2, pinned 1")
+        assert said("forget", "--stream", "line", "--frame-id", "18") == (
+            2,
+            "error: frame_id: got 18, which is not in the ring (evicted, or never kept)",
+        )
+        assert said("pin", "--stream", "line") == (2, "error: pin: needs --stream and --frame-id")
+        assert said("flush")[1] == "flush: done, flushed 2"
+        assert said("snapshot")[0] == 0
+        assert (tmp_path / file_name("line")).exists()
+        assert said("reset", "--stream", "line")[1] == "reset: done, reset 1"
+        assert said("shutdown") == (0, "shutdown: done")
+        assert service.wait(10)
