@@ -147,6 +147,8 @@ def _serving(config: Config, n_images: int) -> dict[str, object]:
     """The configuration of the server process: ephemeral ports, nothing dropped, exact maps."""
     any_port = "tcp://127.0.0.1:*"
     values = config.model_dump(mode="json")
+    # The line this configuration is of may be running: its log, rings and port are not ours.
+    values["history"]["path"] = values["snapshot"]["path"] = values["metrics"]["endpoint"] = None
     values["transport"] |= {
         "frames": any_port,
         "scores": any_port,
