@@ -147,7 +147,7 @@ def _settings(folder: Path, publishes_at: str) -> dict[str, Any]:
             "heartbeat_s": 0.5,
         },
         # Full after the first per cent of the run, so that memory that still grows is memory lost.
-        "history": {"path": str(folder / "history.sqlite"), "max_messages": 50_000},
+        "history": {"path": str(folder / "history.sqlite"), "max_messages": 1_000},
         "snapshot": {"path": str(folder / "snapshots")},
     }
 
