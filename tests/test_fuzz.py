@@ -1,12 +1,23 @@
 """No message ends anything: drawn by hypothesis at the readers, by bench.fuzz at the ports of a service."""
 
 import json
+import time
 
 import msgpack
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from streamer_support import backbone, control, header, identity_holds, picture, png, serving, small_config
+from streamer_support import (
+    PATIENCE_MS,
+    backbone,
+    control,
+    header,
+    identity_holds,
+    picture,
+    png,
+    serving,
+    small_config,
+)
 
 from bench.fuzz_messages import Malformed
 from bench.fuzz_ports import Attacker, Regulars
@@ -121,6 +132,11 @@ def test_a_service_under_attack_scores_what_is_good(backbone, tmp_path):
                     if number % 60 == 0:
                         regulars.send()
                 regulars.flush()
+            end = time.monotonic() + PATIENCE_MS / 1000
+            while (
+                sum(len(watch.scored(stream)) for stream in regulars.streams) < 20 and time.monotonic() < end
+            ):
+                time.sleep(0.05)
             control(service, "flush")
             watch.stop()
             status = control(service, "status")

@@ -33,11 +33,11 @@ def show(service, seeds, stream="line"):
     with Screen(service, f"{stream}/") as screen, Camera(service.endpoints["frames"]) as camera:
         for seed in seeds:
             camera.picture(seed, stream, capture_ns=1000 + seed, meta={"part": seed})
+        last, said = f"{stream}-{seeds[-1]}", []
+        while not said or (said[-1]["frame_id"], said[-1]["kind"]) != (last, "score"):
+            said += screen.until(1, "score", "revision")
         control(service, "flush", stream=stream)
-        said = []
-        while (
-            sum(fields["is_final"] for fields in said) < 1 or said[-1]["frame_id"] != f"{stream}-{seeds[-1]}"
-        ):
+        while (said[-1]["frame_id"], said[-1]["is_final"]) != (last, True):
             said += screen.until(1, "score", "revision")
     return [{name: fields[name] for name in SAID} for fields in said]
 
