@@ -243,10 +243,33 @@ class Detector:
         return replace(score, rscin_score=rescored, model_id=self.model_id)
 
     def _keep(self, ring: Ring, visit: Visit, entry: Entry) -> None:
-        self.window.leave(ring.upcoming_slot())
+        leaving = ring.upcoming_slot()
+        self._last_word(ring, leaving)
+        self.window.leave(leaving)
         slot = ring.admit(visit, entry.score.frame_id)
         self.window.add(slot, entry)
         self.since_revision += 1
+
+    def _last_word(self, ring: Ring, slot: int) -> None:
+        """Revise a frame that would leave without ever having been: a ring smaller than `revise.every`."""
+        entry = self.window.entries.get(slot)
+        if entry is None or entry.score.revision or entry.score.is_final:
+            return
+        patches = ring.patch_scores(slot)
+        if patches is None:
+            return
+        map_ = self.verdict.maps(patches[None])[0]
+        n_references = len(ring.references(slot))
+        score = self.verdict.score(entry.score.frame_id, patches, map_, n_references, entry.frame_shape)
+        entry.score = without_arrays(
+            replace(
+                score,
+                rscin_score=entry.score.rscin_score,
+                revision=1,
+                model_id=self.model_id,
+                pred_label=False if entry.known_good else score.pred_label,
+            )
+        )
 
     def _revise(self, slots: list[int], *, final: bool) -> list[Score]:
         self.since_revision = 0

@@ -168,8 +168,8 @@ def _show(console: Console, provisional: dict[str, Message], final: dict[str, Me
     for name in ("frame", "truth", "verdict", "arrival", "final", "re-scored", "state"):
         number = name in {"arrival", "final", "re-scored"}
         # A narrow terminal may shorten names, never figures.
-        width = {"min_width": len("0.0000")} if number else {}
-        table.add_column(name, justify="right" if number else "left", no_wrap=True, **width)
+        width = len("0.0000") if number else None
+        table.add_column(name, justify="right" if number else "left", no_wrap=True, min_width=width)
     ranked = sorted(final.values(), key=lambda message: -float(message["raw_score"] or 0.0))
     right = known = 0
     for message in ranked:

@@ -60,6 +60,7 @@ class StreamMachine(RuleBasedStateMachine):
     def arrive(self):
         image = self.arrived
         before = self.oracle.present()
+        unmeasured = {kept for kept in before if not self.oracle.references(kept)}
         score = self.detector.step_tokens(self.tokens[:, image], self.class_tokens[image], image)
         expected = self.oracle.arrive(image)
         self.arrived += 1
@@ -74,8 +75,10 @@ class StreamMachine(RuleBasedStateMachine):
         assert not score.is_final
         assert (score.state == "warmup") == (score.n_references < 2)
         evicted = set(before) - set(self.oracle.present())
-        finals = {final.frame_id for final in self.detector.take_finals()}
-        assert finals == evicted - self.closed
+        finals = self.detector.take_finals()
+        assert {final.frame_id for final in finals} == evicted - self.closed
+        assert all(final.is_final for final in finals)
+        assert all((final.raw_score is None) == (final.frame_id in unmeasured) for final in finals)
 
     def check_revision(self, scores, expected_images):
         known = [image for image in expected_images if self.oracle.references(image)]
@@ -196,6 +199,17 @@ def test_first_frame_has_no_score_and_is_final_alone():
     assert stream.revise() == []
     (final,) = stream.flush()
     assert (final.frame_id, final.is_final, final.raw_score) == ("only", True, None)
+
+
+def test_a_frame_that_leaves_before_any_revision_is_revised_on_its_way_out():
+    tokens, class_tokens = images(9, 4)
+    stream = detector(3, revise={"every": 50}, warmup=30)
+    for image in range(4):
+        stream.step_tokens(tokens[:, image], class_tokens[image], image)
+    (final,) = stream.take_finals()
+    expected = msm.mutual_scores(tokens[:, :3], (1, 3, 5))[:1]
+    assert (final.frame_id, final.revision, final.is_final) == (0, 1, True)
+    assert final.raw_score == pytest.approx(anomaly_map.upsample(expected, 16).max(), abs=1e-4)
 
 
 def test_label_is_withheld_in_warmup_and_follows_the_threshold_after():

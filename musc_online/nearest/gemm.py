@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from itertools import count
 from threading import Lock
 from typing import Any
@@ -17,6 +18,12 @@ from musc_online.nearest.scratch import make_scratch
 from musc_online.nearest.tile import match_tiles
 
 _MOST_TILES_A_TURN = 8
+
+
+@cache
+def _helpers(n_threads: int) -> ThreadPoolExecutor:
+    """Threads shared by all stores of the process: a store a stream must not mean threads a stream."""
+    return ThreadPoolExecutor(n_threads, "matcher")
 
 
 class GemmStore:
@@ -47,7 +54,7 @@ class GemmStore:
         self._kept = store.empty(capacity, *self._shape, len(self.degrees))
         self._threads = threads or torch.get_num_threads()
         self._scratch = [make_scratch(n_patches, n_channels, self._halos) for _ in range(self._threads)]
-        self._pool = ThreadPoolExecutor(self._threads - 1, "matcher") if self._threads > 1 else None
+        self._pool = _helpers(self._threads - 1) if self._threads > 1 else None
         self._lock = Lock()
 
     def prepare(self, patch_tokens: npt.NDArray[np.float32]) -> Packed:
