@@ -14,6 +14,7 @@ from musc_online.admission import Operators, admits
 from musc_online.arrays import checked_tokens
 from musc_online.config import Config
 from musc_online.errors import FrameError
+from musc_online.parallel import spread
 from musc_online.ring import FrameId, Geometry, Ring, Visit
 from musc_online.ring_setup import check_capacity, expected_geometry, make_ring
 from musc_online.score import Score
@@ -275,7 +276,7 @@ class Detector:
         self.since_revision = 0
         if self.ring is None:
             return []
-        patches = {slot: self.ring.patch_scores(slot) for slot in slots}
+        patches = dict(zip(slots, spread(self.ring.patch_scores, slots), strict=True))
         scored = {slot: scores for slot, scores in patches.items() if scores is not None}
         if not scored:  # a single frame: at a flush it is final, and there was nothing to score it against
             return self.window.close(slots) if final else []

@@ -76,6 +76,9 @@ class Pipeline:
         self._log = Quiet()
         self._prepared: queue.Queue[Tokens | None] = queue.Queue(batch)
         self._extracted: queue.Queue[Tokens | Job | None] = queue.Queue(batch)
+        # Backbone and matcher each use every core: side by side they wait for each other's threads, and
+        # both take longer than one after the other. Decoding and publishing go on beside either.
+        self._cores = threading.Lock()
         self._threads = [
             threading.Thread(target=self._guard, args=(phase,), name=phase.__name__.strip("_"), daemon=True)
             for phase in (self._decode_all, self._extract_all, self._match_all)
@@ -149,7 +152,8 @@ class Pipeline:
 
     def _extract_together(self, batch: list[Tokens]) -> None:
         inputs = [tokens.inputs for tokens in batch if tokens.inputs is not None]
-        patch_tokens, class_token = self._backbone.extract(torch.stack(inputs))
+        with self._cores:
+            patch_tokens, class_token = self._backbone.extract(torch.stack(inputs))
         for index, tokens in enumerate(batch):
             # Copies: a view would keep the whole batch alive while one of its frames waits.
             tokens.patch_tokens = patch_tokens[:, index].clone()
@@ -160,7 +164,8 @@ class Pipeline:
     def _match_all(self) -> None:
         while (item := self._extracted.get()) is not None:
             if isinstance(item, Tokens):
-                self._used(item, lambda: self._score(item), "internal")
+                with self._cores:
+                    self._used(item, lambda: self._score(item), "internal")
             else:
                 item()
 

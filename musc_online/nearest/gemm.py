@@ -1,8 +1,6 @@
 """The fast matcher: one exact int16 product serves all degrees and both directions."""
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache
 from itertools import count
 from threading import Lock
 from typing import Any
@@ -16,14 +14,9 @@ from musc_online.nearest.features import grid_side, standardise
 from musc_online.nearest.packing import Packed
 from musc_online.nearest.scratch import make_scratch
 from musc_online.nearest.tile import match_tiles
+from musc_online.parallel import helpers
 
 _MOST_TILES_A_TURN = 8
-
-
-@cache
-def _helpers(n_threads: int) -> ThreadPoolExecutor:
-    """Threads shared by all stores of the process: a store a stream must not mean threads a stream."""
-    return ThreadPoolExecutor(n_threads, "matcher")
 
 
 class GemmStore:
@@ -54,7 +47,7 @@ class GemmStore:
         self._kept = store.empty(capacity, *self._shape, len(self.degrees))
         self._threads = threads or torch.get_num_threads()
         self._scratch = [make_scratch(n_patches, n_channels, self._halos) for _ in range(self._threads)]
-        self._pool = _helpers(self._threads - 1) if self._threads > 1 else None
+        self._pool = helpers(self._threads - 1) if self._threads > 1 else None
         self._lock = Lock()
 
     def prepare(self, patch_tokens: npt.NDArray[np.float32]) -> Packed:
