@@ -80,7 +80,7 @@ class Attacker:
 
     def _message(self, port: str, server: ServerProcess) -> None:
         if port == "control":
-            parts = [b"", self._draw.control()]
+            parts = [b"", self._draw.control()] if self._rng.integers(20) else [self._draw.control()]
         elif port in ("frames", "reliable"):
             parts = self._draw.frame()
         else:

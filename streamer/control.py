@@ -8,9 +8,11 @@ Answers: `{"ok": true, ...}` or `{"ok": false, "code", "text"}`.
 
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import structlog
+import zmq
 
 from streamer.ask import ask
 from streamer.errors import WireError
@@ -52,8 +54,11 @@ class Control(Worker):
         """Answer requests until stopped."""
         try:
             while not self._stopping.is_set():
-                if self._socket.poll(_POLL_MS):
-                    self._socket.send(self._answer(self._socket.recv_multipart()))
+                if not self._socket.poll(_POLL_MS):
+                    continue
+                # Readable may mean a request without an envelope, which REP throws away: never wait for it.
+                with suppress(zmq.Again):
+                    self._socket.send(self._answer(self._socket.recv_multipart(zmq.DONTWAIT)))
         finally:
             self._socket.close()
 

@@ -122,7 +122,12 @@ class Receiver(Worker):
             self._once(_HELD_MS)
 
     def _read(self, port: Socket) -> None:
-        frames: list[zmq.Frame] = port.recv_multipart(copy=False)  # type: ignore[assignment]
+        try:
+            # A REP socket says it is readable and then throws away a request without an envelope: waiting
+            # for the next one here would stop every other port.
+            frames: list[zmq.Frame] = port.recv_multipart(zmq.DONTWAIT, copy=False)  # type: ignore[assignment]
+        except zmq.Again:
+            return
         parts = [frame.bytes for frame in frames]
         peer = _peer(frames[-1])
         if port is self._ports.reliable:

@@ -5,10 +5,13 @@ import time
 
 import msgpack
 import pytest
+import zmq
 from hypothesis import given
 from hypothesis import strategies as st
 from streamer_support import (
     PATIENCE_MS,
+    Camera,
+    Screen,
     backbone,
     control,
     header,
@@ -159,3 +162,21 @@ def test_json_that_no_header_can_say(text):
     with pytest.raises(WireError) as caught:
         imagezmq_ingest.unpack([text.encode(), bytes(12)], LIMITS)
     assert caught.value.code in CODES
+
+
+@pytest.mark.parametrize("port", ["imagezmq", "control"])
+def test_a_request_without_an_envelope_stops_no_port(backbone, port):
+    config = small_config(transport={"imagezmq": "tcp://127.0.0.1:*"})
+    context = zmq.Context()
+    with serving(config, backbone) as service, Screen(service, "line/") as screen:
+        guest = context.socket(zmq.DEALER)
+        guest.connect(service.endpoints[port])
+        for seed in range(5):
+            guest.send(b"no envelope")
+            with Camera(service.endpoints["frames"]) as camera:
+                camera.picture(seed)
+            assert screen.until(1, "score")[0]["frame_id"] == f"line-{seed}"
+        assert control(service, "status")["scored"] == 5
+        guest.send_multipart([b"", b"no request"])
+        assert guest.poll(PATIENCE_MS)
+        context.destroy(linger=0)
