@@ -31,10 +31,13 @@ _MAX_REQUEST = 64 * 1024
 
 
 class Control(Worker):
-    """Owns the REP socket and answers requests, one at a time, until stopped.
+    """Owns the control socket and answers requests, one at a time, until stopped.
+
+    To its peers it is a REP socket. In truth it is a ROUTER: after a request without an envelope libzmq's REP
+    can lose the answer to somebody else's.
 
     Args:
-        socket: bound REP socket; closed when the thread ends.
+        socket: bound ROUTER socket; closed when the thread ends.
         handlers: what to do for each `kind`; a handler's `WireError` becomes its answer.
     """
 
@@ -56,11 +59,15 @@ class Control(Worker):
             while not self._stopping.is_set():
                 if not self._socket.poll(_POLL_MS):
                     continue
-                # Readable may mean a request without an envelope, which REP throws away: never wait for it.
-                with suppress(zmq.Again):
-                    self._socket.send(self._answer(self._socket.recv_multipart(zmq.DONTWAIT)))
+                with suppress(zmq.ZMQError):  # the one who asked may be gone
+                    self._serve(self._socket.recv_multipart(zmq.DONTWAIT))
         finally:
             self._socket.close()
+
+    def _serve(self, parts: list[bytes]) -> None:
+        if b"" in parts[1:]:  # else it is no request, and nobody waits for an answer
+            body = parts.index(b"", 1) + 1
+            self._socket.send_multipart([*parts[:body], self._answer(parts[body:])], zmq.DONTWAIT)
 
     def _answer(self, parts: list[bytes]) -> bytes:
         kind = None

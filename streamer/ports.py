@@ -63,7 +63,9 @@ def bind_all(context: Context, config: Config, security: Security) -> Bound:
             "scores", zmq.PUB, transport.scores, "subscribers",
             hwm=transport.subscriber_queue, max_part=1024, linger_ms=_LAST_WORDS_MS,
         )  # fmt: skip
-        bound.control = server("control", zmq.REP, transport.control, "controllers", hwm=100, max_part=2**17)
+        bound.control = server(
+            "control", zmq.ROUTER, transport.control, "controllers", hwm=100, max_part=2**17
+        )
         frames = server(
             "frames", zmq.PULL, transport.frames, "publishers", hwm=_RECEIVED_AHEAD, max_part=most
         )
