@@ -150,7 +150,10 @@ class Detector:
         return self._revise(self.window.newest(self.config.ring.capacity), final=True)
 
     def take_finals(self) -> list[Score]:
-        """Final scores (without arrays) of the frames evicted since last asked."""
+        """Final scores of the frames evicted since last asked, the newest 64 of them.
+
+        Arrays come only with a frame that was never revised: those of others were handed over before.
+        """
         return self.window.take_evicted()
 
     def score_batch(
@@ -262,14 +265,13 @@ class Detector:
         map_ = self.verdict.maps(patches[None])[0]
         n_references = len(ring.references(slot))
         score = self.verdict.score(entry.score.frame_id, patches, map_, n_references, entry.frame_shape)
-        entry.score = without_arrays(
-            replace(
-                score,
-                rscin_score=entry.score.rscin_score,
-                revision=1,
-                model_id=self.model_id,
-                pred_label=False if entry.known_good else score.pred_label,
-            )
+        # Nobody has seen this score's map: it goes with it, for `take_finals` to hand over.
+        entry.score = replace(
+            score,
+            rscin_score=entry.score.rscin_score,
+            revision=1,
+            model_id=self.model_id,
+            pred_label=False if entry.known_good else score.pred_label,
         )
 
     def _revise(self, slots: list[int], *, final: bool) -> list[Score]:

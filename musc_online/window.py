@@ -8,6 +8,9 @@ import numpy.typing as npt
 
 from musc_online.score import Score
 
+UNTAKEN = 64
+"""Final scores kept for a caller who does not ask for them: memory stays bounded."""
+
 
 @dataclass
 class Entry:
@@ -45,6 +48,7 @@ class Window:
         entry = self.entries.pop(slot, None)
         if entry is not None and not entry.score.is_final:
             self.evicted.append(replace(entry.score, is_final=True))
+            del self.evicted[:-UNTAKEN]
 
     def close(self, slots: Iterable[int]) -> list[Score]:
         """Call the last scores of `slots` final where they are not, and return those."""
