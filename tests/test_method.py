@@ -120,7 +120,7 @@ def sets(draw):
 def fixed_point_bound(tokens, degrees):
     """The most that 16-bit fixed point can move a distance (`gemm`), beside the distances' own codes.
 
-    Each value of a unit vector is off by at most 2**-16, so a vector by sqrt(C) times that, and a window's
+    Each value of a unit vector is off by at most 2**-15, so a vector by sqrt(C) times that, and a window's
     sum by as much as its vectors outweigh it; a distance has two ends.
     """
     worst = 1.0
@@ -130,7 +130,7 @@ def fixed_point_bound(tokens, degrees):
             sums = np.linalg.norm(naive_sums(image, degree), axis=1)
             outweighed = naive_sums_of(norms, degree)[sums > 1e-9] / sums[sums > 1e-9]
             worst = max(worst, outweighed.max(initial=1.0))
-    return 2 * worst * np.sqrt(tokens.shape[-1]) * 2.0**-16
+    return 2 * worst * np.sqrt(tokens.shape[-1]) * 2.0**-15
 
 
 @pytest.mark.parametrize("matcher", ["gemm", "faiss"])
@@ -146,7 +146,7 @@ def test_mutual_scores_are_the_oracle(matcher, drawn):
 def test_mutual_scores_of_wide_tokens_are_the_oracle_closely(matcher):
     tokens = rng(11).normal(size=(1, 4, 36, 48)).astype(np.float32)
     ours = msm.mutual_scores(tokens, (1, 3, 5), matcher=matcher)
-    np.testing.assert_allclose(ours, naive.mutual_scores(tokens, (1, 3, 5)), atol=2e-5, rtol=0)
+    np.testing.assert_allclose(ours, naive.mutual_scores(tokens, (1, 3, 5)), atol=5e-5, rtol=0)
 
 
 @given(
