@@ -164,7 +164,9 @@ def _collect(
 
 def _show(console: Console, provisional: dict[str, Message], final: dict[str, Message]) -> None:
     # 80 columns are enough for this, also where nobody can widen the window.
-    table = Table(title="what the detector says (most anomalous first)", box=box.SIMPLE_HEAD)
+    table = Table(
+        title="what the detector says (most anomalous first)", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0)
+    )
     for name in ("frame", "truth", "verdict", "arrival", "final", "re-scored", "state"):
         number = name in {"arrival", "final", "re-scored"}
         # A narrow terminal may shorten names, never figures.
