@@ -70,20 +70,23 @@ class Scoring:
         wanted = line.config.output.anomaly_map
         header = header_of(score, line.name, origin, latency)
         self._observe(header["latency_ms"])
+        # Before the score is out: whoever has it must not find an older ring in `status`.
+        line.state = detector.status()
         self._desk.score(waiting, header, score.anomaly_map if wanted else None)
         self._publish(line, detector.take_finals())
         if detector.revise_due:
-            self._publish(line, detector.revise())
-        line.state = detector.status()
+            revised = detector.revise()
+            line.state = detector.status()
+            self._publish(line, revised)
 
     def flush(self, line: Line) -> int:
         """Publish the final revision of every frame in the ring; how many there were."""
         if line.detector is None:
             return 0
         scores = line.detector.take_finals() + line.detector.flush()
-        self._publish(line, scores)
         line.state = line.detector.status()
         line.unsaved = True
+        self._publish(line, scores)
         return len(scores)
 
     def operate(self, line: Line, kind: str, frame_id: FrameId) -> dict[str, int]:
@@ -101,9 +104,9 @@ class Scoring:
             getattr(line.detector.operators, kind)(frame_id)
         except FrameError as error:
             raise WireError("unknown_frame", str(error)) from None
-        self._publish(line, line.detector.take_finals())
         line.state = line.detector.status()
         line.unsaved = True
+        self._publish(line, line.detector.take_finals())
         return {name: int(line.state[name]) for name in ("images", "pinned")}
 
     def _open(self, line: Line) -> Detector:
