@@ -141,6 +141,22 @@ class Config(Section):
     log: Log = Log()
     streams: tuple[StreamOverride, ...] = ()
 
+    @model_validator(mode="after")
+    def _sleep_needs_a_folder(self) -> Self:
+        if self.sleep_after_s is not None and self.snapshot.path is None:
+            raise ValueError(
+                f"limits.sleep_after_s: got {self.sleep_after_s:g} without snapshot.path, the folder that "
+                "rings sleep in; set snapshot.path, or limits.sleep_after_s to null"
+            )
+        return self
+
+    @property
+    def sleep_after_s(self) -> float | None:
+        """Seconds without a frame after which a stream is put to sleep; None for never."""
+        if self.limits.sleep_after_s == "auto":
+            return None if self.snapshot.path is None else 3600.0
+        return self.limits.sleep_after_s or None
+
     @property
     def map_size(self) -> int:
         """Side of the anomaly map in pixels."""
@@ -195,6 +211,8 @@ def _one_line(error: ValidationError) -> str:
         return f"{_unknown_key([str(part) for part in location])}{more}"
     message = first["msg"].removeprefix("Value error, ")
     shown = "" if isinstance(first["input"], dict | BaseModel) else f"got {first['input']!r}, "
+    if not location:  # a rule between sections, whose message names its keys
+        return f"{message}{more}"
     return f"{key}: {shown}{message[0].lower()}{message[1:]}{more}"
 
 

@@ -49,7 +49,9 @@ class Limits(Section):
     """What peers may make the service spend; more is refused with an `error` message.
 
     `queue_bytes` is all waiting frames together, `total_bytes` all rings together, `rate` frames a second
-    of one sender (its CURVE key, or its address).
+    of one sender (its CURVE key, or its address). A stream without a frame for `sleep_after_s` seconds gives
+    its memory and its place among `streams` to others, and its snapshot waits on disk for its next frame;
+    null or 0 for never, `auto` for an hour where `snapshot.path` is set. At most `sleeping` streams do.
     """
 
     header_bytes: ByteSize = ByteSize(64 * 2**10)
@@ -58,6 +60,8 @@ class Limits(Section):
     height: Positive = 16384
     pixels: Positive = 64_000_000
     streams: Positive = 16
+    sleep_after_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] | Literal["auto"] | None = "auto"
+    sleeping: Positive = 64
     queue_bytes: ByteSize = ByteSize(512 * 2**20)
     total_bytes: ByteSize = ByteSize(8 * 2**30)
     rate: Annotated[float, Field(gt=0)] | None = None

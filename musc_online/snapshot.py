@@ -20,7 +20,7 @@ from safetensors.numpy import save_file
 
 from musc_online.config import Config
 from musc_online.detector import Detector
-from musc_online.errors import MuscError, SnapshotError
+from musc_online.errors import CapacityError, MuscError, SnapshotError
 from musc_online.ring import Geometry, Ring
 from musc_online.ring_setup import make_ring
 from musc_online.score import Score
@@ -149,6 +149,7 @@ def restore(detector: Detector, snapshot: Snapshot) -> dict[str, Any]:
 
     Raises:
         SnapshotError: of another backbone, method or ring, or its parts contradict each other.
+        CapacityError: there is nothing wrong with it, but the ring does not fit in `ring.max_bytes`.
     """
     ours, theirs = fingerprint(detector), snapshot.state["fingerprint"]
     different = [key for key in ours if ours[key] != theirs.get(key)]
@@ -173,6 +174,8 @@ def restore(detector: Detector, snapshot: Snapshot) -> dict[str, Any]:
             vars(detector).update(before)
             detector.window.entries, detector.window.evicted = held
             raise
+    except CapacityError:
+        raise
     except (AssertionError, KeyError, TypeError, ValueError, IndexError, MuscError) as error:
         raise SnapshotError(
             f"snapshot: its parts do not fit ({type(error).__name__}: {error}); it was not loaded"

@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from streamer.accounts import Accounts
 from streamer.errors import WireError
-from streamer.lines import Line
+from streamer.line import Line
 from streamer.outbox import Outbox, Outgoing
 from streamer.quiet import Quiet
 from streamer.waiting import Ack, Waiting, ack

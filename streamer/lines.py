@@ -1,137 +1,20 @@
-"""One inspection line a stream: its configuration, its detector, the ids it knows, what its scores echo."""
+"""Every stream's line: opened on its first frame, with its own configuration, in one of so many places."""
 
 import threading
-from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from fnmatch import fnmatchcase
-from typing import Any
 
 from musc_online.config import Config, load
 from musc_online.config_service import StreamOverride
-from musc_online.detector import Detector
 from musc_online.errors import ConfigError
-from musc_online.score import Score
 from streamer.errors import WireError
-from streamer.waiting import Waiting
-
-FrameId = str | int
-
-
-@dataclass(frozen=True)
-class Origin:
-    """What a score echoes of its frame."""
-
-    seq: int | None
-    capture_ns: int
-    meta: Mapping[str, Any]
-
-
-class Line:
-    """A stream. Ids are claimed by the receiving thread and settled by others, under a lock.
-
-    `detector`, `origins`, `unsaved` and `emptied` belong to the matching thread alone; `last_seq` to the
-    receiving one.
-    """
-
-    def __init__(self, name: str, config: Config, settled_before: Iterable[FrameId] = ()) -> None:
-        self.name = name
-        self.config = config
-        self.last_seq: int | None = None
-        self.detector: Detector | None = None
-        self.origins: OrderedDict[FrameId, Origin] = OrderedDict()
-        self.state: dict[str, Any] = {"state": "warmup", "images": 0, "capacity": config.ring.capacity}
-        self._ids = threading.Lock()
-        self._in_flight: dict[FrameId, Waiting] = {}
-        self._scored: OrderedDict[FrameId, None] = OrderedDict()
-        self._settled_before = frozenset(settled_before)
-        self.unsaved = False
-        """Something changed since the last snapshot."""
-        self.emptied = False
-        """On purpose: an older snapshot must not come back."""
-        self._unpublished: set[FrameId] = set()
-
-    def claim(self, waiting: Waiting) -> bool:
-        """Take a frame's id; False while the same id is queued or in the ring."""
-        frame_id = waiting.message.frame_id
-        with self._ids:
-            earlier = self._in_flight.get(frame_id)
-            if earlier is not None and waiting.sender is not None:
-                # Resent, perhaps by a sender that was restarted: the ack goes to where it is now.
-                earlier.sender = waiting.sender
-            if earlier is not None or frame_id in self._scored:
-                return False
-            self._in_flight[frame_id] = waiting
-            return True
-
-    def release(self, frame_id: FrameId, *, scored: bool) -> None:
-        """The frame is settled; unless it was scored its id may be used again."""
-        with self._ids:
-            self._in_flight.pop(frame_id, None)
-            if scored:
-                self._scored[frame_id] = None
-                if len(self._scored) > self.config.ring.capacity:
-                    self._scored.popitem(last=False)
-
-    def was_scored(self, frame_id: FrameId) -> bool:
-        """Whether a resent frame has its score already, from before a restart too."""
-        with self._ids:
-            return frame_id in self._scored or frame_id in self._settled_before
-
-    def ids(self) -> tuple[list[FrameId], list[FrameId]]:
-        """Ids scored lately, oldest first, and ids in flight: for a snapshot."""
-        with self._ids:
-            return list(self._scored), list(self._in_flight)
-
-    def resume(
-        self,
-        scored: Iterable[FrameId],
-        unpublished: Iterable[FrameId],
-        origins: Iterable[tuple[FrameId, Origin]],
-    ) -> None:
-        """Know what a snapshot knew of the frames; of those `unpublished` nobody saw the score yet."""
-        self._unpublished = set(unpublished)
-        self.origins = OrderedDict(origins)
-        with self._ids:
-            self._scored = OrderedDict.fromkeys([*scored, *self._scored])
-
-    def take_unpublished(self, frame_id: FrameId) -> Score | None:
-        """The score of a frame sent again that a snapshot has in the ring, but no subscriber ever saw."""
-        if frame_id not in self._unpublished:
-            return None
-        self._unpublished.discard(frame_id)
-        ring = None if self.detector is None else self.detector.ring
-        if self.detector is None or ring is None or frame_id not in ring.slot_of:
-            return None
-        return self.detector.window.entries[ring.slot_of[frame_id]].score
-
-    @property
-    def idle(self) -> bool:
-        """Whether nothing of it is in flight."""
-        with self._ids:
-            return not self._in_flight
-
-    def remember(self, frame_id: FrameId, origin: Origin) -> None:
-        """Keep what later revisions echo, for as long as the frame can be in the ring."""
-        self.origins[frame_id] = origin
-        # A frame just evicted still gets its final score: keep a few more than the ring holds.
-        while len(self.origins) > self.config.ring.capacity + 16:
-            self.origins.popitem(last=False)
-
-    def reset(self) -> None:
-        """Forget the ring and every id that is not in flight."""
-        self.detector = None
-        self.origins.clear()
-        self.emptied = True
-        self._unpublished.clear()
-        self.state = {"state": "warmup", "images": 0, "capacity": self.config.ring.capacity}
-        with self._ids:
-            self._scored.clear()
-            self._settled_before = frozenset()
+from streamer.line import FrameId, Line
 
 
 class Lines:
-    """The streams that are open, up to `limits.streams`.
+    """The streams that are open, up to `limits.streams`, and those asleep, up to `limits.sleeping`.
 
     Args:
         config: of the service.
@@ -164,13 +47,41 @@ class Lines:
             line = self._lines.get(name)
             if line is not None:
                 return line
-            limit = self._config.limits.streams
-            if len(self._lines) >= limit and not self._close_unused():
-                raise WireError(
-                    "too_many_streams", f"stream: '{name}' would be one more than limits.streams ({limit})"
-                )
-            line = Line(name, self.config_of(name), self._settled_before(name))
-            self._lines[name] = line
+            self._make_place(name)
+            return self._new(name)
+
+    @contextmanager
+    def opening(self, line: Line) -> Iterator[None]:
+        """A place for a stream whose detector is made or woken inside; if that fails all is as before.
+
+        Raises:
+            WireError: `too_many_streams`, for one that was asleep.
+        """
+        with self._lock:
+            if line.asleep:
+                self._make_place(line.name)
+            line.opening = True
+        try:
+            yield
+            line.asleep = False
+            line.used_at = time.monotonic()
+        except BaseException:
+            line.detector = None
+            raise
+        finally:
+            line.opening = False
+
+    def lay_down(self, name: str) -> Line | None:
+        """The stream's line, asleep from now on: it takes no place, and its detector is the caller's to drop.
+
+        None, and nothing has changed, where no stream may sleep or `limits.sleeping` do already.
+        """
+        limit = 0 if self._config.sleep_after_s is None else self._config.limits.sleeping
+        with self._lock:
+            if sum(line.asleep for line in self._lines.values()) >= limit:
+                return None
+            line = self._lines.get(name) or self._new(name)
+            line.asleep = True
             return line
 
     def config_of(self, name: str) -> Config:
@@ -192,9 +103,23 @@ class Lines:
         used = sum(int(other.state.get("bytes", 0)) for other in self.known() if other is not line)
         return int(self._config.limits.total_bytes) - used
 
+    def _new(self, name: str) -> Line:
+        line = Line(name, self.config_of(name), self._settled_before(name))
+        self._lines[name] = line
+        return line
+
+    def _make_place(self, name: str) -> None:
+        limit = self._config.limits.streams
+        while sum(line.opening or not line.asleep for line in self._lines.values()) >= limit:
+            if not self._close_unused():
+                raise WireError(
+                    "too_many_streams", f"stream: '{name}' would be one more than limits.streams ({limit})"
+                )
+
     def _close_unused(self) -> bool:
         # A stream none of whose frames could be used must not keep its place.
-        unused = next((line for line in self._lines.values() if line.detector is None and line.idle), None)
+        awake = (line for line in self._lines.values() if not line.asleep)
+        unused = next((line for line in awake if line.detector is None and line.idle), None)
         if unused is None:
             return False
         del self._lines[unused.name]

@@ -10,7 +10,7 @@ from prometheus_client.registry import Collector
 from streamer.errors import StreamerError
 
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-_STATES = ("warmup", "ready", "degraded")
+_STATES = ("warmup", "ready", "degraded", "asleep")
 
 
 class Metrics:
@@ -99,6 +99,7 @@ class _Books(Collector):
         for where, size in status["bytes"].items():
             held.add_metric([where], size)
         yield held
+        yield GaugeMetricFamily("musc_streams_asleep", "Streams whose ring is on disk only", status["asleep"])
         yield GaugeMetricFamily(
             "musc_degraded", "1 while the service is degraded", float(status["state"] == "degraded")
         )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from streamer.control import Handler
 from streamer.errors import WireError
-from streamer.lines import Line
+from streamer.line import Line
 from streamer.wire import check_frame_id
 
 if TYPE_CHECKING:
@@ -39,13 +39,28 @@ class _Requests:
         self._service = service
 
     def flush(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """Score what was received before this request, then make every score in the rings final."""
+        """Score what was received before this request, then make every score in the rings final.
+
+        Sleeping streams are woken for it; of all streams those are named that there was no room to wake.
+        """
         lines = self._lines(request)
         names = {line.name for line in lines}
         service = self._service
         targets = {name: count for name, count in service.accounts.received().items() if name in names}
         self._wait(lambda seconds: service.accounts.wait_settled(targets, seconds))
-        return {"flushed": sum(self._between_frames(lambda: [service.scoring.flush(line) for line in lines]))}
+        named, left = request.get("stream") is not None, list[str]()
+
+        def flush(line: Line) -> int:
+            try:
+                return service.scoring.flush(line)
+            except WireError:
+                if named:
+                    raise
+                left.append(line.name)  # asleep, and no room to wake it
+                return 0
+
+        flushed = sum(self._between_frames(lambda: [flush(line) for line in lines]))
+        return {"flushed": flushed, **({"asleep": left} if left else {})}
 
     def reset(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Empty the rings; counters go on."""

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from musc_online.score import Score
-from streamer.lines import Origin
+from streamer.line import Origin
 
 
 def header_of(score: Score, stream: str, origin: Origin, latency_ms: Mapping[str, float]) -> dict[str, Any]:

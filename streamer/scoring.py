@@ -1,6 +1,7 @@
 """From tokens to published scores: the work of the matching thread, for every stream."""
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import structlog
 
@@ -11,7 +12,8 @@ from musc_online.errors import CapacityError, FrameError
 from musc_online.score import Score
 from streamer.desk import Desk
 from streamer.errors import WireError
-from streamer.lines import FrameId, Line, Lines, Origin
+from streamer.line import FrameId, Line, Origin
+from streamer.lines import Lines
 from streamer.outbox import Outgoing
 from streamer.pipeline import Tokens
 from streamer.score_message import header_of
@@ -36,28 +38,42 @@ class Scoring:
 
     def resume(self) -> None:
         """Open the streams that have a snapshot, the newest first; before the matching thread starts."""
-        for name in self._snapshots.streams():
+        for name, asleep in self._snapshots.streams():
             try:
-                line = self._lines.admit(name)
-                line.detector = self._new_detector(line)
+                tally = self._resume(name, asleep)
             except WireError as error:
                 log.warning("snapshot_left", stream=name, code=error.code, text=error.text)
                 continue
-            tally = self._snapshots.restore(line)
-            if tally is None:
-                line.detector = None
-            else:
+            if tally is not None:
                 self._desk.accounts.resume(name, tally)
+
+    def _resume(self, name: str, asleep: bool) -> dict[str, Any] | None:
+        """Open a stream, or leave it asleep as it was or for want of room; the tally, None if refused."""
+        sleeper = self._lines.lay_down(name) if asleep else None
+        if sleeper is None:
+            try:
+                line = self._lines.admit(name)
+                _, tally = self._open(line)
+                if tally is None:
+                    line.detector = None
+                return tally
+            except WireError:
+                sleeper = self._lines.lay_down(name)
+                if sleeper is None:
+                    raise
+        tally = self._snapshots.glance(sleeper)
+        sleeper.asleep = tally is not None
+        return tally
 
     def score(self, tokens: Tokens) -> None:
         """Score a frame, publish the score, and whatever revisions are due by it.
 
         Raises:
             FrameError: the detector cannot use the frame.
-            WireError: `no_room` for the stream's ring.
+            WireError: `no_room` for the stream's ring, `too_many_streams` awake for it to wake.
         """
         waiting, line = tokens.waiting, tokens.waiting.line
-        detector = line.detector or self._open(line)
+        detector = line.detector or self._open(line)[0]
         frame_id = waiting.message.frame_id
         score = line.take_unpublished(frame_id) or detector.step_tokens(
             tokens.patch_tokens, tokens.class_token, frame_id, frame_shape=tokens.shape
@@ -80,11 +96,16 @@ class Scoring:
             self._publish(line, revised)
 
     def flush(self, line: Line) -> int:
-        """Publish the final revision of every frame in the ring; how many there were."""
-        if line.detector is None:
+        """Publish the final revision of every frame in the ring; how many there were.
+
+        Raises:
+            WireError: `no_room` or `too_many_streams` for a stream that sleeps.
+        """
+        detector = self._opened(line)
+        if detector is None:
             return 0
-        scores = line.detector.take_finals() + line.detector.flush()
-        line.state = line.detector.status()
+        scores = detector.take_finals() + detector.flush()
+        line.state = detector.status()
         line.unsaved = True
         self._publish(line, scores)
         return len(scores)
@@ -96,23 +117,36 @@ class Scoring:
             How many images the ring holds now, and how many of them are pinned.
 
         Raises:
-            WireError: `unknown_frame`.
+            WireError: `unknown_frame`; `no_room` or `too_many_streams` for a stream that sleeps.
         """
         try:
-            if line.detector is None:
+            detector = self._opened(line)
+            if detector is None:
                 raise FrameError(f"frame_id: stream '{line.name}' has no frame in its ring")
-            getattr(line.detector.operators, kind)(frame_id)
+            getattr(detector.operators, kind)(frame_id)
         except FrameError as error:
             raise WireError("unknown_frame", str(error)) from None
-        line.state = line.detector.status()
+        line.state = detector.status()
         line.unsaved = True
-        self._publish(line, line.detector.take_finals())
+        self._publish(line, detector.take_finals())
         return {name: int(line.state[name]) for name in ("images", "pinned")}
 
-    def _open(self, line: Line) -> Detector:
-        line.detector = self._new_detector(line)
-        self._snapshots.restore(line)
-        return line.detector
+    def _opened(self, line: Line) -> Detector | None:
+        """The detector of a stream, woken if need be; None before its first frame."""
+        return self._open(line)[0] if line.asleep else line.detector
+
+    def _open(self, line: Line) -> tuple[Detector, dict[str, Any] | None]:
+        """A detector for a stream's first frame, or for the next after a sleep; the tally of its snapshot."""
+        was_asleep = line.asleep
+        with self._lines.opening(line):
+            detector = line.detector = self._new_detector(line)
+            try:
+                tally = self._snapshots.restore(line)
+            except CapacityError as error:
+                raise WireError("no_room", f"stream '{line.name}': {error}") from None
+        if was_asleep:
+            log.info("stream_awake", stream=line.name, images=line.state["images"])
+        return detector, tally
 
     def _new_detector(self, line: Line) -> Detector:
         room = self._lines.room_for(line)

@@ -24,6 +24,7 @@ from streamer.ports import Bound, bind_all
 from streamer.receive import Receiver
 from streamer.requests import handlers
 from streamer.scoring import Scoring
+from streamer.sleep import Sleep
 from streamer.snapshot_files import prepare
 from streamer.snapshots import Snapshots
 from streamer.sockets import Context, Security
@@ -120,6 +121,7 @@ class Service:
         self._stop_part(self._receiver.stop)
         self._stop_part(self._control.stop)
         self._stop_part(self.snapshots.stop)
+        self._stop_part(self.sleep.stop)
         self._intake.close()
         self._stop_part(self.pipeline.join)
         self._stop_part(self._save_last)
@@ -133,6 +135,7 @@ class Service:
         lines = {line.name: line.state for line in self.lines.known()}
         streams = {name: {**tally, **lines.get(name, {})} for name, tally in tallies.items()}
         rings = sum(int(state.get("bytes", 0)) for state in lines.values())
+        asleep = sum(state["state"] == "asleep" for state in lines.values())
         queue = self._intake.status()
         return {
             **self.accounts.totals(),
@@ -143,6 +146,7 @@ class Service:
             "bytes": {"rings": rings, "queue": queue["bytes"], "history": self.history.status()["bytes"]},
             "history": {**self.history.status(), "failed": self._outbox.history_failed},
             "snapshot": self.snapshots.status(),
+            "asleep": asleep,
             "streams": streams,
             "endpoints": self.endpoints,
         }
@@ -180,6 +184,7 @@ class Service:
             self._outbox,
             self._failed,
         )
+        self.sleep = Sleep(config.sleep_after_s, self.lines, self.snapshots, self._failed)
         self.scoring = Scoring(self.lines, backbone, desk, self.snapshots, self.metrics.observe)
         self.pipeline = Pipeline(
             self._intake, backbone, self.scoring.score, desk, limits, config.transport.batch, self._failed
@@ -192,6 +197,7 @@ class Service:
         self.scoring.resume()
         self.snapshots.start()
         self.pipeline.start()
+        self.sleep.start()
         self._receiver.start()
         self._control.start()
 

@@ -14,7 +14,7 @@ from musc_online.errors import SnapshotError
 from streamer.accounts import Accounts
 from streamer.checks import check_stream
 from streamer.errors import StreamerError, WireError
-from streamer.lines import Line, Origin
+from streamer.line import Line, Origin
 
 SUFFIX = ".safetensors"
 _NAME = 80
@@ -51,7 +51,7 @@ def file_name(stream: str) -> str:
     return f"{readable}-{hashlib.sha256(stream.encode()).hexdigest()[:12]}{SUFFIX}"
 
 
-def extra_of(line: Line, tally: dict[str, Any]) -> dict[str, Any]:
+def extra_of(line: Line, tally: dict[str, Any], *, asleep: bool = False) -> dict[str, Any]:
     """What a restart must know of a stream beside its detector; `Kept` reads it. JSON types only."""
     scored, in_flight = line.ids()
     ring = {} if line.detector is None or line.detector.ring is None else line.detector.ring.slot_of
@@ -59,31 +59,51 @@ def extra_of(line: Line, tally: dict[str, Any]) -> dict[str, Any]:
         "stream": line.name,
         "scored": scored,
         # Scored, but still on its way out: after a restart it is published when it is sent again.
-        "unpublished": [frame_id for frame_id in in_flight if frame_id in ring],
+        "unpublished": [frame_id for frame_id in [*in_flight, *line.unpublished] if frame_id in ring],
         "origins": [
             [frame_id, origin.seq, origin.capture_ns, dict(origin.meta)]
             for frame_id, origin in line.origins.items()
         ],
         "tally": tally,
+        "asleep": asleep,
     }
 
 
-def stream_of(path: Path) -> str:
-    """The stream a file says it is of; only its header is read.
+def summary(state: dict[str, Any]) -> dict[str, Any]:
+    """What `status` shows of a stream whose ring is only on disk, from the state in its file's header."""
+    try:
+        return {
+            "images": len(state["slots"]),
+            "capacity": state["fingerprint"]["ring"]["capacity"],
+            "arrivals": state["arrivals"],
+            "pinned": len(state["pinned"]),
+            "bytes": 0,
+            "matcher": state["matcher"],
+            "state": "asleep",
+            "threshold": state["verdict"][0],
+            "model_id": state["fingerprint"]["model_id"],
+        }
+    except (KeyError, TypeError, IndexError) as error:
+        raise SnapshotError(f"snapshot: its header does not fit ({type(error).__name__}: {error})") from None
+
+
+def header_of(path: Path) -> dict[str, Any]:
+    """The state in a file's header, the stream's name in it checked; the arrays are not read.
 
     Raises:
         SnapshotError: it says nothing that can be read, or has another stream's name.
     """
     try:
         with safe_open(path, "numpy") as opened:
-            name = check_stream(json.loads((opened.metadata() or {})["state"])["extra"]["stream"])
+            state: dict[str, Any] = json.loads((opened.metadata() or {})["state"])
+        name = check_stream(state["extra"]["stream"])
     except (OSError, SafetensorError, KeyError, TypeError, ValueError, WireError) as error:
         raise SnapshotError(
             f"{path}: is not a snapshot of this service or is damaged ({type(error).__name__}: {error})"
         ) from None
     if file_name(name) != path.name:
         raise SnapshotError(f"{path}: says it is of stream '{name}', whose file is {file_name(name)}")
-    return name
+    return state
 
 
 def prepare(folder: Path) -> None:

@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 
@@ -11,17 +11,18 @@ from musc_online import snapshot
 from musc_online.errors import SnapshotError
 from streamer.accounts import Accounts
 from streamer.errors import WireError
-from streamer.lines import Line, Lines
+from streamer.line import Line
+from streamer.lines import Lines
 from streamer.outbox import Outbox, Outgoing
-from streamer.snapshot_files import SUFFIX, Kept, extra_of, file_name, stream_of
-from streamer.threads import Worker
+from streamer.snapshot_files import SUFFIX, Kept, extra_of, file_name, header_of, summary
+from streamer.threads import Worker, run_there
 from streamer.wire import NO_STREAM
 
 log = structlog.get_logger()
 
 Job = Callable[[], None]
-
-_WAIT_S = 0.1
+Copied = Callable[[Line], snapshot.Snapshot | None]
+Result = TypeVar("Result")
 
 
 class Snapshots(Worker):
@@ -93,14 +94,39 @@ class Snapshots(Worker):
         if self._folder is not None:
             self._save(self._changed(), self._copied)
 
+    def put_away(self, line: Line, due: Callable[[Line], bool], rest: Callable[[Line], None]) -> None:
+        """Write a stream's ring and let go of it, if `due` says so before and after; as `save_now`.
+
+        Args:
+            due, rest: called in the matching thread; `rest` only while the file holds the ring as it is.
+        """
+
+        def copied(line: Line) -> snapshot.Snapshot | None:
+            return self._there(lambda: self._copied(line, asleep=True) if due(line) else None)
+
+        def rest_if_still_due() -> None:
+            if due(line) and not line.unsaved:
+                rest(line)
+
+        with self._one_at_a_time:
+            if self._write(line, copied) is not None:
+                self._there(rest_if_still_due)
+
     def restore(self, line: Line) -> dict[str, Any] | None:
         """Put a stream's snapshot, if there is one, into its new detector; in the thread that owns it.
 
         Returns:
             The tally of then; None where nothing was restored. What is damaged or foreign is set aside.
+
+        Raises:
+            CapacityError: the ring does not fit in `ring.max_bytes`; the file is left.
         """
         path = self._path(line.name)
-        if path is None or line.detector is None or line.emptied or not path.exists():
+        if path is None or line.detector is None or line.emptied:
+            return None
+        if not path.exists():
+            if line.asleep:
+                self._lost(path, line.name)
             return None
         try:
             saved = snapshot.read(path)
@@ -115,14 +141,30 @@ class Snapshots(Worker):
         log.info("snapshot_restored", stream=line.name, images=line.state["images"])
         return kept.tally
 
-    def streams(self) -> Iterator[str]:
-        """Streams that have a snapshot, the newest first; what has no readable name is set aside."""
+    def glance(self, line: Line) -> dict[str, Any] | None:
+        """Know a stream that sleeps on by its snapshot's header; returns as `restore` does."""
+        path = self._path(line.name)
+        if path is None:
+            return None
+        try:
+            state = header_of(path)
+            kept, shown = Kept(state["extra"], line.name), summary(state)
+        except SnapshotError as error:
+            self._refuse(path, line.name, str(error))
+            return None
+        line.resume(kept.scored, kept.unpublished, ())
+        line.state = shown
+        return kept.tally
+
+    def streams(self) -> Iterator[tuple[str, bool]]:
+        """Streams with a snapshot, the newest first, and whether they slept; the unreadable is set aside."""
         if self._folder is None:
             return
         files = [path for path in self._folder.iterdir() if path.name.endswith(SUFFIX)]
         for path in sorted(files, key=lambda path: path.stat().st_mtime_ns, reverse=True):
             try:
-                yield stream_of(path)
+                extra = header_of(path)["extra"]
+                yield extra["stream"], extra.get("asleep") is True
             except SnapshotError as error:
                 self._refuse(path, NO_STREAM, str(error))
 
@@ -131,8 +173,9 @@ class Snapshots(Worker):
         path = self._path(line.name)
         if path is not None:
             with self._one_at_a_time:
-                path.unlink(missing_ok=True)
-            line.unsaved = True
+                if line.emptied:  # else a ring of after that was put to sleep meanwhile
+                    path.unlink(missing_ok=True)
+                    line.unsaved = True
 
     def status(self) -> dict[str, Any]:
         """Files written, failed, refused, restored; when the last was written; why the last one failed."""
@@ -142,24 +185,27 @@ class Snapshots(Worker):
     def _changed(self) -> list[Line]:
         return [line for line in self._lines.known() if line.unsaved]
 
-    def _save(
-        self, lines: list[Line], copied: Callable[[Line], snapshot.Snapshot | None]
-    ) -> list[dict[str, Any]]:
+    def _save(self, lines: list[Line], copied: Copied) -> list[dict[str, Any]]:
         written = []
         for line in lines:
             with self._one_at_a_time:
-                path = self._path(line.name)
-                try:
-                    copy = copied(line)
-                    if copy is None or path is None:
-                        continue
-                    snapshot.write(copy, path)
-                except Exception as error:  # no room for the copy, a full disk: scoring matters more
-                    line.unsaved = True
-                    self._failure(line, error)
-                    continue
-                written.append(self._saved(line, path, copy))
+                facts = self._write(line, copied)
+            if facts is not None:
+                written.append(facts)
         return written
+
+    def _write(self, line: Line, copied: Copied) -> dict[str, Any] | None:
+        path = self._path(line.name)
+        try:
+            copy = copied(line)
+            if copy is None or path is None:
+                return None
+            snapshot.write(copy, path)
+        except Exception as error:  # no room for the copy, a full disk: scoring matters more
+            line.unsaved = True
+            self._failure(line, error)
+            return None
+        return self._saved(line, path, copy)
 
     def _saved(self, line: Line, path: Path, copy: snapshot.Snapshot) -> dict[str, Any]:
         self.failed_text = None
@@ -174,35 +220,19 @@ class Snapshots(Worker):
         log.info("snapshot_written", **facts)
         return facts
 
-    def _copied(self, line: Line) -> snapshot.Snapshot | None:
+    def _copied(self, line: Line, *, asleep: bool = False) -> snapshot.Snapshot | None:
         """The state of a stream, in the thread that owns its detector; None before its first frame."""
         if line.detector is None or line.detector.ring is None:
             return None
         line.unsaved = False
-        return snapshot.capture(line.detector, extra_of(line, self._accounts.streams().get(line.name, {})))
+        tally = self._accounts.streams().get(line.name, {})
+        return snapshot.capture(line.detector, extra_of(line, tally, asleep=asleep))
 
     def _copied_between_frames(self, line: Line) -> snapshot.Snapshot | None:
-        done, given_up = threading.Event(), threading.Event()
-        copies: list[snapshot.Snapshot | None] = []
-        errors: list[Exception] = []
+        return self._there(lambda: self._copied(line))
 
-        def job() -> None:
-            try:
-                if not given_up.is_set():
-                    copies.append(self._copied(line))
-            except Exception as error:
-                errors.append(error)
-            finally:
-                done.set()
-
-        self._between_frames(job)
-        while not done.wait(_WAIT_S):
-            if self._stopping.is_set():
-                given_up.set()
-                return None
-        if errors:
-            raise errors[0]
-        return copies[0] if copies else None
+    def _there(self, work: Callable[[], Result]) -> Result | None:
+        return run_there(self._between_frames, work, self._stopping.is_set)
 
     def _failure(self, line: Line, error: Exception) -> None:
         text = (
@@ -212,6 +242,11 @@ class Snapshots(Worker):
         self.failed_text = text
         log.error("snapshot_failed", stream=line.name, text=text)
         self._tell(line.name, "snapshot_failed", text)
+
+    def _lost(self, path: Path, stream: str) -> None:
+        text = f"{path}: is gone, the ring of stream '{stream}' slept in it; the ring starts empty"
+        log.error("snapshot_lost", stream=stream, text=text)
+        self._tell(stream, "snapshot_lost", text)
 
     def _refuse(self, path: Path, stream: str, text: str) -> None:
         try:

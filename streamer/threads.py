@@ -1,11 +1,16 @@
-"""A thread whose death is noticed: a service with a dead part must stop, not look alive."""
+"""A thread whose death is noticed: a service with a dead part must stop, not look alive. Work for another."""
 
 import threading
 from collections.abc import Callable
+from typing import TypeVar
 
 import structlog
 
 log = structlog.get_logger()
+
+Result = TypeVar("Result")
+
+_WAIT_S = 0.1
 
 
 class Worker(threading.Thread):
@@ -26,3 +31,39 @@ class Worker(threading.Thread):
         except BaseException as error:
             log.exception("thread_died", thread=self.name)
             self._failed(error)
+
+
+def run_there(
+    post: Callable[[Callable[[], None]], None], work: Callable[[], Result], give_up: Callable[[], bool]
+) -> Result | None:
+    """Have another thread do something, and wait for it.
+
+    Args:
+        post: hands a job to that thread.
+        work: what to do there; an exception it raises is raised here.
+        give_up: asked now and then; once true, the work is not begun any more.
+
+    Returns:
+        What `work` did; None if it was given up.
+    """
+    done, given_up = threading.Event(), threading.Event()
+    results: list[Result] = []
+    errors: list[Exception] = []
+
+    def job() -> None:
+        try:
+            if not given_up.is_set():
+                results.append(work())
+        except Exception as error:
+            errors.append(error)
+        finally:
+            done.set()
+
+    post(job)
+    while not done.wait(_WAIT_S):
+        if give_up():
+            given_up.set()
+            return None
+    if errors:
+        raise errors[0]
+    return results[0] if results else None

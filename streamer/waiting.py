@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from streamer.wire import VERSION, FrameMessage
 
 if TYPE_CHECKING:
-    from streamer.lines import Line
+    from streamer.line import Line
 
 Ack = tuple[bytes, dict[str, Any]]
 """Routing id of a reliable sender, and what it is told."""

@@ -59,6 +59,11 @@ def test_every_shipped_configuration_loads(path):
         ({"method": {"interval": [0.5, 0.1]}}, "expected [low, high] with 0 <= low < high <= 1"),
         ({"threshold": {"rule": "fixed"}}, "value: missing, expected a raw score"),
         ({"backbone": {"precision": "half"}}, "backbone.precision: got 'half'"),
+        ({"limits": {"sleep_after_s": -1}}, "limits.sleep_after_s: got -1, input should be greater"),
+        (
+            {"limits": {"sleep_after_s": 60}},
+            ": limits.sleep_after_s: got 60 without snapshot.path, the folder",
+        ),
     ],
 )
 def test_wrong_keys_and_values_are_one_line(values, says, tmp_path):
@@ -70,6 +75,21 @@ def test_wrong_keys_and_values_are_one_line(values, says, tmp_path):
         assert says in str(caught.value)
         assert str(caught.value).startswith(origin)
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("limits", "folder", "after_s"),
+    [
+        ({}, None, None),
+        ({}, "rings", 3600.0),
+        ({"sleep_after_s": None}, "rings", None),
+        ({"sleep_after_s": 0}, None, None),
+        ({"sleep_after_s": 1.5}, "rings", 1.5),
+    ],
+)
+def test_streams_sleep_where_there_is_a_folder_for_their_rings(limits, folder, after_s):
+    values = {"limits": limits, "snapshot": {"path": folder}}
+    assert config.load(values).sleep_after_s == after_s
 
 
 @pytest.mark.parametrize(
