@@ -13,8 +13,8 @@ import numpy.typing as npt
 from bench import speed_online
 from bench.speed_batch import Report
 from bench.speed_setup import Shape, timed
+from musc_online.compiled import compiled
 from musc_online.nearest import maxima, packing, tile
-from musc_online.nearest.compiled import compiled
 from musc_online.nearest.features import standardise
 from musc_online.nearest.scratch import make_scratch
 

@@ -1,11 +1,13 @@
 """Patch scores to pixel map and image score (paper section 3.3, end)."""
 
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from musc_online.arrays import ArrayOrTensor, grid_side, like, to_numpy
+from musc_online.compiled import compiled
 from musc_online.errors import FrameError
 
 
@@ -26,11 +28,10 @@ def upsample(patch_scores: ArrayOrTensor, size: int) -> ArrayOrTensor:
     if scores.ndim != 2:
         raise FrameError(f"patch_scores: got shape {scores.shape}, expected [N, P]")
     side = grid_side(scores.shape[1])
-    weights = _weights(side, size)
-    grids = scores.reshape(-1, side, side).astype(np.float64)
+    grids = np.ascontiguousarray(scores.reshape(-1, side, side), np.float64)
     maps = np.empty((len(grids), size, size), np.float32)
-    for image, grid in enumerate(grids):  # one image at a time: float64 in the cache, float32 in memory
-        maps[image] = weights @ grid @ weights.T
+    # Compiled, not a product with NumPy: the threads of its BLAS spin on for as long as a match takes.
+    _interpolate(grids, *_axis(side, size), maps)
     return like(patch_scores, maps)
 
 
@@ -40,15 +41,26 @@ def image_score(anomaly_map: npt.NDArray[np.float32]) -> float:
 
 
 @lru_cache(maxsize=16)
-def _weights(side: int, size: int) -> npt.NDArray[np.float64]:
-    """`[size, side]` interpolation matrix of one axis."""
+def _axis(side: int, size: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.float64]]:
+    """Of each pixel along one axis: the grid point before it, and how far it is towards the next."""
     position = np.linspace(0.0, side - 1.0, size) if size > 1 else np.zeros(1)
     lower = np.minimum(position.astype(np.intp), max(side - 2, 0))
-    fraction = position - lower
-    weights = np.zeros((size, side))
-    rows = np.arange(size)
-    weights[rows, lower] = 1.0 - fraction
-    if side > 1:
-        weights[rows, lower + 1] = fraction
-    weights.flags.writeable = False
-    return weights
+    return lower, position - lower
+
+
+@compiled
+def _interpolate(grids: Any, lower: Any, fraction: Any, maps: Any) -> None:
+    """`[N, side, side]` float64 grids to `[N, size, size]` float32 maps: columns first, then rows."""
+    side, size = grids.shape[1], maps.shape[1]
+    wide = np.empty((side, size))
+    for image in range(len(grids)):
+        grid = grids[image]
+        for row in range(side):
+            for x in range(size):
+                left, right = grid[row, lower[x]], grid[row, min(lower[x] + 1, side - 1)]
+                wide[row, x] = left + fraction[x] * (right - left)
+        for y in range(size):
+            above, below, share = wide[lower[y]], wide[min(lower[y] + 1, side - 1)], fraction[y]
+            line = maps[image, y]
+            for x in range(len(line)):
+                line[x] = above[x] + share * (below[x] - above[x])

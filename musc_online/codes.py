@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+
+from musc_online.compiled import compiled
 
 Codes = npt.NDArray[np.uint16]
 SCALE = 32767.0
@@ -31,7 +32,7 @@ def decode(codes: Codes) -> npt.NDArray[np.float32]:
     return distances
 
 
-@njit(nogil=True, cache=True, boundscheck=False)
+@compiled
 def _sum_smallest(values: Codes, k: int, threshold: Codes, trial: Codes, below: Codes, total: Any) -> None:
     """Per column of `values` (rows a multiple of four): the sum of its k smallest, into `total`."""
     lanes = range(values.shape[1])
@@ -59,7 +60,7 @@ def _sum_smallest(values: Codes, k: int, threshold: Codes, trial: Codes, below: 
         total[lane] -= (values.shape[0] - k) * np.int64(threshold[lane])
 
 
-@njit(nogil=True, cache=True, boundscheck=False)
+@compiled
 def average_codes(codes: Codes, references: Any, k_low: int, k_high: int, out: Any) -> None:
     """Interval average of every column over the rows `references`: k_low-th to k_high-th smallest.
 

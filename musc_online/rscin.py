@@ -82,7 +82,7 @@ def _smooth(
     if normalise:
         queries, tokens = _unit(queries), _unit(tokens)
     scaled = (scores - scores.min()) / (scores.max() - scores.min())
-    similarity = queries @ tokens.T
+    similarity = _similarity(queries, tokens)
     most = min(max(counts), len(scores))
     kept = np.argsort(-similarity, axis=1, kind="stable")[:, :most]
     weights = np.take_along_axis(similarity, kept, axis=1)
@@ -95,6 +95,13 @@ def _smooth(
         usable = np.abs(weight_sum) > 1e-12
         result += np.where(usable, weighted / np.where(usable, weight_sum, 1.0), scaled[rows])
     return result / len(counts)
+
+
+def _similarity(queries: Array, tokens: Array) -> Array:
+    if len(queries) > 1:
+        return np.asarray(queries @ tokens.T)
+    # An arrival's: BLAS would set threads to work on it that spin on for as long as a match takes.
+    return np.asarray(np.einsum("qd,nd->qn", queries, tokens))
 
 
 def _unit(tokens: Array) -> Array:

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from musc_online.nearest.compiled import compiled
+from musc_online.compiled import compiled
 from musc_online.nearest.lanes import LOWEST
 from musc_online.nearest.near import NEAR_COSINE, note_near
 

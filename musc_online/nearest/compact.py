@@ -10,8 +10,8 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 
+from musc_online.compiled import compiled, emitting
 from musc_online.nearest import packing
-from musc_online.nearest.compiled import compiled, emitting
 from musc_online.nearest.lanes import PANEL, Lanes, nothing
 from musc_online.nearest.packing import Packed
 

@@ -8,7 +8,7 @@ import numpy.typing as npt
 import torch
 from torch.nn import functional
 
-from musc_online.nearest.compiled import reordering
+from musc_online.compiled import reordering
 
 EPSILON = 1e-5
 NORM_FLOOR = 1e-12

@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
+from musc_online.compiled import compiled
 from musc_online.nearest.column_maxima import column_maxima
-from musc_online.nearest.compiled import compiled
 from musc_online.nearest.near import NEAR_COSINE, note_near
 from musc_online.nearest.row_windows import sum_row_windows
 from musc_online.nearest.scratch import LINE_MARGIN, ROWS_AT_ONCE, zeros_before

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from musc_online.nearest.compiled import compiled
+from musc_online.compiled import compiled
 from musc_online.nearest.packing import sum_windows, unpack_stage
 
 NEAR_COSINE = np.float32(1.0 - 2e-4)

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from musc_online.nearest.compiled import compiled, reordering
+from musc_online.compiled import compiled, reordering
 from musc_online.nearest.lanes import PANEL
 
 LENGTH = 46200.0

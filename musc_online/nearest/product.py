@@ -5,7 +5,7 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 
-from musc_online.nearest.compiled import emitting
+from musc_online.compiled import emitting
 from musc_online.nearest.lanes import FLOAT32, INT16, INT32, PANEL, Lanes, nothing
 
 # Rows accumulated at once: with AVX2's 16 registers, 6 rows x 2 vectors and what feeds them is all that

@@ -10,7 +10,7 @@ from typing import Any
 from numba import types
 from numba.core import cgutils
 
-from musc_online.nearest.compiled import emitting
+from musc_online.compiled import emitting
 from musc_online.nearest.lanes import Lanes, nothing
 
 _LINE_BYTES = 64

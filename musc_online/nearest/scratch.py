@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from musc_online.nearest.compiled import compiled
+from musc_online.compiled import compiled
 from musc_online.nearest.lanes import LOWEST, PANEL
 from musc_online.nearest.packing import aligned_zeros, empty
 

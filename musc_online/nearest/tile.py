@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
+from musc_online.compiled import compiled
 from musc_online.nearest.any_halo import maxima_of_any_halo
 from musc_online.nearest.compact import expand
-from musc_online.nearest.compiled import compiled
 from musc_online.nearest.lanes import LOWEST, PANEL
 from musc_online.nearest.maxima import sum_rows, take_maxima
 from musc_online.nearest.near import refine
