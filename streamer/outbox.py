@@ -112,15 +112,7 @@ class Outbox(Worker):
 
     def _publish(self, messages: list[Outgoing]) -> None:
         entries = [self._entry(message) for message in messages]
-        try:
-            self._history.add([entry for entry in entries if not entry.topic.endswith("/status")])
-            self.history_failed = None
-        except sqlite3.Error as error:
-            if self.history_failed is None:
-                log.error(
-                    "history_failed", error=str(error), what_now="scores go out, gaps cannot be fetched"
-                )
-            self.history_failed = str(error)
+        self._keep([entry for entry in entries if not entry.topic.endswith("/status")])
         for message, entry in zip(messages, entries, strict=True):
             if message.settle is not None:
                 # Before sending: who has seen a score finds it in `status` too.
@@ -133,6 +125,19 @@ class Outbox(Worker):
             if message.ack is not None:
                 sender, answer = message.ack
                 self._acks.send_multipart([sender, pack(answer)], zmq.DONTWAIT)
+
+    def _keep(self, entries: list[Entry]) -> None:
+        if not entries:  # a heartbeat says nothing of whether the disk takes scores again
+            return
+        try:
+            self._history.add(entries)
+            self.history_failed = None
+        except sqlite3.Error as error:
+            if self.history_failed is None:
+                log.error(
+                    "history_failed", error=str(error), what_now="scores go out, gaps cannot be fetched"
+                )
+            self.history_failed = str(error)
 
     def _number(self, topic: str) -> int:
         """The topic's next `pub_seq`; the least recent of many topics is left to the history."""
