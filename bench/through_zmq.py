@@ -59,9 +59,10 @@ def stream_through_zmq(
     with (
         _server(_serving(config, len(samples))) as (process, endpoints),
         Subscriber(
-            endpoints["scores"], _STREAM, timeout_s=1.0, wait_s=30.0, queue=_messages(len(samples))
+            endpoints["scores"], timeout_s=1.0, wait_s=_START_S, queue=_messages(len(samples))
         ) as subscriber,
     ):
+        _wait_subscribed(subscriber, process)
         messages = _Messages(subscriber, process, {sample.frame_id: i for i, sample in enumerate(samples)})
         frames = [samples[index] for index in order]
         sender = threading.Thread(target=_send, args=(frames, endpoints["frames"], failure), daemon=True)
@@ -71,6 +72,14 @@ def stream_through_zmq(
         messages.collect(recorder, "final", len(samples), failure)
         sender.join(_STALL_S)
     return recorder
+
+
+def _wait_subscribed(subscriber: Subscriber, process: "subprocess.Popen[bytes]") -> None:
+    """Wait for a heartbeat: what is published before the subscription is in force is never heard."""
+    deadline = time.monotonic() + _STALL_S
+    while subscriber.receive() is None:
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise ServerError("streamer.serve: no heartbeat; it has ended or stalls")
 
 
 class _Messages:
@@ -131,7 +140,7 @@ def _score(message: Message) -> Score:
 
 def _send(samples: Sequence[Sample], endpoint: str, failure: list[Exception]) -> None:
     try:
-        with Publisher(endpoint, _STREAM, encoding="raw", wait_s=60.0) as publisher:
+        with Publisher(endpoint, _STREAM, encoding="raw", wait_s=_STALL_S) as publisher:
             for sample in samples:
                 publisher.send(read_frame(sample.path), sample.frame_id, timeout_s=_STALL_S)
     except (MuscError, StreamerError) as error:
@@ -157,6 +166,7 @@ def _serving(config: Config, n_images: int) -> dict[str, object]:
         "imagezmq": None,
         "imagezmq_subscribe": [],
         "when_full": "block",
+        "heartbeat_s": 0.5,
         "map_encoding": "float32",
         # Frames evicted before the end keep the map of their last revision.
         "revision_maps": "final" if config.ring.capacity >= n_images else "all",
