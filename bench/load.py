@@ -1,56 +1,24 @@
 """`python -m bench.load`: N publishers at a rate against a real server; latency, drops, loss, accounts."""
 
 import json
-import multiprocessing
 import sys
 import tempfile
-import time
-import uuid
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import click
-import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from bench import load_publisher
-from bench.load_watch import Watch
+from bench.load_drive import drive
+from bench.load_judge import judged
+from bench.load_plan import Plan
 from bench.server_process import ANY_PORT, ServerError, ServerProcess
 from musc_online import config as configuration
 from musc_online.errors import MuscError
-from streamer.ask import ask
 from streamer.errors import StreamerError
-
-_ASK_S = 60.0
-_UP_S = 60.0
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What is asked for. `kills`: kill -9 of our own server, spread over the run."""
-
-    publishers: int
-    fps: float
-    seconds: float
-    size: int
-    reliable: bool = False
-    kills: int = 0
-    patience_s: float = 300.0
-    prefix: str = field(default_factory=lambda: f"load-{uuid.uuid4().hex[:6]}-")
-
-    @property
-    def frames(self) -> int:
-        """How many are sent in all."""
-        return self.publishers * round(self.fps * self.seconds)
-
-    @property
-    def streams(self) -> list[str]:
-        """One a publisher; new names each run, so that a server's rings of other streams do not matter."""
-        return [f"{self.prefix}{number}" for number in range(self.publishers)]
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -136,135 +104,7 @@ def measure(plan: Plan, config: Path | None = None, connect: str | None = None) 
                 if missing
                 else "--kill: needs --reliable and a server of its own (no --connect)"
             )
-        return _drive(plan, endpoints, server)
-
-
-def _drive(plan: Plan, endpoints: Mapping[str, str], server: ServerProcess | None) -> dict[str, Any]:
-    watch = Watch(endpoints["scores"], plan.prefix)
-    watch.start()
-    watch.wait_up(_UP_S)
-    began = time.monotonic()
-    kills = 0
-    with ExitStack() as held:
-        reports = [_camera(plan, number, endpoints, held) for number in range(plan.publishers)]
-        while kills < plan.kills and server is not None and _reached(plan, kills + 1, watch):
-            server.kill()
-            server.start()
-            kills += 1
-        sent = [report.recv() for report in reports]
-    tallies = _settled(plan, endpoints["control"])
-    seconds = time.monotonic() - began
-    time.sleep(0.2)
-    watch.stop()
-    watch.fetch(endpoints["control"], plan.streams)
-    return _judged(plan, sent, tallies, watch, kills, seconds)
-
-
-def _reached(plan: Plan, part: int, watch: Watch) -> bool:
-    """Wait until `part` of `kills + 1` equal parts of the frames are scored: the server is busy then."""
-    share = part * plan.frames // (plan.kills + 1)
-    deadline = time.monotonic() + plan.patience_s
-    while len(watch.latencies_ms) < share:
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.01)
-    return True
-
-
-def _camera(plan: Plan, number: int, endpoints: Mapping[str, str], held: ExitStack) -> Any:
-    ours, theirs = multiprocessing.Pipe(duplex=False)
-    options = {
-        "reliable": plan.reliable,
-        "fps": plan.fps,
-        "seconds": plan.seconds,
-        "size": plan.size,
-        "seed": number,
-        "patience_s": plan.patience_s,
-    }
-    where = endpoints["reliable" if plan.reliable else "frames"]
-    process = multiprocessing.get_context("spawn").Process(
-        target=load_publisher.run, args=(theirs, where, plan.streams[number]), kwargs=options, daemon=True
-    )
-    process.start()
-    theirs.close()  # so that `recv` fails, and does not wait, should the process die
-    held.callback(process.join, 30.0)
-    return ours
-
-
-def _settled(plan: Plan, control: str) -> dict[str, dict[str, Any]]:
-    """The server's accounts of our streams, once nothing is queued; the last ones if that never happens."""
-    deadline = time.monotonic() + plan.patience_s
-    while True:
-        streams = ask({"kind": "status"}, control, timeout_s=_ASK_S)["streams"]
-        ours = {name: streams[name] for name in plan.streams if name in streams}
-        if time.monotonic() > deadline or not any(tally["queued"] for tally in ours.values()):
-            return ours
-        time.sleep(0.2)
-
-
-def _judged(
-    plan: Plan,
-    sent: list[dict[str, Any]],
-    tallies: dict[str, dict[str, Any]],
-    watch: Watch,
-    kills: int,
-    seconds: float,
-) -> dict[str, Any]:
-    total = {
-        name: sum(tally[name] for tally in tallies.values()) for name in ("received", "scored", "queued")
-    }
-    dropped, refused = (
-        sum(sum(tally[name].values()) for tally in tallies.values()) for name in ("dropped", "refused")
-    )
-    counts = [watch.scored(report["stream"]) for report in sent]
-    n_sent = sum(report["sent"] for report in sent)
-    n_scored = sum(map(len, counts))
-    n_dropped = 0 if plan.reliable else sum(watch.dropped.values())
-    lost = n_sent - n_scored - n_dropped
-    twice = sum(sum(times > 1 for times in count.values()) for count in counts)
-    checks = {
-        "received = scored + dropped + refused + queued, nothing queued at the end": total["received"]
-        == total["scored"] + dropped + refused
-        and total["queued"] == 0,
-        "no publisher failed": not any("error" in report for report in sent),
-        "no frame scored twice": twice == 0,
-        "every frame sent was scored or told as dropped": lost == 0,
-        "the server was killed as often as asked": kills == plan.kills,
-    }
-    if not plan.reliable:  # there, frames sent again and restarts make the server's own counters differ
-        checks["the server received what was sent"] = total["received"] == n_sent
-        checks["the server counted the scores and drops it published"] = (
-            total["scored"],
-            dropped,
-        ) == (n_scored, n_dropped)
-    return {
-        "publishers": plan.publishers,
-        "fps": plan.fps,
-        "reliable": plan.reliable,
-        "kills": kills,
-        "seconds": round(seconds, 2),
-        "sent": n_sent,
-        "scored": n_scored,
-        "scored_twice": twice,
-        "dropped": n_dropped,
-        "lost": lost,
-        "resent": sum(report.get("resent", 0) for report in sent),
-        "fetched_from_history": watch.fetched,
-        "scored_per_s": round(n_scored / seconds, 2),
-        "late_s": round(max(report["late_s"] for report in sent), 2),
-        "latency_ms": _quantiles(watch.latencies_ms),
-        "server": {**total, "dropped": dropped, "refused": refused},
-        "publisher_errors": [report["error"] for report in sent if "error" in report],
-        "checks": checks,
-        "holds": all(checks.values()),
-    }
-
-
-def _quantiles(values: list[float]) -> dict[str, float | None]:
-    wanted = {"p50": 50, "p95": 95, "p99": 99, "max": 100}
-    if not values:
-        return dict.fromkeys(wanted)
-    return {name: round(float(np.percentile(values, percent)), 1) for name, percent in wanted.items()}
+        return judged(plan, drive(plan, endpoints, server))
 
 
 def _settings(plan: Plan, path: Path | None, folder: Path) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from streamer.reliable import ReliablePublisher
 
 _PICTURES = 16
 _RESEND_S = 2.0
+_LOOK_S = 0.05
 
 
 def pictures(size: int, seed: int, count: int = _PICTURES) -> list[bytes]:
@@ -21,6 +22,21 @@ def pictures(size: int, seed: int, count: int = _PICTURES) -> list[bytes]:
     coarse = rng.integers(0, 256, (count, 8, 8, 3), dtype=np.uint8)
     frames = [cv2.resize(one, (size, size), interpolation=cv2.INTER_LINEAR) for one in coarse]
     return [cv2.imencode(".png", frame)[1].tobytes() for frame in frames]
+
+
+def _flush(sender: ReliablePublisher, patience_s: float, acknowledged: Any) -> None:
+    """Wait for the acks, and tell of each as it comes."""
+    end = time.monotonic() + patience_s
+    while True:
+        try:
+            sender.flush(min(_LOOK_S, patience_s))
+        except StreamerError:
+            if time.monotonic() > end:
+                raise
+        else:
+            return
+        finally:
+            acknowledged.value = sender.acknowledged
 
 
 def run(
@@ -34,6 +50,7 @@ def run(
     size: int,
     seed: int,
     patience_s: float,
+    acknowledged: Any,
 ) -> None:
     """Send `fps * seconds` frames with ids 0, 1, 2... and send what became of them through `report`.
 
@@ -41,6 +58,7 @@ def run(
         report: gets one mapping: `sent`, `late_s` (how far behind the rate it ended), and for reliable ones
             `acknowledged`, `resent`, `refused`; or `error`.
         patience_s: how long one frame may wait to be taken, and all of them to be acknowledged.
+        acknowledged: a shared integer, kept up to date by a reliable publisher.
     """
     facts: dict[str, Any] = {"stream": stream, "sent": 0, "late_s": 0.0}
     try:
@@ -55,9 +73,11 @@ def run(
                 time.sleep(max(0.0, began + number / fps - time.monotonic()))
                 sender.send(payloads[number % len(payloads)], number, timeout_s=patience_s)
                 facts["sent"] += 1
+                if reliable:
+                    acknowledged.value = sender.acknowledged
             facts["late_s"] = max(0.0, time.monotonic() - began - seconds)
             if reliable:
-                sender.flush(patience_s)
+                _flush(sender, patience_s, acknowledged)
         finally:
             if isinstance(sender, ReliablePublisher):
                 facts |= {

@@ -6,10 +6,12 @@ from dataclasses import replace
 
 import pytest
 from click.testing import CliRunner
-from streamer_support import backbone, serving, small_config
+from streamer_support import PATIENCE_S, backbone, serving, small_config
 
 from bench import load
-from bench.load import Plan
+from bench.load_drive import Observed
+from bench.load_judge import judged
+from bench.load_plan import Plan
 from bench.load_publisher import pictures
 from bench.memory import Memory
 from streamer.images import decode_file
@@ -18,7 +20,7 @@ __all__ = ["backbone"]
 
 
 def plan(**changes):
-    return replace(Plan(publishers=2, fps=20.0, seconds=1.0, size=32, patience_s=60.0), **changes)
+    return replace(Plan(publishers=2, fps=20.0, seconds=1.0, size=32, patience_s=PATIENCE_S), **changes)
 
 
 @pytest.mark.parametrize("reliable", [False, True])
@@ -38,7 +40,7 @@ def test_drops_are_seen_from_outside_as_from_inside(backbone):
     config = small_config(transport={"when_full": "drop_oldest", "queue": 1, "batch": 1})
     with serving(config, backbone) as service:
         where = ",".join(f"{name}={service.endpoints[name]}" for name in ("frames", "scores", "control"))
-        figures = load.measure(plan(fps=300.0), connect=where)
+        figures = load.measure(plan(fps=6000.0, seconds=0.05), connect=where)
     assert figures["holds"], figures["checks"]
     assert figures["dropped"] > 0
     assert figures["scored"] + figures["dropped"] == figures["sent"] == 600
@@ -66,7 +68,7 @@ class FakeWatch:
 def test_a_lost_or_repeated_frame_fails(scored, reliable, check):
     tally = {"received": 3, "scored": 3, "queued": 0, "dropped": {}, "refused": {}}
     sent = [{"stream": "a", "sent": 3, "late_s": 0.0}]
-    figures = load._judged(plan(reliable=reliable), sent, {"a": tally}, FakeWatch(scored), 0, 1.0)
+    figures = judged(plan(reliable=reliable), Observed(sent, {"a": tally}, FakeWatch(scored), 0, 1.0))
     assert not figures["checks"][check]
     assert not figures["holds"]
 
@@ -74,7 +76,7 @@ def test_a_lost_or_repeated_frame_fails(scored, reliable, check):
 def test_a_frame_in_no_column_fails():
     tally = {"received": 4, "scored": 3, "queued": 0, "dropped": {}, "refused": {}}
     sent = [{"stream": "a", "sent": 3, "late_s": 0.0}]
-    figures = load._judged(plan(reliable=True), sent, {"a": tally}, FakeWatch([0, 1, 2]), 0, 1.0)
+    figures = judged(plan(reliable=True), Observed(sent, {"a": tally}, FakeWatch([0, 1, 2]), 0, 1.0))
     assert [name for name, holds in figures["checks"].items() if not holds] == [
         "received = scored + dropped + refused + queued, nothing queued at the end"
     ]
