@@ -1,9 +1,10 @@
-"""What the service's tests share: a small configuration, a running service, a bare camera and screen."""
+"""What the service's tests share: a small configuration, a running service, a bare camera and screen.
 
-import json
-import os
-import subprocess
-import sys
+Order comes from messages, never from time: what is published is booked before it goes out, so a test first
+hears what it waits for and then asks. `PATIENCE_S` only ends a test that would wait for ever.
+"""
+
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,17 +15,19 @@ import cv2
 import msgpack
 import numpy as np
 import pytest
-import yaml
 import zmq
 
+from bench.server_process import ServerProcess
 from musc_online import backbones
 from musc_online.config import Config, load
 from musc_online.errors import WeightsError
 from streamer.control import ask
 from streamer.service import Service
+from streamer.wire import NO_STREAM
 
 ANY_PORT = "tcp://127.0.0.1:*"
-PATIENCE_MS = 60_000
+PATIENCE_S = 180
+PATIENCE_MS = 1000 * PATIENCE_S
 IMAGE_SIZE = 56
 
 
@@ -72,6 +75,60 @@ def serving(config: Config, backbone: Any) -> Iterator[Service]:
     finally:
         getattr(backbone, "release", lambda: None)()
         service.stop()
+
+
+@contextmanager
+def watched(
+    backbone: Any, config: Config | None = None, *, topic: str = "", **sections: Any
+) -> Iterator[tuple[Service, "Screen", "Camera"]]:
+    """A service, one who hears what it publishes from now on, and one who sends it frames.
+
+    Args:
+        backbone: the service's.
+        config: of the service; None is `small_config(**sections)`.
+        topic: what is heard.
+    """
+    with (
+        serving(config or small_config(**sections), backbone) as service,
+        Screen(service, topic) as screen,
+        Camera(service.endpoints["frames"]) as camera,
+    ):
+        yield service, screen, camera
+
+
+class Held:
+    """The real backbone behind a gate: what a queue does when frames come faster than they are scored."""
+
+    def __init__(self, backbone: Any) -> None:
+        self._backbone = backbone
+        self._gate = threading.Event()
+        self.prepared = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._backbone, name)
+
+    def prepare(self, frame: np.ndarray) -> Any:
+        self.prepared += 1
+        return self._backbone.prepare(frame)
+
+    def extract(self, inputs: Any) -> Any:
+        assert self._gate.wait(PATIENCE_S)
+        return self._backbone.extract(inputs)
+
+    def release(self) -> None:
+        """Open the gate."""
+        self._gate.set()
+
+    def fill(self, camera: "Camera", **more: Any) -> list[str]:
+        """Send as many frames as the pipeline holds (with `transport.batch: 1`); their ids, once it does.
+
+        One waits for the gate, one for the backbone, and one for room behind that: from here on nothing
+        leaves the queue until the gate opens.
+        """
+        for seed in range(3):
+            camera.picture(seed, **more)
+        until(lambda: self.prepared == 3)
+        return [f"{more.get('stream', 'line')}-{seed}" for seed in range(3)]
 
 
 def picture(seed: int, height: int = 48, width: int = 64) -> np.ndarray:
@@ -124,6 +181,15 @@ class Camera:
         fields = {**header(f"{stream}-{seed}", stream, seed), **more}
         self.send(fields, png(picture(seed)))
 
+    def all_offered(self, service: Service) -> None:
+        """Wait until what was sent so far is queued or dropped: a message behind it has been refused.
+
+        The books count a frame as received before it is queued, so they alone do not tell.
+        """
+        before = refused(service)
+        self.send({}, b"")
+        until(lambda: refused(service) > before)
+
 
 class Screen:
     """A subscriber of bare pyzmq and msgpack, connected for certain before anything is sent."""
@@ -150,7 +216,7 @@ class Screen:
         return parts[0].decode(), msgpack.unpackb(parts[1]), parts[2] if len(parts) == 3 else None
 
     def until(self, count: int, *kinds: str) -> list[dict[str, Any]]:
-        """The headers of the next `count` messages of these kinds."""
+        """The headers of the next `count` messages of these kinds; what comes between is passed over."""
         found: list[dict[str, Any]] = []
         while len(found) < count:
             fields = self.next()[1]
@@ -169,27 +235,40 @@ def control(service: Service, kind: str, **fields: Any) -> dict[str, Any]:
     return ask({"kind": kind, **fields}, service.endpoints["control"], timeout_s=PATIENCE_MS / 1000)
 
 
+def refused(service: Service) -> int:
+    """Messages that belong to no stream, and were refused."""
+    return int(sum(service.accounts.streams().get(NO_STREAM, {"refused": {}})["refused"].values()))
+
+
 def identity_holds(status: dict[str, Any]) -> bool:
     settled = status["scored"] + sum(status["dropped"].values()) + sum(status["refused"].values())
-    return bool(status["received"] == settled + status["queued"])
+    return bool(status["received"] == settled + status["queued"] and status["queued"] >= 0)
 
 
 def until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + PATIENCE_MS / 1000
+    """Wait for what another thread will do; what orders the two is the condition itself."""
+    end = time.monotonic() + PATIENCE_S
     while not condition():
         assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.02)
+        time.sleep(0.01)
 
 
-def start_process(tmp_path: Path, **sections):
-    """A real server process; its endpoints once it is up."""
-    config, ready = tmp_path / "config.yaml", tmp_path / "ready.json"
-    config.write_text(yaml.safe_dump(settings(**sections)))
-    ready.unlink(missing_ok=True)
-    command = [sys.executable, "-m", "streamer.serve", "--config", str(config), "--ready-file", str(ready)]
-    with (tmp_path / "log.txt").open("ab") as log:
-        process = subprocess.Popen(command, stderr=log, env={**os.environ, "OMP_NUM_THREADS": "1"})
-    until(lambda: ready.exists() or process.poll() is not None)
-    if not ready.exists():
-        raise AssertionError((tmp_path / "log.txt").read_text())
-    return process, json.loads(ready.read_text())["endpoints"]
+@pytest.fixture
+def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes that are started do not fight for the cores."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+
+
+@contextmanager
+def server_process(folder: Path, **sections: Any) -> Iterator[ServerProcess]:
+    """A real server in a process of its own; what its log holds must be no traceback."""
+    with ServerProcess(folder, settings(**sections)) as server:
+        yield server
+    assert "Traceback" not in server.log
+
+
+def start_process(folder: Path, **sections: Any) -> tuple[Any, dict[str, str]]:
+    """As `server_process`, to be ended by hand."""
+    server = ServerProcess(folder, settings(**sections))
+    server.start()
+    return server._process, server.endpoints

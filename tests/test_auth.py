@@ -6,7 +6,7 @@ import msgpack
 import pytest
 import zmq
 from click.testing import CliRunner
-from streamer_support import backbone, header, picture, png, serving, small_config, until
+from streamer_support import PATIENCE_S, backbone, header, picture, png, serving, small_config, until
 
 from streamer import auth
 from streamer.control import ask
@@ -52,16 +52,22 @@ def test_keys_are_made_once_and_readable_by_their_owner_only(tmp_path):
 
 def test_known_keys_work_end_to_end(locked, folder):
     endpoints = locked.endpoints
-    with Subscriber(endpoints["scores"], keys=keys_of(folder, "screen"), wait_s=20, timeout_s=20) as screen:
+    with Subscriber(
+        endpoints["scores"], keys=keys_of(folder, "screen"), wait_s=PATIENCE_S, timeout_s=PATIENCE_S
+    ) as screen:
         while screen.receive().kind != "status":
             pass
-        with Publisher(endpoints["frames"], "line", keys=keys_of(folder, "camera")) as camera:
+        with Publisher(
+            endpoints["frames"], "line", keys=keys_of(folder, "camera"), wait_s=PATIENCE_S
+        ) as camera:
             camera.send(picture(0), "a")
             message = screen.receive()
             while message.kind == "status":
                 message = screen.receive()
             assert (message.kind, message["frame_id"]) == ("score", "a")
-    status = ask({"kind": "status"}, endpoints["control"], keys=keys_of(folder, "operator"))
+    status = ask(
+        {"kind": "status"}, endpoints["control"], keys=keys_of(folder, "operator"), timeout_s=PATIENCE_S
+    )
     assert status["scored"] == 1
 
 
@@ -83,7 +89,9 @@ def test_nothing_in(locked, folder, tmp_path, name):
         )
     socket.connect(locked.endpoints["frames"])
     socket.send_multipart([msgpack.packb(header("intruder")), png(picture(1))])
-    with Publisher(locked.endpoints["frames"], "line", keys=keys_of(folder, "camera")) as camera:
+    with Publisher(
+        locked.endpoints["frames"], "line", keys=keys_of(folder, "camera"), wait_s=PATIENCE_S
+    ) as camera:
         camera.send(picture(0), "a")
     until(lambda: locked.accounts.totals()["scored"] == 1)
     assert locked.accounts.totals()["received"] == 1
@@ -98,7 +106,9 @@ def test_nothing_out(locked, folder, tmp_path, name):
     keys = peer(folder, tmp_path, name, other="camera")
     with (
         Subscriber(locked.endpoints["scores"], keys=keys, timeout_s=1.5) as intruder,
-        Publisher(locked.endpoints["frames"], "line", keys=keys_of(folder, "camera")) as camera,
+        Publisher(
+            locked.endpoints["frames"], "line", keys=keys_of(folder, "camera"), wait_s=PATIENCE_S
+        ) as camera,
     ):
         camera.send(picture(0), "a")
         until(lambda: locked.accounts.totals()["scored"] == 1)

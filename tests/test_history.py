@@ -4,7 +4,7 @@ import sqlite3
 
 import msgpack
 import pytest
-from streamer_support import Camera, Screen, backbone, control, serving, small_config
+from streamer_support import backbone, control, small_config, watched
 
 from streamer.errors import StreamerError
 from streamer.history import Entry, History
@@ -60,11 +60,7 @@ def test_a_foreign_file_is_refused(tmp_path):
 
 
 def test_a_gap_is_filled_word_for_word(backbone):
-    with (
-        serving(small_config(), backbone) as service,
-        Screen(service) as screen,
-        Camera(service.endpoints["frames"]) as camera,
-    ):
+    with watched(backbone) as (service, screen, camera):
         for seed in range(4):
             camera.picture(seed)
         heard = []
@@ -81,11 +77,7 @@ def test_numbers_go_on_after_a_restart(backbone, tmp_path):
     config = small_config(history={"path": str(tmp_path / "h.sqlite")})
     numbers = []
     for seed in (0, 1):
-        with (
-            serving(config, backbone) as service,
-            Screen(service) as screen,
-            Camera(service.endpoints["frames"]) as camera,
-        ):
+        with watched(backbone, config) as (_, screen, camera):
             camera.picture(seed)
             numbers.append(screen.until(1, "score")[0]["pub_seq"])
     assert numbers == [0, 1]
@@ -95,11 +87,7 @@ def test_a_full_disk_stops_no_score(backbone, monkeypatch):
     def full(*_):
         raise sqlite3.OperationalError("database or disk is full")
 
-    with (
-        serving(small_config(), backbone) as service,
-        Screen(service) as screen,
-        Camera(service.endpoints["frames"]) as camera,
-    ):
+    with watched(backbone) as (service, screen, camera):
         with monkeypatch.context() as patch:
             patch.setattr(service.history, "add", full)
             camera.picture(0)

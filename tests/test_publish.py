@@ -1,17 +1,15 @@
 """Publishers and sources: folders, videos, errors a person can act on, and nothing lost when reliable."""
 
-import os
-import sqlite3
+import socket
 import subprocess
 import sys
-import threading
 
 import cv2
 import numpy as np
 import pytest
-import zmq
 from click.testing import CliRunner
 from streamer_support import (
+    PATIENCE_S,
     Camera,
     Screen,
     backbone,
@@ -22,11 +20,10 @@ from streamer_support import (
     png,
     serving,
     small_config,
-    start_process,
     until,
+    watched,
 )
 
-from streamer.control import ask
 from streamer.errors import StreamerError, WireError
 from streamer.publish import Publisher
 from streamer.publish import main as publish_main
@@ -34,9 +31,6 @@ from streamer.reliable import ReliablePublisher
 from streamer.sources import open_source
 
 __all__ = ["backbone"]
-
-N_KILLS = int(os.environ.get("MUSC_KILLS", "1"))
-"""Each costs a restart of some seconds; three were seen to pass."""
 
 
 @pytest.fixture
@@ -113,14 +107,12 @@ def test_the_command_line_has_no_traceback(tmp_path):
     assert done.stderr.startswith("error: source:")
 
 
-def test_nobody_listening_is_said_after_a_while(tmp_path):
-    context = zmq.Context()
-    socket = context.socket(zmq.PULL)
-    port = socket.bind_to_random_port("tcp://127.0.0.1")
-    socket.close()
-    context.term()
-    with pytest.raises(StreamerError, match="no detector answers within"):
-        Publisher(f"tcp://127.0.0.1:{port}", "line", wait_s=0.3)
+def test_nobody_listening_is_said_after_a_while():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # bound but not listening: nobody else can answer there
+        endpoint = f"tcp://127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(StreamerError, match="no detector answers within"):
+            Publisher(endpoint, "line", wait_s=0.3)
 
 
 def test_what_cannot_be_sent_is_an_error_here(backbone):
@@ -148,30 +140,31 @@ def test_a_camera_host_needs_no_torch():
         "sys.exit(f'imported: {heavy}' if heavy else 0)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE_S, check=False
     )
     assert done.returncode == 0, done.stderr
 
 
 def test_reliable_frames_are_acknowledged_and_scored_once(backbone):
-    with serving(small_config(), backbone) as service, Screen(service) as screen:
+    with watched(backbone) as (service, screen, _):
         with ReliablePublisher(service.endpoints["reliable"], "line", resend_s=0.05, window=4) as camera:
             for seed in range(10):
                 camera.send(picture(seed), f"f{seed}")
-            camera.flush(60)
+            camera.flush(PATIENCE_S)
             assert camera.acknowledged == 10
             camera.send(picture(0), "f9")
-            camera.flush(60)
+            camera.flush(PATIENCE_S)
             camera.send(b"\x89PNG\r\n\x1a\n but damaged", "bad")
-            camera.flush(60)
+            camera.flush(PATIENCE_S)
             assert camera.refused == {"bad": "undecodable"}
         assert [fields["frame_id"] for fields in screen.until(10, "score")] == [
             f"f{seed}" for seed in range(10)
         ]
+        # A frame sent again just before its ack came may still be on its way; it is refused or answered.
+        until(lambda: service.accounts.totals()["queued"] == 0)
         status = control(service, "status")
         assert status["scored"] == 10
         assert identity_holds(status)
-        assert status["queued"] == 0
 
 
 def test_a_full_queue_loses_no_reliable_frame(backbone):
@@ -185,64 +178,6 @@ def test_a_full_queue_loses_no_reliable_frame(backbone):
             camera.send(picture(seed), f"f{seed}")
             # A plain frame may push a reliable one out of the queue; it comes again.
             rival.send(header(f"plain{seed}", seq=None), png(picture(100 + seed)))
-        camera.flush(60)
+        camera.flush(PATIENCE_S)
         assert camera.acknowledged == 12
         assert identity_holds(control(service, "status"))
-
-
-def test_kills_of_the_detector_lose_nothing(backbone, tmp_path):
-    """kill -9 under load: every frame is acknowledged, and scored once as far as the history knows."""
-    n_frames = 60
-    ports = {"reliable": free_endpoint(), "control": free_endpoint()}
-    sections = {
-        "transport": ports,
-        "history": {"path": str(tmp_path / "h.sqlite")},
-        "ring": {"capacity": 100},
-    }
-    process, endpoints = start_process(tmp_path, **sections)
-    sender_done = threading.Event()
-    outcome: list = []
-
-    def send() -> None:
-        with ReliablePublisher(endpoints["reliable"], "line", window=8, resend_s=0.5, wait_s=60) as camera:
-            for seed in range(n_frames):
-                camera.send(picture(seed), f"f{seed}", timeout_s=120)
-            camera.flush(120)
-            outcome.append((camera.acknowledged, camera.refused))
-        sender_done.set()
-
-    thread = threading.Thread(target=send)
-    thread.start()
-    try:
-        for kill in range(N_KILLS):
-            until(lambda enough=5 + 15 * kill: sender_done.is_set() or logged(tmp_path) > enough)
-            assert not sender_done.is_set(), "all was sent before the detector could be killed"
-            process.kill()
-            process.wait()
-            process, endpoints = start_process(tmp_path, **sections)
-        thread.join(120)
-        assert outcome == [(n_frames, {})]
-        answer = ask({"kind": "history", "topic": "line/score"}, endpoints["control"], timeout_s=30)
-        assert [one["pub_seq"] for one in answer["messages"]] == list(range(n_frames))
-    finally:
-        process.kill()
-        process.wait()
-        thread.join(1)
-
-
-def logged(folder) -> int:
-    database = sqlite3.connect(folder / "h.sqlite", timeout=10)
-    try:
-        return int(database.execute("SELECT count(*) FROM scored").fetchone()[0])
-    finally:
-        database.close()
-
-
-def free_endpoint() -> str:
-    """A port that was free a moment ago; a restarted detector must come back where it was."""
-    context = zmq.Context()
-    socket = context.socket(zmq.PULL)
-    port = socket.bind_to_random_port("tcp://127.0.0.1")
-    socket.close()
-    context.term()
-    return f"tcp://127.0.0.1:{port}"

@@ -2,7 +2,7 @@
 
 import pytest
 import zmq
-from streamer_support import ANY_PORT
+from streamer_support import ANY_PORT, PATIENCE_MS
 
 from streamer.errors import StreamerError
 from streamer.sockets import Context, Security, bind, connect, socket_endpoint
@@ -45,7 +45,7 @@ def test_plaintext_to_the_network_is_a_decision(context, insecure):
 
 def test_every_socket_gives_up_in_the_end(context):
     server = bind(context, zmq.PULL, ANY_PORT, key="k", hwm=3, max_part=1000)
-    client = connect(context, zmq.PUSH, socket_endpoint(server), timeout_ms=10, wait_ms=5000)
+    client = connect(context, zmq.PUSH, socket_endpoint(server), timeout_ms=10, wait_ms=PATIENCE_MS)
     for socket in (server, client):
         assert socket.linger == 0
         assert socket.ipv6 == 0
@@ -57,11 +57,11 @@ def test_every_socket_gives_up_in_the_end(context):
 
 def test_a_reply_that_never_comes_leaves_the_socket_usable(context):
     server = bind(context, zmq.ROUTER, ANY_PORT, key="k")
-    client = connect(context, zmq.REQ, socket_endpoint(server), timeout_ms=50, wait_ms=5000)
+    client = connect(context, zmq.REQ, socket_endpoint(server), timeout_ms=50, wait_ms=PATIENCE_MS)
     client.send(b"first")
     with pytest.raises(zmq.Again):
         client.recv()
     client.send(b"second")
-    assert server.poll(5000)
+    assert server.poll(PATIENCE_MS)
     client.close()
     server.close()

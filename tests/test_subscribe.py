@@ -2,20 +2,21 @@
 
 import json
 
+import msgpack
 import zmq
 from click.testing import CliRunner
 from streamer_support import (
+    PATIENCE_MS,
+    PATIENCE_S,
     Camera,
     Screen,
     backbone,
     control,
     header,
-    identity_holds,
-    picture,
-    png,
     serving,
     small_config,
     until,
+    watched,
 )
 
 from streamer.published import Message
@@ -28,7 +29,9 @@ __all__ = ["backbone"]
 def test_a_stream_is_heard_alone_and_maps_come_along(backbone):
     with serving(small_config(), backbone) as service, Camera(service.endpoints["frames"]) as camera:
         camera.send(header("opens the stream", "line1"), b"")
-        with Subscriber(service.endpoints["scores"], "line1", wait_s=20, timeout_s=20) as subscriber:
+        with Subscriber(
+            service.endpoints["scores"], "line1", wait_s=PATIENCE_S, timeout_s=PATIENCE_S
+        ) as subscriber:
             while subscriber.receive().kind != "status":
                 pass
             for seed in range(3):
@@ -83,22 +86,34 @@ def test_every_kind_reads_well_and_cannot_inject_markup():
 
 
 def test_a_dead_subscriber_slows_nobody(backbone):
-    """One that never reads: its own queue drops its messages; every frame is scored and others hear it."""
-    config = small_config(transport={"subscriber_queue": 4, "heartbeat_s": 0.01})
-    with serving(config, backbone) as service:
-        context = zmq.Context()
-        dead = context.socket(zmq.SUB)
+    """One that never reads: its own queue drops what it missed; every frame is scored and others hear it."""
+    n_frames = 60
+    # A map is a megabyte: more in all than the kernel and the queue together keep for one who reads nothing.
+    sections = {
+        "output": {"map_size": 512},
+        "transport": {"subscriber_queue": 16, "map_encoding": "float32", "heartbeat_s": 1.0},
+    }
+    with (
+        watched(backbone, topic="line/", **sections) as (service, screen, camera),
+        zmq.Context() as context,
+        context.socket(zmq.SUB) as dead,
+    ):
         dead.setsockopt(zmq.RCVHWM, 1)
+        dead.setsockopt(zmq.RCVBUF, 65536)
         dead.setsockopt(zmq.LINGER, 0)
+        dead.setsockopt(zmq.RCVTIMEO, PATIENCE_MS)
         dead.connect(service.endpoints["scores"])
         dead.setsockopt(zmq.SUBSCRIBE, b"")
-        with Screen(service) as screen, Camera(service.endpoints["frames"]) as camera:
-            for seed in range(30):
-                camera.picture(seed)
-                assert screen.until(1, "score")[0]["frame_id"] == f"line-{seed}"
-        dead.close()
-        context.term()
-        assert control(service, "status")["scored"] == 30
+        assert dead.recv_multipart()[0].endswith(b"/status"), "it was alive once"
+        for seed in range(n_frames):
+            camera.picture(seed)
+            assert screen.until(1, "score")[0]["frame_id"] == f"line-{seed}"
+        assert control(service, "status")["scored"] == n_frames
+        heard, fields = 0, {}
+        while (fields.get("kind"), fields.get("scored")) != ("status", n_frames):
+            fields = msgpack.unpackb(dead.recv_multipart()[1])
+            heard += fields["kind"] == "score"
+        assert heard < n_frames, "nothing was ever held back for it"
 
 
 def test_a_subscriber_that_was_away_sees_the_gap_and_fills_it(backbone):
@@ -115,19 +130,3 @@ def test_a_subscriber_that_was_away_sees_the_gap_and_fills_it(backbone):
         assert now - last == 3
         answer = control(service, "history", topic="line/score", first=last + 1, last=now - 1)
         assert [one["pub_seq"] for one in answer["messages"]] == [1, 2]
-
-
-def test_frames_of_changing_size_and_encoding_share_a_ring(backbone):
-    with (
-        serving(small_config(), backbone) as service,
-        Screen(service) as screen,
-        Camera(service.endpoints["frames"]) as camera,
-    ):
-        for index, (height, width) in enumerate([(48, 64), (300, 20), (1, 1), (64, 48)]):
-            frame = picture(index, height, width)
-            camera.send(header(f"png{index}", seq=None), png(frame))
-            raw = {"encoding": "raw", "shape": [height, width, 3], "dtype": "uint8"}
-            camera.send(header(f"raw{index}", seq=None, **raw), frame.tobytes())
-        scores = screen.until(8, "score")
-        assert [fields["n_references"] for fields in scores] == list(range(8))
-        assert identity_holds(control(service, "status"))
