@@ -1,8 +1,10 @@
 """Streams without frames give up memory and place; their rings wait on disk for the next frame."""
 
+import ctypes
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 import structlog
 
@@ -49,9 +51,11 @@ class Sleep(Worker):
 
     def look(self) -> None:
         """Put to sleep what has had no frame for long enough; not in the matching thread."""
-        for line in self._lines.known():
-            if self._due(line):
-                self._put_to_sleep(line)
+        due = [line for line in self._lines.known() if self._due(line)]
+        for line in due:
+            self._put_to_sleep(line)
+        if any(line.asleep for line in due):
+            _give_back()
 
     def stop(self) -> None:
         """End, after the stream being put to sleep."""
@@ -75,3 +79,9 @@ class Sleep(Worker):
             return
         line.rest()
         log.info("stream_asleep", stream=line.name, images=line.state["images"], freed_bytes=size)
+
+
+def _give_back() -> None:
+    """Have the C library hand what was freed to the system, where it is one that keeps it (glibc)."""
+    with suppress(AttributeError, OSError, TypeError):
+        ctypes.CDLL(None).malloc_trim(0)

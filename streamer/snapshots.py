@@ -5,20 +5,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
-import structlog
-
 from musc_online import snapshot
 from musc_online.errors import SnapshotError
 from streamer.accounts import Accounts
 from streamer.errors import WireError
 from streamer.line import Line
 from streamer.lines import Lines
-from streamer.outbox import Outbox, Outgoing
+from streamer.outbox import Outbox
+from streamer.snapshot_books import Books
 from streamer.snapshot_files import SUFFIX, Kept, extra_of, file_name, header_of, summary
 from streamer.threads import Worker, run_there
 from streamer.wire import NO_STREAM
-
-log = structlog.get_logger()
 
 Job = Callable[[], None]
 Copied = Callable[[Line], snapshot.Snapshot | None]
@@ -53,14 +50,15 @@ class Snapshots(Worker):
     ) -> None:
         super().__init__("snapshots", failed)
         self._folder, self._every_s = folder, every_s
-        self._lines, self._accounts, self._outbox = lines, accounts, outbox
+        self._lines, self._accounts, self._books = lines, accounts, Books(outbox)
         self._between_frames = between_frames
         self._one_at_a_time = threading.Lock()
         self._stopping = threading.Event()
-        self._counts = {"written": 0, "failures": 0, "refused": 0, "restored": 0}
-        self._saved_ns: int | None = None
-        self.failed_text: str | None = None
+
+    @property
+    def failed_text(self) -> str | None:
         """Why the last snapshot could not be written; None once one could."""
+        return self._books.failed_text
 
     def work(self) -> None:
         """Write what changed, now and then, until stopped."""
@@ -83,9 +81,9 @@ class Snapshots(Worker):
         """
         if self._folder is None:
             raise WireError("not_configured", "snapshot: none is configured; set snapshot.path to a folder")
-        before = self._counts["failures"]
+        before = self._books.counts["failures"]
         written = self._save(self._lines.known(), self._copied_between_frames)
-        if self._counts["failures"] != before:
+        if self._books.counts["failures"] != before:
             raise WireError("snapshot_failed", self.failed_text or "snapshot: a file could not be written")
         return written
 
@@ -126,19 +124,18 @@ class Snapshots(Worker):
             return None
         if not path.exists():
             if line.asleep:
-                self._lost(path, line.name)
+                self._books.lost(path, line.name)
             return None
         try:
             saved = snapshot.read(path)
             kept = Kept(saved.state["extra"], line.name)
             snapshot.restore(line.detector, saved)
         except SnapshotError as error:
-            self._refuse(path, line.name, str(error))
+            self._books.refused(path, line.name, str(error))
             return None
         line.resume(kept.scored, kept.unpublished, kept.origins)
         line.state = line.detector.status()
-        self._counts["restored"] += 1
-        log.info("snapshot_restored", stream=line.name, images=line.state["images"])
+        self._books.restored(line.name, line.state["images"])
         return kept.tally
 
     def glance(self, line: Line) -> dict[str, Any] | None:
@@ -150,7 +147,7 @@ class Snapshots(Worker):
             state = header_of(path)
             kept, shown = Kept(state["extra"], line.name), summary(state)
         except SnapshotError as error:
-            self._refuse(path, line.name, str(error))
+            self._books.refused(path, line.name, str(error))
             return None
         line.resume(kept.scored, kept.unpublished, ())
         line.state = shown
@@ -166,7 +163,7 @@ class Snapshots(Worker):
                 extra = header_of(path)["extra"]
                 yield extra["stream"], extra.get("asleep") is True
             except SnapshotError as error:
-                self._refuse(path, NO_STREAM, str(error))
+                self._books.refused(path, NO_STREAM, str(error))
 
     def forget(self, line: Line) -> None:
         """Delete the file of a stream that was emptied on purpose; not in the matching thread."""
@@ -179,8 +176,7 @@ class Snapshots(Worker):
 
     def status(self) -> dict[str, Any]:
         """Files written, failed, refused, restored; when the last was written; why the last one failed."""
-        folder = None if self._folder is None else str(self._folder)
-        return {**self._counts, "saved_ns": self._saved_ns, "failed": self.failed_text, "path": folder}
+        return {**self._books.status(), "path": None if self._folder is None else str(self._folder)}
 
     def _changed(self) -> list[Line]:
         return [line for line in self._lines.known() if line.unsaved]
@@ -203,22 +199,9 @@ class Snapshots(Worker):
             snapshot.write(copy, path)
         except Exception as error:  # no room for the copy, a full disk: scoring matters more
             line.unsaved = True
-            self._failure(line, error)
+            self._books.failed(line.name, error)
             return None
-        return self._saved(line, path, copy)
-
-    def _saved(self, line: Line, path: Path, copy: snapshot.Snapshot) -> dict[str, Any]:
-        self.failed_text = None
-        self._counts["written"] += 1
-        self._saved_ns = copy.state["saved_ns"]
-        facts = {
-            "stream": line.name,
-            "file": path.name,
-            "bytes": sum(array.nbytes for array in copy.arrays.values()),
-            "arrivals": copy.state["arrivals"],
-        }
-        log.info("snapshot_written", **facts)
-        return facts
+        return self._books.written(line.name, path, copy)
 
     def _copied(self, line: Line, *, asleep: bool = False) -> snapshot.Snapshot | None:
         """The state of a stream, in the thread that owns its detector; None before its first frame."""
@@ -233,33 +216,6 @@ class Snapshots(Worker):
 
     def _there(self, work: Callable[[], Result]) -> Result | None:
         return run_there(self._between_frames, work, self._stopping.is_set)
-
-    def _failure(self, line: Line, error: Exception) -> None:
-        text = (
-            str(error) if isinstance(error, SnapshotError) else f"snapshot: {type(error).__name__}: {error}"
-        )
-        self._counts["failures"] += 1
-        self.failed_text = text
-        log.error("snapshot_failed", stream=line.name, text=text)
-        self._tell(line.name, "snapshot_failed", text)
-
-    def _lost(self, path: Path, stream: str) -> None:
-        text = f"{path}: is gone, the ring of stream '{stream}' slept in it; the ring starts empty"
-        log.error("snapshot_lost", stream=stream, text=text)
-        self._tell(stream, "snapshot_lost", text)
-
-    def _refuse(self, path: Path, stream: str, text: str) -> None:
-        try:
-            aside = f"set aside as {snapshot.set_aside(path).name}"
-        except OSError as error:
-            aside = f"could not be set aside ({error.strerror})"
-        self._counts["refused"] += 1
-        log.error("snapshot_refused", stream=stream, text=text, file=path.name, what_now=aside)
-        self._tell(stream, "snapshot_refused", f"{text}; {aside}, the ring starts empty")
-
-    def _tell(self, stream: str, code: str, text: str) -> None:
-        header = {"stream": stream, "frame_id": None, "seq": None, "code": code, "text": text}
-        self._outbox.put(Outgoing(stream, "error", header))
 
     def _path(self, stream: str) -> Path | None:
         return None if self._folder is None else self._folder / file_name(stream)

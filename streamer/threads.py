@@ -46,24 +46,25 @@ def run_there(
     Returns:
         What `work` did; None if it was given up.
     """
-    done, given_up = threading.Event(), threading.Event()
+    done, turn = threading.Event(), threading.Lock()
     results: list[Result] = []
     errors: list[Exception] = []
 
     def job() -> None:
-        try:
-            if not given_up.is_set():
-                results.append(work())
-        except Exception as error:
-            errors.append(error)
-        finally:
-            done.set()
+        with turn:
+            try:
+                if not done.is_set():
+                    results.append(work())
+            except Exception as error:
+                errors.append(error)
+            finally:
+                done.set()
 
     post(job)
     while not done.wait(_WAIT_S):
         if give_up():
-            given_up.set()
-            return None
+            with turn:  # what has begun is done to its end, or the other thread's state and ours would differ
+                done.set()
     if errors:
         raise errors[0]
     return results[0] if results else None

@@ -236,6 +236,21 @@ def test_a_ring_that_cannot_be_saved_stays_awake_and_it_is_told(backbone, tmp_pa
         assert play(service, [4])[0]["n_references"] == 4
 
 
+def test_no_memory_to_wake_is_told_and_tried_again(backbone, tmp_path, monkeypatch):
+    def full(*_):
+        raise MemoryError
+
+    with serving(config(tmp_path), backbone) as service:
+        play(service, range(3))
+        assert nap(service)
+        with Camera(service.endpoints["frames"]) as camera, monkeypatch.context() as patch:
+            patch.setattr(snapshots.snapshot, "restore", full)
+            camera.picture(3)
+            until(lambda: state(service)["refused"] == {"internal": 1})
+        assert (state(service)["state"], ring_bytes(service)) == ("asleep", 0)
+        assert play(service, [3])[0]["n_references"] == 3
+
+
 def test_a_frame_that_comes_while_the_file_is_written_keeps_it_awake(backbone, tmp_path, monkeypatch):
     write = snapshot.write
 
