@@ -1,6 +1,7 @@
 """Frames a second of the whole service, as a process of its own, against the backbone alone."""
 
 import json
+import random
 import subprocess
 import sys
 import tempfile
@@ -40,8 +41,7 @@ def measure(*, ring: int, frames: int, say: Report) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         image_size = config.load().backbone.image_size
-        demo_data.generate(root / "data", n_good=30, n_defective=10, size=image_size)
-        paths = sorted((root / "data").glob("part/test/*/*.png"))
+        paths = _folder(root / "data", ring + frames, image_size)
         backbone = _backbone()
         alone, runs = [_backbone_fps(backbone, paths, say)], []
         for name, subsets, score_against in RUNS:
@@ -67,6 +67,15 @@ def _settings(ring: int, subsets: int, score_against: str | int) -> dict[str, An
             "queue": 8,
         },
     }
+
+
+def _folder(root: Path, n_images: int, image_size: int) -> list[Path]:
+    """As many different parts as are measured: no part passes a camera twice."""
+    n_defective = n_images // 10
+    demo_data.generate(root, n_good=n_images - n_defective, n_defective=n_defective, size=image_size)
+    paths = sorted(root.glob("part/test/*/*.png"))
+    random.Random(0).shuffle(paths)  # noqa: S311
+    return paths
 
 
 def _backbone() -> backbones.Backbone:

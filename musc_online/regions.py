@@ -30,7 +30,7 @@ def find(
     across, down = width / anomaly_map.shape[1], height / anomaly_map.shape[0]
     peaks = np.zeros(count, np.float32)
     inside = components > 0
-    np.maximum.at(peaks, components[inside], anomaly_map[inside])
+    np.maximum.at(peaks, components[inside].astype(np.intp), anomaly_map[inside])
     regions = []
     for label in range(1, count):
         left, top, box_width, box_height = (int(value) for value in boxes[label, :4])

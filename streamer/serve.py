@@ -1,5 +1,8 @@
 """`python -m streamer.serve --config YAML`: the detector as a service."""
 
+import streamer.wait_policy  # noqa: F401  (first: it must run before torch is loaded)
+
+# isort: split
 import json
 import os
 import signal
