@@ -209,9 +209,8 @@ class Service:
         streams = status.pop("streams")
         messages = [Outgoing(NO_STREAM, "status", {"stream": NO_STREAM, **status})]
         for line in self.lines.known():
-            messages.append(
-                Outgoing(line.name, "status", {"stream": line.name, **streams.get(line.name, {})})
-            )
+            if line.name in streams:  # else its first frame is only just being booked
+                messages.append(Outgoing(line.name, "status", {"stream": line.name, **streams[line.name]}))
         return messages
 
     def _model_id(self) -> str:
