@@ -25,8 +25,8 @@ from streamer.sources import images_in
 from streamer.subscribe import Subscriber
 
 STREAM = "demo"
-_START_S = 120.0
-_SILENCE_S = 60.0
+_START_S = 300.0
+_SILENCE_S = 300.0
 _ANY_PORT = "tcp://127.0.0.1:*"
 
 
