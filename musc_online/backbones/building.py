@@ -7,6 +7,8 @@ from torch import nn
 
 from musc_online.errors import WeightsError
 
+_ALIGNMENT = 64
+
 
 def fill(network: nn.Module, state: Mapping[str, torch.Tensor], name: str) -> None:
     """Give a network on the `meta` device its weights (float32), frozen and in evaluation mode.
@@ -27,5 +29,15 @@ def fill(network: nn.Module, state: Mapping[str, torch.Tensor], name: str) -> No
         found = [f"{len(missing)} tensors missing (first: {missing[0]})"] if missing else []
         found += [f"{len(foreign)} that do not belong (first: {foreign[0]})"] if foreign else []
         raise WeightsError(f"{name}: the weights are of another network: {' and '.join(found)}")
-    network.load_state_dict({key: state[key].to(torch.float32).contiguous() for key in wanted}, assign=True)
+    network.load_state_dict({key: _usable(state[key]) for key in wanted}, assign=True)
     network.requires_grad_(False).eval()
+
+
+def _usable(tensor: torch.Tensor) -> torch.Tensor:
+    """Float32 at an address as torch would choose it.
+
+    A tensor mapped from a file may start anywhere, and BLAS may sum in another order there: the same weights
+    would give other tokens out of another format.
+    """
+    tensor = tensor.to(torch.float32).contiguous()
+    return tensor if tensor.data_ptr() % _ALIGNMENT == 0 else tensor.clone()
