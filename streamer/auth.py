@@ -5,15 +5,14 @@ DIR/publishers/NAME.key                    public keys that may push frames
 DIR/subscribers/NAME.key                   public keys that may read scores
 DIR/controllers/NAME.key                   public keys that may ask the control socket
 DIR/clients/NAME.key_secret                the peers' own pairs, to be moved to their machines
+
+`streamer.allow_list` reads the public keys at every connection.
 """
 
-import logging
 from dataclasses import dataclass
 from pathlib import Path
 
-import zmq
 from zmq.auth import create_certificates, load_certificate
-from zmq.auth.thread import ThreadAuthenticator
 
 from streamer.errors import StreamerError
 
@@ -98,23 +97,6 @@ def client_keys(key: Path | None, server_key: Path | None) -> ClientKeys | None:
             "--key and --server-key go together: the peer's .key_secret and the detector's server.key"
         )
     return load_client(key, server_key)
-
-
-def start(context: "zmq.Context[zmq.Socket[bytes]]", keys: ServerKeys) -> ThreadAuthenticator:
-    """Answer libzmq's question who may connect, per role; stop it with `.stop()` before the context ends.
-
-    An empty or missing role folder allows nobody.
-    """
-    # pyzmq logs handshakes in a format of its own; the service has its own log.
-    quiet = logging.getLogger("streamer.auth.zap")
-    quiet.setLevel(logging.CRITICAL)
-    authenticator = ThreadAuthenticator(context, log=quiet)
-    authenticator.start()
-    for role in ROLES:
-        location = keys.folder / role
-        location.mkdir(mode=0o700, exist_ok=True)
-        authenticator.configure_curve(domain=role, location=location)
-    return authenticator
 
 
 def _pair(folder: Path, name: str) -> list[Path]:

@@ -9,7 +9,7 @@ from musc_online import backbones
 from musc_online.backbones import Backbone
 from musc_online.config import Config
 from musc_online.detector import Detector
-from streamer import auth
+from streamer import allow_list, auth
 from streamer.accounts import Accounts
 from streamer.control import Control
 from streamer.desk import Desk
@@ -69,7 +69,7 @@ class Service:
         self.metrics = Metrics(self.status)
         self._security = Security(keys, config.transport.insecure)
         self._context = Context()
-        self._authenticator = None if keys is None else auth.start(self._context, keys)
+        self._authenticator = None if keys is None else allow_list.start(self._context, keys)
 
     def start(self) -> None:
         """Bind, load the backbone, start the threads; `endpoints` says where it can be reached.

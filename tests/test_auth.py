@@ -125,6 +125,21 @@ def peer(folder, tmp_path, name, other):
     return auth.load_client(secret, folder / "server.key")
 
 
+def test_keys_come_and_go_without_a_restart(locked, folder):
+    def status(name):
+        keys = keys_of(folder, name)
+        return ask({"kind": "status"}, locked.endpoints["control"], keys=keys, timeout_s=2)
+
+    (folder / "controllers" / "half-copied.key").write_text("curve\n    public-key")
+    auth.create_keys(folder, {"second": "controllers"})
+    assert status("second")["scored"] == 0
+    assert status("operator")["scored"] == 0
+    (folder / "controllers" / "second.key").unlink()
+    with pytest.raises(StreamerError, match="no answer"):
+        status("second")
+    assert status("operator")["scored"] == 0
+
+
 def test_half_a_key_option_is_an_error(folder):
     with pytest.raises(StreamerError, match="go together"):
         auth.client_keys(folder / "clients" / "camera.key_secret", None)
