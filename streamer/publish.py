@@ -4,7 +4,7 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import click
 import zmq
@@ -12,14 +12,14 @@ import zmq
 from streamer import images
 from streamer.auth import ClientKeys, client_keys
 from streamer.errors import StreamerError
-from streamer.frame_message import make_message
 from streamer.reliable import RELIABLE, ReliablePublisher
-from streamer.sockets import FRAMES, Context, connect
+from streamer.sender import Sender
+from streamer.sockets import FRAMES
 from streamer.sources import Captured, open_source
-from streamer.wire import check_stream, pack_frame
+from streamer.wire import pack_frame
 
 
-class Publisher:
+class Publisher(Sender):
     """Pushes frames of one stream; numbers them, and waits while the detector takes no more.
 
     Args:
@@ -47,29 +47,16 @@ class Publisher:
         linger_s: float = 300.0,
         queue: int = 8,
     ) -> None:
-        self.stream, self.encoding = check_stream(stream), encoding
-        self._endpoint, self._seq = endpoint, 0
-        self._context = Context()
-        wait_ms = round(1000 * wait_s)
-        try:
-            self._socket = connect(
-                self._context,
-                zmq.PUSH,
-                endpoint,
-                keys=keys,
-                hwm=queue,
-                wait_ms=wait_ms,
-                linger_ms=round(1000 * linger_s),
-            )
-        except BaseException:
-            self._context.term()
-            raise
-
-    def __enter__(self) -> "Publisher":
-        return self
-
-    def __exit__(self, kind: object, *_: object) -> None:
-        self.close() if kind is None else self.abandon()
+        super().__init__(
+            zmq.PUSH,
+            endpoint,
+            stream,
+            encoding=encoding,
+            keys=keys,
+            wait_s=wait_s,
+            hwm=queue,
+            linger_ms=round(1000 * linger_s),
+        )
 
     def send(
         self,
@@ -96,9 +83,7 @@ class Publisher:
             WireError: the frame or its id cannot be sent.
             StreamerError: no room within `timeout_s`.
         """
-        message = make_message(
-            self.stream, self._seq, frame, frame_id, meta, capture_ns=capture_ns, encoding=self.encoding
-        )
+        message = self._message(frame, frame_id, meta, capture_ns)
         self._socket.sndtimeo = -1 if timeout_s is None else round(1000 * timeout_s)
         try:
             self._socket.send_multipart(pack_frame(message))
@@ -113,26 +98,6 @@ class Publisher:
         """Hand what is still queued here to the detector, for up to `linger_s`, then close."""
         self._socket.close()
         self._context.term()
-
-    def abandon(self) -> None:
-        """Close at once; frames still queued here are lost."""
-        self._socket.close(0)
-        self._context.term()
-
-
-class _Sender(Protocol):
-    def send(
-        self,
-        frame: images.Frame | bytes,
-        frame_id: str | int | None = None,
-        meta: Mapping[str, Any] | None = None,
-        *,
-        capture_ns: int | None = None,
-    ) -> str | int: ...
-
-    def close(self) -> None: ...
-
-    def abandon(self) -> None: ...
 
 
 @click.command()
@@ -175,7 +140,7 @@ def main(
     try:
         captured = open_source(source, loop=loop, shuffle=shuffle)
         keys = client_keys(key, server_key)
-        sender: _Sender
+        sender: Publisher | ReliablePublisher
         if reliable:
             sender = ReliablePublisher(
                 endpoint or RELIABLE, stream, encoding=encoding, keys=keys, wait_s=wait_s
@@ -200,7 +165,7 @@ def main(
         sys.exit(130)
 
 
-def _push(sender: _Sender, captured: Captured, fps: float | None) -> int:
+def _push(sender: Publisher | ReliablePublisher, captured: Captured, fps: float | None) -> int:
     sent = 0
     due = time.monotonic()
     for frame_id, frame in captured:

@@ -11,10 +11,9 @@ import zmq
 
 from streamer.auth import ClientKeys
 from streamer.errors import StreamerError, WireError
-from streamer.frame_message import make_message
 from streamer.images import Frame
-from streamer.sockets import Context, connect
-from streamer.wire import check_stream, pack_frame, unpack
+from streamer.sender import Sender
+from streamer.wire import pack_frame, unpack
 
 RELIABLE = "tcp://127.0.0.1:5554"
 
@@ -27,7 +26,7 @@ class _Unacknowledged:
     send_at: float
 
 
-class ReliablePublisher:
+class ReliablePublisher(Sender):
     """As `streamer.publish.Publisher`, over DEALER: survives a restart of the detector, loses nothing.
 
     Args:
@@ -56,33 +55,22 @@ class ReliablePublisher:
         window: int = 16,
         resend_s: float = 5.0,
     ) -> None:
-        self.stream, self.encoding = check_stream(stream), encoding
+        # Two copies of the window fit: resends must not block on frames a dead connection still holds.
+        super().__init__(
+            zmq.DEALER,
+            endpoint,
+            stream,
+            encoding=encoding,
+            keys=keys,
+            wait_s=wait_s,
+            hwm=2 * window,
+            timeout_ms=0,
+            identity=uuid.uuid4().bytes,
+        )
         self.acknowledged, self.resent = 0, 0
         self.refused: dict[str | int, str] = {}
-        self._endpoint, self._seq, self._window, self._resend_s = endpoint, 0, window, resend_s
+        self._window, self._resend_s = window, resend_s
         self._open: OrderedDict[str | int, _Unacknowledged] = OrderedDict()
-        self._context = Context()
-        try:
-            # Two copies of the window fit: resends must not block on frames a dead connection still holds.
-            self._socket = connect(
-                self._context,
-                zmq.DEALER,
-                endpoint,
-                keys=keys,
-                hwm=2 * window,
-                wait_ms=round(1000 * wait_s),
-                timeout_ms=0,
-                identity=uuid.uuid4().bytes,
-            )
-        except BaseException:
-            self._context.term()
-            raise
-
-    def __enter__(self) -> "ReliablePublisher":
-        return self
-
-    def __exit__(self, kind: object, *_: object) -> None:
-        self.close() if kind is None else self.abandon()
 
     def send(
         self,
@@ -103,9 +91,7 @@ class ReliablePublisher:
             WireError: the frame or its id cannot be sent.
             StreamerError: no room within `timeout_s`; the frame was not taken.
         """
-        message = make_message(
-            self.stream, self._seq, frame, frame_id, meta, capture_ns=capture_ns, encoding=self.encoding
-        )
+        message = self._message(frame, frame_id, meta, capture_ns)
         if message.frame_id in self._open:
             raise WireError("duplicate", f"frame_id: {message.frame_id!r} is not acknowledged yet")
         self._wait(lambda: len(self._open) < self._window, timeout_s)
@@ -129,11 +115,6 @@ class ReliablePublisher:
             self.flush(timeout_s)
         finally:
             self.abandon()
-
-    def abandon(self) -> None:
-        """Close at once; frames not acknowledged may or may not be scored."""
-        self._socket.close()
-        self._context.term()
 
     def _wait(self, done: Any, timeout_s: float | None) -> None:
         end = None if timeout_s is None else time.monotonic() + timeout_s

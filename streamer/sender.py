@@ -1,0 +1,77 @@
+"""What both kinds of publisher are: a connection of their own to the detector, and frames of one stream."""
+
+from collections.abc import Mapping
+from typing import Any, Self
+
+from streamer.auth import ClientKeys
+from streamer.frame_message import make_message
+from streamer.images import Frame
+from streamer.sockets import Context, connect
+from streamer.wire import FrameMessage, check_stream
+
+
+class Sender:
+    """Connects to a detector, and makes messages of frames. `with` closes it, and abandons it on an error.
+
+    Args:
+        kind: of socket, `zmq.PUSH` or `zmq.DEALER`.
+        endpoint: the detector's.
+        stream: its name.
+        encoding: of arrays: `jpeg`, `png` or `raw`.
+        keys: CURVE keys where the detector asks for them.
+        wait_s: how long the detector may take to answer the connection.
+        options: of `streamer.sockets.connect`.
+
+    Raises:
+        StreamerError: nobody answers, or our key is refused.
+        WireError: the stream's name cannot be used.
+    """
+
+    def __init__(
+        self,
+        kind: int,
+        endpoint: str,
+        stream: str,
+        *,
+        encoding: str,
+        keys: ClientKeys | None,
+        wait_s: float,
+        **options: Any,
+    ) -> None:
+        self.stream, self.encoding = check_stream(stream), encoding
+        self._endpoint, self._seq = endpoint, 0
+        self._context = Context()
+        try:
+            self._socket = connect(
+                self._context, kind, endpoint, keys=keys, wait_ms=round(1000 * wait_s), **options
+            )
+        except BaseException:
+            self._context.term()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        self.close() if kind is None else self.abandon()
+
+    def close(self) -> None:
+        """Hand over what is still to be sent, then close."""
+        raise NotImplementedError
+
+    def abandon(self) -> None:
+        """Close at once."""
+        self._socket.close(0)
+        self._context.term()
+
+    def _message(
+        self,
+        frame: Frame | bytes,
+        frame_id: str | int | None,
+        meta: Mapping[str, Any] | None,
+        capture_ns: int | None,
+    ) -> FrameMessage:
+        """The stream's next frame, checked; `_seq` is the caller's to count once it is taken."""
+        return make_message(
+            self.stream, self._seq, frame, frame_id, meta, capture_ns=capture_ns, encoding=self.encoding
+        )
