@@ -1,5 +1,6 @@
 """What every test may use: where the shared data lie, and how hypothesis runs."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,11 @@ from hypothesis import HealthCheck, settings
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
+# What the command lines print must not depend on the terminal the tests are run from.
+for _name in ("COLUMNS", "LINES", "FORCE_COLOR", "CLICOLOR_FORCE", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
+    os.environ.pop(_name, None)
+
+# Derandomised: a run finds what it found before, on every machine.
 settings.register_profile(
     "default", deadline=None, max_examples=30, suppress_health_check=[HealthCheck.too_slow], derandomize=True
 )
