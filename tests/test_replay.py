@@ -11,32 +11,11 @@ import cv2
 import numpy as np
 import openpyxl
 import pytest
+from replay_support import call, config, line, needs_weights
 
-from bench import compare, demo_data, replay
-from musc_online import backbones
-from musc_online.errors import WeightsError
+from bench import compare, replay
 
-CONFIG = "backbone: {image_size: 112, stages: [5, 11]}\nrevise: {every: 4}\nwarmup: 3\n"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _weights():
-    try:
-        backbones.load("dinov2_vits14", image_size=112, stages=(5, 11))
-    except WeightsError as error:
-        pytest.skip(str(error))
-
-
-@pytest.fixture(scope="module")
-def config(tmp_path_factory):
-    path = tmp_path_factory.mktemp("config") / "small.yaml"
-    path.write_text(CONFIG)
-    return path
-
-
-@pytest.fixture(scope="module")
-def line(tmp_path_factory):
-    return demo_data.generate(tmp_path_factory.mktemp("line"), n_good=8, n_defective=4, size=96)
+__all__ = ["config", "line", "needs_weights"]
 
 
 @pytest.fixture(scope="module")
@@ -69,12 +48,6 @@ def folder(line, config, tmp_path_factory):
 @pytest.fixture(scope="module")
 def document(folder):
     return json.loads((folder / "report.json").read_text())
-
-
-def call(capsys, *arguments):
-    status = replay.main([str(argument) for argument in arguments])
-    said = capsys.readouterr()
-    return status, said.out, said.err
 
 
 def test_json_has_the_agreed_shape(document):
@@ -249,72 +222,6 @@ def test_the_demo_draws_its_own_line(config, tmp_path, capsys):
     assert (tmp_path / "line" / "part" / "test" / "scratch").is_dir()
 
 
-def one_image(root):
-    _frames(root, 1)
-
-
-def no_mask(root):
-    _frames(root, 3)
-    (root / "part" / "test" / "scratch").mkdir()
-    (root / "part" / "ground_truth" / "scratch").mkdir(parents=True)
-    shutil.copy(root / "part" / "test" / "good" / "0.png", root / "part" / "test" / "scratch" / "7.png")
-
-
-def broken_image(root):
-    _frames(root, 3)
-    (root / "part" / "test" / "good" / "1.png").write_bytes(b"\x89PNG\r\n")
-
-
-def empty(root):
-    (root / "part" / "test" / "good").mkdir(parents=True)
-
-
-def _frames(root, count):
-    folder = root / "part" / "test" / "good"
-    folder.mkdir(parents=True)
-    for index in range(count):
-        cv2.imwrite(str(folder / f"{index}.png"), demo_data.draw(0, index, size=64)[0])
-
-
-@pytest.mark.parametrize(
-    ("make", "named"),
-    [(one_image, "part"), (no_mask, "7"), (broken_image, "1.png"), (empty, "part")],
-)
-def test_bad_data_is_one_line_that_names_it(make, named, config, tmp_path, capsys):
-    make(tmp_path)
-    status, _, said = call(capsys, "mvtec", "--data", tmp_path, "--config", config)
-    (line,) = [line for line in said.splitlines() if line.startswith("error: ")]
-    assert status == 2
-    assert named in line
-    assert "Traceback" not in said
-
-
-@pytest.mark.parametrize(
-    ("arguments", "named"),
-    [
-        (["mvtec"], "--data: missing"),
-        (["mvtec", "--data", "nowhere"], "nowhere"),
-        (["flowers", "--data", "."], "flowers"),
-        (["demo", "--capacity", "1"], "--capacity: got '1'"),
-        (["demo", "--capacity", "20,most"], "--capacity: got 'most'"),
-        (["demo", "--seeds", "0,0"], "--seeds: got '0,0'"),
-        (["demo", "--limit", "1"], "--limit"),
-        (["demo", "--config", "no.yaml"], "no.yaml: cannot be read"),
-        (["demo", "--wrong"], "--wrong"),
-        (["mvtec", "--data", ".", "--output", "/dev/null/report"], "/dev/null/report: cannot be written"),
-        (["mvtec", "--data", ".", "--json", "/dev/null/out.json"], "/dev/null/out.json: cannot be written"),
-    ],
-)
-def test_bad_usage_is_one_line_and_status_2(arguments, named, capsys, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    status, out, said = call(capsys, *arguments)
-    assert status == 2
-    assert out == ""
-    assert len(said.splitlines()) == 1
-    assert said.startswith("error: ")
-    assert named in said
-
-
 def test_the_authors_own_configuration_is_read_and_said(line, tmp_path, capsys):
     path = tmp_path / "musc.yaml"
     path.write_text(
@@ -330,14 +237,6 @@ def test_the_authors_own_configuration_is_read_and_said(line, tmp_path, capsys):
     assert document["options"]["batch_size"] == 4
     assert not list((tmp_path / "theirs").rglob("worst_*.png"))
     assert not (tmp_path / "theirs" / "results.xlsx").exists()
-
-
-def test_expecting_what_nobody_published_is_said(line, config, capsys):
-    status, _, said = call(
-        capsys, "mvtec", "--data", line, "--config", config, "--limit", 3, "--expect", "published"
-    )
-    assert status == 2
-    assert "nothing is published for mvtec part" in said.splitlines()[-1]
 
 
 def test_no_absolute_path_of_the_tests_leaks_into_relative_links(folder):

@@ -1,0 +1,40 @@
+"""Small images and masks on disk, and what a reader made of them, for the tests of datasets."""
+
+from pathlib import Path
+
+from PIL import Image
+
+from bench.datasets import Sample, read
+
+
+def image(path: Path, size: tuple[int, int] = (12, 8), value: int = 90) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size, (value, value + 1, value + 2)).save(path)
+    return path
+
+
+def mask(path: Path, box: tuple[int, int, int, int] = (2, 2, 6, 6), value: int = 255, size=(12, 8)) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    canvas = Image.new("L", size)
+    canvas.paste(value, box)
+    canvas.save(path)
+    return path
+
+
+def mvtec_tree(root: Path, category: str = "bottle") -> Path:
+    for name in ("10.png", "2.png"):
+        image(root / category / "test" / "good" / name)
+    for name in ("000", "001"):
+        image(root / category / "test" / "crack" / f"{name}.png")
+        mask(root / category / "ground_truth" / "crack" / f"{name}_mask.png")
+    image(root / category / "train" / "good" / "0.png")
+    return root
+
+
+def one(dataset: str, root: Path, category: str = "all") -> tuple[Sample, ...]:
+    (only,) = read(dataset, root, category)
+    return only.samples
+
+
+def facts(samples: tuple[Sample, ...]) -> list[tuple[str, int | None, str, int]]:
+    return [(s.frame_id, s.label, s.defect, len(s.mask_paths)) for s in samples]

@@ -1,0 +1,88 @@
+"""Frames and masks as they are read: any mode becomes BGR and 0 or 1, and what cannot be read is one line."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from dataset_trees import image, mask
+from PIL import Image
+
+from bench.datasets import Sample, read_frame, read_mask
+from musc_online.errors import DataError
+
+
+def frame_sample(path: Path, *masks: Path, **more: str) -> Sample:
+    return Sample(path, 1, "crack", masks, path.name, **more)
+
+
+def test_frames_are_bgr(tmp_path):
+    frame = read_frame(image(tmp_path / "a.png", (5, 3), 10))
+    assert (frame.shape, frame.dtype) == ((3, 5, 3), np.uint8)
+    np.testing.assert_array_equal(frame[0, 0], [12, 11, 10])
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "RGBA", "1", "LA", "I;16"])
+def test_frames_of_any_mode_have_three_channels(tmp_path, mode):
+    grey = np.full((4, 6), 255 * 257, np.uint16) if mode == "I;16" else np.full((4, 6), 255, np.uint8)
+    picture = Image.fromarray(grey)
+    (picture if mode == "I;16" else picture.convert(mode)).save(tmp_path / "a.png")
+    np.testing.assert_array_equal(read_frame(tmp_path / "a.png"), np.full((4, 6, 3), 255, np.uint8))
+
+
+def test_unreadable_images_are_one_line(tmp_path):
+    whole = image(tmp_path / "whole.png", (64, 64)).read_bytes()
+    jpeg = image(tmp_path / "whole.jpg", (64, 64)).read_bytes()
+    bad = {"cut.png": whole[:60], "cut.jpg": jpeg[: len(jpeg) // 2], "empty.png": b"", "text.png": b"hello"}
+    for name, content in bad.items():
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(DataError, match=rf"{name}: cannot be decoded .*{len(content)} bytes") as caught:
+            read_frame(tmp_path / name)
+        assert "\n" not in str(caught.value)
+    with pytest.raises(DataError, match="no such file"):
+        read_frame(tmp_path / "none.png")
+
+
+def test_masks_of_the_three_rules_against_a_plain_resize(tmp_path):
+    size, small = (48, 32), 16
+    picture = image(tmp_path / "a.png", size)
+    truth = mask(tmp_path / "m.png", (5, 5, 30, 20), size=size)
+    resized = np.asarray(Image.open(truth).resize((small, small), Image.Resampling.BILINEAR)) / 255
+    whole = read_mask(frame_sample(picture, truth), small)
+    touched = read_mask(frame_sample(picture, truth, mask_rule="touched"), small)
+    np.testing.assert_array_equal(whole, resized.astype(np.int32))  # the fraction is cut off
+    np.testing.assert_array_equal(touched, resized > 0)
+    half = read_mask(frame_sample(picture, truth, mask_rule="half"), small)
+    np.testing.assert_array_equal(half, resized > 0.5)
+    assert 0 < whole.sum() < half.sum() < touched.sum()
+    assert (whole.dtype, whole.shape) == (np.uint8, (small, small))
+
+
+def test_masks_in_colour_palette_or_of_ones(tmp_path):
+    picture = image(tmp_path / "a.png")
+    expected = read_mask(frame_sample(picture, mask(tmp_path / "m.png")), 12)
+    assert expected.any()
+    ones = mask(tmp_path / "ones.png", value=1)
+    colour = tmp_path / "colour.png"
+    Image.merge("RGB", [Image.open(tmp_path / "m.png"), *[Image.new("L", (12, 8))] * 2]).save(colour)
+    palette, bits = tmp_path / "palette.png", tmp_path / "bits.bmp"
+    Image.open(tmp_path / "m.png").convert("P").save(palette)
+    Image.open(tmp_path / "m.png").convert("1").save(bits)
+    for path in (ones, colour, palette, bits):
+        np.testing.assert_array_equal(read_mask(frame_sample(picture, path), 12), expected, err_msg=path.name)
+
+
+def test_a_normal_image_has_an_empty_mask(tmp_path):
+    sample = Sample(image(tmp_path / "a.png"), 0, "good", (), "a.png")
+    assert read_mask(sample, 6).tolist() == [[0] * 6] * 6
+    with pytest.raises(DataError, match="of unknown label and has no mask"):
+        read_mask(Sample(sample.path, None, "", (), "a.png"), 6)
+
+
+def test_masks_of_another_size_or_unreadable(tmp_path):
+    picture = image(tmp_path / "a.png")
+    other = mask(tmp_path / "m.png", size=(20, 8))
+    with pytest.raises(DataError, match=r"m\.png: mask is 20x8, expected the 12x8 of its image .*a\.png"):
+        read_mask(frame_sample(picture, other), 8)
+    other.write_bytes(b"")
+    with pytest.raises(DataError, match=r"m\.png: cannot be decoded"):
+        read_mask(frame_sample(picture, other), 8)

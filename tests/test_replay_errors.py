@@ -1,0 +1,85 @@
+"""`python -m bench.replay` on bad data and bad options: one line that names it, and exit status 2."""
+
+import shutil
+
+import cv2
+import pytest
+from replay_support import call, config, line, needs_weights
+
+from bench import demo_data
+
+__all__ = ["config", "line", "needs_weights"]
+
+
+def one_image(root):
+    _frames(root, 1)
+
+
+def no_mask(root):
+    _frames(root, 3)
+    (root / "part" / "test" / "scratch").mkdir()
+    (root / "part" / "ground_truth" / "scratch").mkdir(parents=True)
+    shutil.copy(root / "part" / "test" / "good" / "0.png", root / "part" / "test" / "scratch" / "7.png")
+
+
+def broken_image(root):
+    _frames(root, 3)
+    (root / "part" / "test" / "good" / "1.png").write_bytes(b"\x89PNG\r\n")
+
+
+def empty(root):
+    (root / "part" / "test" / "good").mkdir(parents=True)
+
+
+def _frames(root, count):
+    folder = root / "part" / "test" / "good"
+    folder.mkdir(parents=True)
+    for index in range(count):
+        cv2.imwrite(str(folder / f"{index}.png"), demo_data.draw(0, index, size=64)[0])
+
+
+@pytest.mark.parametrize(
+    ("make", "named"),
+    [(one_image, "part"), (no_mask, "7"), (broken_image, "1.png"), (empty, "part")],
+)
+def test_bad_data_is_one_line_that_names_it(make, named, config, tmp_path, capsys):
+    make(tmp_path)
+    status, _, said = call(capsys, "mvtec", "--data", tmp_path, "--config", config)
+    (line,) = [line for line in said.splitlines() if line.startswith("error: ")]
+    assert status == 2
+    assert named in line
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["mvtec"], "--data: missing"),
+        (["mvtec", "--data", "nowhere"], "nowhere"),
+        (["flowers", "--data", "."], "flowers"),
+        (["demo", "--capacity", "1"], "--capacity: got '1'"),
+        (["demo", "--capacity", "20,most"], "--capacity: got 'most'"),
+        (["demo", "--seeds", "0,0"], "--seeds: got '0,0'"),
+        (["demo", "--limit", "1"], "--limit"),
+        (["demo", "--config", "no.yaml"], "no.yaml: cannot be read"),
+        (["demo", "--wrong"], "--wrong"),
+        (["mvtec", "--data", ".", "--output", "/dev/null/report"], "/dev/null/report: cannot be written"),
+        (["mvtec", "--data", ".", "--json", "/dev/null/out.json"], "/dev/null/out.json: cannot be written"),
+    ],
+)
+def test_bad_usage_is_one_line_and_status_2(arguments, named, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    status, out, said = call(capsys, *arguments)
+    assert status == 2
+    assert out == ""
+    assert len(said.splitlines()) == 1
+    assert said.startswith("error: ")
+    assert named in said
+
+
+def test_expecting_what_nobody_published_is_said(line, config, capsys):
+    status, _, said = call(
+        capsys, "mvtec", "--data", line, "--config", config, "--limit", 3, "--expect", "published"
+    )
+    assert status == 2
+    assert "nothing is published for mvtec part" in said.splitlines()[-1]
