@@ -85,7 +85,7 @@ def test_as_a_module(files):
         [sys.executable, "-m", "bench.rscin", folder / "scores.npy", folder / "tokens.npy"],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=True,
     )
     np.testing.assert_allclose(np.array(done.stdout.split(), float), rescore(scores, tokens), atol=1e-8)
