@@ -67,7 +67,8 @@ class ServerProcess:
             ServerError: it ends, or is not up in time.
         """
         config, ready = self._folder / "serve.yaml", self._folder / "ready.json"
-        self._settings["transport"] |= self.endpoints
+        transport = self._settings["transport"]
+        transport |= {name: port for name, port in self.endpoints.items() if name in transport}
         config.write_text(yaml.safe_dump(self._settings), encoding="utf-8")
         ready.unlink(missing_ok=True)
         command = [

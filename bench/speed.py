@@ -16,6 +16,8 @@ from bench.speed_metrics import main as metrics
 from bench.speed_setup import Shape, machine, tokens
 from musc_online.errors import MuscError
 
+_FRAMES = 60
+
 
 @click.group(invoke_without_command=True)
 @click.option(
@@ -31,6 +33,13 @@ from musc_online.errors import MuscError
 @click.option("--faiss/--no-faiss", "with_faiss", default=True, show_default=True)
 @click.option("--scaling/--no-scaling", "with_scaling", default=True, show_default=True)
 @click.option(
+    "--service/--no-service",
+    "with_service",
+    default=True,
+    show_default=True,
+    help="A real server process too.",
+)
+@click.option(
     "--output", type=click.Path(path_type=Path), default=None, help="Folder for speed.md, speed.json."
 )
 @click.option(
@@ -42,9 +51,10 @@ from musc_online.errors import MuscError
 @click.pass_context
 def main(
     context: click.Context, images: int, ring: int, patches: int, channels: int, stages: int, rounds: int,
-    with_faiss: bool, with_scaling: bool, output: Path | None, json_path: Path | None, profile: bool,
+    with_faiss: bool, with_scaling: bool, with_service: bool, output: Path | None, json_path: Path | None,
+    profile: bool,
 ) -> None:  # fmt: skip
-    """Measure mutual scoring: batch, online, bytes, scaling."""
+    """Measure mutual scoring: batch, online, bytes, scaling; and the whole service around it."""
     if context.invoked_subcommand is not None:
         return
     shape = Shape(stages, patches, channels)
@@ -60,6 +70,8 @@ def main(
         )
         if with_scaling:
             document["scaling"] = speed_scaling.measure(shape, largest_ring=ring, repeats=rounds, say=say)
+        if with_service:
+            document["service"] = speed_service.measure(ring=ring, frames=_FRAMES, say=say)
         if profile:
             path = (output or Path()) / "profile.txt"
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -74,7 +86,11 @@ def main(
 @main.command()
 @click.option("--ring", type=click.IntRange(min=8), default=200, show_default=True)
 @click.option(
-    "--frames", type=click.IntRange(min=10), default=100, show_default=True, help="Measured frames."
+    "--frames",
+    type=click.IntRange(min=10),
+    default=_FRAMES,
+    show_default=True,
+    help="Measured frames.",
 )
 @click.option(
     "--output", type=click.Path(path_type=Path), default=None, help="Folder for speed.md, speed.json."

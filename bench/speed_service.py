@@ -1,24 +1,21 @@
 """Frames a second of the whole service, as a process of its own, against the backbone alone."""
 
-import json
 import random
-import subprocess
-import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+import urllib.request
 from itertools import count
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
 import torch
-import yaml
+from prometheus_client.parser import text_string_to_metric_families
 
 from bench import demo_data
 from bench.datasets import read_frame
+from bench.server_process import ServerProcess
 from bench.speed_batch import Report
 from bench.speed_setup import timed
 from musc_online import backbones, config
@@ -59,6 +56,7 @@ def _settings(ring: int, subsets: int, score_against: str | int) -> dict[str, An
     return {
         "ring": {"capacity": ring, "subsets": subsets, "score_against": score_against},
         "revise": {"window": ring},
+        "metrics": {"endpoint": "127.0.0.1:0"},
         "transport": {
             "frames": any_port,
             "scores": any_port,
@@ -101,20 +99,22 @@ def _backbone_fps(backbone: backbones.Backbone, paths: list[Path], say: Report) 
 
 def _run(root: Path, settings: dict[str, Any], paths: list[Path], ring: int, frames: int) -> dict[str, Any]:
     with (
-        _server(root, settings) as endpoints,
-        Subscriber(endpoints["scores"], timeout_s=_PATIENCE_S) as scores,
+        ServerProcess(root, settings) as server,
+        Subscriber(server.endpoints["scores"], timeout_s=_PATIENCE_S) as scores,
     ):
         stop = threading.Event()
-        sender = threading.Thread(target=_send, args=(endpoints["frames"], paths, stop), daemon=True)
+        sender = threading.Thread(target=_send, args=(server.endpoints["frames"], paths, stop), daemon=True)
         sender.start()
         try:
             arrived = _arrivals(scores, ring, frames)
+            published_s, published = _publish_times(server.endpoints["metrics"])
         finally:
             stop.set()
             sender.join(_PATIENCE_S)
     times, messages = zip(*arrived, strict=True)
     latencies = [message["latency_ms"] for message in messages[1:]]
     phases = {name: mean(latency[name] for latency in latencies) for name in latencies[0]}
+    phases["publish"] = 1e3 * published_s / published
     return {
         "fps": (len(times) - 1) / (times[-1] - times[0]),
         "references": int(mean(message["n_references"] for message in messages)),
@@ -153,27 +153,14 @@ def _send(endpoint: str, paths: list[Path], stop: threading.Event) -> None:
                 return
 
 
-@contextmanager
-def _server(root: Path, settings: dict[str, Any]) -> Iterator[dict[str, str]]:
-    """A real `streamer.serve` process; its endpoints."""
-    path, ready = root / "speed.yaml", root / "ready.json"
-    path.write_text(yaml.safe_dump(settings), encoding="utf-8")
-    ready.unlink(missing_ok=True)
-    command = [sys.executable, "-m", "streamer.serve", "--config", str(path), "--ready-file", str(ready)]
-    with (root / "serve.log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log)
-        try:
-            deadline = time.monotonic() + _PATIENCE_S
-            while not ready.exists():
-                if process.poll() is not None or time.monotonic() > deadline:
-                    last = (root / "serve.log").read_text(encoding="utf-8").strip().splitlines()[-1:]
-                    raise MuscError(f"service: did not come up: {' '.join(last)}")
-                time.sleep(0.05)
-            yield json.loads(ready.read_text(encoding="utf-8"))["endpoints"]
-        finally:
-            process.terminate()
-            try:
-                process.wait(30)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+def _publish_times(endpoint: str) -> tuple[float, float]:
+    """Seconds spent publishing scores so far, and how many: from the server's own histogram."""
+    with urllib.request.urlopen(f"http://{endpoint}/metrics", timeout=_PATIENCE_S) as answer:
+        families = text_string_to_metric_families(answer.read().decode())
+    found = {
+        sample.name: sample.value
+        for family in families
+        for sample in family.samples
+        if sample.labels.get("phase") == "publish"
+    }
+    return found["musc_latency_seconds_sum"], found["musc_latency_seconds_count"]

@@ -4,7 +4,7 @@ import queue
 import sqlite3
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,6 +50,7 @@ class Outbox(Worker):
         history: what is published is kept here first, so that a subscriber can fetch what it missed.
         map_encoding: of `streamer.maps`.
         heartbeat: called every `heartbeat_s` for the `status` messages to publish.
+        observe: told each score's `publish` time, in milliseconds: its share of what went out together.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class Outbox(Worker):
         map_encoding: maps.MapEncoding,
         heartbeat: Callable[[], list[Outgoing]],
         heartbeat_s: float,
+        observe: Callable[[Mapping[str, float]], None],
         failed: Callable[[BaseException], None],
     ) -> None:
         super().__init__("outbox", failed)
@@ -70,6 +72,7 @@ class Outbox(Worker):
         self._history = history
         self._map_encoding = map_encoding
         self._heartbeat, self._heartbeat_s = heartbeat, heartbeat_s
+        self._observe = observe
         self._heartbeat_at = time.monotonic()
         self._waiting: queue.Queue[Outgoing | None] = queue.Queue(_ROOM)
         self._numbers: OrderedDict[str, int] = OrderedDict()
@@ -111,6 +114,7 @@ class Outbox(Worker):
         return messages, True
 
     def _publish(self, messages: list[Outgoing]) -> None:
+        begun = time.perf_counter()
         entries = [self._entry(message) for message in messages]
         self._keep([entry for entry in entries if not entry.topic.endswith("/status")])
         for message, entry in zip(messages, entries, strict=True):
@@ -125,6 +129,10 @@ class Outbox(Worker):
             if message.ack is not None:
                 sender, answer = message.ack
                 self._acks.send_multipart([sender, pack(answer)], zmq.DONTWAIT)
+        spent = 1e3 * (time.perf_counter() - begun)
+        for message in messages:
+            if message.kind == "score":
+                self._observe({"publish": spent / len(messages)})
 
     def _keep(self, entries: list[Entry]) -> None:
         if not entries:  # a heartbeat says nothing of whether the disk takes scores again

@@ -29,7 +29,11 @@ log = structlog.get_logger()
 
 @dataclass(eq=False)
 class Tokens:
-    """A frame and what the phases so far made of it; `latency_ms` says how long each took."""
+    """A frame and what the phases so far made of it.
+
+    `latency_ms` says how long each took: `queue` before the first, `wait` for the next phase's turn in all.
+    The backbone's time is that of the whole batch, as the frame had to wait for it.
+    """
 
     waiting: Waiting
     shape: tuple[int, int]
@@ -42,7 +46,7 @@ class Tokens:
     def lap(self, phase: str) -> None:
         """Book the time since the last lap."""
         now = perf_counter_ns()
-        self.latency_ms[phase] = (now - self.since_ns) / 1e6
+        self.latency_ms[phase] = self.latency_ms.get(phase, 0.0) + (now - self.since_ns) / 1e6
         self.since_ns = now
 
 
@@ -153,6 +157,8 @@ class Pipeline:
     def _extract_together(self, batch: list[Tokens]) -> None:
         inputs = [tokens.inputs for tokens in batch if tokens.inputs is not None]
         with self._cores:
+            for tokens in batch:
+                tokens.lap("wait")
             patch_tokens, class_token = self._backbone.extract(torch.stack(inputs))
         for index, tokens in enumerate(batch):
             # Copies: a view would keep the whole batch alive while one of its frames waits.
@@ -165,6 +171,7 @@ class Pipeline:
         while (item := self._extracted.get()) is not None:
             if isinstance(item, Tokens):
                 with self._cores:
+                    item.lap("wait")
                     self._used(item, lambda: self._score(item), "internal")
             else:
                 item()

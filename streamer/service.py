@@ -173,6 +173,7 @@ class Service:
             map_encoding=config.transport.map_encoding,
             heartbeat=self._heartbeat,
             heartbeat_s=config.transport.heartbeat_s,
+            observe=self.metrics.observe,
             failed=self._failed,
         )
         self.snapshots = Snapshots(

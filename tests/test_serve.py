@@ -35,7 +35,7 @@ SCORE_KEYS = {
 
 def test_scores_are_those_of_the_detector(backbone):
     """What comes over the wire equals a detector fed by hand: scores, maps, order, echoes."""
-    config = small_config(transport={"map_encoding": "float32"})
+    config = small_config(transport={"map_encoding": "float32", "batch": 1})
     frames = [picture(seed) for seed in range(6)]
     detector = Detector(config, backbone=backbone)
     expected = []
@@ -64,7 +64,10 @@ def test_scores_are_those_of_the_detector(backbone):
             assert fields["n_references"] == index
             message = unpack_message([topic.encode(), msgpack.packb(fields), payload])
             np.testing.assert_allclose(message.anomaly_map, score.anomaly_map, atol=1e-5)
-            assert {"queue", "decode", "backbone", "match", "total"} <= fields["latency_ms"].keys()
+            latency = fields["latency_ms"]
+            phases = [latency[name] for name in ("queue", "decode", "wait", "backbone", "score")]
+            assert sum(phases) == pytest.approx(latency["total"], abs=0.01)  # each is rounded to 0.001
+            assert 0 < latency["match"] <= latency["score"]
         assert control(service, "flush", stream="line")["flushed"] == 6
         revisions = []
         while len(revisions) < 6:

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from bench import speed, speed_recipe, speed_report
+from bench import speed, speed_recipe, speed_report, speed_service
 from bench.speed_batch import measure as measure_batch
 from bench.speed_scaling import slope
 from bench.speed_setup import Shape, tokens
+from musc_online.errors import WeightsError
 from tests import naive_nearest
 
 SHAPE = Shape(n_stages=2, n_patches=16, n_channels=24)
@@ -21,6 +22,7 @@ def test_one_small_run_writes_json_and_markdown(tmp_path):
         "--rounds",
         "1",
         "--no-scaling",
+        "--no-service",
         "--output",
         str(tmp_path),
         "--json",
@@ -60,6 +62,19 @@ def test_all_images_are_scored_by_the_recipe_whatever_the_rounds():
 def test_slope_of_a_power_is_its_exponent():
     assert slope({size: 3.0 * size**1.5 for size in (10, 20, 40)}) == pytest.approx(1.5)
     assert np.isnan(slope({10: 1.0}))
+
+
+def test_a_real_service_is_measured(monkeypatch):
+    monkeypatch.setattr(speed_service, "RUNS", speed_service.RUNS[1:])
+    try:
+        found = speed_service.measure(ring=8, frames=4, say=lambda _: None)
+    except WeightsError as error:
+        pytest.skip(f"no weights on this machine: {error}")
+    (run,) = found["runs"]
+    assert run["references"] == 1  # one subset of four, without the image that the arrival evicts
+    assert run["fps"] > 0
+    assert run["of_backbone"] == pytest.approx(run["fps"] / found["backbone_fps"])
+    assert {"queue", "decode", "wait", "backbone", "match", "publish", "total"} <= run["phases_ms"].keys()
 
 
 def test_a_service_run_is_reported():
