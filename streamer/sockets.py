@@ -1,7 +1,8 @@
 """Every socket of the project is made here, so that every option is in one place.
 
 Nothing waits for ever: sends and receives of clients time out, closing gives up after `linger_ms`, dead TCP
-peers are noticed by heartbeats. IPv6 stays off; a non-loopback bind needs CURVE or an explicit `insecure`.
+peers are noticed by keepalive and heartbeats. IPv6 stays off; a non-loopback bind needs CURVE or an explicit
+`insecure`.
 """
 
 import ipaddress
@@ -21,6 +22,9 @@ SCORES = "tcp://127.0.0.1:5556"
 CONTROL = "tcp://127.0.0.1:5557"
 
 _HEARTBEAT_MS = 5_000
+_ANSWERING = frozenset({zmq.REQ, zmq.REP, zmq.DEALER, zmq.ROUTER})
+"""Sockets whose owners always read. libzmq answers a heartbeat only while it reads: one that holds back its
+senders, or a subscriber that is slow, would lose its connection and what is on the way."""
 
 
 @dataclass(frozen=True)
@@ -191,7 +195,9 @@ def _new(context: Context, kind: int, hwm: int, max_part: int, linger_ms: int) -
     socket.maxmsgsize = max_part
     socket.ipv6 = False
     socket.tcp_keepalive = 1
-    socket.heartbeat_ivl = _HEARTBEAT_MS
-    socket.heartbeat_timeout = 3 * _HEARTBEAT_MS
+    socket.tcp_keepalive_idle, socket.tcp_keepalive_intvl, socket.tcp_keepalive_cnt = 10, 5, 3
+    if kind in _ANSWERING:
+        socket.heartbeat_ivl = _HEARTBEAT_MS
+        socket.heartbeat_timeout = 3 * _HEARTBEAT_MS
     socket.handshake_ivl = 10_000
     return socket

@@ -4,6 +4,7 @@ import pytest
 import zmq
 from streamer_support import ANY_PORT, PATIENCE_MS
 
+from streamer import sockets
 from streamer.errors import StreamerError
 from streamer.sockets import Context, Security, bind, connect, socket_endpoint
 
@@ -12,7 +13,7 @@ from streamer.sockets import Context, Security, bind, connect, socket_endpoint
 def context():
     context = Context()
     yield context
-    context.term()
+    context.destroy(linger=0)
 
 
 def test_a_free_port_is_found_and_told(context):
@@ -49,8 +50,28 @@ def test_every_socket_gives_up_in_the_end(context):
     for socket in (server, client):
         assert socket.linger == 0
         assert socket.ipv6 == 0
-        assert socket.heartbeat_ivl > 0
+        assert socket.tcp_keepalive_idle == 10
     assert (server.rcvhwm, server.maxmsgsize, client.rcvtimeo) == (3, 1000, 10)
+    client.close()
+    server.close()
+
+
+def test_a_reader_that_pauses_for_long_loses_nothing(context, monkeypatch):
+    """`when_full: block` reads nothing while its queue is full, perhaps longer than any heartbeat."""
+    monkeypatch.setattr(sockets, "_HEARTBEAT_MS", 100)
+    server = bind(context, zmq.PULL, ANY_PORT, key="k", hwm=4)
+    events = server.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+    client = connect(context, zmq.PUSH, socket_endpoint(server), hwm=4, linger_ms=PATIENCE_MS)
+    payload = bytes(200_000)
+    sent = 0
+    while client.poll(1000, zmq.POLLOUT):  # until pipes and TCP buffers are full, for ten heartbeats
+        client.send_multipart([str(sent).encode(), payload])
+        sent += 1
+    server.rcvtimeo = PATIENCE_MS
+    assert [server.recv_multipart()[0] for _ in range(sent)] == [str(index).encode() for index in range(sent)]
+    assert not events.poll(0)
+    server.disable_monitor()
+    events.close()
     client.close()
     server.close()
 
