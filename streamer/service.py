@@ -91,9 +91,10 @@ class Service:
                     wanted.device,
                     wanted.precision,
                 )
+            self._make_parts(bound, self.backbone)
             if self.config.metrics.endpoint is not None:
                 self.metrics.serve(self.config.metrics.endpoint)
-            self._start_threads(bound, self.backbone)
+            self._start_threads()
         except BaseException:
             if bound is not None:
                 bound.close()
@@ -162,7 +163,7 @@ class Service:
         self.accounts.wait_settled(self.accounts.received(), _PUBLISHED_S)
         self.snapshots.save_last()
 
-    def _start_threads(self, bound: Bound, backbone: Backbone) -> None:
+    def _make_parts(self, bound: Bound, backbone: Backbone) -> None:
         config, limits = self.config, wire_limits(self.config)
         desk = Desk(self.accounts)
         self._intake = Intake(int(config.limits.queue_bytes))
@@ -194,6 +195,8 @@ class Service:
             bound.ports, self._intake, self.lines, desk, limits, config.limits.rate, self._failed
         )
         self._control = Control(bound.control, handlers(self), self._failed)
+
+    def _start_threads(self) -> None:
         self._outbox.start()
         self.scoring.resume()
         self.snapshots.start()
