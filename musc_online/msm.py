@@ -10,6 +10,7 @@ from musc_online import nearest
 from musc_online.arrays import ArrayOrTensor, grid_side, like, to_numpy
 from musc_online.codes import Codes, average_codes, encode
 from musc_online.errors import FrameError
+from musc_online.parallel import spread
 
 DEFAULT_TABLE_BYTES = 2 * 2**30
 
@@ -124,24 +125,24 @@ def _stage_scores(
         degrees=degrees,
         dtype="float16",  # as the ring keeps them: the stream then ends in these very figures
     )
-    features = []
-    for slot, image in enumerate(tokens):
-        features.append(store.prepare(np.ascontiguousarray(image[None], dtype=np.float32)))
-        store.put(slot, features[-1])
+    features = spread(lambda image: store.prepare(np.ascontiguousarray(image[None], np.float32)), tokens)
+    for slot, kept in enumerate(features):
+        store.put(slot, kept)
     shape = (1, len(degrees), n_patches)
     width = len(degrees) * n_patches
-    scores = np.empty((n_images, n_patches), np.float64)
     if n_images * n_images * width * 2 <= max_bytes:
         table = _whole_table(store, features, shape)
-        for image in range(n_images):
-            scores[image] = score_codes(table[image], _others(image, n_images), shape, interval)
-        return scores
+        rows = spread(
+            lambda image: score_codes(table[image], _others(image, n_images), shape, interval),
+            range(n_images),
+        )
+        return np.stack(rows)
+    scores = np.empty((n_images, n_patches), np.float64)
     forward, backward = (np.empty((n_images, *shape), np.float32) for _ in range(2))
     for image in range(n_images):
         others = _others(image, n_images)
-        rows = slice(0, n_images - 1)
-        store.match(features[image], others, forward[rows], backward[rows])
-        codes = encode(forward[rows]).reshape(n_images - 1, width)
+        store.match(features[image], others, forward[:-1], backward[:-1])
+        codes = encode(forward[:-1]).reshape(n_images - 1, width)
         scores[image] = score_codes(codes, np.arange(n_images - 1), shape, interval)
     return scores
 
