@@ -106,15 +106,17 @@ def _run(root: Path, settings: dict[str, Any], paths: list[Path], ring: int, fra
         sender = threading.Thread(target=_send, args=(server.endpoints["frames"], paths, stop), daemon=True)
         sender.start()
         try:
-            arrived = _arrivals(scores, ring, frames)
-            published_s, published = _publish_times(server.endpoints["metrics"])
+            _arrivals(scores, ring, 0)
+            before = _publish_times(server.endpoints["metrics"])
+            arrived = _arrivals(scores, 0, frames)
+            after = _publish_times(server.endpoints["metrics"])
         finally:
             stop.set()
             sender.join(_PATIENCE_S)
     times, messages = zip(*arrived, strict=True)
     latencies = [message["latency_ms"] for message in messages[1:]]
     phases = {name: mean(latency[name] for latency in latencies) for name in latencies[0]}
-    phases["publish"] = 1e3 * published_s / published
+    phases["publish"] = 1e3 * (after[0] - before[0]) / (after[1] - before[1])
     return {
         "fps": (len(times) - 1) / (times[-1] - times[0]),
         "references": int(mean(message["n_references"] for message in messages)),
@@ -122,8 +124,8 @@ def _run(root: Path, settings: dict[str, Any], paths: list[Path], ring: int, fra
     }
 
 
-def _arrivals(scores: Subscriber, ring: int, frames: int) -> list[tuple[float, Message]]:
-    """The scores of `frames + 1` frames once the ring is full, each with the time it came."""
+def _arrivals(scores: Subscriber, passed_over: int, frames: int) -> list[tuple[float, Message]]:
+    """The scores of `frames + 1` frames after some others, each with the time it came."""
     arrived: list[tuple[float, Message]] = []
     seen = 0
     for message in scores:
@@ -132,7 +134,7 @@ def _arrivals(scores: Subscriber, ring: int, frames: int) -> list[tuple[float, M
         if message.kind != "score":
             continue
         seen += 1
-        if seen > ring:
+        if seen > passed_over:
             arrived.append((time.perf_counter(), message))
         if len(arrived) > frames:
             return arrived

@@ -158,6 +158,7 @@ def _serving(config: Config, n_images: int) -> dict[str, object]:
     values = config.model_dump(mode="json")
     # The line this configuration is of may be running: its log, rings and port are not ours.
     values["history"]["path"] = values["snapshot"]["path"] = values["metrics"]["endpoint"] = None
+    values["limits"]["sleep_after_s"] = None  # there is nowhere to sleep
     values["transport"] |= {
         "frames": any_port,
         "scores": any_port,

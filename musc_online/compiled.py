@@ -45,6 +45,6 @@ def _compile(function: Function, fastmath: set[str]) -> Function:
 @cache
 def _stamp(filename: str) -> str:
     digest = hashlib.sha256()
-    for path in sorted(Path(filename).resolve().parent.glob("*.py")):
+    for path in sorted({Path(__file__).resolve(), *Path(filename).resolve().parent.glob("*.py")}):
         digest.update(hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()

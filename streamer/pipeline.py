@@ -31,8 +31,9 @@ log = structlog.get_logger()
 class Tokens:
     """A frame and what the phases so far made of it.
 
-    `latency_ms` says how long each took: `queue` before the first, `wait` for the next phase's turn in all.
-    The backbone's time is that of the whole batch, as the frame had to wait for it.
+    `latency_ms` says how long each took: `queue` before the first, `wait` for the next phase's turn in all
+    (and for a batch that failed). The backbone's time is that of the whole batch, as the frame had to wait
+    for it. These and `score`, which holds the detector's own phases, add up to `total`.
     """
 
     waiting: Waiting

@@ -58,18 +58,19 @@ class Service:
         self.history = History(
             kept.path, max_messages=kept.max_messages, max_bytes=int(kept.max_bytes), durable=kept.durable
         )
+        self._context = Context()
         try:
             if config.snapshot.path is not None:
                 prepare(config.snapshot.path)
             self.lines = Lines(config, self.history.scored_ids, self.accounts.close)
             keys = None if config.security.keys is None else auth.load_server(config.security.keys)
+            self._authenticator = None if keys is None else allow_list.start(self._context, keys)
         except Exception:
+            self._context.term()
             self.history.close()
             raise
         self.metrics = Metrics(self.status)
         self._security = Security(keys, config.transport.insecure)
-        self._context = Context()
-        self._authenticator = None if keys is None else allow_list.start(self._context, keys)
 
     def start(self) -> None:
         """Bind, load the backbone, start the threads; `endpoints` says where it can be reached.
@@ -209,6 +210,8 @@ class Service:
         self.pipeline.run_between_frames(job)
 
     def _heartbeat(self) -> list[Outgoing]:
+        if self._authenticator is not None and not self._authenticator.is_alive():
+            self._failed(RuntimeError("the thread that says who may connect has died"))
         status = self.status()
         streams = status.pop("streams")
         messages = [Outgoing(NO_STREAM, "status", {"stream": NO_STREAM, **status})]

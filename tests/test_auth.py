@@ -1,6 +1,8 @@
 """CURVE: who has no key, the wrong key or another role's key gets nothing in and nothing out."""
 
+import errno
 import stat
+from pathlib import Path
 
 import msgpack
 import pytest
@@ -8,12 +10,13 @@ import zmq
 from click.testing import CliRunner
 from streamer_support import PATIENCE_S, backbone, header, picture, png, serving, small_config, until
 
-from streamer import auth
+from streamer import allow_list, auth
 from streamer.control import ask
 from streamer.errors import StreamerError
 from streamer.keys import main as keys_main
 from streamer.publish import Publisher
 from streamer.reliable import ReliablePublisher
+from streamer.service import Service
 from streamer.sockets import is_local
 from streamer.subscribe import Subscriber
 
@@ -126,9 +129,8 @@ def peer(folder, tmp_path, name, other):
 
 
 def test_keys_come_and_go_without_a_restart(locked, folder):
-    def status(name):
-        keys = keys_of(folder, name)
-        return ask({"kind": "status"}, locked.endpoints["control"], keys=keys, timeout_s=2)
+    def status(name, timeout_s=PATIENCE_S):
+        return status_by(locked, folder, name, timeout_s)
 
     (folder / "controllers" / "half-copied.key").write_text("curve\n    public-key")
     auth.create_keys(folder, {"second": "controllers"})
@@ -136,8 +138,46 @@ def test_keys_come_and_go_without_a_restart(locked, folder):
     assert status("operator")["scored"] == 0
     (folder / "controllers" / "second.key").unlink()
     with pytest.raises(StreamerError, match="no answer"):
-        status("second")
+        status("second", 2)
     assert status("operator")["scored"] == 0
+
+
+def status_by(service, folder, name, timeout_s=PATIENCE_S):
+    keys = keys_of(folder, name)
+    return ask({"kind": "status"}, service.endpoints["control"], keys=keys, timeout_s=timeout_s)
+
+
+def test_a_folder_that_cannot_be_read_for_once_shuts_out_nobody(locked, folder, monkeypatch):
+    assert status_by(locked, folder, "operator")["scored"] == 0
+
+    def out_of_descriptors(*_):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    for part in ((Path, "glob"), (allow_list, "load_certificate")):
+        with monkeypatch.context() as patch:
+            patch.setattr(*part, out_of_descriptors)
+            assert status_by(locked, folder, "operator")["scored"] == 0
+            with pytest.raises(StreamerError, match="no answer"):
+                status_by(locked, folder, "camera", 2)
+    assert status_by(locked, folder, "operator")["scored"] == 0
+
+
+def test_a_service_that_can_admit_nobody_any_more_ends(folder, backbone):
+    service = Service(small_config(security={"keys": str(folder)}), backbone)
+    service.start()
+    service._authenticator.stop()
+    assert service.wait(PATIENCE_S)
+    assert "who may connect" in str(service.failure)
+    service.failure = None
+    service.stop()
+
+
+def test_a_role_that_is_no_folder_is_one_line(folder, backbone):
+    (folder / "publishers" / "camera.key").unlink()
+    (folder / "publishers").rmdir()
+    (folder / "publishers").write_text("")
+    with pytest.raises(StreamerError, match=r"security\.keys: .*publishers .*streamer\.keys"):
+        Service(small_config(security={"keys": str(folder)}), backbone)
 
 
 def test_half_a_key_option_is_an_error(folder):
