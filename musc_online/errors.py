@@ -27,3 +27,7 @@ class DataError(MuscError):
 
 class SnapshotError(MuscError):
     """A snapshot is damaged, foreign or of another schema; nothing of it was loaded."""
+
+
+class UnreadableError(MuscError):
+    """A snapshot cannot be opened for a reason that is not in the file: no descriptor left, no permission."""

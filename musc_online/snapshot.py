@@ -20,7 +20,7 @@ from safetensors.numpy import save_file
 
 from musc_online.config import Config
 from musc_online.detector import Detector
-from musc_online.errors import CapacityError, MuscError, SnapshotError
+from musc_online.errors import CapacityError, MuscError, SnapshotError, UnreadableError
 from musc_online.ring import Geometry, Ring
 from musc_online.ring_setup import make_ring
 from musc_online.score import Score
@@ -119,7 +119,9 @@ def read(path: Path) -> Snapshot:
 
     Raises:
         SnapshotError: missing, damaged, or of another schema.
+        UnreadableError: it could not be opened for a reason that is not in the file.
     """
+    check_readable(path)
     try:
         with safe_open(path, "numpy") as opened:
             metadata = opened.metadata() or {}
@@ -131,8 +133,6 @@ def read(path: Path) -> Snapshot:
             )
         state = json.loads(text)
         schema = state["schema"]
-    except FileNotFoundError:
-        raise SnapshotError(f"{path}: there is no snapshot") from None
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise SnapshotError(
             f"{path}: is not a snapshot or is damaged ({type(error).__name__}: {error})"
@@ -142,6 +142,25 @@ def read(path: Path) -> Snapshot:
             f"{path}: got a snapshot of schema {schema}, expected {SCHEMA}; it was not loaded"
         )
     return Snapshot(arrays, state)
+
+
+def check_readable(path: Path) -> None:
+    """Tell a file that is damaged from one that cannot be opened just now.
+
+    Raises:
+        SnapshotError: there is none.
+        UnreadableError: no descriptor left, no permission, a disk that is away.
+    """
+    try:
+        path.open("rb").close()
+    except FileNotFoundError:
+        raise SnapshotError(f"{path}: there is no snapshot") from None
+    except IsADirectoryError:
+        raise SnapshotError(f"{path}: is a folder, expected a snapshot") from None
+    except OSError as error:
+        raise UnreadableError(
+            f"{path}: the snapshot cannot be read just now ({error.strerror}); it is left as it is"
+        ) from None
 
 
 def restore(detector: Detector, snapshot: Snapshot) -> dict[str, Any]:

@@ -13,6 +13,8 @@ from streamer.quiet import Quiet
 from streamer.waiting import Ack, Waiting, ack
 from streamer.wire import NO_STREAM
 
+_NOT_NOW = frozenset({"no_room", "too_many_streams", "snapshot_unreadable"})
+
 
 class Desk:
     """Every way a frame can end, for any thread; the outbox may be set after the desk is made."""
@@ -37,7 +39,9 @@ class Desk:
         self.accounts.refuse(waiting.line.name, code)
         error = _about(waiting, code, text)
         waiting.line.release(waiting.message.frame_id, scored=False)
-        self._error(error, waiting.line, _answer(waiting.sender, error, "refused"))
+        # A stream that cannot be woken now can be later: a reliable sender sends the frame again.
+        status = "busy" if waiting.line.asleep and code in _NOT_NOW else "refused"
+        self._error(error, waiting.line, _answer(waiting.sender, error, status))
 
     def warn(self, waiting: Waiting, code: str, text: str) -> None:
         """Something is odd about a frame that is used all the same."""

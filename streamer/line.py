@@ -28,7 +28,8 @@ class Line:
     """A stream. Ids are claimed by the receiving thread and settled by others, under a lock.
 
     `detector`, `origins`, `unsaved` and `emptied` belong to the matching thread alone; `last_seq` to the
-    receiving one; `asleep` and `opening` to `Lines`.
+    receiving one; `asleep` and `opening` to `Lines`, but for a start or a reset. Others may set `unsaved`,
+    never clear it.
     """
 
     def __init__(self, name: str, config: Config, settled_before: Iterable[FrameId] = ()) -> None:
@@ -51,7 +52,7 @@ class Line:
         self.opening = False
         """The detector is being made: a place is taken."""
         self.used_at = time.monotonic()
-        """When it last had a frame, or its ring was asked for."""
+        """When it last had a frame, or was woken."""
         self._unpublished: set[FrameId] = set()
 
     def claim(self, waiting: Waiting) -> bool:
@@ -98,6 +99,11 @@ class Line:
         self.origins = OrderedDict(origins)
         with self._ids:
             self._scored = OrderedDict.fromkeys([*scored, *self._scored])
+
+    def forget_scored(self) -> None:
+        """The ring that held them is lost: their ids may come again."""
+        with self._ids:
+            self._scored.clear()
 
     def take_unpublished(self, frame_id: FrameId) -> Score | None:
         """The score of a frame sent again that a snapshot has in the ring, but no subscriber ever saw."""

@@ -35,6 +35,8 @@ class Lines:
         self._settled_before, self._closed = settled_before, closed
         self._lines: dict[str, Line] = {}
         self._lock = threading.Lock()
+        self._admitted: Line | None = None
+        """The receiving thread's, until its next: it may be about to claim a frame's id."""
         self._overrides = [(entry.match, _merged(config, entry)) for entry in config.streams]
 
     def admit(self, name: str) -> Line:
@@ -44,22 +46,22 @@ class Lines:
             WireError: `too_many_streams`.
         """
         with self._lock:
-            line = self._lines.get(name)
-            if line is not None:
-                return line
-            self._make_place(name)
-            return self._new(name)
+            self._admitted = None
+            if name not in self._lines:
+                self._make_place(name)
+                self._new(name)
+            self._admitted = self._lines[name]
+            return self._admitted
 
     @contextmanager
     def opening(self, line: Line) -> Iterator[None]:
         """A place for a stream whose detector is made or woken inside; if that fails all is as before.
 
         Raises:
-            WireError: `too_many_streams`, for one that was asleep.
+            WireError: `too_many_streams`, for one that was asleep, perhaps until a reset.
         """
         with self._lock:
-            if line.asleep:
-                self._make_place(line.name)
+            self._make_place(line.name)
             line.opening = True
         try:
             yield
@@ -76,13 +78,17 @@ class Lines:
 
         None, and nothing has changed, where no stream may sleep or `limits.sleeping` do already.
         """
-        limit = 0 if self._config.sleep_after_s is None else self._config.limits.sleeping
         with self._lock:
-            if sum(line.asleep for line in self._lines.values()) >= limit:
+            if not self._may_sleep():
                 return None
             line = self._lines.get(name) or self._new(name)
             line.asleep = True
             return line
+
+    def may_sleep(self) -> bool:
+        """Whether one more stream may sleep."""
+        with self._lock:
+            return self._may_sleep()
 
     def config_of(self, name: str) -> Config:
         """The configuration of a stream: the first entry of `streams` that matches, over the rest."""
@@ -108,17 +114,25 @@ class Lines:
         self._lines[name] = line
         return line
 
+    def _may_sleep(self) -> bool:
+        limit = 0 if self._config.sleep_after_s is None else self._config.limits.sleeping
+        return sum(line.asleep for line in self._lines.values()) < limit
+
     def _make_place(self, name: str) -> None:
         limit = self._config.limits.streams
-        while sum(line.opening or not line.asleep for line in self._lines.values()) >= limit:
-            if not self._close_unused():
+        while sum(line.opening or not line.asleep for line in self._others(name)) >= limit:
+            if not self._close_unused(name):
                 raise WireError(
                     "too_many_streams", f"stream: '{name}' would be one more than limits.streams ({limit})"
                 )
 
-    def _close_unused(self) -> bool:
+    def _others(self, name: str) -> list[Line]:
+        return [line for line in self._lines.values() if line.name != name]
+
+    def _close_unused(self, but: str) -> bool:
         # A stream none of whose frames could be used must not keep its place.
-        awake = (line for line in self._lines.values() if not line.asleep)
+        others = (line for line in self._others(but) if line is not self._admitted)
+        awake = (line for line in others if not line.asleep)
         unused = next((line for line in awake if line.detector is None and line.idle), None)
         if unused is None:
             return False

@@ -8,7 +8,7 @@ import structlog
 from musc_online.backbones import Backbone
 from musc_online.config import Config
 from musc_online.detector import Detector
-from musc_online.errors import CapacityError, FrameError
+from musc_online.errors import CapacityError, FrameError, UnreadableError
 from musc_online.score import Score
 from streamer.desk import Desk
 from streamer.errors import WireError
@@ -144,6 +144,9 @@ class Scoring:
                 tally = self._snapshots.restore(line)
             except CapacityError as error:
                 raise WireError("no_room", f"stream '{line.name}': {error}") from None
+            except UnreadableError as error:
+                # An empty ring would give wrong scores and, sooner or later, overwrite the file.
+                raise WireError("snapshot_unreadable", f"stream '{line.name}': {error}") from None
         if was_asleep:
             log.info("stream_awake", stream=line.name, images=line.state["images"])
         return detector, tally

@@ -53,6 +53,8 @@ class Sleep(Worker):
         """Put to sleep what has had no frame for long enough; not in the matching thread."""
         due = [line for line in self._lines.known() if self._due(line)]
         for line in due:
+            if self._stopping.is_set() or not self._lines.may_sleep():
+                break
             self._put_to_sleep(line)
         if any(line.asleep for line in due):
             _give_back()

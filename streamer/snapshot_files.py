@@ -11,6 +11,7 @@ from urllib.parse import quote
 from safetensors import SafetensorError, safe_open
 
 from musc_online.errors import SnapshotError
+from musc_online.snapshot import check_readable
 from streamer.accounts import Accounts
 from streamer.checks import check_stream
 from streamer.errors import StreamerError, WireError
@@ -92,7 +93,9 @@ def header_of(path: Path) -> dict[str, Any]:
 
     Raises:
         SnapshotError: it says nothing that can be read, or has another stream's name.
+        UnreadableError: it could not be opened for a reason that is not in the file.
     """
+    check_readable(path)
     try:
         with safe_open(path, "numpy") as opened:
             state: dict[str, Any] = json.loads((opened.metadata() or {})["state"])

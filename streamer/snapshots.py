@@ -5,8 +5,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
+import structlog
+
 from musc_online import snapshot
-from musc_online.errors import SnapshotError
+from musc_online.errors import SnapshotError, UnreadableError
 from streamer.accounts import Accounts
 from streamer.errors import WireError
 from streamer.line import Line
@@ -16,6 +18,8 @@ from streamer.snapshot_books import Books
 from streamer.snapshot_files import SUFFIX, Kept, extra_of, file_name, header_of, summary
 from streamer.threads import Worker, run_there
 from streamer.wire import NO_STREAM
+
+log = structlog.get_logger()
 
 Job = Callable[[], None]
 Copied = Callable[[Line], snapshot.Snapshot | None]
@@ -118,6 +122,7 @@ class Snapshots(Worker):
 
         Raises:
             CapacityError: the ring does not fit in `ring.max_bytes`; the file is left.
+            UnreadableError: the file cannot be read just now; it is left.
         """
         path = self._path(line.name)
         if path is None or line.detector is None or line.emptied:
@@ -125,6 +130,7 @@ class Snapshots(Worker):
         if not path.exists():
             if line.asleep:
                 self._books.lost(path, line.name)
+                line.forget_scored()
             return None
         try:
             saved = snapshot.read(path)
@@ -132,6 +138,8 @@ class Snapshots(Worker):
             snapshot.restore(line.detector, saved)
         except SnapshotError as error:
             self._books.refused(path, line.name, str(error))
+            if line.asleep:
+                line.forget_scored()
             return None
         line.resume(kept.scored, kept.unpublished, kept.origins)
         line.state = line.detector.status()
@@ -149,6 +157,9 @@ class Snapshots(Worker):
         except SnapshotError as error:
             self._books.refused(path, line.name, str(error))
             return None
+        except UnreadableError as error:
+            log.warning("snapshot_left", stream=line.name, text=str(error))
+            return None
         line.resume(kept.scored, kept.unpublished, ())
         line.state = shown
         return kept.tally
@@ -164,6 +175,8 @@ class Snapshots(Worker):
                 yield extra["stream"], extra.get("asleep") is True
             except SnapshotError as error:
                 self._books.refused(path, NO_STREAM, str(error))
+            except UnreadableError as error:
+                log.warning("snapshot_left", text=str(error))
 
     def forget(self, line: Line) -> None:
         """Delete the file of a stream that was emptied on purpose; not in the matching thread."""

@@ -67,6 +67,7 @@ CODES = {
     "out_of_order": "`seq` went backwards; the frame is scored all the same",
     "too_many_streams": "limits.streams streams are open already",
     "no_room": "the stream's ring does not fit in what limits.total_bytes leaves",
+    "snapshot_unreadable": "the stream's ring is on disk and cannot be read just now",
     "rate_limited": "the sender is above limits.rate",
     "busy": "the stream's queue is full; send the frame again (reliable ingest only)",
     "bad_frame": "the detector cannot use the frame",

@@ -1,0 +1,164 @@
+"""Places among `limits.streams`: who takes one, keeps it, and what happens while two threads ask for one."""
+
+import errno
+from pathlib import Path
+from types import SimpleNamespace
+
+import msgpack
+import pytest
+import zmq
+from streamer_support import (
+    PATIENCE_MS,
+    Camera,
+    Screen,
+    backbone,
+    control,
+    header,
+    identity_holds,
+    picture,
+    png,
+    serving,
+)
+from test_sleep import config, nap, told
+from test_snapshots_served import play
+
+from musc_online.config import load
+from streamer.accounts import Accounts
+from streamer.errors import WireError
+from streamer.lines import Lines
+from streamer.snapshot_files import SUFFIX
+from streamer.waiting import Waiting
+
+__all__ = ["backbone"]
+
+
+@pytest.fixture
+def accounts():
+    return Accounts()
+
+
+@pytest.fixture
+def lines(accounts, tmp_path):
+    values = {"limits": {"streams": 2, "sleeping": 8}, "snapshot": {"path": str(tmp_path)}}
+    return Lines(load(values), lambda _: [], accounts.close)
+
+
+def claimed(line, frame_id="a"):
+    return line.claim(Waiting(SimpleNamespace(frame_id=frame_id), line, 0))
+
+
+def awake(lines):
+    return [line.name for line in lines.known() if line.detector is not None]
+
+
+def test_a_stream_just_admitted_keeps_its_place_while_a_sleeper_wakes(lines, accounts):
+    lines.admit("first").detector = object()
+    sleeper = lines.lay_down("sleeper")
+    new = lines.admit("new")
+    accounts.receive("new")
+    with pytest.raises(WireError, match="sleeper"), lines.opening(sleeper):
+        pytest.fail("there was no place")
+    assert claimed(new)
+    accounts.score("new")
+    assert lines.get("new") is new
+    assert accounts.streams()["new"] | {"queued": 0, "received": 1, "scored": 1} == accounts.streams()["new"]
+
+
+def test_a_stream_without_a_usable_frame_makes_place_for_the_next(lines):
+    lines.admit("first").detector = object()
+    lines.admit("useless")
+    assert lines.admit("next").name == "next"
+    assert lines.get("useless") is None
+
+
+def test_sleepers_that_were_reset_take_places_like_others(lines):
+    sleepers = [lines.lay_down(f"s{index}") for index in range(4)]
+    for line in sleepers:
+        line.reset()
+    refused = 0
+    for index in range(4):
+        try:
+            line = lines.admit(f"s{index}")
+            assert claimed(line)
+            with lines.opening(line):
+                line.detector = object()
+            line.release("a", scored=True)
+        except WireError as error:
+            refused += error.code == "too_many_streams"
+        assert len(awake(lines)) <= 2
+    assert (len(awake(lines)), refused) == (2, 2)
+
+
+def test_a_ring_that_cannot_be_read_for_once_is_neither_lost_nor_replaced(backbone, tmp_path, monkeypatch):
+    opened = Path.open
+
+    def out_of_descriptors(path, *args, **kwargs):
+        if path.name.endswith(SUFFIX):
+            raise OSError(errno.EMFILE, "Too many open files")
+        return opened(path, *args, **kwargs)
+
+    with (
+        serving(config(tmp_path), backbone) as service,
+        Screen(service) as screen,
+        Camera(service.endpoints["frames"]) as camera,
+    ):
+        for seed in range(3):
+            camera.picture(seed)
+        screen.until(3, "score")
+        assert nap(service)
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "open", out_of_descriptors)
+            camera.picture(3)
+            assert screen.until(1, "error")[0]["code"] == "snapshot_unreadable"
+        assert control(service, "status")["streams"]["line"]["state"] == "asleep"
+        camera.picture(3)
+        assert screen.until(1, "score")[0]["n_references"] == 3
+        assert told(service) == ["snapshot_unreadable"]
+        assert identity_holds(control(service, "status"))
+    assert not list(tmp_path.glob("*.refused-*"))
+
+
+def test_a_reliable_sender_is_asked_to_come_again_when_there_is_no_place(backbone, tmp_path):
+    with serving(config(tmp_path, limits={"streams": 1}), backbone) as service, zmq.Context() as context:
+        play(service, range(2), "a")
+        assert nap(service, "a")
+        play(service, range(2), "b")
+        with context.socket(zmq.DEALER) as sender:
+            sender.linger, sender.rcvtimeo = 0, PATIENCE_MS
+            sender.connect(service.endpoints["reliable"])
+
+            def answer():
+                fields = header("a-2", "a", 2)
+                sender.send_multipart([msgpack.packb(fields), png(picture(2))])
+                return msgpack.unpackb(sender.recv_multipart()[-1])["status"]
+
+            assert answer() == "busy"
+            assert nap(service, "b")
+            assert answer() == "scored"
+        assert identity_holds(control(service, "status"))
+
+
+def test_nothing_is_written_for_a_stream_that_may_not_sleep(backbone, tmp_path):
+    with (
+        serving(config(tmp_path, limits={"sleeping": 1}), backbone) as service,
+        Screen(service) as screen,
+        Camera(service.endpoints["frames"]) as camera,
+    ):
+        for stream in ("one", "two"):
+            camera.picture(0, stream)
+        screen.until(2, "score")
+        assert nap(service, "one")
+        assert not nap(service, "two")
+        assert control(service, "status")["snapshot"]["written"] == 1
+
+
+def test_a_stop_does_not_wait_for_all_who_are_due(backbone, tmp_path):
+    with (
+        serving(config(tmp_path), backbone) as service,
+        Screen(service) as screen,
+        Camera(service.endpoints["frames"]) as camera,
+    ):
+        camera.picture(0)
+        screen.until(1, "score")
+        service.sleep.stop()
+        assert not nap(service)
