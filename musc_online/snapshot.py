@@ -133,7 +133,9 @@ def read(path: Path) -> Snapshot:
             )
         state = json.loads(text)
         schema = state["schema"]
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+    except OSError as error:  # the file could be opened a moment ago: safe_open hides the reason
+        raise unreadable(path, error) from None
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise SnapshotError(
             f"{path}: is not a snapshot or is damaged ({type(error).__name__}: {error})"
         ) from None
@@ -142,6 +144,18 @@ def read(path: Path) -> Snapshot:
             f"{path}: got a snapshot of schema {schema}, expected {SCHEMA}; it was not loaded"
         )
     return Snapshot(arrays, state)
+
+
+def exists(path: Path) -> bool:
+    """Whether there is a snapshot.
+
+    Raises:
+        UnreadableError: that cannot be said just now.
+    """
+    try:
+        return path.exists()
+    except OSError as error:  # of the folder: no permission, a disk that is away
+        raise unreadable(path, error) from None
 
 
 def check_readable(path: Path) -> None:
@@ -158,9 +172,13 @@ def check_readable(path: Path) -> None:
     except IsADirectoryError:
         raise SnapshotError(f"{path}: is a folder, expected a snapshot") from None
     except OSError as error:
-        raise UnreadableError(
-            f"{path}: the snapshot cannot be read just now ({error.strerror}); it is left as it is"
-        ) from None
+        raise unreadable(path, error) from None
+
+
+def unreadable(path: Path, error: OSError) -> UnreadableError:
+    """The system's refusal as one of ours."""
+    reason = error.strerror or error
+    return UnreadableError(f"{path}: the snapshot cannot be read just now ({reason}); it is left as it is")
 
 
 def restore(detector: Detector, snapshot: Snapshot) -> dict[str, Any]:

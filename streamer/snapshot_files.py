@@ -11,7 +11,7 @@ from urllib.parse import quote
 from safetensors import SafetensorError, safe_open
 
 from musc_online.errors import SnapshotError
-from musc_online.snapshot import check_readable
+from musc_online.snapshot import check_readable, unreadable
 from streamer.accounts import Accounts
 from streamer.checks import check_stream
 from streamer.errors import StreamerError, WireError
@@ -100,7 +100,9 @@ def header_of(path: Path) -> dict[str, Any]:
         with safe_open(path, "numpy") as opened:
             state: dict[str, Any] = json.loads((opened.metadata() or {})["state"])
         name = check_stream(state["extra"]["stream"])
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError, WireError) as error:
+    except OSError as error:
+        raise unreadable(path, error) from None
+    except (SafetensorError, KeyError, TypeError, ValueError, WireError) as error:
         raise SnapshotError(
             f"{path}: is not a snapshot of this service or is damaged ({type(error).__name__}: {error})"
         ) from None

@@ -127,12 +127,12 @@ class Snapshots(Worker):
         path = self._path(line.name)
         if path is None or line.detector is None or line.emptied:
             return None
-        if not path.exists():
-            if line.asleep:
-                self._books.lost(path, line.name)
-                line.forget_scored()
-            return None
         try:
+            if not snapshot.exists(path):
+                if line.asleep:
+                    self._books.lost(path, line.name)
+                    line.forget_scored()
+                return None
             saved = snapshot.read(path)
             kept = Kept(saved.state["extra"], line.name)
             snapshot.restore(line.detector, saved)

@@ -10,7 +10,7 @@ from safetensors.numpy import save_file
 from test_stream import detector, images
 
 from musc_online import snapshot
-from musc_online.errors import SnapshotError
+from musc_online.errors import SnapshotError, UnreadableError
 
 OPTIONS = {"ring": {"subsets": 2, "score_against": 1}, "revise": {"every": 3}, "warmup": 2}
 
@@ -92,6 +92,19 @@ def refused(path, stream):
     assert stream.status() == before
     stream.check_invariants()
     return str(caught.value)
+
+
+def test_what_the_system_refuses_is_not_taken_for_damage(tmp_path, monkeypatch):
+    _, path = saved(tmp_path)
+
+    def no_descriptor_left(*_):  # safetensors says so whatever the reason
+        raise FileNotFoundError(f"No such file or directory: {path}")
+
+    monkeypatch.setattr(snapshot, "safe_open", no_descriptor_left)
+    with pytest.raises(UnreadableError, match="left as it is"):
+        snapshot.read(path)
+    with pytest.raises(SnapshotError, match="there is no snapshot"):
+        snapshot.read(tmp_path / "other")
 
 
 def test_damage_anywhere_is_refused(tmp_path):
