@@ -13,7 +13,8 @@ from streamer.quiet import Quiet
 from streamer.waiting import Ack, Waiting, ack
 from streamer.wire import NO_STREAM
 
-_NOT_NOW = frozenset({"no_room", "too_many_streams", "snapshot_unreadable"})
+_UNREADABLE = "snapshot_unreadable"
+_NO_PLACE = frozenset({"no_room", "too_many_streams"})
 
 
 class Desk:
@@ -39,8 +40,9 @@ class Desk:
         self.accounts.refuse(waiting.line.name, code)
         error = _about(waiting, code, text)
         waiting.line.release(waiting.message.frame_id, scored=False)
-        # A stream that cannot be woken now can be later: a reliable sender sends the frame again.
-        status = "busy" if waiting.line.asleep and code in _NOT_NOW else "refused"
+        # A ring that cannot come from disk now can later: a reliable sender sends the frame again.
+        later = code == _UNREADABLE or (waiting.line.asleep and code in _NO_PLACE)
+        status = "busy" if later else "refused"
         self._error(error, waiting.line, _answer(waiting.sender, error, status))
 
     def warn(self, waiting: Waiting, code: str, text: str) -> None:
