@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import structlog
+
 from streamer.control import Handler
 from streamer.errors import WireError
 from streamer.line import Line
@@ -13,6 +15,8 @@ from streamer.wire import check_frame_id
 
 if TYPE_CHECKING:
     from streamer.service import Service
+
+log = structlog.get_logger()
 
 _FETCH_MESSAGES = 1000
 _FETCH_BYTES = 32 * 1024 * 1024
@@ -41,26 +45,36 @@ class _Requests:
     def flush(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Score what was received before this request, then make every score in the rings final.
 
-        Sleeping streams are woken for it; of all streams those are named that there was no room to wake.
+        A sleeping stream is woken for it if it is named. Of all streams those asleep are left so, and named
+        in the answer. What goes wrong with one does not keep the others from it, and is told at the end.
         """
-        lines = self._lines(request)
+        lines, named = self._lines(request), request.get("stream") is not None
         names = {line.name for line in lines}
         service = self._service
         targets = {name: count for name, count in service.accounts.received().items() if name in names}
         self._wait(lambda seconds: service.accounts.wait_settled(targets, seconds))
-        named, left = request.get("stream") is not None, list[str]()
+        flushed, asleep, failed = 0, list[str](), list[str]()
 
-        def flush(line: Line) -> int:
+        def flush(line: Line) -> list[int]:
+            if line.asleep and not named:
+                asleep.append(line.name)
+                return []
             try:
-                return service.scoring.flush(line)
+                return [service.scoring.flush(line)]
             except WireError:
-                if named:
-                    raise
-                left.append(line.name)  # asleep, and no room to wake it
-                return 0
+                raise
+            except Exception as error:  # no memory for one ring, perhaps
+                log.exception("flush_failed", stream=line.name)
+                failed.append(f"stream '{line.name}' ({type(error).__name__}: {error})")
+                return []
 
-        flushed = sum(self._between_frames(lambda: [flush(line) for line in lines]))
-        return {"flushed": flushed, **({"asleep": left} if left else {})}
+        for line in lines:  # a job each: frames are scored in between
+            flushed += sum(self._between_frames(partial(flush, line)))
+        if failed:
+            raise WireError(
+                "internal", f"flush: not done for {', '.join(failed)}; {flushed} scores are final"
+            )
+        return {"flushed": flushed, **({"asleep": asleep} if asleep else {})}
 
     def reset(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Empty the rings; counters go on."""

@@ -4,28 +4,29 @@ import errno
 from pathlib import Path
 from types import SimpleNamespace
 
-import msgpack
 import pytest
-import zmq
 from streamer_support import (
-    PATIENCE_MS,
+    PATIENCE_S,
     Camera,
     Screen,
     backbone,
     control,
-    header,
     identity_holds,
     picture,
-    png,
     serving,
+    small_config,
+    until,
 )
 from test_sleep import config, nap, told
 from test_snapshots_served import play
 
 from musc_online.config import load
+from musc_online.detector import Detector
 from streamer.accounts import Accounts
-from streamer.errors import WireError
+from streamer.errors import StreamerError, WireError
 from streamer.lines import Lines
+from streamer.reliable import ReliablePublisher
+from streamer.scoring import Scoring
 from streamer.snapshot_files import SUFFIX
 from streamer.waiting import Waiting
 
@@ -118,24 +119,26 @@ def test_a_ring_that_cannot_be_read_for_once_is_neither_lost_nor_replaced(backbo
     assert not list(tmp_path.glob("*.refused-*"))
 
 
-def test_a_reliable_sender_is_asked_to_come_again_when_there_is_no_place(backbone, tmp_path):
-    with serving(config(tmp_path, limits={"streams": 1}), backbone) as service, zmq.Context() as context:
+def test_a_reliable_sender_comes_again_until_there_is_a_place(backbone, tmp_path):
+    with (
+        serving(config(tmp_path, limits={"streams": 1}), backbone) as service,
+        Screen(service, "a/") as screen,
+    ):
         play(service, range(2), "a")
         assert nap(service, "a")
         play(service, range(2), "b")
-        with context.socket(zmq.DEALER) as sender:
-            sender.linger, sender.rcvtimeo = 0, PATIENCE_MS
-            sender.connect(service.endpoints["reliable"])
-
-            def answer():
-                fields = header("a-2", "a", 2)
-                sender.send_multipart([msgpack.packb(fields), png(picture(2))])
-                return msgpack.unpackb(sender.recv_multipart()[-1])["status"]
-
-            assert answer() == "busy"
+        with ReliablePublisher(service.endpoints["reliable"], "a", resend_s=0.05) as camera:
+            camera.send(picture(2), "a-2")
+            with pytest.raises(StreamerError, match="1 frames not acknowledged"):
+                camera.flush(0.5)
+            until(lambda: "too_many_streams" in control(service, "status")["streams"]["a"]["refused"])
             assert nap(service, "b")
-            assert answer() == "scored"
-        assert identity_holds(control(service, "status"))
+            camera.flush(PATIENCE_S)
+            assert (camera.acknowledged, camera.refused) == (1, {})
+        assert screen.until(3, "score")[-1]["n_references"] == 2
+        # A copy sent just before the ack came may still be on its way.
+        until(lambda: service.accounts.totals()["queued"] == 0)
+        assert all(identity_holds(stream) for stream in control(service, "status")["streams"].values())
 
 
 def test_nothing_is_written_for_a_stream_that_may_not_sleep(backbone, tmp_path):
@@ -162,3 +165,46 @@ def test_a_stop_does_not_wait_for_all_who_are_due(backbone, tmp_path):
         screen.until(1, "score")
         service.sleep.stop()
         assert not nap(service)
+
+
+def test_a_flush_of_all_leaves_sleepers_and_goes_on_after_a_failure(backbone, tmp_path, monkeypatch):
+    flush = Detector.flush
+
+    def first_fails(detector):
+        monkeypatch.setattr(Detector, "flush", flush)
+        raise MemoryError("a ring")
+
+    with serving(config(tmp_path), backbone) as service:
+        for stream, count in (("asleep", 2), ("failing", 3), ("fine", 4)):
+            play(service, range(count), stream)
+        assert nap(service, "asleep")
+        monkeypatch.setattr(Detector, "flush", first_fails)
+        with pytest.raises(
+            WireError, match=r"not done for stream 'failing' \(MemoryError.*; 4 scores are final"
+        ):
+            control(service, "flush")
+        answer = control(service, "flush")
+        assert (answer["flushed"], answer["asleep"]) == (3, ["asleep"])
+        assert control(service, "status")["asleep"] == 1
+        assert control(service, "flush", stream="asleep")["flushed"] == 2
+        assert control(service, "status")["asleep"] == 0
+
+
+def test_frames_are_scored_between_the_rings_of_a_flush(backbone, monkeypatch):
+    flush, order = Scoring.flush, []
+
+    def flush_and_receive(scoring, line):
+        order.append(line.name)
+        if len(order) == 1:
+            camera.picture(9, "b")
+            until(lambda: service.pipeline._extracted.qsize() == 1)
+        elif service.accounts.streams()["b"]["received"] == 2:
+            order.append(service.lines.get("b").state["images"])
+        return flush(scoring, line)
+
+    with serving(small_config(), backbone) as service, Camera(service.endpoints["frames"]) as camera:
+        for stream in ("a", "b"):
+            play(service, [0], stream)
+        monkeypatch.setattr(Scoring, "flush", flush_and_receive)
+        control(service, "flush")
+        assert order == ["a", "b", 2]

@@ -328,6 +328,7 @@ def test_a_ring_that_came_to_harm_asleep_is_told(backbone, tmp_path, damage, cod
         damage(tmp_path / file_name("line"))
         assert [fields["n_references"] for fields in play(service, range(3, 5))] == [0, 1]
         assert told(service) == [code]
+        assert play(service, [0])[0]["n_references"] == 2  # its id went with the ring
 
 
 def test_a_header_that_came_to_harm_is_told_at_the_restart(backbone, tmp_path):
