@@ -69,7 +69,7 @@ CODES = {
     "no_room": "the stream's ring does not fit in what limits.total_bytes leaves",
     "snapshot_unreadable": "the stream's ring is on disk and cannot be read just now",
     "rate_limited": "the sender is above limits.rate",
-    "busy": "the stream's queue is full; send the frame again (reliable ingest only)",
+    "busy": "the stream's queue is full or its ring cannot be woken: send the frame again (reliable only)",
     "bad_frame": "the detector cannot use the frame",
     "backbone_failed": "the backbone raised on this frame",
     "snapshot_refused": "a snapshot on disk is damaged or foreign; it was set aside, the ring starts empty",

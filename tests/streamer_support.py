@@ -265,10 +265,3 @@ def server_process(folder: Path, **sections: Any) -> Iterator[ServerProcess]:
     with ServerProcess(folder, settings(**sections)) as server:
         yield server
     assert "Traceback" not in server.log
-
-
-def start_process(folder: Path, **sections: Any) -> tuple[Any, dict[str, str]]:
-    """As `server_process`, to be ended by hand."""
-    server = ServerProcess(folder, settings(**sections))
-    server.start()
-    return server._process, server.endpoints

@@ -5,6 +5,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from sleep_support import config, nap, told
 from streamer_support import (
     PATIENCE_S,
     Camera,
@@ -17,7 +18,6 @@ from streamer_support import (
     small_config,
     until,
 )
-from test_sleep import config, nap, told
 from test_snapshots_served import play
 
 from musc_online.config import load
