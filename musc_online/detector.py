@@ -262,14 +262,28 @@ class Detector:
         patches = ring.patch_scores(slot)
         if patches is None:
             return
+        # Nobody has seen this score's map: it goes with it, for `take_finals` to hand over.
         map_ = self.verdict.maps(patches[None])[0]
+        entry.score = self._revised(ring, slot, patches, map_, entry.score.rscin_score)
+
+    def _revised(
+        self,
+        ring: Ring,
+        slot: int,
+        patches: npt.NDArray[np.float64],
+        map_: npt.NDArray[np.float32],
+        rscin_score: float | None,
+        *,
+        final: bool = False,
+    ) -> Score:
+        entry = self.window.entries[slot]
         n_references = len(ring.references(slot))
         score = self.verdict.score(entry.score.frame_id, patches, map_, n_references, entry.frame_shape)
-        # Nobody has seen this score's map: it goes with it, for `take_finals` to hand over.
-        entry.score = replace(
+        return replace(
             score,
-            rscin_score=entry.score.rscin_score,
-            revision=1,
+            rscin_score=rscin_score,
+            revision=entry.score.revision + 1,
+            is_final=final,
             model_id=self.model_id,
             pred_label=False if entry.known_good else score.pred_label,
         )
@@ -292,17 +306,8 @@ class Detector:
             entry = self.window.entries[slot]
             if entry.score.is_final:
                 continue
-            n_references = len(self.ring.references(slot))
-            score = self.verdict.score(
-                entry.score.frame_id, scored[slot], maps[index], n_references, entry.frame_shape
-            )
-            score = replace(
-                score,
-                rscin_score=float(rescored[index]),
-                revision=entry.score.revision + 1,
-                is_final=final,
-                model_id=self.model_id,
-                pred_label=False if entry.known_good else score.pred_label,
+            score = self._revised(
+                self.ring, slot, scored[slot], maps[index], float(rescored[index]), final=final
             )
             entry.score = without_arrays(score)
             revised.append(score)
