@@ -15,9 +15,10 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from bench import datasets, run, scored
-from bench.features import Features, Step, extracted
-from bench.order import Indices, arrivals
+from bench import datasets
+from bench.replay import run, scored
+from bench.replay.features import Features, Step, extracted
+from bench.replay.order import Indices, arrivals
 from musc_online import backbones, config
 from musc_online.config import Config
 from musc_online.errors import MuscError

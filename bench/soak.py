@@ -11,8 +11,8 @@ from typing import Any
 import click
 from rich.console import Console
 
-from bench.load_publisher import pictures
-from bench.load_watch import Watch
+from bench.load.publisher import pictures
+from bench.load.watch import Watch
 from bench.memory import Memory
 from bench.progress import Phases
 from bench.server_process import ANY_PORT, ServerError, ServerProcess

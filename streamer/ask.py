@@ -8,7 +8,7 @@ import zmq
 from streamer.auth import ClientKeys
 from streamer.errors import StreamerError, WireError
 from streamer.sockets import CONTROL, Context, connect
-from streamer.wire import pack, unpack
+from streamer.wire.frame import pack, unpack
 
 _MAX_REPLY = 256 * 1024 * 1024
 

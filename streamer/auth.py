@@ -6,7 +6,7 @@ DIR/subscribers/NAME.key                   public keys that may read scores
 DIR/controllers/NAME.key                   public keys that may ask the control socket
 DIR/clients/NAME.key_secret                the peers' own pairs, to be moved to their machines
 
-`streamer.allow_list` reads the public keys at every connection.
+`streamer.server.allow_list` reads the public keys at every connection.
 """
 
 from dataclasses import dataclass

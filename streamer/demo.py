@@ -20,9 +20,9 @@ from rich.table import Table
 from streamer import overlays
 from streamer.ask import ask
 from streamer.errors import StreamerError
-from streamer.published import Message
 from streamer.sources import images_in
 from streamer.subscribe import Subscriber
+from streamer.wire.published import Message
 
 STREAM = "demo"
 _START_S = 300.0

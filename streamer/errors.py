@@ -9,7 +9,7 @@ class WireError(StreamerError):
     """One message cannot be used; the service says so on the wire and goes on.
 
     Attributes:
-        code: a word for machines, listed in `streamer.wire.CODES`.
+        code: a word for machines, listed in `streamer.wire.frame.CODES`.
         stream, frame_id, seq: as far as the message could be read.
     """
 

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from streamer.errors import WireError
-from streamer.wire import FrameMessage, Limits, check_size
+from streamer.wire.frame import FrameMessage, Limits, check_size
 
 Frame = npt.NDArray[np.uint8]
 

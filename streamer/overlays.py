@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from streamer import images
 from streamer.errors import StreamerError
-from streamer.published import Message
+from streamer.wire.published import Message
 
 _SIDE = 320
 

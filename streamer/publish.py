@@ -16,7 +16,7 @@ from streamer.reliable import RELIABLE, ReliablePublisher
 from streamer.sender import Sender
 from streamer.sockets import FRAMES
 from streamer.sources import Captured, open_source
-from streamer.wire import pack_frame
+from streamer.wire.frame import pack_frame
 
 
 class Publisher(Sender):

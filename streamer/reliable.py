@@ -13,7 +13,7 @@ from streamer.auth import ClientKeys
 from streamer.errors import StreamerError, WireError
 from streamer.images import Frame
 from streamer.sender import Sender
-from streamer.wire import pack_frame, unpack
+from streamer.wire.frame import pack_frame, unpack
 
 RELIABLE = "tcp://127.0.0.1:5554"
 

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from typing import Any, Self
 
 from streamer.auth import ClientKeys
-from streamer.frame_message import make_message
 from streamer.images import Frame
 from streamer.sockets import Context, connect
-from streamer.wire import FrameMessage, check_stream
+from streamer.wire.frame import FrameMessage, check_stream
+from streamer.wire.frame_message import make_message
 
 
 class Sender:

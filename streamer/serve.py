@@ -1,6 +1,6 @@
 """`python -m streamer.serve --config YAML`: the detector as a service."""
 
-import streamer.wait_policy  # noqa: F401  (first: it must run before torch is loaded)
+import streamer.server.wait_policy  # noqa: F401  (first: it must run before torch is loaded)
 
 # isort: split
 import json
@@ -18,9 +18,9 @@ import structlog
 from musc_online import config as configuration
 from musc_online.config import Config
 from musc_online.errors import MuscError
-from streamer import logs
 from streamer.errors import StreamerError
-from streamer.service import Service
+from streamer.server import logs
+from streamer.server.service import Service
 
 log = structlog.get_logger()
 

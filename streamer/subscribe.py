@@ -12,8 +12,8 @@ from rich.console import Console
 
 from streamer.auth import ClientKeys, client_keys
 from streamer.errors import StreamerError, WireError
-from streamer.published import KINDS, Message, topic_of, unpack_message
 from streamer.sockets import SCORES, Context, Socket, connect
+from streamer.wire.published import KINDS, Message, topic_of, unpack_message
 
 
 class Subscriber:
@@ -22,7 +22,7 @@ class Subscriber:
     Args:
         endpoint: the detector's `transport.scores`.
         stream: name of the stream, None for all.
-        kinds: of `streamer.published.KINDS`, None for all.
+        kinds: of `streamer.wire.published.KINDS`, None for all.
         keys: CURVE keys where the detector asks for them.
         timeout_s: iteration ends when nothing came for so long; None waits for ever.
         wait_s: how long the detector may take to answer the connection; None connects in the background.

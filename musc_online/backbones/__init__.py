@@ -6,7 +6,7 @@ Importing this package is light: torch and the model libraries are imported by t
 from collections.abc import Sequence
 
 from musc_online.backbones.protocol import Backbone
-from musc_online.backbones.specs import BackboneSpec, names, spec
+from musc_online.backbones.registry import BackboneSpec, names, spec
 
 __all__ = ["Backbone", "BackboneSpec", "load", "names", "spec"]
 

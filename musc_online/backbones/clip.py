@@ -10,7 +10,7 @@ from torch import nn
 
 from musc_online.backbones import keys, position
 from musc_online.backbones.building import fill
-from musc_online.backbones.specs import BackboneSpec
+from musc_online.backbones.registry import BackboneSpec
 
 
 class ClipNetwork(nn.Module):

@@ -9,7 +9,7 @@ from torch import nn
 
 from musc_online.backbones import keys, position
 from musc_online.backbones.building import fill
-from musc_online.backbones.specs import BackboneSpec
+from musc_online.backbones.registry import BackboneSpec
 
 # What both authors' code adds to the grid before it divides by the pretrained grid.
 POSITION_OFFSET = 0.1

@@ -13,7 +13,7 @@ import huggingface_hub
 import huggingface_hub.constants
 import torch
 
-from musc_online.backbones.specs import BackboneSpec
+from musc_online.backbones.registry import BackboneSpec
 from musc_online.errors import WeightsError
 
 _PROBE_SECONDS = 5.0

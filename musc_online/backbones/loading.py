@@ -5,9 +5,9 @@ from typing import Any
 
 import torch
 
-from musc_online import preprocess
+from musc_online.backbones import preprocess
 from musc_online.backbones.precision import choose_device, choose_precision
-from musc_online.backbones.specs import BackboneSpec, spec
+from musc_online.backbones.registry import BackboneSpec, spec
 from musc_online.backbones.vit import Network, VitBackbone
 from musc_online.backbones.weights import Weights, resolve
 

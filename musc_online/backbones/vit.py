@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from musc_online.backbones.specs import BackboneSpec
+from musc_online.backbones.registry import BackboneSpec
 from musc_online.errors import FrameError
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 
 from musc_online.backbones import checkpoint, keys, library_cache, wheel
-from musc_online.backbones.specs import BackboneSpec
+from musc_online.backbones.registry import BackboneSpec
 from musc_online.errors import WeightsError
 
 WHEEL_BACKBONE = "dinov2_vits14"

@@ -47,7 +47,7 @@ def create(
             degrees=degrees,
         )
     if device == "cpu":
-        from musc_online.nearest.gemm import GemmStore  # noqa: PLC0415 - loads only what is used
+        from musc_online.nearest.gemm.store import GemmStore  # noqa: PLC0415 - loads only what is used
 
         return GemmStore(
             capacity=capacity,

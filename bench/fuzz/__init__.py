@@ -1,0 +1,1 @@
+"""`python -m bench.fuzz`: malformed messages at every port of a real server."""

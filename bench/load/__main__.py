@@ -1,0 +1,5 @@
+"""Run as `python -m bench.load`."""
+
+from bench.load.command import main
+
+main()

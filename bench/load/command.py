@@ -1,0 +1,160 @@
+"""`python -m bench.load`: N publishers at a rate against a real server; latency, drops, loss, accounts."""
+
+import json
+import sys
+import tempfile
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from bench.load.drive import drive
+from bench.load.judge import judged
+from bench.load.plan import Plan
+from bench.server_process import ANY_PORT, ServerError, ServerProcess
+from musc_online import config as configuration
+from musc_online.errors import MuscError
+from streamer.errors import StreamerError
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.option(
+    "--publishers", type=click.IntRange(1), default=2, show_default=True, help="Processes, one stream each."
+)
+@click.option(
+    "--fps", type=click.FloatRange(0, min_open=True), default=5.0, show_default=True, help="Of each."
+)
+@click.option("--seconds", type=click.FloatRange(0, min_open=True), default=20.0, show_default=True)
+@click.option(
+    "--size", type=click.IntRange(8), default=256, show_default=True, help="Side of a frame in pixels."
+)
+@click.option("--reliable", is_flag=True, help="Acknowledged frames: none may be lost.")
+@click.option(
+    "--kill", "kills", type=click.IntRange(0), default=0, help="kill -9 the server so often under load."
+)
+@click.option(
+    "--config",
+    "path",
+    type=click.Path(path_type=Path),
+    help="Of the server that is started; default ports and history are replaced.",
+)
+@click.option(
+    "--connect", help="A running server instead: its --ready-file, or frames=tcp://...,scores=...,control=..."
+)
+@click.option(
+    "--json", "json_path", type=click.Path(dir_okay=False, path_type=Path), help="Write the figures here."
+)
+def main(
+    publishers: int,
+    fps: float,
+    seconds: float,
+    size: int,
+    reliable: bool,
+    kills: int,
+    path: Path | None,
+    connect: str | None,
+    json_path: Path | None,
+) -> None:
+    """Drive a server with several cameras.
+
+    Exit status: 0 if every frame is accounted for (and, with --reliable, none lost and none scored twice),
+    1 if not, 2 if an option or the server cannot be used.
+    """
+    plan = Plan(publishers, fps, seconds, size, reliable, kills)
+    try:
+        figures = measure(plan, path, connect)
+    except (MuscError, StreamerError, OSError) as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(2)
+    _show(figures)
+    if json_path is not None:
+        json_path.write_text(json.dumps(figures, indent=2), encoding="utf-8")
+    sys.exit(0 if figures["holds"] else 1)
+
+
+def measure(plan: Plan, config: Path | None = None, connect: str | None = None) -> dict[str, Any]:
+    """Run the load and judge it.
+
+    Args:
+        plan: what to do.
+        config: of the server started; None is all defaults.
+        connect: where a running server is instead.
+
+    Raises:
+        ServerError: a server that does not come up, or cannot be used for this.
+        StreamerError: a running server that cannot be reached.
+    """
+    with ExitStack() as held:
+        server = None
+        if connect is None:
+            folder = Path(held.enter_context(tempfile.TemporaryDirectory(prefix="musc-load-")))
+            server = held.enter_context(ServerProcess(folder, _settings(plan, config, folder)))
+            endpoints = server.endpoints
+        else:
+            endpoints = _given(connect)
+        wanted = ("reliable" if plan.reliable else "frames", "scores", "control")
+        missing = [name for name in wanted if name not in endpoints]
+        if missing or (plan.kills and (server is None or not plan.reliable)):
+            raise ServerError(
+                f"--connect: no endpoint '{missing[0]}' was given; expected {', '.join(wanted)}"
+                if missing
+                else "--kill: needs --reliable and a server of its own (no --connect)"
+            )
+        return judged(plan, drive(plan, endpoints, server))
+
+
+def _settings(plan: Plan, path: Path | None, folder: Path) -> dict[str, Any]:
+    values = configuration.load(path).model_dump(mode="json")
+    values["transport"] |= {"frames": ANY_PORT, "scores": ANY_PORT, "control": ANY_PORT, "imagezmq": None}
+    values["transport"] |= {
+        "reliable": ANY_PORT,
+        "imagezmq_subscribe": [],
+        "subscriber_queue": 1_000_000,
+        "heartbeat_s": 0.5,
+    }
+    messages = 20 * plan.frames + 10_000
+    values["history"] |= {
+        "path": str(folder / "history.sqlite"),
+        "max_messages": messages,
+        "max_bytes": 8 * 2**30,
+    }
+    values["snapshot"] |= {"path": str(folder / "snapshots"), "every_s": max(1.0, plan.seconds / 20)}
+    values["metrics"]["endpoint"] = None
+    values["limits"]["streams"] = max(values["limits"]["streams"], plan.publishers)
+    return values
+
+
+def _given(connect: str) -> dict[str, str]:
+    path = Path(connect)
+    if "=" not in connect:
+        try:
+            endpoints: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))["endpoints"]
+        except (OSError, ValueError, KeyError, TypeError):
+            raise ServerError(
+                f"--connect: got '{connect}', expected a --ready-file of streamer.serve or name=endpoint,..."
+            ) from None
+        return endpoints
+    parts = [entry.partition("=") for entry in connect.split(",")]
+    return {name.strip(): where.strip() for name, _, where in parts}
+
+
+def _show(figures: Mapping[str, Any]) -> None:
+    table = Table(title="load")
+    table.add_column("what")
+    table.add_column("figure", justify="right")
+    for name in ("publishers", "fps", "seconds", "sent", "scored", "dropped", "lost", "scored_twice", "kills",
+                 "resent", "fetched_from_history", "scored_per_s", "late_s"):  # fmt: skip
+        table.add_row(name.replace("_", " "), str(figures[name]))
+    for name, value in figures["latency_ms"].items():
+        table.add_row(f"latency {name}", "-" if value is None else f"{value} ms")
+    console = Console()
+    console.print(table)
+    console.print("server: " + ", ".join(f"{name} {value}" for name, value in figures["server"].items()))
+    for check, holds in figures["checks"].items():
+        console.print(f"{'[green]holds[/green]' if holds else '[red]FAILS[/red]'}  {check}")
+    for error in figures["publisher_errors"]:
+        console.print(f"publisher: {error}", markup=False)

@@ -1,0 +1,136 @@
+"""All categories of a replay, one after the other in bounded memory, and what is made of them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from bench import datasets
+from bench.datasets import Category
+from bench.progress import Phases
+from bench.replay import entries, expectation, table
+from bench.replay.category_run import Outcome, replay
+from bench.replay.entries import Entry
+from bench.replay.order import spread
+from bench.replay.settings import Options
+from bench.report import category as category_report
+from bench.report import files
+from musc_online import backbones
+from musc_online.backbones import Backbone
+from musc_online.config import Config
+from musc_online.errors import DataError
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to replay and what to leave behind; `output` and `json_path` may be None."""
+
+    config: Config
+    options: Options
+    output: Path | None = None
+    json_path: Path | None = None
+    expect_published: bool = False
+    fresh: bool = False
+
+
+def run_plan(plan: Plan, console: Console, errors: Console) -> int:
+    """Replay, report, and give the exit status: 0 unless parity or an expectation fails.
+
+    Args:
+        plan: what to do.
+        console: gets the table.
+        errors: gets progress and warnings.
+
+    Raises:
+        MuscError: data, weights or options that cannot be used.
+    """
+    _check_writable(plan)  # before the long work
+    categories = [_limited(category, plan.options) for category in _read(plan.options)]
+    if plan.expect_published:
+        for line in expectation.unlike(plan.config, plan.options):
+            errors.print(
+                f"warning: not like with like: {line}", markup=False, highlight=False, soft_wrap=True
+            )
+    found = list(_replay_each(categories, plan, errors))
+    document = entries.document(found, plan.config, plan.options)
+    missed = expectation.check(document, plan.config, plan.options) if plan.expect_published else []
+    table.show(document, console)
+    for line in missed:
+        console.print(f"not as published: {line}", markup=False, highlight=False, soft_wrap=True)
+    if plan.output is not None:
+        path = files.write(plan.output, document, plan.options)
+        console.print(f"report: {path}", markup=False, highlight=False, soft_wrap=True)
+    if plan.json_path is not None:
+        entries.save(plan.json_path, document)
+    broken = any(entry["parity"]["holds"] is False for entry in found)
+    return 1 if broken or missed else 0
+
+
+def _check_writable(plan: Plan) -> None:
+    for path, folder in (
+        (plan.output, plan.output),
+        (plan.json_path, plan.json_path and plan.json_path.parent),
+    ):
+        try:
+            if folder is not None:
+                folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise DataError(f"{path}: cannot be written ({error.strerror}); give another path") from None
+
+
+def _read(options: Options) -> Sequence[Category]:
+    layout = "mvtec" if options.dataset == "demo" else options.dataset
+    categories = datasets.read(layout, options.data, options.category)
+    for category in categories:
+        if len(category.samples) < 2:
+            raise DataError(
+                f"{options.data}: category '{category.name}' has {len(category.samples)} image, expected at "
+                "least 2: an image is scored against the others"
+            )
+    return categories
+
+
+def _limited(category: Category, options: Options) -> Category:
+    chosen = spread(len(category.samples), options.limit)
+    return replace(category, samples=tuple(category.samples[index] for index in chosen))
+
+
+def _replay_each(categories: Sequence[Category], plan: Plan, errors: Console) -> Sequence[Entry]:
+    backbone = _load(plan.config)
+    found = []
+    for number, category in enumerate(categories, start=1):
+        kept = _kept_path(plan, category)
+        wanted = entries.fingerprint(category, plan.config, plan.options, backbone.fingerprint)
+        entry = None if kept is None or plan.fresh else entries.finished(kept, wanted)
+        if entry is not None:
+            errors.print(f"{category.name}: finished before, kept from {kept}", markup=False, soft_wrap=True)
+        else:
+            title = category.name if len(categories) == 1 else f"{category.name} ({number}/{len(categories)})"
+            entry = _replay_one(category, plan, backbone, Phases(title, errors))
+            if kept is not None:
+                # Last, when all else of the category is written: what is kept is whole.
+                entries.save(kept, {"fingerprint": wanted, "entry": entry})
+        found.append(entry)
+    return found
+
+
+def _replay_one(category: Category, plan: Plan, backbone: Backbone, phases: Phases) -> Entry:
+    outcome: Outcome = replay(category, plan.config, plan.options, backbone, phases)
+    entry: dict[str, Any] = outcome.entry()
+    if plan.output is not None:
+        with phases.phase("pictures"):
+            entry["files"] = category_report.write(plan.output / category.name, outcome, plan.options)
+    return entry
+
+
+def _load(config: Config) -> Backbone:
+    wanted = config.backbone
+    return backbones.load(
+        wanted.name, wanted.weights, wanted.image_size, wanted.stages, wanted.device, wanted.precision
+    )
+
+
+def _kept_path(plan: Plan, category: Category) -> Path | None:
+    return None if plan.output is None else plan.output / category.name / "result.json"

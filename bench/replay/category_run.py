@@ -1,0 +1,110 @@
+"""One category from images to verdict: tokens, batch, stream, metrics, parity, findings."""
+
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any
+
+from bench.datasets import Category
+from bench.progress import Phases
+from bench.replay import compare, findings, run, scored
+from bench.replay.features import extracted
+from bench.replay.order import arrivals
+from bench.replay.scored import Levels, Scored, Truth
+from bench.replay.settings import Options
+from musc_online.backbones import Backbone
+from musc_online.config import Config
+
+STAGES = ("batch", "provisional", "revised")
+
+
+@dataclass(eq=False)
+class Outcome:
+    """All there is to say of one category; `truth` is None and `levels` empty where there are no labels."""
+
+    category: Category
+    truth: Truth | None
+    batch: Scored
+    recorder: run.Recorder
+    config: Config
+    parity: compare.Parity
+    levels: dict[str, Levels]
+    seconds: dict[str, float]
+    findings: dict[str, Any] = field(default_factory=dict)
+
+    def entry(self) -> dict[str, Any]:
+        """The category's part of the JSON (DESIGN section 7)."""
+        flipped, labelled = self.recorder.n_flipped
+        stages: dict[str, Any] = {name: scored.as_json(levels) for name, levels in self.levels.items()}
+        return {
+            "category": self.category.name,
+            "n_images": len(self.category.samples),
+            "n_anomalous": self.category.n_anomalous if self.truth is not None else None,
+            "capacity": self.config.ring.capacity,
+            **{name: stages.get(name) for name in STAGES},
+            "parity": self.parity.as_json(),
+            "online": {
+                "n_provisional": int(self.recorder.provisional.known.sum()),
+                "n_revised": int(self.recorder.revised.known.sum()),
+                "n_warmup": self.recorder.n_warmup,
+                "labels_flipped": flipped,
+                "labels_compared": labelled,
+            },
+            "findings": self.findings,
+            "seconds": {name: round(value, 3) for name, value in self.seconds.items()},
+        }
+
+
+def replay(
+    category: Category, config: Config, options: Options, backbone: Backbone, phases: Phases
+) -> Outcome:
+    """Score one category as a batch and as a stream, and compare.
+
+    Args:
+        category: at least two images.
+        config: as loaded; the ring's capacity is set from `options`.
+        options: of the replay.
+        backbone: loaded from `config`.
+        phases: told how far each phase is.
+
+    Raises:
+        DataError: an image or mask that cannot be used.
+        CapacityError: the ring does not fit in `ring.max_bytes`.
+    """
+    samples = category.samples
+    n_images = len(samples)
+    online = run.without_regions(run.ring_config(config, options.capacity(n_images)))
+    subsets = options.subsets(samples)
+    with phases.phase("masks"):  # first: a missing mask shows before the long work, not after it
+        truth = scored.read_truth(samples, config.map_size)
+    order = arrivals(n_images, options.order, options.seeds[0])
+    with ExitStack() as held:
+        with phases.phase("backbone", n_images, "decode and backbone") as done:
+            features = held.enter_context(
+                extracted(samples, backbone, batch_size=options.batch_size, done=done)
+            )
+        with phases.phase("batch", shown="batch, every image against all others"):
+            batch = run.batch(features, config, subsets)
+        with phases.phase("online", n_images, "stream through the ring") as done:
+            if options.through == "zmq":
+                from bench.replay.through_zmq import stream_through_zmq  # noqa: PLC0415  (sockets, only when asked)
+
+                recorder = stream_through_zmq(samples, online, order, done)
+            else:
+                recorder = run.stream(features, online, order, done)
+        with phases.phase("metrics"):
+            levels = _measure(truth, batch, recorder)
+        measured = (levels["batch"], levels["revised"]) if levels else None
+        parity = compare.parity(
+            batch, recorder.revised, measured, compare.not_asked(online, n_images, len(subsets))
+        )
+        outcome = Outcome(category, truth, batch, recorder, online, parity, levels, phases.seconds)
+        outcome.findings = findings.gather(outcome, features, config, options, phases)
+    phases.seconds["total"] = sum(phases.seconds.values())
+    return outcome
+
+
+def _measure(truth: Truth | None, batch: Scored, recorder: run.Recorder) -> dict[str, Levels]:
+    if truth is None:
+        return {}
+    stages = (batch, recorder.provisional, recorder.revised)
+    return {name: scored.levels(one, truth) for name, one in zip(STAGES, stages, strict=True)}

@@ -1,0 +1,158 @@
+"""`python -m bench.replay`: replay a dataset as a stream, and prove that it ends in the batch result."""
+
+import tempfile
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from bench import demo_data
+from bench.datasets import DATASETS
+from bench.replay import migrate, settings
+from bench.replay.categories import Plan, run_plan
+from bench.replay.settings import Options
+from musc_online import config as configuration
+from musc_online.config import Config
+from musc_online.errors import DataError, MuscError
+
+_DEMO = "demo"
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.argument("dataset", metavar="DATASET", type=click.Choice([*DATASETS, _DEMO]))
+@click.option("--data", type=click.Path(path_type=Path), help="Folder of the dataset; `demo` draws its own.")
+@click.option("--category", help="One name, several with commas between, or all (default).")
+@click.option("--config", "config_path", type=click.Path(path_type=Path), help="YAML: ours, or MuSc's own.")
+@click.option(
+    "--capacity", default="all", show_default=True, help="Ring capacity; 25,50,all compares several."
+)
+@click.option("--order", type=click.Choice(["shuffled", "sorted"]), default="shuffled", show_default=True)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the order of arrival.")
+@click.option(
+    "--seeds", help="Several, e.g. 0,1,2: the spread is reported; the first gives the main figures."
+)
+@click.option("--subsets", type=click.IntRange(1), help="Ring subsets (ring.subsets).")
+@click.option(
+    "--score-against", type=click.IntRange(1), help="Subsets an arrival is scored against; all if left out."
+)
+@click.option("--divide-num", type=click.IntRange(1), help="Divide the batch, as the published divide_num.")
+@click.option(
+    "--division", type=click.Choice(["published", "label_free"]), default="published", show_default=True
+)
+@click.option("--limit", type=click.IntRange(2), help="At most N images a category, evenly spread.")
+@click.option("--batch-size", type=click.IntRange(1), help="Images a backbone call (default 8).")
+@click.option("--through", type=click.Choice(["zmq"]), help="Send the frames through a real server process.")
+@click.option(
+    "--repeat-defect", type=click.IntRange(0), default=0, help="Let one defect come K times in a row."
+)
+@click.option("--output", type=click.Path(file_okay=False, path_type=Path), help="Write the report here.")
+@click.option(
+    "--heatmap-normalisation", type=click.Choice(["image", "set", "none"]), help="image by default."
+)
+@click.option(
+    "--overlays", type=click.IntRange(0), default=6, show_default=True, help="Worst and best images drawn."
+)
+@click.option(
+    "--json", "json_path", type=click.Path(dir_okay=False, path_type=Path), help="Write the figures here."
+)
+@click.option("--expect", type=click.Choice(["published"]), help="Fail if the batch is 0.3 points off.")
+@click.option("--fresh", is_flag=True, help="Do not take finished categories from --output.")
+def command(dataset: str, config_path: Path | None, **given: Any) -> int:
+    """Replay DATASET as a stream and compare it with the batch.
+
+    DATASET is mvtec, visa, btad, folder (no labels), mvtec_ad2, mvtec_loco, mpdd, real_iad, or demo.
+
+    Exit status: 0 if parity holds (or is not asked for: a ring smaller than the category), 1 if it does
+    not or the published figures are not met, 2 if the data or an option cannot be used.
+    """
+    errors = Console(stderr=True)
+    config, theirs = settings.read_config(config_path)
+    for note in theirs.notes if theirs is not None else ():
+        errors.print(f"{config_path}: {note}", markup=False, highlight=False, soft_wrap=True)
+    config = _with_ring(config, given["subsets"], given["score_against"])
+    with ExitStack() as held:
+        options, output = _options(dataset, given, theirs, held)
+        if options.order == "sorted":
+            errors.print(
+                "warning: --order sorted lets the classes arrive one after the other, as no line does; "
+                "provisional figures are of this order only",
+                soft_wrap=True,
+            )
+        plan = Plan(config, options, output, given["json_path"], given["expect"] is not None, given["fresh"])
+        return run_plan(plan, Console(), errors)
+
+
+def _with_ring(config: Config, subsets: int | None, score_against: int | None) -> Config:
+    changes: dict[str, Any] = {}
+    if subsets is not None:
+        changes["subsets"] = subsets
+    if score_against is not None:
+        changes["score_against"] = score_against
+    ring = config.ring.model_dump() | changes
+    ring["capacity"] = max(ring["capacity"], ring["subsets"])  # the capacity is set for each category
+    return configuration.load(config.model_dump() | {"ring": ring})
+
+
+def _options(
+    dataset: str, given: dict[str, Any], theirs: migrate.Migrated | None, held: ExitStack
+) -> tuple[Options, Path | None]:
+    """The command line, over the authors' options, over the defaults."""
+    run = theirs.run if theirs is not None else None
+
+    def chosen(name: str, their_name: str, default: Any) -> Any:
+        if given[name] is not None:
+            return given[name]
+        return default if run is None else getattr(run, their_name)
+
+    if run is not None and dataset != run.dataset:
+        raise DataError(f"dataset: got {dataset}, but the configuration is for {run.dataset}; name that one")
+    data = chosen("data", "data", None)
+    if data is None and dataset != _DEMO:
+        raise DataError(f"--data: missing, expected the folder of the dataset ({dataset})")
+    # Before a line is drawn: what is wrong shows at once.
+    capacities = settings.parse_capacities(given["capacity"])
+    seeds = (given["seed"],) if given["seeds"] is None else settings.parse_seeds(given["seeds"])
+    options = Options(
+        dataset=dataset,
+        data=_demo(data, held) if dataset == _DEMO else data,
+        category=chosen("category", "category", "all"),
+        capacities=capacities,
+        order=given["order"],
+        seeds=seeds,
+        limit=given["limit"],
+        divide_num=chosen("divide_num", "divide_num", 1),
+        division=given["division"],
+        batch_size=chosen("batch_size", "batch_size", 8),
+        through="zmq" if given["through"] else "process",
+        repeat_defect=given["repeat_defect"],
+        heatmaps=chosen("heatmap_normalisation", "heatmaps", "image"),
+        overlays=given["overlays"],
+        excel=run.excel if run is not None else True,
+    )
+    return options, chosen("output", "output", None)
+
+
+def _demo(data: Path | None, held: ExitStack) -> Path:
+    """The drawn line: in `data`, drawn if it is not there yet, or in a temporary folder."""
+    if data is None:
+        return demo_data.generate(Path(held.enter_context(tempfile.TemporaryDirectory(prefix="musc-demo-"))))
+    return data if (data / demo_data.CATEGORY).is_dir() else demo_data.generate(data)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; what a user can mend is one line on standard error and status 2."""
+    try:
+        status: int | None = command.main(arguments, prog_name="bench.replay", standalone_mode=False)
+        return status or 0
+    except click.ClickException as error:
+        message = " ".join(error.format_message().split())
+    except MuscError as error:
+        message = str(error)
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("stopped; with --output, the next call goes on after the finished categories", err=True)
+        return 130
+    click.echo(f"error: {message}", err=True)
+    return 2

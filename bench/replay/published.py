@@ -1,0 +1,107 @@
+"""The authors' own figures, from `published.yaml`, in the shape in which `bench.replay` reports ours."""
+
+from collections.abc import Mapping
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+import yaml
+
+from musc_online.backbones import registry
+from musc_online.config import Config
+
+TOLERANCE = 0.003  # `--expect published`: 0.3 points
+
+Figures = dict[str, dict[str, float]]
+"""`{"image": {"auroc", "f1_max", "ap"}, "pixel": {"auroc", "f1_max", "ap", "pro"}}`, fractions in 0..1."""
+
+_NEIGHBOUR_COUNTS = {"visa": (1, 8, 9)}
+
+
+def expected(dataset: str, config: Config) -> dict[str, Figures]:
+    """What the authors report for a dataset with this backbone at this size.
+
+    Returns:
+        Category name -> figures, and their mean under `mean`. Only ViT-L-14-336 at 518 was published by
+        category; the other fifteen rows of each backbone table are a `mean` alone. Empty where nothing was
+        published. Other settings are not looked at: see `departures`.
+    """
+    tables = _load()
+    table = tables["datasets"].get(dataset)
+    if table is None:
+        return {}
+    wanted = {"backbone": config.backbone.name, "image_size": config.backbone.image_size}
+    if wanted == tables["categories_of"]:
+        rows = {**table["categories"], "mean": table["mean"]}
+        return {name: _figures(row) for name, row in rows.items()}
+    found = [row["figures"] for row in table["backbones"] if wanted.items() <= row.items()]
+    return {"mean": _figures(found[0])} if found else {}
+
+
+def departures(dataset: str, config: Config, divide_num: int = 1) -> list[str]:
+    """Which settings differ from those the published figures were made with, one short line each.
+
+    A comparison is only one of like with like when this is empty.
+    """
+    counts = _NEIGHBOUR_COUNTS.get(dataset, (1, 2, 3))
+    spec = registry.spec(config.backbone.name)
+    pairs: list[tuple[str, Any, Any]] = [
+        ("backbone.stages", config.backbone.stages, spec.default_stages),
+        ("method.degrees", config.method.degrees, (1, 3, 5)),
+        ("method.interval", config.method.interval, (0.0, 0.3)),
+        ("rscin.neighbour_counts", config.rscin.neighbour_counts, counts),
+        ("divide_num", max(divide_num, 1), 1),
+    ]
+    if spec.family != "clip":  # CLIP's class tokens are unit vectors already
+        pairs.append(("rscin.normalise", config.rscin.normalise, False))
+    return [f"{key}: {_plain(got)}, published {_plain(want)}" for key, got, want in pairs if got != want]
+
+
+def compare(ours: Mapping[str, Mapping[str, float]], theirs: Figures) -> Figures:
+    """Ours minus theirs, for the metrics that both have, in fractions; NaN where ours is undefined."""
+    return {
+        level: {name: ours[level][name] - value for name, value in metrics.items() if name in ours[level]}
+        for level, metrics in theirs.items()
+        if level in ours
+    }
+
+
+def milliseconds(config: Config) -> float | None:
+    """Milliseconds an image that the authors report for this backbone and size (RTX 3090, 200 images)."""
+    wanted = {"backbone": config.backbone.name, "image_size": config.backbone.image_size}
+    return next((float(row["ms"]) for row in _load()["ms"] if wanted.items() <= row.items()), None)
+
+
+def source() -> str:
+    """Where the figures come from."""
+    return str(_load()["source"])
+
+
+def corrections(dataset: str) -> str:
+    """Why some figures differ from the printed table; empty where none does."""
+    return str(_load()["corrections"].get(dataset, {}).get("why", "")).strip()
+
+
+def doubts(dataset: str) -> dict[str, dict[str, str]]:
+    """Printed cells that contradict the rest of the tables: category -> `pixel_auroc` etc. -> why."""
+    found: dict[str, dict[str, str]] = _load()["doubts"].get(dataset, {})
+    return found
+
+
+def _figures(row: list[float]) -> Figures:
+    figures: Figures = {"image": {}, "pixel": {}}
+    for metric, percent in zip(_load()["metrics"], row, strict=True):
+        level, name = metric.split("_", 1)
+        figures[level][name] = percent / 100
+    return figures
+
+
+@cache
+def _load() -> dict[str, Any]:
+    text = files("bench.replay").joinpath("published.yaml").read_text(encoding="utf-8")
+    tables: dict[str, Any] = yaml.safe_load(text)
+    return tables
+
+
+def _plain(value: Any) -> str:
+    return str(list(value) if isinstance(value, tuple) else value)

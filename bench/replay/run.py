@@ -1,0 +1,165 @@
+"""The two ways of scoring a category: as one batch, and as a stream through the ring."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from bench.replay.features import Features
+from bench.replay.order import Indices
+from bench.replay.scored import Doubles, Scored
+from musc_online import anomaly_map, msm, rscin
+from musc_online.config import Config
+from musc_online.detector import Detector
+from musc_online.errors import DataError
+from musc_online.score import Score
+
+
+def batch(features: Features, config: Config, subsets: Sequence[Sequence[int]] | None = None) -> Scored:
+    """Score the whole set at once, without the ring (DESIGN section 3).
+
+    Args:
+        features: of the set.
+        config: method, RsCIN and map size are used.
+        subsets: `divide_num`: indices of the images that are scored together; None is one set. RsCIN always
+            looks at the whole set, as in the published code.
+    """
+    method = config.method
+    n_images = len(features)
+    patches: Doubles | None = None
+    for members in subsets or [range(n_images)]:
+        tokens = (
+            features.patch_tokens if len(members) == n_images else features.patch_tokens[:, list(members)]
+        )
+        found = msm.mutual_scores(tokens, method.degrees, *method.interval)
+        patches = np.empty((n_images, found.shape[1])) if patches is None else patches
+        patches[list(members) if len(members) < n_images else slice(None)] = found
+    if patches is None:
+        raise DataError("subsets: got none, expected at least one")
+    maps = anomaly_map.upsample(patches, config.map_size)
+    raw = maps.max(axis=(1, 2)).astype(np.float64)
+    counts = config.rscin.neighbour_counts
+    return Scored(raw, rscin.rescore(raw, features.class_tokens, counts, config.rscin.normalise), maps)
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """What was said of one frame when it came in; `label` and `threshold` are None while withheld."""
+
+    index: int
+    raw: float
+    label: bool | None
+    threshold: float | None
+    state: str
+    n_references: int
+
+
+@dataclass(eq=False)
+class Recorder:
+    """Takes the scores of one stream and keeps what was said first and last of each frame."""
+
+    provisional: Scored
+    revised: Scored
+    arrivals: list[Arrival] = field(default_factory=list)
+    last_label: dict[int, bool | None] = field(default_factory=dict)
+    last_threshold: float | None = None
+
+    @classmethod
+    def of(cls, n_images: int, size: int) -> "Recorder":
+        """For a set of `n_images` with maps of side `size`."""
+        return cls(Scored.empty(n_images, size), Scored.empty(n_images, size))
+
+    def take(self, index: int, score: Score) -> None:
+        """A score message of image `index`: revision 0 is its first, any other replaces the last."""
+        if score.revision == 0 and not score.is_final:
+            raw = np.nan if score.raw_score is None else score.raw_score
+            self.arrivals.append(
+                Arrival(index, raw, score.pred_label, score.threshold, score.state, score.n_references)
+            )
+            _keep(self.provisional, index, score)
+        # A frame that leaves the ring before any revision keeps its provisional score as its last.
+        _keep(self.revised, index, score)
+        self.last_label[index] = score.pred_label
+        self.last_threshold = score.threshold
+
+    @property
+    def n_warmup(self) -> int:
+        """How many frames came in before the label was no longer withheld."""
+        return sum(arrival.state == "warmup" for arrival in self.arrivals)
+
+    @property
+    def n_flipped(self) -> tuple[int, int]:
+        """Frames whose label changed from provisional to final, and frames that had both."""
+        both = [
+            (arrival.label, self.last_label[arrival.index])
+            for arrival in self.arrivals
+            if arrival.label is not None and self.last_label[arrival.index] is not None
+        ]
+        return sum(first != last for first, last in both), len(both)
+
+
+def ring_config(config: Config, capacity: int) -> Config:
+    """The configuration with another ring capacity; `subsets` is cut down where it would not fit."""
+    ring = config.ring
+    against = ring.score_against
+    subsets = min(ring.subsets, capacity)
+    if isinstance(against, int):
+        against = min(against, subsets)
+    changed = ring.model_copy(update={"capacity": capacity, "subsets": subsets, "score_against": against})
+    output = config.output.model_copy(update={"anomaly_map": True})
+    return config.model_copy(update={"ring": changed, "output": output})
+
+
+def stream(
+    features: Features, config: Config, order: Indices, done: Callable[[int], None] = lambda count: None
+) -> Recorder:
+    """Let the images arrive one by one, revise when due, flush at the end (DESIGN section 4).
+
+    Args:
+        features: of the set.
+        config: as `ring_config` gives it.
+        order: indices of the images as they arrive.
+        done: told after each arrival.
+
+    Raises:
+        CapacityError: the ring does not fit in `ring.max_bytes`.
+    """
+    recorder = Recorder.of(len(features), config.map_size)
+    for index, score in _scores(features, config, order, done):
+        recorder.take(index, score)
+    return recorder
+
+
+def _scores(
+    features: Features, config: Config, order: Indices, done: Callable[[int], None]
+) -> Iterator[tuple[int, Score]]:
+    detector = Detector(config)
+
+    def numbered(scores: Iterable[Score]) -> Iterator[tuple[int, Score]]:
+        return ((int(score.frame_id), score) for score in scores)
+
+    for index in order:
+        tokens, class_token = features.patch_tokens[:, index], features.class_tokens[index]
+        score = detector.step_tokens(tokens, class_token, int(index), frame_shape=features.shapes[index])
+        yield int(index), score
+        yield from numbered(detector.take_finals())
+        if detector.revise_due:
+            yield from numbered(detector.revise())
+        done(1)
+    yield from numbered(detector.flush())
+    yield from numbered(detector.take_finals())
+
+
+def _keep(scored: Scored, index: int, score: Score) -> None:
+    if score.raw_score is None:
+        return
+    scored.raw[index] = score.raw_score
+    if score.rscin_score is not None:
+        scored.rescored[index] = score.rscin_score
+    if score.anomaly_map is not None:  # an evicted frame's final score repeats its last one, without the map
+        scored.maps[index] = score.anomaly_map
+
+
+def without_regions(config: Config) -> Config:
+    """The same without regions, which nobody here reads."""
+    return config.model_copy(update={"output": config.output.model_copy(update={"regions": False})})

@@ -1,0 +1,106 @@
+"""What one replay was told: the command line, and what the authors' own YAML says in its place."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from bench.datasets import Sample
+from bench.replay import divide, migrate
+from bench.replay.order import Order
+from musc_online import config as configuration
+from musc_online.config import Config
+from musc_online.errors import ConfigError
+
+ALL = "all"
+Capacity = int | Literal["all"]
+Heatmaps = Literal["image", "set", "none"]
+
+
+@dataclass(frozen=True)
+class Options:
+    """One replay.
+
+    `capacities` and `seeds` are swept over; the first seed and the largest capacity (`all` is the category's
+    size) give the main figures.
+    """
+
+    dataset: str
+    data: Path
+    category: str = ALL
+    capacities: tuple[Capacity, ...] = ("all",)
+    order: Order = "shuffled"
+    seeds: tuple[int, ...] = (0,)
+    limit: int | None = None
+    divide_num: int = 1
+    divide_seed: int = divide.PUBLISHED_SEED
+    division: Literal["published", "label_free"] = "published"
+    batch_size: int = 8
+    through: Literal["process", "zmq"] = "process"
+    repeat_defect: int = 0
+    heatmaps: Heatmaps = "image"
+    overlays: int = 6
+    excel: bool = True
+
+    def capacity(self, n_images: int) -> int:
+        """Ring capacity of the main run for a category of `n_images`."""
+        return max(self.sizes(n_images))
+
+    def sizes(self, n_images: int) -> list[int]:
+        """Ring capacities asked for, ascending, `all` resolved."""
+        wanted = {n_images if size == "all" else size for size in self.capacities}
+        if len(wanted) > 1:  # a larger ring than the category is no other ring
+            wanted = {min(size, n_images) for size in wanted}
+        return sorted(max(size, 2) for size in wanted)
+
+    def subsets(self, samples: tuple[Sample, ...]) -> list[list[int]]:
+        """The division of the batch (`divide_num`)."""
+        if self.division == "published":
+            return divide.stratified([sample.path for sample in samples], self.divide_num, self.divide_seed)
+        return divide.label_free(len(samples), self.divide_num, self.divide_seed)
+
+    def as_json(self) -> dict[str, Any]:
+        """For JSON and for fingerprints."""
+        return {
+            name: str(value) if isinstance(value, Path) else value for name, value in asdict(self).items()
+        }
+
+
+def read_config(path: Path | None) -> tuple[Config, migrate.Migrated | None]:
+    """Our configuration, or the authors' under our names (second value, with what it was read as).
+
+    Raises:
+        ConfigError: the file cannot be read, or has a key or value that neither form knows.
+    """
+    theirs = migrate.load(path) if path is not None else None
+    return configuration.load(theirs.config if theirs is not None else path), theirs
+
+
+def parse_capacities(text: str) -> tuple[Capacity, ...]:
+    """`25,50,all` -> (25, 50, "all").
+
+    Raises:
+        ConfigError: anything but `all` and whole numbers from 2.
+    """
+    return tuple(_capacity(part.strip()) for part in text.split(","))
+
+
+def _capacity(part: str) -> Capacity:
+    if part == ALL:
+        return "all"
+    if not part.isdigit() or int(part) < 2:
+        raise ConfigError(
+            f"--capacity: got '{part}', expected whole numbers from 2, or all, with commas between"
+        )
+    return int(part)
+
+
+def parse_seeds(text: str) -> tuple[int, ...]:
+    """`0,1,2` -> (0, 1, 2).
+
+    Raises:
+        ConfigError: anything but different whole numbers from 0.
+    """
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdigit() for part in parts) or len(set(parts)) != len(parts):
+        raise ConfigError(f"--seeds: got '{text}', expected different whole numbers with commas between")
+    return tuple(map(int, parts))

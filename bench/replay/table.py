@@ -1,0 +1,143 @@
+"""The replay's table for a person: percent, batch, provisional, revised and published beside each other."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from bench.replay import summary
+from bench.replay.category_run import STAGES
+from bench.replay.entries import Entry
+
+WIDTH = 132
+COLUMNS = (
+    ("image", "auroc", "image\nAUROC"),
+    ("image", "f1_max", "image\nF1-max"),
+    ("image", "ap", "image\nAP"),
+    ("image_raw", "auroc", "before\nRsCIN\nAUROC"),
+    ("image_raw", "f1_max", "before\nRsCIN\nF1-max"),
+    ("image_raw", "ap", "before\nRsCIN\nAP"),
+    ("pixel", "auroc", "pixel\nAUROC"),
+    ("pixel", "f1_max", "pixel\nF1-max"),
+    ("pixel", "ap", "pixel\nAP"),
+    ("pixel", "pro", "pixel\nPRO"),
+)
+
+
+def results(document: Mapping[str, Any]) -> Table:
+    """The metrics of every category, and their mean where there are several."""
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), title=f"{document['dataset']}, per cent")
+    table.add_column("category", no_wrap=True)
+    table.add_column("scores", no_wrap=True)
+    for _, _, heading in COLUMNS:
+        table.add_column(heading, justify="right", no_wrap=True)
+    blocks = [(str(entry["category"]), entry) for entry in document["categories"]]
+    if len(blocks) > 1:
+        blocks.append(("mean", document["mean"]))
+    for name, entry in blocks:
+        for index, (stage, cells) in enumerate(lines(entry, document["published"].get(name))):
+            table.add_row(name if index == 0 else "", stage, *cells)
+        table.add_section()
+    return table
+
+
+def lines(entry: Mapping[str, Any], theirs: Mapping[str, Any] | None) -> list[tuple[str, list[str]]]:
+    """One category's rows: what was scored how, and the cells of `COLUMNS`."""
+    rows = [(stage, _cells(entry[stage])) for stage in STAGES if entry.get(stage)]
+    if theirs:
+        rows.append(("published", _cells(theirs)))
+        if entry.get("batch"):
+            rows.append(("batch - published", _cells(_minus(entry["batch"], theirs), signed=True)))
+    return rows or [("no labels", ["-"] * len(COLUMNS))]
+
+
+def verdict(entry: Entry) -> str:
+    """One line: whether the stream ended in the batch result."""
+    parity = entry["parity"]
+    distances = (
+        f"raw scores within {_small(parity['max_abs_image_score'])}, maps {_small(parity['max_abs_map'])}, "
+        f"metrics {_small(parity['max_abs_metric'])}"
+    )
+    if parity["holds"] is None:
+        return f"{entry['category']}: parity not applicable ({parity['reason']}); {distances}"
+    said = "parity holds" if parity["holds"] else "PARITY DOES NOT HOLD"
+    return f"{entry['category']}: {said}: {distances} (allowed 1e-04)"
+
+
+def undefined(entry: Entry) -> Sequence[str]:
+    """A line for each reason why a metric of the category is undefined."""
+    reasons: dict[str, list[str]] = {}
+    for stage in STAGES:
+        for metric, reason in ((entry[stage] or {}).get("reasons") or {}).items():
+            reasons.setdefault(reason, []).append(f"{stage} {metric}")
+    return [
+        f"{entry['category']}: undefined, {reason}: {', '.join(metrics)}"
+        for reason, metrics in reasons.items()
+    ]
+
+
+def show(document: Mapping[str, Any], console: Console) -> None:
+    """Print table and verdicts; a pipe gets the whole width."""
+    if not console.is_terminal:
+        console = Console(file=console.file, width=WIDTH, highlight=False)
+    console.print(results(document))
+    for entry in document["categories"]:
+        online = entry["online"]
+        missing = entry["n_images"] - online["n_provisional"]
+        console.print(verdict(entry), soft_wrap=True, markup=False, highlight=False)
+        console.print(
+            f"  provisional figures are of {online['n_provisional']} frames; {missing} had nothing to be "
+            f"scored against; warm-up {online['n_warmup']} frames; {online['labels_flipped']} of "
+            f"{online['labels_compared']} labels changed by the end",
+            soft_wrap=True,
+            highlight=False,
+        )
+        for caption, (headings, rows) in _findings(entry):
+            console.print(_plain_table(caption, headings, rows))
+        for line in undefined(entry):
+            console.print(f"  {line}", soft_wrap=True, markup=False, highlight=False)
+
+
+def _findings(entry: Entry) -> Iterator[tuple[str, summary.Rows]]:
+    found = entry["findings"]
+    if found.get("sweep"):
+        n_seeds = len({row["seed"] for row in found["sweep"]})
+        spread = f", mean over {n_seeds} orders (lowest to highest)" if n_seeds > 1 else ""
+        yield f"{entry['category']}: per cent against ring capacity{spread}", summary.sweep(found["sweep"])
+    if found.get("repeat"):
+        name = found["repeat"]["frame_id"]
+        yield f"{entry['category']}: {name} many times in a row", summary.repeat(found["repeat"])
+
+
+def _plain_table(caption: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    shown = Table(box=box.SIMPLE_HEAD, padding=(0, 1), title=Text(caption))
+    for heading in headings:
+        shown.add_column(heading, justify="right", overflow="fold")
+    for row in rows:
+        # Narrow enough for a terminal: the spread goes below its mean.
+        shown.add_row(*(cell.replace(" (", "\n(").replace(" to ", "-") for cell in row))
+    return shown
+
+
+def _cells(stage: Mapping[str, Any], *, signed: bool = False) -> list[str]:
+    values = [(stage.get(level) or {}).get(name) for level, name, _ in COLUMNS]
+    form = "{:+.2f}" if signed else "{:.2f}"
+    return ["-" if value is None else form.format(100 * value) for value in values]
+
+
+def _minus(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    return {
+        level: {
+            name: ours[level][name] - value
+            for name, value in metrics.items()
+            if (ours.get(level) or {}).get(name) is not None
+        }
+        for level, metrics in theirs.items()
+    }
+
+
+def _small(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.1e}"

@@ -1,0 +1,215 @@
+"""The same frames through a real server process: pushed, scored, published, collected, compared."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import yaml
+
+from bench.datasets import Sample, read_frame
+from bench.replay.order import Indices
+from bench.replay.run import Recorder
+from musc_online.config import Config
+from musc_online.errors import MuscError
+from musc_online.score import Score
+from streamer.errors import StreamerError
+from streamer.publish import Publisher
+from streamer.server.control import ask
+from streamer.subscribe import Subscriber
+from streamer.wire.published import Message
+
+_STREAM = "replay"
+_START_S = 300.0
+_STALL_S = 300.0
+
+
+class ServerError(MuscError):
+    """The server process ended, stalled or refused a frame."""
+
+
+def stream_through_zmq(
+    samples: Sequence[Sample],
+    config: Config,
+    order: Indices,
+    done: Callable[[int], None] = lambda count: None,
+) -> Recorder:
+    """What `bench.replay.run.stream` does, in a `python -m streamer.serve` of its own, over loopback sockets.
+
+    The server decodes nothing (frames go as raw arrays, so that the same decoder is used) and runs its own
+    backbone. Ports are chosen by the system, a full queue blocks the publisher, and maps come as float32.
+
+    Args:
+        samples: of the category.
+        config: as `bench.replay.run.ring_config` gives it.
+        order: indices of the samples as they arrive.
+        done: told after each score.
+
+    Raises:
+        ServerError: the server does not come up, ends, stalls, or refuses or drops a frame.
+    """
+    recorder = Recorder.of(len(samples), config.map_size)
+    failure: list[Exception] = []
+    with (
+        _server(_serving(config, len(samples))) as (process, endpoints),
+        Subscriber(
+            endpoints["scores"], timeout_s=1.0, wait_s=_START_S, queue=_messages(len(samples))
+        ) as subscriber,
+    ):
+        _wait_subscribed(subscriber, process)
+        messages = _Messages(subscriber, process, {sample.frame_id: i for i, sample in enumerate(samples)})
+        frames = [samples[index] for index in order]
+        sender = threading.Thread(target=_send, args=(frames, endpoints["frames"], failure), daemon=True)
+        sender.start()
+        messages.collect(recorder, "score", len(samples), failure, done)
+        ask({"kind": "flush", "stream": _STREAM}, endpoints["control"], timeout_s=_STALL_S)
+        messages.collect(recorder, "final", len(samples), failure)
+        sender.join(_STALL_S)
+    return recorder
+
+
+def _wait_subscribed(subscriber: Subscriber, process: "subprocess.Popen[bytes]") -> None:
+    """Wait for a heartbeat: what is published before the subscription is in force is never heard."""
+    deadline = time.monotonic() + _STALL_S
+    while subscriber.receive() is None:
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise ServerError("streamer.serve: no heartbeat; it has ended or stalls")
+
+
+class _Messages:
+    """Takes score messages into a recorder until every frame has what is waited for."""
+
+    def __init__(
+        self, subscriber: Subscriber, process: "subprocess.Popen[bytes]", indices: dict[str, int]
+    ) -> None:
+        self._subscriber = subscriber
+        self._process = process
+        self._indices = indices
+        self._seen: dict[str, set[int]] = {"score": set(), "final": set()}
+
+    def collect(
+        self,
+        recorder: Recorder,
+        wanted: str,
+        count: int,
+        failure: list[Exception],
+        done: Callable[[int], None] = lambda count: None,
+    ) -> None:
+        """Until `count` frames have a `score` (or are `final`)."""
+        since = time.monotonic()
+        while len(self._seen[wanted]) < count:
+            message = self._subscriber.receive()
+            if failure:
+                raise ServerError(f"publisher: {failure[0]}")
+            if self._process.poll() is not None:
+                raise ServerError(f"streamer.serve ended with status {self._process.returncode}")
+            if message is not None and message.kind in ("score", "revision"):
+                since = time.monotonic()
+                done(self._take(recorder, message))
+            elif message is not None and message.kind in ("error", "dropped"):
+                raise ServerError(f"streamer.serve: {message.kind}: {message.get('text') or dict(message)}")
+            elif time.monotonic() - since > _STALL_S:
+                missing = count - len(self._seen[wanted])
+                raise ServerError(
+                    f"streamer.serve: {missing} of {count} frames without a {wanted} for {_STALL_S:g} s"
+                )
+
+    def _take(self, recorder: Recorder, message: Message) -> int:
+        """1 for a frame's first score, else 0."""
+        index = self._indices[str(message["frame_id"])]
+        recorder.take(index, _score(message))
+        if message["is_final"]:
+            self._seen["final"].add(index)
+        if message.kind != "score" or index in self._seen["score"]:
+            return 0
+        self._seen["score"].add(index)
+        return 1
+
+
+def _score(message: Message) -> Score:
+    same = ("frame_id", "raw_score", "rscin_score", "pred_score", "pred_label", "threshold", "state")
+    more = ("n_references", "revision", "is_final")
+    return Score(**{name: message[name] for name in (*same, *more)}, anomaly_map=message.anomaly_map)
+
+
+def _send(samples: Sequence[Sample], endpoint: str, failure: list[Exception]) -> None:
+    try:
+        with Publisher(endpoint, _STREAM, encoding="raw", wait_s=_STALL_S) as publisher:
+            for sample in samples:
+                publisher.send(read_frame(sample.path), sample.frame_id, timeout_s=_STALL_S)
+    except (MuscError, StreamerError) as error:
+        failure.append(error)
+
+
+def _messages(n_images: int) -> int:
+    """More messages than can wait: a subscriber that missed one would report a wrong number."""
+    return 100 * n_images + 10_000
+
+
+def _serving(config: Config, n_images: int) -> dict[str, object]:
+    """The configuration of the server process: ephemeral ports, nothing dropped, exact maps."""
+    any_port = "tcp://127.0.0.1:*"
+    values = config.model_dump(mode="json")
+    # The line this configuration is of may be running: its log, rings and port are not ours.
+    values["history"]["path"] = values["snapshot"]["path"] = values["metrics"]["endpoint"] = None
+    values["limits"]["sleep_after_s"] = None  # there is nowhere to sleep
+    values["transport"] |= {
+        "frames": any_port,
+        "scores": any_port,
+        "control": any_port,
+        "reliable": None,
+        "imagezmq": None,
+        "imagezmq_subscribe": [],
+        "when_full": "block",
+        "heartbeat_s": 0.5,
+        "map_encoding": "float32",
+        # Frames evicted before the end keep the map of their last revision.
+        "revision_maps": "final" if config.ring.capacity >= n_images else "all",
+        "subscriber_queue": _messages(n_images),
+    }
+    if "limits" in values:
+        values["limits"]["total_bytes"] = max(values["limits"]["total_bytes"], values["ring"]["max_bytes"])
+    return values
+
+
+@contextmanager
+def _server(values: dict[str, object]) -> Iterator[tuple["subprocess.Popen[bytes]", dict[str, str]]]:
+    with tempfile.TemporaryDirectory(prefix="musc-serve-") as name:
+        folder = Path(name)
+        (folder / "serve.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
+        ready = folder / "ready.json"
+        command = [sys.executable, "-m", "streamer.serve", "--config", str(folder / "serve.yaml")]
+        with (folder / "serve.log").open("wb") as log:
+            process = subprocess.Popen(
+                [*command, "--ready-file", str(ready)], stdout=log, stderr=log, env=os.environ.copy()
+            )
+        try:
+            yield process, _endpoints(process, ready, folder / "serve.log")
+        finally:
+            process.terminate()
+            try:
+                process.wait(30.0)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def _endpoints(process: "subprocess.Popen[bytes]", ready: Path, log: Path) -> dict[str, str]:
+    deadline = time.monotonic() + _START_S
+    while not ready.exists():
+        if process.poll() is not None:
+            said = log.read_text(encoding="utf-8", errors="replace").strip().splitlines() or [
+                "it said nothing"
+            ]
+            raise ServerError(f"streamer.serve ended with status {process.returncode}: {said[-1]}")
+        if time.monotonic() > deadline:
+            raise ServerError(f"streamer.serve: not ready after {_START_S:g} s")
+        time.sleep(0.05)
+    endpoints: dict[str, str] = json.loads(ready.read_text(encoding="utf-8"))["endpoints"]
+    return endpoints

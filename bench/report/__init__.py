@@ -1,0 +1,1 @@
+"""`--output DIR`: what a replay leaves for people to read."""

@@ -1,0 +1,179 @@
+"""The report's plots; each takes what it shows and a path, and writes one PNG."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from sklearn.metrics import roc_curve
+
+from bench.metrics.pixel_counts import count_ranks
+from bench.metrics.pro import pro_curve, region_weights
+from bench.replay.run import Recorder
+from bench.replay.scored import Scored, Truth
+
+BLUE, RED, GREY, ORANGE = "#3b6ea8", "#c8372d", "#777777", "#d98a1f"
+STYLE = {"batch": (GREY, "-", 4.0), "provisional": (ORANGE, "-", 1.4), "revised": (BLUE, "--", 1.6)}
+
+
+def timeline(recorder: Recorder, labels: npt.NDArray[np.int64] | None, path: Path) -> None:
+    """Raw scores in order of arrival: as said at once (rings) and in the end (dots), with the threshold."""
+    figure = Figure(figsize=(9.5, 3.6), layout="constrained")
+    axes = figure.subplots()
+    position = np.arange(1, len(recorder.arrivals) + 1)
+    order = np.array([arrival.index for arrival in recorder.arrivals])
+    first, last = recorder.provisional.raw[order], recorder.revised.raw[order]
+    kinds = [("image", np.ones(len(order), bool), BLUE)]
+    if labels is not None:
+        kinds = [("normal", labels[order] == 0, BLUE), ("anomalous", labels[order] == 1, RED)]
+    for name, chosen, colour in kinds:
+        axes.vlines(position[chosen], first[chosen], last[chosen], color=colour, alpha=0.25, lw=1)
+        axes.plot(
+            position[chosen],
+            first[chosen],
+            "o",
+            mfc="none",
+            ms=5,
+            color=colour,
+            alpha=0.6,
+            label=f"{name}, on arrival",
+        )
+        axes.plot(position[chosen], last[chosen], ".", ms=7, color=colour, label=f"{name}, final")
+    thresholds = [np.nan if arrival.threshold is None else arrival.threshold for arrival in recorder.arrivals]
+    axes.step(position, thresholds, where="post", color="black", lw=1, label="threshold then")
+    if recorder.n_warmup:
+        axes.axvspan(0.5, recorder.n_warmup + 0.5, color="0.92", zorder=0)
+        axes.text(0.7, 0.02, "warm-up", color=GREY, fontsize=8, transform=axes.get_xaxis_transform())
+    axes.set(xlabel="arrival", ylabel="raw score", xlim=(0.5, len(position) + 0.5))
+    figure.legend(loc="outside right upper", fontsize=8, frameon=False)
+    _save(figure, path)
+
+
+def curves(truth: Truth, stages: Mapping[str, Scored], path: Path) -> None:
+    """ROC of the images and PRO of the pixels: batch, provisional and revised."""
+    figure = Figure(figsize=(9.5, 3.9), layout="constrained")
+    roc, pro = figure.subplots(1, 2)
+    for name, scores in stages.items():
+        colour, dashes, width = STYLE[name]
+        look = {
+            "color": colour,
+            "ls": dashes,
+            "lw": width,
+            "label": name,
+            "alpha": 0.45 if width > 3 else 1.0,
+        }
+        known = scores.known
+        labels = truth.labels[known]
+        if 0 < labels.sum() < len(labels):
+            rate, found, _ = roc_curve(labels, scores.rescored[known])
+            roc.plot(rate, found, **look)
+        masks = None if truth.masks is None else truth.masks[known] != 0
+        if masks is not None and masks.any():
+            rate, overlap = pro_curve(count_ranks(masks, scores.maps[known], region_weights(masks)))
+            shown = np.searchsorted(rate, np.linspace(0, 0.3, 400))
+            pro.plot(rate[shown], overlap[shown], **look)
+    roc.set(title="images (after RsCIN)", xlabel="false-positive rate", ylabel="true-positive rate")
+    pro.set(
+        title="pixels", xlabel="false-positive rate", ylabel="mean overlap with regions (PRO)", xlim=(0, 0.3)
+    )
+    for axes in (roc, pro):
+        axes.set_ylim(0, 1.02)
+        axes.grid(alpha=0.25)
+        if axes.lines:
+            axes.legend(loc="lower right", fontsize=8, frameon=False)
+    _save(figure, path)
+
+
+def against_seen(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Metrics of the first n frames, as said on arrival and in the end."""
+    figure = Figure(figsize=(9.5, 3.2), layout="constrained")
+    for axes, metric, title in _pair(figure):
+        for stage in ("provisional", "revised"):
+            colour, dashes, width = STYLE[stage]
+            values = [_number(row[stage][metric]) for row in rows]
+            axes.plot(
+                [row["n_seen"] for row in rows],
+                values,
+                color=colour,
+                ls=dashes,
+                lw=width,
+                marker=".",
+                label=stage,
+            )
+        axes.set(title=title, xlabel="frames seen")
+        axes.grid(alpha=0.25)
+    axes.legend(fontsize=8, frameon=False)
+    _save(figure, path)
+
+
+def sweep(rows: Sequence[Mapping[str, Any]], batch: Mapping[str, float | None], path: Path) -> None:
+    """Metrics against ring capacity: a line through the means over the seeds, a dot for each seed."""
+    figure = Figure(figsize=(9.5, 3.6), layout="constrained")
+    capacities = sorted({row["capacity"] for row in rows})
+    for axes, metric, title in _pair(figure):
+        for stage in ("provisional", "revised"):
+            colour, dashes, width = STYLE[stage]
+            values = [_number(row[stage][metric]) for row in rows]
+            axes.plot([row["capacity"] for row in rows], values, ".", color=colour, alpha=0.5)
+            means = [
+                np.mean(
+                    [value for row, value in zip(rows, values, strict=True) if row["capacity"] == capacity]
+                )
+                for capacity in capacities
+            ]
+            axes.plot(capacities, means, color=colour, ls=dashes, lw=width, label=stage)
+        if batch.get(metric) is not None:
+            axes.axhline(_number(batch[metric]), color=GREY, lw=1, ls=":", label="batch")
+        axes.set(title=title, xlabel="ring capacity (images)", xticks=capacities)
+        axes.grid(alpha=0.25)
+    axes.legend(fontsize=8, frameon=False)
+    _save(figure, path)
+
+
+def repeat(found: Mapping[str, Any], path: Path) -> None:
+    """The score of one defect that comes again and again."""
+    figure = Figure(figsize=(6.5, 3.4), layout="constrained")
+    axes = figure.subplots()
+    copies = [row["copy"] for row in found["copies"]]
+    axes.plot(
+        copies, [_number(row["raw"]) for row in found["copies"]], "o-", color=ORANGE, label="on arrival"
+    )
+    axes.plot(
+        copies, [_number(row["final_raw"]) for row in found["copies"]], ".--", color=BLUE, label="final"
+    )
+    axes.step(
+        copies,
+        [_number(row["threshold"]) for row in found["copies"]],
+        "k",
+        where="mid",
+        lw=1,
+        label="threshold",
+    )
+    axes.axhline(found["batch_raw"], color=GREY, ls=":", lw=1, label="batch, once")
+    if found["normal_raw"]:
+        axes.axhspan(0, found["normal_raw"][1], color=BLUE, alpha=0.08, label="normal images (batch)")
+    axes.set(
+        xlabel="copy",
+        ylabel="raw score",
+        xticks=copies if len(copies) <= 20 else copies[:: len(copies) // 10],
+    )
+    figure.legend(loc="outside right upper", fontsize=8, frameon=False)
+    _save(figure, path)
+
+
+def _pair(figure: Figure) -> list[tuple[Axes, str, str]]:
+    left, right = figure.subplots(1, 2)
+    return [(left, "image_auroc", "image AUROC (after RsCIN)"), (right, "pro", "pixel PRO")]
+
+
+def _number(value: float | None) -> float:
+    return float("nan") if value is None else value
+
+
+def _save(figure: Figure, path: Path) -> None:
+    for axes in figure.axes:
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=110)

@@ -1,0 +1,5 @@
+"""Run as `python -m bench.speed`."""
+
+from bench.speed.command import main
+
+main()

@@ -1,0 +1,168 @@
+"""Frames a second of the whole service, as a process of its own, against the backbone alone."""
+
+import random
+import tempfile
+import threading
+import time
+import urllib.request
+from itertools import count
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+import torch
+from prometheus_client.parser import text_string_to_metric_families
+
+from bench import demo_data
+from bench.datasets import read_frame
+from bench.server_process import ServerProcess
+from bench.speed.batch import Report
+from bench.speed.setup import timed
+from musc_online import backbones, config
+from musc_online.errors import MuscError
+from streamer.errors import StreamerError
+from streamer.publish import Publisher
+from streamer.subscribe import Subscriber
+from streamer.wire.published import Message
+
+RUNS = (("full ring", 1, "all"), ("4 subsets, 1 a frame", 4, 1))
+_PATIENCE_S = 180.0
+
+
+def measure(*, ring: int, frames: int, say: Report) -> dict[str, Any]:
+    """Rates of the runs in `RUNS` with a full ring, and of the backbone in float32 before and after each.
+
+    Raises:
+        MuscError: the backbone's weights are missing, or the service did not come up.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        image_size = config.load().backbone.image_size
+        paths = _folder(root / "data", ring + frames, image_size)
+        backbone = _backbone()
+        alone, runs = [_backbone_fps(backbone, paths, say)], []
+        for name, subsets, score_against in RUNS:
+            say(f"service, {name}")
+            settings = _settings(ring, subsets, score_against)
+            runs.append({"name": name, **_run(root, settings, paths, ring, frames)})
+            alone.append(_backbone_fps(backbone, paths, say))
+    for index, run in enumerate(runs):  # what the machine gave the backbone before and after the run
+        run["of_backbone"] = run["fps"] / mean(alone[index : index + 2])
+    return {"image_size": image_size, "ring": ring, "backbone_fps": mean(alone), "runs": runs}
+
+
+def _settings(ring: int, subsets: int, score_against: str | int) -> dict[str, Any]:
+    any_port = "tcp://127.0.0.1:*"
+    return {
+        "ring": {"capacity": ring, "subsets": subsets, "score_against": score_against},
+        "revise": {"window": ring},
+        "metrics": {"endpoint": "127.0.0.1:0"},
+        "transport": {
+            "frames": any_port,
+            "scores": any_port,
+            "control": any_port,
+            "when_full": "block",
+            "queue": 8,
+        },
+    }
+
+
+def _folder(root: Path, n_images: int, image_size: int) -> list[Path]:
+    """As many different parts as are measured: no part passes a camera twice."""
+    n_defective = n_images // 10
+    demo_data.generate(root, n_good=n_images - n_defective, n_defective=n_defective, size=image_size)
+    paths = sorted(root.glob("part/test/*/*.png"))
+    random.Random(0).shuffle(paths)  # noqa: S311
+    return paths
+
+
+def _backbone() -> backbones.Backbone:
+    wanted = config.load().backbone
+    return backbones.load(wanted.name, wanted.weights, wanted.image_size, wanted.stages, "cpu", "float32")
+
+
+def _backbone_fps(backbone: backbones.Backbone, paths: list[Path], say: Report) -> float:
+    """Frames a second of decoding excluded, preparing and extracting included; one by one or in fours."""
+    say("backbone alone")
+    frames = [read_frame(path) for path in paths[:16]]
+    rates = []
+    for batch in (1, 4):
+        parts = [frames[start : start + batch] for start in range(0, len(frames), batch)]
+
+        def extract(parts: list[Any] = parts) -> None:
+            for part in parts:
+                backbone.extract(torch.stack([backbone.prepare(frame) for frame in part]))
+
+        rates += [len(frames) / timed(extract) for _ in range(2)]
+    return max(rates)
+
+
+def _run(root: Path, settings: dict[str, Any], paths: list[Path], ring: int, frames: int) -> dict[str, Any]:
+    with (
+        ServerProcess(root, settings) as server,
+        Subscriber(server.endpoints["scores"], timeout_s=_PATIENCE_S) as scores,
+    ):
+        stop = threading.Event()
+        sender = threading.Thread(target=_send, args=(server.endpoints["frames"], paths, stop), daemon=True)
+        sender.start()
+        try:
+            _arrivals(scores, ring, 0)
+            before = _publish_times(server.endpoints["metrics"])
+            arrived = _arrivals(scores, 0, frames)
+            after = _publish_times(server.endpoints["metrics"])
+        finally:
+            stop.set()
+            sender.join(_PATIENCE_S)
+    times, messages = zip(*arrived, strict=True)
+    latencies = [message["latency_ms"] for message in messages[1:]]
+    phases = {name: mean(latency[name] for latency in latencies) for name in latencies[0]}
+    phases["publish"] = 1e3 * (after[0] - before[0]) / (after[1] - before[1])
+    return {
+        "fps": (len(times) - 1) / (times[-1] - times[0]),
+        "references": int(mean(message["n_references"] for message in messages)),
+        "phases_ms": phases,
+    }
+
+
+def _arrivals(scores: Subscriber, passed_over: int, frames: int) -> list[tuple[float, Message]]:
+    """The scores of `frames + 1` frames after some others, each with the time it came."""
+    arrived: list[tuple[float, Message]] = []
+    seen = 0
+    for message in scores:
+        if message.kind == "error":
+            raise MuscError(f"service: refused a frame: {message.get('code')}, {message.get('text')}")
+        if message.kind != "score":
+            continue
+        seen += 1
+        if seen > passed_over:
+            arrived.append((time.perf_counter(), message))
+        if len(arrived) > frames:
+            return arrived
+    raise MuscError(f"service: no score within {_PATIENCE_S:.0f} s, after {seen}")
+
+
+def _send(endpoint: str, paths: list[Path], stop: threading.Event) -> None:
+    payloads = [path.read_bytes() for path in paths]
+    with Publisher(endpoint, "speed", wait_s=20.0) as publisher:
+        for number in count():
+            while not stop.is_set():
+                try:
+                    publisher.send(payloads[number % len(payloads)], number, timeout_s=0.5)
+                    break
+                except StreamerError:
+                    continue
+            if stop.is_set():
+                return
+
+
+def _publish_times(endpoint: str) -> tuple[float, float]:
+    """Seconds spent publishing scores so far, and how many: from the server's own histogram."""
+    with urllib.request.urlopen(f"http://{endpoint}/metrics", timeout=_PATIENCE_S) as answer:
+        families = text_string_to_metric_families(answer.read().decode())
+    found = {
+        sample.name: sample.value
+        for family in families
+        for sample in family.samples
+        if sample.labels.get("phase") == "publish"
+    }
+    return found["musc_latency_seconds_sum"], found["musc_latency_seconds_count"]

@@ -1,0 +1,90 @@
+"""Nearly identical patches: their distances from the difference of the two vectors.
+
+What remains is the rounding of `packing`: equal patches are at exactly 0, and patches that differ by less
+than about 4e-4 (at 384 channels) are told apart no better than that.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from musc_online.compiled import compiled
+from musc_online.nearest.gemm.packing import sum_windows, unpack_stage
+
+NEAR_COSINE = np.float32(1.0 - 2e-4)
+"""From this cosine on (distances below 0.02) sqrt(2 - 2 cos) has lost too many digits."""
+
+
+@compiled
+def note_near(i: int, row: int, cosines: Any, column_norms: Any, scratch: Any, started: bool) -> None:
+    """Remember the winners, both ways, among one row's cosines with the other image at the i-th degree.
+
+    A column's winner above `NEAR_COSINE` lies in a row with a cosine above it, so visiting these rows
+    finds all. `started` is False for the first such row of a tile.
+    """
+    if not started:
+        scratch.near_rows[:] = -1
+        scratch.near_columns[:] = -1
+        scratch.near_best[:] = NEAR_COSINE
+    column_best, column_winner = scratch.near_best[i], scratch.near_columns[i]
+    best, winner = NEAR_COSINE, -1
+    for column in range(len(column_best)):
+        cosine = cosines[column]
+        if cosine > NEAR_COSINE and column_norms[column] > 0.0:
+            if cosine > best:
+                best, winner = cosine, column
+            if cosine > column_best[column]:
+                column_best[column] = cosine
+                column_winner[column] = row
+    scratch.near_rows[i, row] = winner
+
+
+@compiled
+def refine(one: Any, other: Any, halos: Any, scratch: Any, forward: Any, backward: Any) -> None:
+    """Overwrite the distances of the noted winners: a difference loses no digits.
+
+    Both images' window vectors are built once, whatever the number of winners: a standing line of
+    identical frames costs a bounded multiple of a moving one. Only here the matcher allocates.
+    """
+    n_degrees, n_patches = forward.shape
+    shape = (n_patches, 2 * one.tokens.shape[1])
+    one_maps, other_maps = np.empty(shape, np.float32), np.empty(shape, np.float32)
+    one_sums, other_sums = np.empty(shape, np.float32), np.empty(shape, np.float32)
+    spare = np.empty(shape, np.float32)
+    unpack_stage(one.tokens, one.norms[0], one_maps)
+    unpack_stage(other.tokens, other.norms[0], other_maps)
+    for i in range(n_degrees):
+        if not _any(scratch.near_rows[i]):
+            continue
+        sum_windows(one_maps, halos[i], spare, one_sums)
+        sum_windows(other_maps, halos[i], spare, other_sums)
+        one_norms, other_norms = one.norms[1 + i], other.norms[1 + i]
+        for patch in range(n_patches):
+            at = scratch.near_rows[i, patch]
+            if at >= 0:
+                forward[i, patch] = _difference(
+                    one_sums[patch], one_norms[patch], other_sums[at], other_norms[at]
+                )
+            at = scratch.near_columns[i, patch]
+            if at >= 0:
+                backward[i, patch] = _difference(
+                    one_sums[at], one_norms[at], other_sums[patch], other_norms[patch]
+                )
+
+
+@compiled
+def _any(winners: Any) -> bool:
+    for winner in winners:  # noqa: SIM110 - numba knows no any()
+        if winner >= 0:
+            return True
+    return False
+
+
+@compiled
+def _difference(one: Any, one_norm: float, other: Any, other_norm: float) -> Any:
+    total = 0.0
+    for channel in range(len(one)):
+        gap = np.float64(one[channel] * one_norm - other[channel] * other_norm)
+        total += gap * gap
+    return np.float32(math.sqrt(total))

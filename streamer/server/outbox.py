@@ -1,0 +1,172 @@
+"""The publishing thread: numbers each message, keeps it in the history, sends it, then lets acks go."""
+
+import queue
+import sqlite3
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import structlog
+import zmq
+
+from streamer.server.history import Entry, History
+from streamer.server.threads import Worker
+from streamer.server.waiting import Ack
+from streamer.sockets import Socket
+from streamer.wire import maps
+from streamer.wire.frame import pack
+from streamer.wire.published import pack_message, topic_of
+
+log = structlog.get_logger()
+
+_ROOM = 256
+# Messages that may wait for this thread; scoring waits when it is full, so that memory stays bounded.
+_TOGETHER = 64
+_TOPICS = 1024
+
+
+@dataclass(eq=False)
+class Outgoing:
+    """A message to publish. Once it is kept, `settle` is called; then it is sent; then `ack` goes out."""
+
+    stream: str
+    kind: str
+    header: dict[str, Any]
+    anomaly_map: npt.NDArray[np.float32] | None = None
+    settle: Callable[[], None] | None = None
+    ack: Ack | None = None
+
+
+class Outbox(Worker):
+    """Owns the PUB socket, which drops for subscribers that do not keep up: nobody waits for them.
+
+    Args:
+        socket: bound PUB socket; closed when the thread ends, as `acks` is.
+        acks: PUSH socket to the receiving thread, which owns the senders' socket.
+        history: what is published is kept here first, so that a subscriber can fetch what it missed.
+        map_encoding: of `streamer.wire.maps`.
+        heartbeat: called every `heartbeat_s` for the `status` messages to publish.
+        observe: told each score's `publish` time, in milliseconds: its share of what went out together.
+    """
+
+    def __init__(
+        self,
+        socket: Socket,
+        acks: Socket,
+        history: History,
+        *,
+        map_encoding: maps.MapEncoding,
+        heartbeat: Callable[[], list[Outgoing]],
+        heartbeat_s: float,
+        observe: Callable[[Mapping[str, float]], None],
+        failed: Callable[[BaseException], None],
+    ) -> None:
+        super().__init__("outbox", failed)
+        self.published = 0
+        self.history_failed: str | None = None
+        self._socket, self._acks = socket, acks
+        self._history = history
+        self._map_encoding = map_encoding
+        self._heartbeat, self._heartbeat_s = heartbeat, heartbeat_s
+        self._observe = observe
+        self._heartbeat_at = time.monotonic()
+        self._waiting: queue.Queue[Outgoing | None] = queue.Queue(_ROOM)
+        self._numbers: OrderedDict[str, int] = OrderedDict()
+
+    def put(self, message: Outgoing) -> None:
+        """Hand a message over; waits while the thread is `_ROOM` messages behind."""
+        self._waiting.put(message)
+
+    def stop(self) -> None:
+        """Publish what waits, then end."""
+        self._waiting.put(None)
+        self.join()
+
+    def work(self) -> None:
+        """Publish until stopped."""
+        more = True
+        try:
+            while more:
+                messages, more = self._next()
+                self._publish(messages)
+                if time.monotonic() >= self._heartbeat_at:
+                    self._publish(self._heartbeat())
+                    self._heartbeat_at = time.monotonic() + self._heartbeat_s
+        finally:
+            self._socket.close()
+            self._acks.close()
+
+    def _next(self) -> tuple[list[Outgoing], bool]:
+        messages: list[Outgoing] = []
+        try:
+            while len(messages) < _TOGETHER:
+                patience = 0.0 if messages else max(0.0, self._heartbeat_at - time.monotonic())
+                message = self._waiting.get(timeout=patience)
+                if message is None:
+                    return messages, False
+                messages.append(message)
+        except queue.Empty:
+            pass
+        return messages, True
+
+    def _publish(self, messages: list[Outgoing]) -> None:
+        begun = time.perf_counter()
+        entries = [self._entry(message) for message in messages]
+        self._keep([entry for entry in entries if not entry.topic.endswith("/status")])
+        for message, entry in zip(messages, entries, strict=True):
+            if message.settle is not None:
+                # Before sending: who has seen a score finds it in `status` too.
+                message.settle()
+            parts = [entry.topic.encode(), entry.header]
+            self._socket.send_multipart(
+                parts if entry.payload is None else [*parts, entry.payload], zmq.DONTWAIT
+            )
+            self.published += 1
+            if message.ack is not None:
+                sender, answer = message.ack
+                self._acks.send_multipart([sender, pack(answer)], zmq.DONTWAIT)
+        spent = 1e3 * (time.perf_counter() - begun)
+        for message in messages:
+            if message.kind == "score":
+                self._observe({"publish": spent / len(messages)})
+
+    def _keep(self, entries: list[Entry]) -> None:
+        if not entries:  # a heartbeat says nothing of whether the disk takes scores again
+            return
+        try:
+            self._history.add(entries)
+            self.history_failed = None
+        except sqlite3.Error as error:
+            if self.history_failed is None:
+                log.error(
+                    "history_failed", error=str(error), what_now="scores go out, gaps cannot be fetched"
+                )
+            self.history_failed = str(error)
+
+    def _number(self, topic: str) -> int:
+        """The topic's next `pub_seq`; the least recent of many topics is left to the history."""
+        number = self._numbers.pop(topic, None)
+        if number is None:
+            try:
+                number = self._history.next_number(topic)
+            except sqlite3.Error:
+                number = 0
+        self._numbers[topic] = number + 1
+        if len(self._numbers) > _TOPICS:
+            self._numbers.popitem(last=False)
+        return number
+
+    def _entry(self, message: Outgoing) -> Entry:
+        topic = topic_of(message.stream, message.kind)
+        number = self._number(topic)
+        header, payload = message.header, None
+        if message.anomaly_map is not None:
+            entry, payload = maps.encode(message.anomaly_map, self._map_encoding)
+            header = {**header, "anomaly_map": entry}
+        parts = pack_message(topic, {"kind": message.kind, **header, "pub_seq": number})
+        scored = (message.stream, header["frame_id"]) if message.kind == "score" else None
+        return Entry(topic, number, parts[1], payload, scored)

@@ -1,0 +1,194 @@
+"""Decode, backbone, matching: three threads in a row, so that each works while the next does.
+
+OpenCV, PIL, torch and the matchers release Python's lock while they compute. One thread a phase keeps the
+frames of a stream in order; bounded queues between them keep memory flat.
+"""
+
+import queue
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from time import perf_counter_ns
+from typing import Any
+
+import structlog
+import torch
+
+from musc_online.backbones import Backbone
+from musc_online.errors import FrameError
+from streamer import images
+from streamer.errors import WireError
+from streamer.server.intake import Intake
+from streamer.server.outcomes import Desk
+from streamer.server.quiet import Quiet
+from streamer.server.waiting import Waiting
+from streamer.wire.frame import Limits
+
+log = structlog.get_logger()
+
+
+@dataclass(eq=False)
+class Tokens:
+    """A frame and what the phases so far made of it.
+
+    `latency_ms` says how long each took: `queue` before the first, `wait` for the next phase's turn in all
+    (and for a batch that failed). The backbone's time is that of the whole batch, as the frame had to wait
+    for it. These and `score`, which holds the detector's own phases, add up to `total`.
+    """
+
+    waiting: Waiting
+    shape: tuple[int, int]
+    inputs: torch.Tensor | None = None
+    patch_tokens: torch.Tensor | None = None
+    class_token: torch.Tensor | None = None
+    latency_ms: dict[str, float] = field(default_factory=dict)
+    since_ns: int = field(default_factory=perf_counter_ns)
+
+    def lap(self, phase: str) -> None:
+        """Book the time since the last lap."""
+        now = perf_counter_ns()
+        self.latency_ms[phase] = self.latency_ms.get(phase, 0.0) + (now - self.since_ns) / 1e6
+        self.since_ns = now
+
+
+Job = Callable[[], None]
+Score = Callable[[Tokens], None]
+
+
+class Pipeline:
+    """Frames of the intake through decoder and backbone to `score`, which runs in the matching thread.
+
+    Args:
+        intake: closed by whoever fills it; the pipeline ends when it is empty then.
+        backbone: shared by all streams; frames that wait are extracted together, up to `batch`.
+        score: takes each frame's tokens, in order.
+        desk: told of frames that cannot be used.
+        failed: called if a phase dies of an error that is not a frame's.
+    """
+
+    def __init__(
+        self,
+        intake: Intake,
+        backbone: Backbone,
+        score: Score,
+        desk: Desk,
+        limits: Limits,
+        batch: int,
+        failed: Callable[[BaseException], None],
+    ) -> None:
+        self._intake, self._backbone, self._score = intake, backbone, score
+        self._desk, self._limits, self._batch, self._failed = desk, limits, batch, failed
+        self._log = Quiet()
+        self._prepared: queue.Queue[Tokens | None] = queue.Queue(batch)
+        self._extracted: queue.Queue[Tokens | Job | None] = queue.Queue(batch)
+        # Backbone and matcher each use every core: side by side they wait for each other's threads, and
+        # both take longer than one after the other. Decoding and publishing go on beside either.
+        self._cores = threading.Lock()
+        self._threads = [
+            threading.Thread(target=self._guard, args=(phase,), name=phase.__name__.strip("_"), daemon=True)
+            for phase in (self._decode_all, self._extract_all, self._match_all)
+        ]
+
+    def start(self) -> None:
+        """Start the three threads."""
+        for thread in self._threads:
+            thread.start()
+
+    def join(self) -> None:
+        """Wait until everything accepted is scored."""
+        for thread in self._threads:
+            while thread.is_alive():
+                thread.join(0.5)
+
+    def run_between_frames(self, job: Job) -> None:
+        """Run something in the matching thread, after the frames extracted so far; detectors belong to it."""
+        self._extracted.put(job)
+
+    def _guard(self, phase: Callable[[], None]) -> None:
+        try:
+            phase()
+        except BaseException as error:
+            log.exception("phase_died", phase=phase.__name__)
+            self._failed(error)
+
+    def _decode_all(self) -> None:
+        while (waiting := self._intake.take()) is not None:
+            tokens = Tokens(waiting, (0, 0), since_ns=waiting.received_ns)
+            tokens.lap("queue")
+            if self._used(tokens, lambda: self._decode(tokens), "internal"):  # noqa: B023 - called at once
+                self._prepared.put(tokens)
+        self._prepared.put(None)
+
+    def _decode(self, tokens: Tokens) -> None:
+        frame = images.decode(tokens.waiting.message, self._limits)
+        tokens.shape = (frame.shape[0], frame.shape[1])
+        tokens.inputs = self._backbone.prepare(frame)
+        tokens.lap("decode")
+
+    def _extract_all(self) -> None:
+        more = True
+        while more:
+            batch: list[Tokens] = []
+            while len(batch) < self._batch:
+                try:
+                    tokens = self._prepared.get(block=not batch)
+                except queue.Empty:
+                    break
+                if tokens is None:
+                    more = False
+                    break
+                batch.append(tokens)
+            if batch:
+                self._extract(batch)
+        self._extracted.put(None)
+
+    def _extract(self, batch: list[Tokens]) -> None:
+        try:
+            self._extract_together(batch)
+            usable = batch
+        except Exception:
+            # One frame that the backbone chokes on must not cost those that shared its batch.
+            usable = [tokens for tokens in batch if self._extract_alone(tokens)]
+        for tokens in usable:
+            self._extracted.put(tokens)
+
+    def _extract_alone(self, tokens: Tokens) -> bool:
+        return self._used(tokens, lambda: self._extract_together([tokens]), "backbone_failed")
+
+    def _extract_together(self, batch: list[Tokens]) -> None:
+        inputs = [tokens.inputs for tokens in batch if tokens.inputs is not None]
+        with self._cores:
+            for tokens in batch:
+                tokens.lap("wait")
+            patch_tokens, class_token = self._backbone.extract(torch.stack(inputs))
+        for index, tokens in enumerate(batch):
+            # Copies: a view would keep the whole batch alive while one of its frames waits.
+            tokens.patch_tokens = patch_tokens[:, index].clone()
+            tokens.class_token = class_token[index].clone()
+            tokens.inputs = None
+            tokens.lap("backbone")
+
+    def _match_all(self) -> None:
+        while (item := self._extracted.get()) is not None:
+            if isinstance(item, Tokens):
+                with self._cores:
+                    item.lap("wait")
+                    self._used(item, lambda: self._score(item), "internal")
+            else:
+                item()
+
+    def _used(self, tokens: Tokens, work: Callable[[], Any], code: str) -> bool:
+        """Do a phase's work on a frame; refuse the frame if that cannot be done."""
+        try:
+            work()
+        except WireError as error:
+            self._desk.refuse(tokens.waiting, error.code, error.text)
+        except FrameError as error:
+            self._desk.refuse(tokens.waiting, "bad_frame", str(error))
+        except Exception as error:
+            self._log.warning("frame_failed", code, stream=tokens.waiting.line.name, exc_info=True)
+            text = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+            self._desk.refuse(tokens.waiting, code, text)
+        else:
+            return True
+        return False

@@ -1,0 +1,254 @@
+"""The receiving thread: every message becomes a waiting frame, an `error`, or a drop; nothing stops it."""
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import zmq
+
+from streamer.errors import WireError
+from streamer.server import imagezmq_ingest
+from streamer.server.intake import Intake
+from streamer.server.outcomes import Desk
+from streamer.server.quiet import Quiet
+from streamer.server.rate import Rates
+from streamer.server.streams import Lines
+from streamer.server.threads import Worker
+from streamer.server.waiting import Ack, Waiting
+from streamer.sockets import Socket, socket_endpoint
+from streamer.wire.frame import FrameMessage, Limits, pack, unpack_frame
+
+_POLL_MS = 50
+_HELD_MS = 5
+_AFTER_STOP = 64
+# Frames that libzmq had received already when the service was asked to stop, at most so many a socket.
+
+
+@dataclass(eq=False)
+class Ports:
+    """The sockets frames come in by; `acks` carries what the publishing thread wants acknowledged."""
+
+    frames: Socket
+    acks: Socket
+    reliable: Socket | None = None
+    imagezmq: Socket | None = None
+    imagezmq_subscribe: Socket | None = None
+
+    def all(self) -> list[Socket]:
+        """Every socket there is."""
+        ports = (self.frames, self.acks, self.reliable, self.imagezmq, self.imagezmq_subscribe)
+        return [port for port in ports if port is not None]
+
+
+class Receiver(Worker):
+    """Owns the ports. With `when_full: block` one frame is held and its senders' sockets are not read."""
+
+    def __init__(
+        self,
+        ports: Ports,
+        intake: Intake,
+        lines: Lines,
+        desk: Desk,
+        limits: Limits,
+        rate: float | None,
+        failed: Callable[[BaseException], None],
+    ) -> None:
+        super().__init__("receive", failed)
+        self._ports, self._intake, self._lines, self._desk, self._limits = ports, intake, lines, desk, limits
+        self._rates = Rates(rate)
+        self._log = Quiet()
+        self._held: tuple[Waiting, Callable[[], None]] | None = None
+        self._stopping = threading.Event()
+        self._drained = threading.Event()
+        self._finished = threading.Event()
+
+    def stop(self) -> None:
+        """Take what libzmq has received already, then no more; returns when that is queued."""
+        self._stopping.set()
+        while self.is_alive() and not self._drained.wait(0.1):
+            pass
+
+    def finish(self) -> None:
+        """Send the acks still to be sent, close the ports and end."""
+        self._finished.set()
+        self.join()
+
+    def work(self) -> None:
+        """Receive until stopped, then only acknowledge until finished."""
+        try:
+            while not self._stopping.is_set():
+                self._once(_POLL_MS)
+            self._drain()
+            self._drained.set()
+            while not self._finished.is_set() or self._ports.acks.poll(0):
+                if self._ports.acks.poll(_POLL_MS):
+                    self._acknowledge()
+        finally:
+            self._intake.close()
+            self._drained.set()
+            for port in self._ports.all():
+                port.close()
+
+    def _once(self, wait_ms: int) -> bool:
+        """Handle at most one message a socket; whether there was any."""
+        if self._held is not None and self._offer(*self._held):
+            self._held = None
+        poller = zmq.Poller()
+        poller.register(self._ports.acks, zmq.POLLIN)
+        if self._ports.reliable is not None:
+            poller.register(self._ports.reliable, zmq.POLLIN)
+        if self._held is None:
+            for port in (self._ports.frames, self._ports.imagezmq, self._ports.imagezmq_subscribe):
+                if port is not None:
+                    poller.register(port, zmq.POLLIN)
+        ready = dict(poller.poll(_HELD_MS if self._held is not None else wait_ms))
+        for port in ready:
+            if port is self._ports.acks:
+                self._acknowledge()
+            elif port is self._ports.reliable or self._held is None:
+                self._read(port)
+        return bool(ready)
+
+    def _drain(self) -> None:
+        for port in self._ports.all():
+            if port not in {self._ports.acks, self._ports.imagezmq_subscribe}:
+                port.unbind(socket_endpoint(port))
+        for _ in range(_AFTER_STOP):
+            if not self._once(0) and self._held is None:
+                return
+        while self._held is not None:
+            self._once(_HELD_MS)
+
+    def _read(self, port: Socket) -> None:
+        try:
+            # A REP socket says it is readable and then throws away a request without an envelope: waiting
+            # for the next one here would stop every other port.
+            frames: list[zmq.Frame] = port.recv_multipart(zmq.DONTWAIT, copy=False)  # type: ignore[assignment]
+        except zmq.Again:
+            return
+        parts = [frame.bytes for frame in frames]
+        peer = _peer(frames[-1])
+        if port is self._ports.reliable:
+            self._reliable(parts, peer)
+        elif port is self._ports.frames:
+            self._frame(lambda: unpack_frame(parts, self._limits), peer, _nothing)
+        else:
+            reply = _reply_to(port) if port is self._ports.imagezmq else _nothing
+            self._frame(lambda: imagezmq_ingest.unpack(parts, self._limits), peer, reply)
+
+    def _frame(self, read: Callable[[], FrameMessage], peer: str, done: Callable[[], None]) -> None:
+        waiting = self._admit(read, peer, None)
+        if waiting is None:
+            done()
+        elif not self._offer(waiting, done):
+            self._held = (waiting, done)
+
+    def _reliable(self, parts: list[bytes], peer: str) -> None:
+        waiting = self._admit(lambda: unpack_frame(parts[1:], self._limits), peer, parts[0])
+        if waiting is None:
+            return
+        # A full queue never costs a reliable frame: its sender is told, and sends it again.
+        length = waiting.line.config.transport.queue
+        taken, _ = self._intake.offer(waiting, length=length, when_full="drop_newest")
+        if not taken:
+            waiting.line.release(waiting.message.frame_id, scored=False)
+            self._answer(self._desk.answer_now(waiting, "busy", "busy"))
+
+    def _offer(self, waiting: Waiting, done: Callable[[], None]) -> bool:
+        transport = waiting.line.config.transport
+        taken, dropped = self._intake.offer(waiting, length=transport.queue, when_full=transport.when_full)
+        for old in dropped:
+            self._desk.drop(old, "drop_oldest")
+        if not taken and transport.when_full == "block":
+            return False
+        if not taken:
+            self._desk.drop(waiting, transport.when_full)
+        done()
+        return True
+
+    def _admit(self, read: Callable[[], FrameMessage], peer: str, sender: bytes | None) -> Waiting | None:
+        """Check a message and book it; None where it was refused."""
+        message: FrameMessage | None = None
+        try:
+            if not self._rates.allow(peer):
+                raise WireError("rate_limited", f"peer {peer}: more than limits.rate frames a second")
+            message = self._read_safely(read)
+            line = self._lines.admit(message.stream)
+        except WireError as error:
+            if message is not None:
+                error.stream, error.frame_id, error.seq = message.stream, message.frame_id, message.seq
+            known = self._lines.get(error.stream or "")
+            self._desk.receive(known)
+            self._desk.refuse_message(error, known, sender)
+            return None
+        self._desk.receive(line)
+        capture_ns = message.capture_ns if message.capture_ns is not None else time.time_ns()
+        waiting = Waiting(message, line, capture_ns, sender)
+        return waiting if self._is_new(waiting) else None
+
+    def _read_safely(self, read: Callable[[], FrameMessage]) -> FrameMessage:
+        try:
+            return read()
+        except WireError:
+            raise
+        except Exception as error:  # a fault of ours, but no message may end the service
+            self._log.warning("message_failed", "internal", exc_info=True)
+            raise WireError("internal", f"message: could not be read ({type(error).__name__})") from None
+
+    def _is_new(self, waiting: Waiting) -> bool:
+        message, line = waiting.message, waiting.line
+        if waiting.sender is not None and line.was_scored(message.frame_id):
+            self._answer(self._desk.answer_now(waiting, "scored", "duplicate"))
+            return False
+        if not line.claim(waiting):
+            if waiting.sender is not None:
+                self._desk.repeated(waiting)
+            else:
+                text = (
+                    f"frame_id: {message.frame_id!r} of stream '{line.name}' is queued or in the ring already"
+                )
+                error = WireError(
+                    "duplicate", text, stream=line.name, frame_id=message.frame_id, seq=message.seq
+                )
+                self._desk.refuse_message(error, line, None)
+            return False
+        if message.seq is not None:
+            # A reliable sender's resends are late by nature.
+            if line.last_seq is not None and message.seq < line.last_seq and waiting.sender is None:
+                text = f"seq: got {message.seq} after {line.last_seq}; scored all the same"
+                self._desk.warn(waiting, "out_of_order", text)
+            line.last_seq = message.seq
+        return True
+
+    def _acknowledge(self) -> None:
+        sender, answer = self._ports.acks.recv_multipart()
+        self._send(sender, answer)
+
+    def _answer(self, answer: Ack | None) -> None:
+        if answer is not None:
+            self._send(answer[0], pack(answer[1]))
+
+    def _send(self, sender: bytes, answer: bytes) -> None:
+        # A sender that is gone, or reads nothing, loses its ack and will ask again.
+        if self._ports.reliable is not None:
+            with contextlib.suppress(zmq.ZMQError):
+                self._ports.reliable.send_multipart([sender, answer], zmq.DONTWAIT)
+
+
+def _peer(frame: zmq.Frame) -> str:
+    for name in ("User-Id", "Peer-Address"):
+        try:
+            return str(frame.get(name))
+        except zmq.ZMQError:
+            continue
+    return "unknown"
+
+
+def _reply_to(port: Socket) -> Callable[[], None]:
+    return lambda: port.send(b"OK")
+
+
+def _nothing() -> None:
+    return None

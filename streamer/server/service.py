@@ -1,0 +1,247 @@
+"""The detector as a service: sockets bound, threads started, stopped in the order that loses nothing."""
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from musc_online import backbones
+from musc_online.backbones import Backbone
+from musc_online.config import Config
+from musc_online.detector import Detector
+from streamer import auth
+from streamer.errors import StreamerError
+from streamer.server import allow_list
+from streamer.server.control import Control
+from streamer.server.history import History
+from streamer.server.intake import Intake
+from streamer.server.ledger import Accounts
+from streamer.server.metrics import Metrics
+from streamer.server.outbox import Outbox, Outgoing
+from streamer.server.outcomes import Desk
+from streamer.server.pipeline import Pipeline
+from streamer.server.ports import Bound, bind_all
+from streamer.server.receive import Receiver
+from streamer.server.requests import handlers
+from streamer.server.scoring import Scoring
+from streamer.server.sleep import Sleep
+from streamer.server.snapshot_files import prepare
+from streamer.server.snapshots import Snapshots
+from streamer.server.streams import Lines
+from streamer.sockets import Context, Security
+from streamer.wire.frame import NO_STREAM, Limits
+
+_PUBLISHED_S = 10.0
+
+
+class Service:
+    """Everything a running detector is made of. `start`, then `wait`, then `stop` from the same thread.
+
+    Args:
+        config: the whole configuration.
+        backbone: loaded by the caller; None loads the configured one in `start`.
+
+    Raises:
+        ConfigError, CapacityError: a configuration that cannot work.
+        StreamerError: keys, the history, the snapshots' folder or a metrics port cannot be used.
+    """
+
+    def __init__(self, config: Config, backbone: Backbone | None = None) -> None:
+        self.config = config
+        self.backbone = backbone
+        self.accounts = Accounts()
+        self.failure: BaseException | None = None
+        self.endpoints: dict[str, str] = {}
+        self._stop_asked = threading.Event()
+        self._started_ns = time.monotonic_ns()
+        Detector(config)  # refuses a ring that does not fit before a port is open
+        kept = config.history
+        self.history = History(
+            kept.path, max_messages=kept.max_messages, max_bytes=int(kept.max_bytes), durable=kept.durable
+        )
+        self._context = Context()
+        try:
+            if config.snapshot.path is not None:
+                prepare(config.snapshot.path)
+            self.lines = Lines(config, self.history.scored_ids, self.accounts.close)
+            keys = None if config.security.keys is None else auth.load_server(config.security.keys)
+            self._authenticator = None if keys is None else allow_list.start(self._context, keys)
+        except Exception:
+            self._context.term()
+            self.history.close()
+            raise
+        self.metrics = Metrics(self.status)
+        self._security = Security(keys, config.transport.insecure)
+
+    def start(self) -> None:
+        """Bind, load the backbone, start the threads; `endpoints` says where it can be reached.
+
+        Raises:
+            StreamerError: a port is taken or would be open to the network.
+            WeightsError, ConfigError: the backbone cannot be loaded.
+        """
+        bound: Bound | None = None
+        try:
+            bound = bind_all(self._context, self.config, self._security)
+            if self.backbone is None:
+                wanted = self.config.backbone
+                self.backbone = backbones.load(
+                    wanted.name,
+                    wanted.weights,
+                    wanted.image_size,
+                    wanted.stages,
+                    wanted.device,
+                    wanted.precision,
+                )
+            self._make_parts(bound, self.backbone)
+            if self.config.metrics.endpoint is not None:
+                self.metrics.serve(self.config.metrics.endpoint)
+            self._start_threads()
+        except BaseException:
+            if bound is not None:
+                bound.close()
+            self._end()
+            raise
+        self.endpoints = bound.endpoints
+        if self.metrics.endpoint is not None:
+            self.endpoints["metrics"] = self.metrics.endpoint
+
+    def ask_to_stop(self) -> None:
+        """Make `wait` return; from any thread or signal handler."""
+        self._stop_asked.set()
+
+    def wait(self, timeout_s: float | None = None) -> bool:
+        """Wait until asked to stop, or until a thread died; False if time ran out."""
+        return self._stop_asked.wait(timeout_s)
+
+    def stop(self) -> None:
+        """Take no more frames, score and publish those accepted, acknowledge, close everything.
+
+        Raises:
+            StreamerError: the service had died of an error of its own.
+        """
+        # A part that died may hold up the others for ever, and its sockets belong to it: leave them.
+        self._stop_part(self._receiver.stop)
+        self._stop_part(self._control.stop)
+        self._stop_part(self.snapshots.stop)
+        self._stop_part(self.sleep.stop)
+        self._intake.close()
+        self._stop_part(self.pipeline.join)
+        self._stop_part(self._save_last)
+        self._stop_part(self._outbox.stop)
+        self._stop_part(self._receiver.finish)
+        self._end()
+
+    def status(self) -> dict[str, Any]:
+        """What an operator asks; `received = scored + dropped + refused + queued`, in all and per stream."""
+        tallies = self.accounts.streams()
+        lines = {line.name: line.state for line in self.lines.known()}
+        streams = {name: {**tally, **lines.get(name, {})} for name, tally in tallies.items()}
+        rings = sum(int(state.get("bytes", 0)) for state in lines.values())
+        asleep = sum(state["state"] == "asleep" for state in lines.values())
+        queue = self._intake.status()
+        return {
+            **self.accounts.totals(),
+            "uptime_s": (time.monotonic_ns() - self._started_ns) / 1e9,
+            "model_id": self._model_id(),
+            "state": "degraded" if self._outbox.history_failed or self.snapshots.failed_text else "ready",
+            "published": self._outbox.published,
+            "bytes": {"rings": rings, "queue": queue["bytes"], "history": self.history.status()["bytes"]},
+            "history": {**self.history.status(), "failed": self._outbox.history_failed},
+            "snapshot": self.snapshots.status(),
+            "asleep": asleep,
+            "streams": streams,
+            "endpoints": self.endpoints,
+        }
+
+    def _stop_part(self, stop: Callable[[], None]) -> None:
+        if self.failure is None:
+            stop()
+        if self.failure is not None:
+            raise StreamerError(f"the service died: {type(self.failure).__name__}: {self.failure}")
+
+    def _save_last(self) -> None:
+        # Everything is scored; once it is published too, a restart needs nothing sent again.
+        self.accounts.wait_settled(self.accounts.received(), _PUBLISHED_S)
+        self.snapshots.save_last()
+
+    def _make_parts(self, bound: Bound, backbone: Backbone) -> None:
+        config, limits = self.config, wire_limits(self.config)
+        desk = Desk(self.accounts)
+        self._intake = Intake(int(config.limits.queue_bytes))
+        self._outbox = desk.outbox = Outbox(
+            bound.scores,
+            bound.acks_out,
+            self.history,
+            map_encoding=config.transport.map_encoding,
+            heartbeat=self._heartbeat,
+            heartbeat_s=config.transport.heartbeat_s,
+            observe=self.metrics.observe,
+            failed=self._failed,
+        )
+        self.snapshots = Snapshots(
+            config.snapshot.path,
+            config.snapshot.every_s,
+            self.lines,
+            self.accounts,
+            self._between_frames,
+            self._outbox,
+            self._failed,
+        )
+        self.sleep = Sleep(config.sleep_after_s, self.lines, self.snapshots, self._failed)
+        self.scoring = Scoring(self.lines, backbone, desk, self.snapshots, self.metrics.observe)
+        self.pipeline = Pipeline(
+            self._intake, backbone, self.scoring.score, desk, limits, config.transport.batch, self._failed
+        )
+        self._receiver = Receiver(
+            bound.ports, self._intake, self.lines, desk, limits, config.limits.rate, self._failed
+        )
+        self._control = Control(bound.control, handlers(self), self._failed)
+
+    def _start_threads(self) -> None:
+        self._outbox.start()
+        self.scoring.resume()
+        self.snapshots.start()
+        self.pipeline.start()
+        self.sleep.start()
+        self._receiver.start()
+        self._control.start()
+
+    def _between_frames(self, job: Callable[[], None]) -> None:
+        self.pipeline.run_between_frames(job)
+
+    def _heartbeat(self) -> list[Outgoing]:
+        if self._authenticator is not None and not self._authenticator.is_alive():
+            self._failed(RuntimeError("the thread that says who may connect has died"))
+        status = self.status()
+        streams = status.pop("streams")
+        messages = [Outgoing(NO_STREAM, "status", {"stream": NO_STREAM, **status})]
+        for line in self.lines.known():
+            if line.name in streams:  # else its first frame is only just being booked
+                messages.append(Outgoing(line.name, "status", {"stream": line.name, **streams[line.name]}))
+        return messages
+
+    def _model_id(self) -> str:
+        wanted = self.config.backbone
+        mark = "" if self.backbone is None else f"-{self.backbone.fingerprint}"
+        return f"{wanted.name}@{wanted.image_size}{mark}"
+
+    def _failed(self, error: BaseException) -> None:
+        self.failure = error
+        self._stop_asked.set()
+
+    def _end(self) -> None:
+        self.metrics.close()
+        if self._authenticator is not None:
+            self._authenticator.stop()
+            self._authenticator = None
+        self._context.term()
+        self.history.close()
+
+
+def wire_limits(config: Config) -> Limits:
+    """The limits of the configuration as `streamer.wire.frame` takes them."""
+    limits = config.limits
+    return Limits(
+        int(limits.header_bytes), int(limits.payload_bytes), limits.width, limits.height, limits.pixels
+    )

@@ -1,0 +1,130 @@
+"""A stream's snapshot as a file: its name, and what it holds besides the detector's state."""
+
+import contextlib
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from safetensors import SafetensorError, safe_open
+
+from musc_online.errors import SnapshotError
+from musc_online.snapshot import check_readable, unreadable
+from streamer.errors import StreamerError, WireError
+from streamer.server.ledger import Accounts
+from streamer.server.stream import Line, Origin
+from streamer.wire.checks import check_stream
+
+SUFFIX = ".safetensors"
+_NAME = 80
+
+
+class Kept:
+    """What the service itself wrote into a snapshot of `stream`, checked.
+
+    Raises:
+        SnapshotError: of another stream, or not what `extra_of` writes.
+    """
+
+    def __init__(self, extra: Any, stream: str) -> None:
+        try:
+            if extra["stream"] != stream:
+                raise SnapshotError(f"snapshot: got one of stream '{extra['stream']}', expected '{stream}'")
+            self.scored: list[str | int] = list(extra["scored"])
+            self.unpublished: list[str | int] = list(extra["unpublished"])
+            self.origins = [
+                (frame_id, Origin(seq, int(capture_ns), dict(meta)))
+                for frame_id, seq, capture_ns, meta in extra["origins"]
+            ]
+            self.tally: dict[str, Any] = dict(extra["tally"])
+            Accounts().resume(stream, self.tally)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise SnapshotError(
+                f"snapshot: the service's part does not fit ({type(error).__name__}: {error})"
+            ) from None
+
+
+def file_name(stream: str) -> str:
+    """A file's name for any stream's name, readable where it can be, never the same for two streams."""
+    readable = quote(stream, safe=" ").replace(".", "%2E")[:_NAME]
+    return f"{readable}-{hashlib.sha256(stream.encode()).hexdigest()[:12]}{SUFFIX}"
+
+
+def extra_of(line: Line, tally: dict[str, Any], *, asleep: bool = False) -> dict[str, Any]:
+    """What a restart must know of a stream beside its detector; `Kept` reads it. JSON types only."""
+    scored, in_flight = line.ids()
+    ring = {} if line.detector is None or line.detector.ring is None else line.detector.ring.slot_of
+    return {
+        "stream": line.name,
+        "scored": scored,
+        # Scored, but still on its way out: after a restart it is published when it is sent again.
+        "unpublished": [frame_id for frame_id in [*in_flight, *line.unpublished] if frame_id in ring],
+        "origins": [
+            [frame_id, origin.seq, origin.capture_ns, dict(origin.meta)]
+            for frame_id, origin in line.origins.items()
+        ],
+        "tally": tally,
+        "asleep": asleep,
+    }
+
+
+def summary(state: dict[str, Any]) -> dict[str, Any]:
+    """What `status` shows of a stream whose ring is only on disk, from the state in its file's header."""
+    try:
+        return {
+            "images": len(state["slots"]),
+            "capacity": state["fingerprint"]["ring"]["capacity"],
+            "arrivals": state["arrivals"],
+            "pinned": len(state["pinned"]),
+            "bytes": 0,
+            "matcher": state["matcher"],
+            "state": "asleep",
+            "threshold": state["verdict"][0],
+            "model_id": state["fingerprint"]["model_id"],
+        }
+    except (KeyError, TypeError, IndexError) as error:
+        raise SnapshotError(f"snapshot: its header does not fit ({type(error).__name__}: {error})") from None
+
+
+def header_of(path: Path) -> dict[str, Any]:
+    """The state in a file's header, the stream's name in it checked; the arrays are not read.
+
+    Raises:
+        SnapshotError: it says nothing that can be read, or has another stream's name.
+        UnreadableError: it could not be opened for a reason that is not in the file.
+    """
+    check_readable(path)
+    try:
+        with safe_open(path, "numpy") as opened:
+            state: dict[str, Any] = json.loads((opened.metadata() or {})["state"])
+        name = check_stream(state["extra"]["stream"])
+    except OSError as error:
+        raise unreadable(path, error) from None
+    except (SafetensorError, KeyError, TypeError, ValueError, WireError) as error:
+        raise SnapshotError(
+            f"{path}: is not a snapshot of this service or is damaged ({type(error).__name__}: {error})"
+        ) from None
+    if file_name(name) != path.name:
+        raise SnapshotError(f"{path}: says it is of stream '{name}', whose file is {file_name(name)}")
+    return state
+
+
+def prepare(folder: Path) -> None:
+    """Make the folder if missing, and clear it of files a killed process had begun to write.
+
+    Raises:
+        StreamerError: it cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise PermissionError(13, "no permission to write")
+        for cut_short in folder.glob(".*.part"):
+            with contextlib.suppress(OSError):
+                cut_short.unlink()
+    except OSError as error:
+        raise StreamerError(
+            f"snapshot.path: {folder}: cannot be used ({error.strerror}); expected a folder to write to"
+        ) from None

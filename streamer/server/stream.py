@@ -1,0 +1,153 @@
+"""One inspection line: its configuration, its detector, the ids it knows, what its scores echo."""
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from musc_online.config import Config
+from musc_online.detector import Detector
+from musc_online.score import Score
+from streamer.server.waiting import Waiting
+
+FrameId = str | int
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a score echoes of its frame."""
+
+    seq: int | None
+    capture_ns: int
+    meta: Mapping[str, Any]
+
+
+class Line:
+    """A stream. Ids are claimed by the receiving thread and settled by others, under a lock.
+
+    `detector`, `origins`, `unsaved` and `emptied` belong to the matching thread alone; `last_seq` to the
+    receiving one; `asleep` and `opening` to `Lines`, but for a start or a reset. Others may set `unsaved`,
+    never clear it.
+    """
+
+    def __init__(self, name: str, config: Config, settled_before: Iterable[FrameId] = ()) -> None:
+        self.name = name
+        self.config = config
+        self.last_seq: int | None = None
+        self.detector: Detector | None = None
+        self.origins: OrderedDict[FrameId, Origin] = OrderedDict()
+        self.state: dict[str, Any] = {"state": "warmup", "images": 0, "capacity": config.ring.capacity}
+        self._ids = threading.Lock()
+        self._in_flight: dict[FrameId, Waiting] = {}
+        self._scored: OrderedDict[FrameId, None] = OrderedDict()
+        self._settled_before = frozenset(settled_before)
+        self.unsaved = False
+        """Something changed since the last snapshot."""
+        self.emptied = False
+        """On purpose: an older snapshot must not come back."""
+        self.asleep = False
+        """The ring is on disk only; `detector` is None."""
+        self.opening = False
+        """The detector is being made: a place is taken."""
+        self.used_at = time.monotonic()
+        """When it last had a frame, or was woken."""
+        self._unpublished: set[FrameId] = set()
+
+    def claim(self, waiting: Waiting) -> bool:
+        """Take a frame's id; False while the same id is queued or in the ring."""
+        frame_id = waiting.message.frame_id
+        with self._ids:
+            earlier = self._in_flight.get(frame_id)
+            if earlier is not None and waiting.sender is not None:
+                # Resent, perhaps by a sender that was restarted: the ack goes to where it is now.
+                earlier.sender = waiting.sender
+            if earlier is not None or frame_id in self._scored:
+                return False
+            self._in_flight[frame_id] = waiting
+        self.used_at = time.monotonic()
+        return True
+
+    def release(self, frame_id: FrameId, *, scored: bool) -> None:
+        """The frame is settled; unless it was scored its id may be used again."""
+        with self._ids:
+            self._in_flight.pop(frame_id, None)
+            if scored:
+                self._scored[frame_id] = None
+                if len(self._scored) > self.config.ring.capacity:
+                    self._scored.popitem(last=False)
+
+    def was_scored(self, frame_id: FrameId) -> bool:
+        """Whether a resent frame has its score already, from before a restart too."""
+        with self._ids:
+            return frame_id in self._scored or frame_id in self._settled_before
+
+    def ids(self) -> tuple[list[FrameId], list[FrameId]]:
+        """Ids scored lately, oldest first, and ids in flight: for a snapshot."""
+        with self._ids:
+            return list(self._scored), list(self._in_flight)
+
+    def resume(
+        self,
+        scored: Iterable[FrameId],
+        unpublished: Iterable[FrameId],
+        origins: Iterable[tuple[FrameId, Origin]],
+    ) -> None:
+        """Know what a snapshot knew of the frames; of those `unpublished` nobody saw the score yet."""
+        self._unpublished = set(unpublished)
+        self.origins = OrderedDict(origins)
+        with self._ids:
+            self._scored = OrderedDict.fromkeys([*scored, *self._scored])
+
+    def forget_scored(self) -> None:
+        """The ring that held them is lost: their ids may come again."""
+        with self._ids:
+            self._scored.clear()
+
+    def take_unpublished(self, frame_id: FrameId) -> Score | None:
+        """The score of a frame sent again that a snapshot has in the ring, but no subscriber ever saw."""
+        if frame_id not in self._unpublished:
+            return None
+        self._unpublished.discard(frame_id)
+        ring = None if self.detector is None else self.detector.ring
+        if self.detector is None or ring is None or frame_id not in ring.slot_of:
+            return None
+        return self.detector.window.entries[ring.slot_of[frame_id]].score
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing of it is in flight."""
+        with self._ids:
+            return not self._in_flight
+
+    def remember(self, frame_id: FrameId, origin: Origin) -> None:
+        """Keep what later revisions echo, for as long as the frame can be in the ring."""
+        self.origins[frame_id] = origin
+        # A frame just evicted still gets its final score: keep a few more than the ring holds.
+        while len(self.origins) > self.config.ring.capacity + 16:
+            self.origins.popitem(last=False)
+
+    @property
+    def unpublished(self) -> frozenset[FrameId]:
+        """Ids of frames in the ring whose score nobody saw yet."""
+        return frozenset(self._unpublished)
+
+    def rest(self) -> None:
+        """Let go of the ring, which its snapshot holds as it is; ids are known on, duplicates refused."""
+        self.detector = None
+        self.origins.clear()
+        self.emptied = False
+        self.state = {**self.state, "state": "asleep", "bytes": 0}
+
+    def reset(self) -> None:
+        """Forget the ring and every id that is not in flight."""
+        self.asleep = False
+        self.detector = None
+        self.origins.clear()
+        self.emptied = True
+        self._unpublished.clear()
+        self.state = {"state": "warmup", "images": 0, "capacity": self.config.ring.capacity}
+        with self._ids:
+            self._scored.clear()
+            self._settled_before = frozenset()

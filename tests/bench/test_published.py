@@ -1,0 +1,133 @@
+"""`published.yaml` against the authors' tables as they lie beside the repository, and what is made of it."""
+
+import csv
+import math
+from pathlib import Path
+
+import pytest
+
+from bench.replay import published
+from musc_online import config
+from musc_online.backbones import registry
+
+TABLES = Path(__file__).parents[2].parent / "shared" / "published"
+needs_tables = pytest.mark.skipif(not TABLES.is_dir(), reason="no ../shared/published beside the repository")
+DATASETS = ("mvtec", "visa", "btad")
+# The two cells that are swapped in the printed table (shared/published/README.md).
+SWAPPED = {("visa", "pipe_fryum"): 67.56, ("visa", "mean"): 48.90}
+
+
+def paper(**backbone):
+    backbone = {"name": "ViT-L-14-336", "image_size": 518, "stages": [5, 11, 17, 23]} | backbone
+    return config.load({"backbone": backbone})
+
+
+def rows(name: str) -> list[dict[str, str]]:
+    with (TABLES / name).open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def percent(figures: published.Figures) -> dict[str, float]:
+    return {
+        f"{level}_{name}": 100 * value
+        for level, metrics in figures.items()
+        for name, value in metrics.items()
+    }
+
+
+@needs_tables
+@pytest.mark.parametrize("dataset", DATASETS)
+def test_category_tables(dataset):
+    got = published.expected(dataset, paper())
+    table = rows(f"{dataset}_categories.csv")
+    assert list(got) == [row["category"] for row in table]
+    for row in table:
+        category = row.pop("category")
+        want = {metric: float(value) for metric, value in row.items()}
+        want["pixel_f1_max"] = SWAPPED.get((dataset, category), want["pixel_f1_max"])
+        assert percent(got[category]) == pytest.approx(want, abs=1e-9)
+
+
+@needs_tables
+@pytest.mark.parametrize("dataset", DATASETS)
+def test_all_sixteen_backbone_rows(dataset):
+    table = rows(f"{dataset}_backbones.csv")
+    assert len(table) == 16
+    for row in table:
+        name, size, _ = row.pop("backbone"), int(row.pop("image_size")), row.pop("pretraining")
+        got = published.expected(dataset, paper(name=name, image_size=size))
+        want = {metric: float(value) for metric, value in row.items()}
+        assert percent(got["mean"]) == pytest.approx(want, abs=1e-9), (name, size)
+        assert list(got) == ["mean"] or (name, size) == ("ViT-L-14-336", 518)
+
+
+@needs_tables
+def test_milliseconds():
+    for row in rows("inference_ms_rtx3090_200_images.csv"):
+        settings = paper(name=row["backbone"], image_size=int(row["image_size"]))
+        assert published.milliseconds(settings) == float(row["ms_per_image"])
+    assert published.milliseconds(paper(image_size=224)) is None
+
+
+@pytest.mark.parametrize("dataset", DATASETS)
+def test_the_mean_is_the_mean_of_the_categories(dataset):
+    got = published.expected(dataset, paper())
+    mean = percent(got.pop("mean"))
+    for metric, value in mean.items():
+        if any(metric in cells for cells in published.doubts(dataset).values()):
+            continue
+        average = sum(percent(figures)[metric] for figures in got.values()) / len(got)
+        assert average == pytest.approx(value, abs=0.0101), metric  # both are rounded to 0.01
+    assert len(got) == {"mvtec": 15, "visa": 12, "btad": 3}[dataset]
+
+
+def test_the_one_doubt_is_where_the_categories_miss_the_mean():
+    got = published.expected("visa", paper())
+    mean = got.pop("mean")["pixel"]["auroc"]
+    average = sum(figures["pixel"]["auroc"] for figures in got.values()) / len(got)
+    assert published.doubts("mvtec") == published.doubts("btad") == {}
+    assert list(published.doubts("visa")) == ["fryum"]
+    assert "97.89" in published.doubts("visa")["fryum"]["pixel_auroc"]
+    # 97.89 instead of the printed figure gives the printed mean.
+    assert average > mean + 0.001
+    assert average + (0.9789 - got["fryum"]["pixel"]["auroc"]) / 12 == pytest.approx(mean, abs=1e-4)
+
+
+def test_the_correction_is_explained():
+    assert "swapped" in published.corrections("visa")
+    assert published.corrections("mvtec") == ""
+    assert published.source() == "https://github.com/xrli-U/MuSc"
+
+
+def test_what_was_not_published():
+    assert published.expected("mpdd", paper()) == {}
+    assert published.expected("mvtec", paper(image_size=224)) == {}
+    assert published.expected("mvtec", paper(name="dinov2_vits14")) == {}
+
+
+def test_every_published_backbone_can_be_asked_for():
+    for row in published._load()["datasets"]["mvtec"]["backbones"]:
+        registry.spec(row["backbone"]).check_size(row["image_size"])
+
+
+def test_departures_from_the_published_settings():
+    assert published.departures("mvtec", paper()) == []
+    assert published.departures("visa", paper()) == ["rscin.neighbour_counts: [1, 2, 3], published [1, 8, 9]"]
+    other = config.load({"method": {"degrees": [1, 3]}, "backbone": {"name": "dinov2_vitb14"}})
+    assert published.departures("btad", other, divide_num=3) == [
+        "method.degrees: [1, 3], published [1, 3, 5]",
+        "divide_num: 3, published 1",
+        "rscin.normalise: True, published False",
+    ]
+
+
+def test_compare():
+    theirs = published.expected("mvtec", paper())["screw"]
+    ours = {
+        "image": {"auroc": 0.83, "f1_max": math.nan, "ap": 0.9},
+        "pixel": {"auroc": 0.9877, "pro_05": 0.5},
+    }
+    got = published.compare(ours, theirs)
+    assert got["image"]["auroc"] == pytest.approx(0.0083)
+    assert math.isnan(got["image"]["f1_max"])
+    assert got["pixel"] == {"auroc": pytest.approx(0.0)}

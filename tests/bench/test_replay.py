@@ -1,0 +1,243 @@
+"""`python -m bench.replay` from the command line to the files it leaves, on a drawn line."""
+
+import csv
+import json
+import re
+import shutil
+from pathlib import Path
+from urllib.parse import unquote
+
+import cv2
+import numpy as np
+import openpyxl
+import pytest
+from replay_support import call, config, line, needs_weights
+
+from bench.replay import command, compare
+
+__all__ = ["config", "line", "needs_weights"]
+
+
+@pytest.fixture(scope="module")
+def folder(line, config, tmp_path_factory):
+    """A report with everything asked for."""
+    folder = tmp_path_factory.mktemp("report")
+    status = command.main(
+        [
+            "mvtec",
+            "--data",
+            str(line),
+            "--config",
+            str(config),
+            "--output",
+            str(folder),
+            "--capacity",
+            "6,all",
+            "--seeds",
+            "0,1",
+            "--repeat-defect",
+            "3",
+            "--overlays",
+            "2",
+        ]
+    )
+    assert status == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def document(folder):
+    return json.loads((folder / "report.json").read_text())
+
+
+def test_json_has_the_agreed_shape(document):
+    assert document["dataset"] == "mvtec"
+    assert document["config"]["backbone"]["image_size"] == 112
+    (entry,) = document["categories"]
+    assert (entry["category"], entry["n_images"], entry["n_anomalous"]) == ("part", 12, 4)
+    for stage in ("batch", "provisional", "revised"):
+        assert set(entry[stage]["image"]) == set(entry[stage]["image_raw"]) == {"auroc", "f1_max", "ap"}
+        assert {"auroc", "f1_max", "ap", "pro"} <= set(entry[stage]["pixel"])
+        assert document["mean"][stage]["image"] == entry[stage]["image"]
+    assert {"max_abs_image_score", "max_abs_map", "max_abs_metric", "holds"} <= set(entry["parity"])
+    assert entry["parity"]["holds"] is True
+    assert entry["online"]["n_provisional"] == 11
+    assert entry["online"]["n_warmup"] == 3
+    assert {"backbone", "batch", "online", "total"} <= set(entry["seconds"])
+
+
+def test_findings_of_capacity_seeds_and_repeats(document):
+    found = document["categories"][0]["findings"]
+    assert [(row["capacity"], row["seed"]) for row in found["sweep"]] == [(6, 0), (6, 1), (12, 0), (12, 1)]
+    whole = [row["revised"] for row in found["sweep"] if row["capacity"] == 12]
+    assert whole[0] == pytest.approx(whole[1], abs=1e-4), "with room for all, the order must not matter"
+    assert [row["copy"] for row in found["repeat"]["copies"]] == [1, 2, 3]
+    assert found["seen"][-1]["n_seen"] == 12
+    assert (
+        found["seen"][-1]["revised"]["image_auroc"] == document["categories"][0]["revised"]["image"]["auroc"]
+    )
+    assert {row["defect"] for row in found["by_defect"]} == {"scratch", "stain", "dent", "missing_hole"}
+
+
+def test_every_picture_and_file_of_the_report_is_there(folder):
+    text = (folder / "report.md").read_text()
+    links = re.findall(r"\]\(([^)]+)\)", text)
+    assert len(links) >= 10
+    for link in links:
+        path = folder / unquote(link)
+        assert path.is_file(), link
+        if path.suffix == ".png":
+            picture = cv2.imread(str(path))
+            assert picture.std() > 5
+    assert "The stream ended in the batch result" in text
+
+
+def test_scores_csv_is_in_the_order_of_the_files_and_agrees_with_the_metrics(folder, document):
+    with (folder / "part" / "scores.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["frame_id"] for row in rows] == sorted(row["frame_id"] for row in rows)
+    assert sorted(int(row["arrival"]) for row in rows) == list(range(1, 13))
+    first = next(row for row in rows if row["arrival"] == "1")
+    assert first["provisional_raw"] == first["provisional_rescored"] == ""
+    labels = np.array([int(row["label"]) for row in rows])
+    scores = np.array([float(row["final_raw"]) for row in rows])
+    pairs = scores[labels == 1][:, None] - scores[labels == 0][None]
+    auroc = (pairs > 0).mean() + 0.5 * (pairs == 0).mean()
+    assert auroc == pytest.approx(document["categories"][0]["revised"]["image_raw"]["auroc"], abs=1e-9)
+
+
+def test_workbook_holds_the_same_figures(folder, document):
+    sheet = openpyxl.load_workbook(folder / "results.xlsx")["results"]
+    header, *rows = ([cell.value for cell in row] for row in sheet.iter_rows())
+    first = dict(zip(header, rows[0], strict=True))
+    assert (first["category"], first["scores"], first["images"]) == ("part", "batch", 12)
+    batch = document["categories"][0]["batch"]
+    assert first["pixel pro"] == pytest.approx(100 * batch["pixel"]["pro"], abs=1e-3)
+    assert first["image_raw ap"] == pytest.approx(100 * batch["image_raw"]["ap"], abs=1e-3)
+    assert rows[-1][0] == "mean"
+
+
+def test_a_stopped_replay_goes_on_after_its_finished_categories(line, config, tmp_path, capsys):
+    data, output = tmp_path / "data", tmp_path / "out"
+    shutil.copytree(line / "part", data / "first")
+    shutil.copytree(line / "part", data / "second")
+    broken = Path("test", "dent", "000.png")
+    (data / "second" / broken).write_bytes(b"not an image")
+    arguments = ("mvtec", "--data", data, "--config", config, "--output", output, "--limit", 3)
+    status, _, said = call(capsys, *arguments, "--category", "first")
+    assert status == 0, said
+    kept = json.loads((output / "report.json").read_text())["categories"][0]
+    status, _, said = call(capsys, *arguments)
+    assert status == 2
+    assert "first: finished before" in said
+    shutil.copy(line / "part" / broken, data / "second" / broken)
+    status, _, said = call(capsys, *arguments)
+    assert status == 0
+    assert "first: finished before" in said
+    document = json.loads((output / "report.json").read_text())
+    assert [entry["category"] for entry in document["categories"]] == ["first", "second"]
+    assert document["categories"][0] == kept
+    (data / "first" / broken).touch()
+    _, _, said = call(capsys, *arguments, "--category", "first")
+    assert "finished before" not in said, "other files are another result"
+
+
+def test_a_small_ring_is_a_finding_not_a_failure(line, config, tmp_path, capsys):
+    path = tmp_path / "out.json"
+    status, said, warned = call(
+        capsys,
+        "mvtec",
+        "--data",
+        line,
+        "--config",
+        config,
+        "--capacity",
+        5,
+        "--order",
+        "sorted",
+        "--json",
+        path,
+    )
+    entry = json.loads(path.read_text())["categories"][0]
+    assert status == 0
+    assert entry["parity"]["holds"] is None
+    assert entry["parity"]["max_abs_image_score"] > 1e-3
+    assert "the ring holds 5 of 12 images" in said
+    assert "warning: --order sorted" in warned
+
+
+def test_broken_parity_is_exit_status_1(line, config, capsys, monkeypatch):
+    monkeypatch.setattr(compare, "TOLERANCE", -1.0)
+    status, said, _ = call(capsys, "mvtec", "--data", line, "--config", config, "--limit", 3)
+    assert status == 1
+    assert "PARITY DOES NOT HOLD" in said
+
+
+def test_a_folder_without_labels_gives_scores_and_overlays(line, config, tmp_path, capsys):
+    pictures = tmp_path / "pictures"
+    shutil.copytree(line / "part" / "test" / "good", pictures)
+    status, said, _ = call(
+        capsys, "folder", "--data", pictures, "--config", config, "--output", tmp_path / "out"
+    )
+    assert status == 0
+    assert "no labels" in said
+    entry = json.loads((tmp_path / "out" / "report.json").read_text())["categories"][0]
+    assert entry["batch"] is None
+    assert entry["parity"]["holds"] is True
+    assert entry["n_anomalous"] is None
+    assert (tmp_path / "out" / "pictures" / "worst_01.png").is_file()
+    with (tmp_path / "out" / "pictures" / "scores.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 8
+    assert all(row["label"] == "" and float(row["final_raw"]) > 0 for row in rows)
+
+
+def test_labels_without_masks_are_measured_by_image_only(line, config, tmp_path, capsys):
+    shutil.copytree(line / "part" / "test", tmp_path / "part" / "test")
+    path = tmp_path / "out.json"
+    status, _, _ = call(capsys, "mvtec", "--data", tmp_path, "--config", config, "--json", path)
+    entry = json.loads(path.read_text())["categories"][0]
+    assert status == 0
+    assert entry["batch"]["image"]["auroc"] is not None
+    assert entry["batch"]["pixel"]["pro"] is None
+    assert entry["batch"]["reasons"]["pixel.pro"] == "an anomalous image has no mask"
+
+
+def test_only_normal_images_are_undefined_with_a_reason(line, config, tmp_path, capsys):
+    data = tmp_path / "data"
+    shutil.copytree(line / "part" / "test" / "good", data / "part" / "test" / "good")
+    path = tmp_path / "out.json"
+    status, said, _ = call(capsys, "mvtec", "--data", data, "--config", config, "--json", path)
+    entry = json.loads(path.read_text())["categories"][0]
+    assert status == 0
+    assert entry["batch"]["image"]["auroc"] is None
+    assert entry["batch"]["reasons"]["image.auroc"] == "no anomalous image"
+    assert "undefined, no anomalous image" in said
+
+
+def test_the_demo_draws_its_own_line(config, tmp_path, capsys):
+    status, said, _ = call(capsys, "demo", "--data", tmp_path / "line", "--config", config, "--limit", 3)
+    assert status == 0
+    assert "demo" in said
+    assert (tmp_path / "line" / "part" / "test" / "scratch").is_dir()
+
+
+def test_the_authors_own_configuration_is_read_and_said(line, tmp_path, capsys):
+    path = tmp_path / "musc.yaml"
+    path.write_text(
+        f"datasets: {{dataset_name: mvtec_ad, data_path: {line}, class_name: part, img_resize: 112}}\n"
+        "models: {backbone_name: dinov2_vits14, feature_layers: [5, 11], r_list: [1, 3], batch_size: 4}\n"
+        f"testing: {{output_dir: {tmp_path / 'theirs'}, vis: false, save_excel: false}}\ndevice: cpu\n"
+    )
+    status, _, said = call(capsys, "mvtec", "--config", path, "--limit", 4)
+    assert status == 0
+    assert "-> method.degrees: [1, 3]" in said
+    document = json.loads((tmp_path / "theirs" / "report.json").read_text())
+    assert document["config"]["rscin"]["normalise"] is False
+    assert document["options"]["batch_size"] == 4
+    assert not list((tmp_path / "theirs").rglob("worst_*.png"))
+    assert not (tmp_path / "theirs" / "results.xlsx").exists()
+
+
+def test_no_absolute_path_of_the_tests_leaks_into_relative_links(folder):
+    assert str(Path(folder)) not in (folder / "report.md").read_text()

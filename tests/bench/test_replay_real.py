@@ -1,0 +1,95 @@
+"""The whole path on real images, in this process and through a server: the published results come out."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from bench import demo_data
+from bench.replay import command
+from musc_online import backbones
+from musc_online.errors import WeightsError
+
+SHARED = Path(__file__).parents[2].parent / "shared"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _weights():
+    try:
+        backbones.load("dinov2_vits14")
+    except WeightsError as error:
+        pytest.skip(str(error))
+
+
+def test_cookie_ends_in_the_published_result(tmp_path):
+    golden_file = SHARED / "golden" / "e2e_cookie.npz"
+    if not golden_file.exists():
+        pytest.skip("no real images beside the repository")
+    (tmp_path / "published.yaml").write_text("rscin: {normalise: false}\n")
+    status = command.main(
+        [
+            "mvtec",
+            "--data",
+            str(SHARED / "data"),
+            "--category",
+            "cookie",
+            "--overlays",
+            "0",
+            "--config",
+            str(tmp_path / "published.yaml"),
+            "--output",
+            str(tmp_path),
+        ]
+    )
+    assert status == 0
+    with np.load(golden_file) as golden:
+        files, labels, raw, rescored = (golden[name] for name in ("files", "labels", "scores", "rscin"))
+    with (tmp_path / "cookie" / "scores.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["frame_id"] for row in rows] == list(files)
+    assert [int(row["label"]) for row in rows] == list(labels)
+    for stage in ("batch", "final"):
+        np.testing.assert_allclose([float(row[f"{stage}_raw"]) for row in rows], raw, atol=1e-4)
+        np.testing.assert_allclose([float(row[f"{stage}_rescored"]) for row in rows], rescored, atol=1e-3)
+    entry = json.loads((tmp_path / "report.json").read_text())["categories"][0]
+    for stage in ("batch", "revised"):
+        assert entry[stage]["image_raw"]["auroc"] == pytest.approx(roc_auc_score(labels, raw), abs=0.005)
+        assert entry[stage]["image"]["auroc"] == pytest.approx(roc_auc_score(labels, rescored), abs=0.005)
+
+
+def test_through_a_server_process_the_numbers_are_the_same(tmp_path):
+    line = demo_data.generate(tmp_path / "line", n_good=8, n_defective=4, size=96)
+    config = tmp_path / "small.yaml"
+    config.write_text(
+        "backbone: {image_size: 112, stages: [5, 11]}\nrevise: {every: 4}\nwarmup: 3\ntransport: {batch: 1}\n"
+    )
+
+    def run(name, *options):
+        path = tmp_path / f"{name}.json"
+        arguments = ["mvtec", "--data", str(line), "--config", str(config), "--json", str(path), *options]
+        # One frame a backbone call on both sides: which frames share one is a matter of luck in a server.
+        arguments += ["--output", str(tmp_path / name), "--overlays", "0", "--batch-size", "1"]
+        assert command.main(arguments) == 0
+        with (tmp_path / name / "part" / "scores.csv").open() as file:
+            rows = list(csv.DictReader(file))
+        return json.loads(path.read_text())["categories"][0], rows
+
+    for capacity in ("all", "6"):
+        here, here_rows = run(f"here-{capacity}", "--capacity", capacity)
+        there, there_rows = run(f"there-{capacity}", "--capacity", capacity, "--through", "zmq")
+        assert there["parity"]["holds"] is here["parity"]["holds"] is (True if capacity == "all" else None)
+        for mine, theirs in zip(here_rows, there_rows, strict=True):
+            for column, value in mine.items():
+                # Threads may divide their sums differently in another process: float32 noise.
+                wanted = pytest.approx(float(value), abs=1e-5) if "." in value and "/" not in value else value
+                got = (
+                    float(theirs[column]) if isinstance(wanted, type(pytest.approx(1.0))) else theirs[column]
+                )
+                assert got == wanted, (mine["frame_id"], column)
+        for stage in ("batch", "provisional", "revised"):
+            for level in ("image", "image_raw", "pixel"):
+                assert there[stage][level] == pytest.approx(here[stage][level], abs=1e-4)
+        assert there["online"] == here["online"]

@@ -1,0 +1,219 @@
+"""The report's pictures and words: which images are shown, what is drawn, what a spreadsheet may not run."""
+
+import io
+
+import numpy as np
+import openpyxl
+import pytest
+from rich.console import Console
+
+from bench.replay import expectation, published, table
+from bench.replay.settings import Options, parse_capacities, parse_seeds
+from bench.report import excel, overlay, text
+from musc_online import config
+from musc_online.errors import ConfigError
+
+NAN = float("nan")
+LABELS = np.array([0, 0, 0, 1, 1])
+
+
+def test_an_images_error_is_the_share_of_the_other_kind_on_the_wrong_side():
+    scores = np.array([0.1, 0.5, 0.9, 0.5, 0.95])
+    assert list(overlay.image_errors(LABELS, scores)) == pytest.approx([0, 1 / 2, 1 / 2, 2 / 3, 0])
+
+
+def test_one_minus_mean_error_of_a_kind_is_the_auroc():
+    rng = np.random.default_rng(0)
+    labels, scores = rng.integers(0, 2, 60), rng.random(60)
+    errors = overlay.image_errors(labels, scores)
+    pairs = scores[labels == 1][:, None] > scores[labels == 0][None]
+    assert 1 - errors[labels == 1].mean() == pytest.approx(pairs.mean())
+    assert 1 - errors[labels == 0].mean() == pytest.approx(pairs.mean())
+
+
+def test_errors_without_the_other_kind_or_a_score_are_not_numbers():
+    assert np.isnan(overlay.image_errors(np.zeros(3, int), np.arange(3.0))).all()
+    assert np.isnan(overlay.image_errors(LABELS, np.array([NAN, 0, 0, 1, 1]))[0])
+
+
+def test_ranking_is_worst_first_and_breaks_ties_by_the_margin():
+    scores = np.array([0.1, 0.5, 0.9, 0.5, 0.95])
+    assert list(overlay.ranking(LABELS, scores)) == [3, 2, 1, 4, 0]
+    apart = np.array([0.1, 0.3, 0.2, 0.6, 0.9])
+    assert list(overlay.ranking(LABELS, apart)) == [3, 1, 2, 0, 4]
+
+
+def test_ranking_without_labels_is_by_score_and_leaves_out_what_has_none():
+    assert list(overlay.ranking(None, np.array([0.2, NAN, 0.9, 0.5]))) == [2, 3, 0]
+
+
+def test_spans_are_each_images_own_or_those_of_the_set():
+    maps = np.stack([np.linspace(low, high, 4).reshape(2, 2) for low, high in ((0, 1), (2, 5))]).astype(
+        np.float32
+    )
+    assert overlay.spans(maps, whole_set=False) == [(0, 1), (2, 5)]
+    assert overlay.spans(maps, whole_set=True) == [(0, 5), (0, 5)]
+
+
+def test_panels_show_frame_heat_and_outlines_in_the_frames_shape():
+    frame = np.full((60, 120, 3), 128, np.uint8)
+    scores = np.zeros((40, 40), np.float32)
+    scores[10:20, 20:30] = 1.0
+    mask = (scores > 0).astype(np.uint8)
+    shown = overlay.panels(frame, scores, (0, 1), mask, 0.5)
+    height, width = overlay.HEIGHT, 2 * overlay.HEIGHT
+    assert shown.shape == (height, 3 * width + 12, 3)
+    first, heat, outlined = shown[:, :width], shown[:, width + 6 : 2 * width + 6], shown[:, -width:]
+    assert (first == 128).all()
+    hot, cold = heat[height * 3 // 8, width * 5 // 8], heat[height * 7 // 8, width // 8]
+    assert hot[2] > cold[2] + 50, "the hottest place is red"
+    assert (outlined == 128).all(axis=2).mean() > 0.8, "most of the frame is left as it is"
+    changed = np.argwhere((outlined != 128).any(axis=2))
+    assert changed.min(axis=0) == pytest.approx([height / 4, width / 2], abs=height * 0.04)
+    assert changed.max(axis=0) == pytest.approx([height / 2, width * 3 / 4], abs=height * 0.04)
+
+
+def test_nothing_is_outlined_where_nothing_is_wrong():
+    frame = np.full((50, 50, 3), 90, np.uint8)
+    scores = np.zeros((10, 10), np.float32)
+    shown = overlay.panels(frame, scores, (0, 0), np.zeros((10, 10), np.uint8), 0.5)
+    assert (shown[:, -overlay.HEIGHT :] == 90).all()
+
+
+def entry(name="=part", **changes):
+    metrics = {"auroc": 0.9, "f1_max": 0.8, "ap": 0.7}
+    stage = {
+        "image": metrics,
+        "image_raw": metrics,
+        "pixel": metrics | {"pro": 0.6, "pro_exact": 0.6, "pro_05": 0.2},
+    }
+    parity = {
+        "max_abs_image_score": 1e-7,
+        "max_abs_map": 1e-7,
+        "max_abs_metric": 0.0,
+        "holds": True,
+        "reason": "",
+    }
+    return {
+        "category": name,
+        "n_images": 5,
+        "n_anomalous": 2,
+        "capacity": 5,
+        "batch": stage,
+        "provisional": stage,
+        "revised": stage,
+        "parity": parity,
+        "online": {"n_provisional": 4, "n_warmup": 1, "labels_flipped": 0, "labels_compared": 3},
+        "findings": {},
+        "seconds": {},
+    } | changes
+
+
+def document(*entries, **changes):
+    options = Options("mvtec", "data").as_json()
+    mean = entries[0]["batch"]
+    return {
+        "dataset": "mvtec",
+        "config": config.load().model_dump(mode="json"),
+        "options": options,
+        "categories": list(entries),
+        "mean": {"batch": mean, "provisional": mean, "revised": mean},
+        "published": {},
+    } | changes
+
+
+def test_a_folder_named_like_a_formula_is_no_formula(tmp_path):
+    excel.write(tmp_path / "results.xlsx", document(entry("=1+1")))
+    cell = openpyxl.load_workbook(tmp_path / "results.xlsx")["results"]["A2"]
+    assert cell.data_type == "s"
+    assert cell.value == "'=1+1"
+
+
+def test_a_table_cell_cannot_break_the_markdown_table():
+    page = text.markdown(document(entry("a|b")))
+    rows = [line for line in page.splitlines() if line.startswith("| a")]
+    assert rows
+    assert all("a\\|b" in row for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("holds", "said"),
+    [
+        (True, "The stream ended in the batch result"),
+        (False, "The stream did not end in the batch result: p"),
+        (None, "Parity was not asked for"),
+    ],
+)
+def test_the_verdict_comes_first(holds, said):
+    parity = entry()["parity"] | {"holds": holds, "reason": "the ring holds 2 of 5 images"}
+    lines = text.markdown(document(entry("p", parity=parity))).splitlines()
+    assert said in "".join(lines[:3])
+
+
+def test_findings_are_printed_and_reported_with_their_spread():
+    stage = {"image_auroc": 0.9, "image_raw_auroc": None, "pixel_auroc": 0.5, "pro": 0.25}
+    row = {"provisional": stage, "revised": stage, "labels_flipped": 1, "labels_compared": 4, "n_warmup": 1}
+    other = row | {"revised": stage | {"pro": 0.75}}
+    findings = {"sweep": [{"capacity": 4, "seed": 0} | row, {"capacity": 4, "seed": 1} | other]}
+    said = document(entry("p", findings=findings))
+    page = text.markdown(said)
+    assert "| 4 | 90.00 (90.00 to 90.00) | - | 25.00 (25.00 to 25.00) |" in page
+    assert "| 50.00 (25.00 to 75.00) | 2 of 8 |" in page
+    printed = io.StringIO()
+    table.show(said, Console(file=printed))
+    assert "mean over 2 orders" in printed.getvalue()
+    assert "(25.00-75.00)" in printed.getvalue()
+    assert "parity holds" in printed.getvalue()
+
+
+def test_published_figures_stand_beside_ours_with_the_difference():
+    theirs = {"image": {"auroc": 0.95, "f1_max": 0.8, "ap": 0.7}, "pixel": {"auroc": 0.9}}
+    rows = dict(table.lines(entry(), theirs))
+    assert rows["published"][0] == "95.00"
+    assert rows["batch - published"][0] == "-5.00"
+    assert rows["batch - published"][1] == "+0.00"
+    assert rows["published"][9] == "-"
+
+
+def published_batch(shift=0.0):
+    paper = config.load({"backbone": {"name": "ViT-L-14-336", "image_size": 518, "stages": [5, 11, 17, 23]}})
+    theirs = published.expected("mvtec", paper)["bottle"]
+    ours = {level: dict(metrics) for level, metrics in theirs.items()}
+    ours["pixel"]["pro"] += shift
+    return paper, ours
+
+
+@pytest.mark.parametrize(("shift", "n_missed"), [(0.0, 0), (0.003, 0), (-0.003, 0), (0.0031, 1), (-0.004, 1)])
+def test_expecting_the_published_figures_allows_three_tenths_of_a_point(shift, n_missed):
+    paper, ours = published_batch(shift)
+    missed = expectation.check(document(entry("bottle", batch=ours)), paper, Options("mvtec", "data"))
+    assert len(missed) == n_missed
+    assert all("bottle: pixel pro" in line for line in missed)
+
+
+def test_an_undefined_figure_is_not_as_published():
+    paper, ours = published_batch()
+    ours["image"]["auroc"] = None
+    missed = expectation.check(document(entry("bottle", batch=ours)), paper, Options("mvtec", "data"))
+    assert missed == ["bottle: image auroc: got undefined, published 99.92"]
+
+
+def test_what_is_unlike_the_published_run_is_named():
+    paper, _ = published_batch()
+    assert expectation.unlike(paper, Options("mvtec", "data")) == []
+    assert "limit: 5, published all images" in expectation.unlike(paper, Options("mvtec", "data", limit=5))
+
+
+def test_capacities_and_seeds_from_the_command_line():
+    assert parse_capacities("25, 50,all") == (25, 50, "all")
+    assert parse_seeds("3,1") == (3, 1)
+    options = Options("mvtec", "data", capacities=(25, 200, "all"))
+    assert options.sizes(77) == [25, 77]
+    assert options.capacity(77) == 77
+    assert Options("mvtec", "data", capacities=(300,)).sizes(77) == [300]
+    for wrong in ("", "1", "-4", "all,x"):
+        with pytest.raises(ConfigError, match="--capacity: got"):
+            parse_capacities(wrong)
+    for wrong in ("", "1,1", "-1"):
+        with pytest.raises(ConfigError, match="--seeds: got"):
+            parse_seeds(wrong)

@@ -1,0 +1,292 @@
+"""What is particular to the compiled matcher and to torch's: rounding, twins, threads, processors."""
+
+import os
+import subprocess
+import sys
+import textwrap
+from concurrent.futures import ThreadPoolExecutor
+
+import naive_nearest
+import numpy as np
+import pytest
+import torch
+
+from musc_online import nearest
+from musc_online.errors import ConfigError
+from musc_online.nearest import choice
+from musc_online.nearest.gemm import compact, packing
+from musc_online.nearest.gemm.store import GemmStore
+from musc_online.nearest.torch_gemm import TorchStore
+
+DEGREES = (1, 3, 5)
+# One distance of vectors kept in 15 bits a channel; patch scores average many and are held to 5e-5 below.
+ROUNDING = 1e-4
+
+
+def images(n_images, n_stages=2, side=8, n_channels=48, seed=0):
+    rng = np.random.default_rng(seed)
+    scene = rng.normal(size=(1, n_stages, side * side, n_channels))
+    return (scene + rng.normal(size=(n_images, *scene.shape[1:]))).astype(np.float32)
+
+
+def store_of(kind, tokens, **options):
+    n_images, n_stages, n_patches, n_channels = tokens.shape
+    shape = {"n_stages": n_stages, "n_patches": n_patches, "n_channels": n_channels}
+    store = kind(capacity=n_images, degrees=DEGREES, **shape, **options)
+    for slot, image in enumerate(tokens):
+        store.put(slot, store.prepare(image))
+    return store
+
+
+def match(store, arrival, slots):
+    n_stages, n_patches, _ = arrival.shape
+    size = (len(slots), n_stages, len(store.degrees), n_patches)
+    forward, backward = np.full(size, np.nan, np.float32), np.full(size, np.nan, np.float32)
+    store.match(store.prepare(arrival), slots, forward, backward)
+    return forward, backward
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1e-2, 0.05, 0.2])
+def test_near_twins_keep_their_small_distances(scale):
+    tokens = images(2)
+    rng = np.random.default_rng(3)
+    twin = (tokens[0] + scale * rng.normal(size=tokens[0].shape)).astype(np.float32)
+    forward, backward = match(store_of(GemmStore, tokens), twin, [0, 1])
+    expected = naive_nearest.match(twin, tokens, DEGREES)
+    np.testing.assert_allclose(forward, expected[0], atol=ROUNDING)
+    np.testing.assert_allclose(backward, expected[1], atol=ROUNDING)
+
+
+def test_tokens_with_huge_channels_and_patches_keep_parity():
+    """Vision transformers have a few channels and patches far out: they must not drown the others.
+
+    Here one channel takes the int16 range for itself and cancels within windows; single distances of such
+    windows were seen 1.4e-4 off. What is promised is the patch score, so that is compared, per reference.
+    """
+    tokens = images(3, side=9, n_channels=33)
+    tokens[..., 5] *= 60.0
+    tokens[:, :, 7] *= 25.0
+    forward, backward = match(store_of(GemmStore, tokens), tokens[2], [1, 0])
+    expected = naive_nearest.match(tokens[2], tokens[[1, 0]], DEGREES)
+    for ours, theirs in zip((forward, backward), expected, strict=True):
+        np.testing.assert_allclose(ours.mean(axis=(1, 2)), theirs.mean(axis=(1, 2)), atol=1e-4)
+
+
+def test_twins_closer_than_the_rounding_are_no_further_apart_than_it():
+    tokens = images(1)
+    twin = (tokens[0] * (1 + 1e-6)).astype(np.float32)
+    forward, backward = match(store_of(GemmStore, tokens), twin, [0])
+    floor = 2 * np.sqrt(tokens.shape[-1]) / packing.LENGTH  # one step at most in every channel of both
+    assert max(forward.max(), backward.max()) < floor
+
+
+@pytest.mark.parametrize("n_channels", [8, 48, 384])
+def test_patch_scores_are_exact_to_five_parts_in_a_hundred_thousand(n_channels):
+    tokens = images(6, side=5, n_channels=n_channels)
+    found = match(store_of(GemmStore, tokens), tokens[0], [1, 2, 3, 4, 5])
+    expected = naive_nearest.match(tokens[0], tokens[1:], DEGREES)
+    for ours, theirs in zip(found, expected, strict=True):
+        np.testing.assert_allclose(ours.mean(axis=(0, 1, 2)), theirs.mean(axis=(0, 1, 2)), atol=5e-5)
+
+
+def test_opposite_vectors_are_at_distance_two():
+    rng = np.random.default_rng(0)
+    tokens = rng.normal(size=48) + 0.3 * rng.normal(size=(1, 1, 64, 48))  # all patches alike
+    tokens = tokens.astype(np.float32)
+    forward, backward = match(store_of(GemmStore, tokens), -tokens[0], [0])
+    expected = naive_nearest.match(-tokens[0], tokens, DEGREES)
+    np.testing.assert_allclose(forward, expected[0], atol=ROUNDING)
+    np.testing.assert_allclose(backward, expected[1], atol=ROUNDING)
+    assert forward.min() > 1.8
+
+
+def test_an_empty_neighbourhood_is_one_away_from_everything_but_another():
+    tokens = images(2, n_stages=1)
+    store = store_of(GemmStore, tokens)
+    features = store.prepare(tokens[1])
+    features.tokens[0, 0, :, 3] = 0  # patch 3 becomes a zero vector
+    features.norms[0, 1, 3] = 0.0
+    forward, backward = (np.empty((2, 1, 3, 64), np.float32) for _ in range(2))
+    store.match(features, [0, 1], forward, backward)
+    assert forward[0, 0, 0, 3] == 1.0
+    assert (backward[:, 0, 0] <= 1.0).all()
+    store.put(1, features)
+    store.match(features, [0, 1], forward, backward)
+    assert forward[1, 0, 0, 3] == 0.0
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_threads_change_nothing(threads):
+    tokens = images(7)
+    one = match(store_of(GemmStore, tokens, threads=1), tokens[3], range(7))
+    many = match(store_of(GemmStore, tokens, threads=threads), tokens[3], range(7))
+    np.testing.assert_array_equal(one, many)
+
+
+def test_one_store_may_be_asked_by_several_threads_at_once():
+    tokens = images(6)
+    store = store_of(GemmStore, tokens, threads=2)
+    expected = [match(store, image, range(6)) for image in tokens]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda image: match(store, image, range(6)), [*tokens, *tokens]))
+    np.testing.assert_array_equal(found, [*expected, *expected])
+
+
+def test_matching_does_not_allocate_or_touch_what_is_kept():
+    tokens = images(4)
+    store = store_of(GemmStore, tokens)
+    kept = {key: array.copy() for key, array in store.state().items()}
+    addresses = {key: array.ctypes.data for key, array in store.state().items()}
+    held = store.nbytes
+    for image in tokens:
+        match(store, image, [1, 3])
+    for key, array in store.state().items():
+        np.testing.assert_array_equal(array, kept[key])
+        assert array.ctypes.data == addresses[key]
+    assert store.nbytes == held
+
+
+@pytest.mark.parametrize("step", [1, 2])
+def test_packing_returns_the_map_to_half_a_step(step):
+    rng = np.random.default_rng(5)
+    maps = rng.normal(size=(25, 7)).astype(np.float32)
+    packed = packing.empty(1, 1, 25, 7, 1)
+    packing.pack_stage(maps, np.array([0]), step, packed.tokens[0, 0], packed.norms[0, 0])
+    back = np.zeros((25, 8), np.float32)
+    packing.unpack_stage(packed.tokens[0, 0], packed.norms[0, 0, 0], back)
+    steps = packed.norms[0, 0, 0, :25, None]
+    assert (np.abs(back[:, :7] - maps) <= 0.501 * step * steps).all()
+    lengths = np.linalg.norm(packed.tokens[0, 0].astype(np.float64), axis=(1, 3)).ravel()
+    assert lengths.max() ** 2 < 2**31  # no product of two leaves int32
+
+
+@pytest.mark.parametrize("n_pairs", [1, 15, 16, 17, 48, 192])
+def test_compact_loses_nothing(n_pairs):
+    rng = np.random.default_rng(n_pairs)
+    tokens = (2 * rng.integers(-(2**14), 2**14, (3, n_pairs, 16, 2))).astype(np.int16)
+    kept = np.zeros((3, compact.kept_pairs(n_pairs), 16, 2), np.int16)
+    compact.compact(tokens, kept)
+    back = np.ones_like(tokens)
+    compact.expand(kept, back)
+    np.testing.assert_array_equal(back, tokens)
+
+
+@pytest.mark.parametrize(("n_patches", "n_channels"), [(256, 384), (1369, 1024)])
+def test_an_image_takes_less_than_a_sixth_of_the_published_bytes(n_patches, n_channels):
+    shape = {"n_stages": 4, "n_patches": n_patches, "n_channels": n_channels, "degrees": DEGREES}
+    published = 4 * n_patches * n_channels * len(DEGREES) * 4
+    store = GemmStore(capacity=3, **shape)
+    assert sum(array.nbytes for array in store.state().values()) / 3 < published / 6
+
+
+@pytest.mark.parametrize("rounded", [False, True])
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+def test_torch_agrees_with_plain_loops(rounded, dtype):
+    tokens = images(3, side=6)
+    store = store_of(TorchStore, tokens, dtype=dtype, rounded=rounded)
+    forward, backward = match(store, tokens[0], [0, 2])
+    expected = naive_nearest.match(tokens[0], tokens[[0, 2]], DEGREES)
+    np.testing.assert_allclose(forward, expected[0], atol=2e-4 if dtype == "float16" or rounded else 1e-5)
+    np.testing.assert_allclose(backward, expected[1], atol=2e-4 if dtype == "float16" or rounded else 1e-5)
+    assert np.abs(forward[0]).max() < 1e-6
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine")
+def test_cuda_agrees_with_plain_loops():
+    tokens = images(3, side=6)
+    n_images, n_stages, n_patches, n_channels = tokens.shape
+    store = nearest.create(
+        "auto", capacity=n_images, n_stages=n_stages, n_patches=n_patches, n_channels=n_channels,
+        degrees=DEGREES, device="cuda",
+    )  # fmt: skip
+    for slot, image in enumerate(tokens):
+        store.put(slot, store.prepare(image))
+    forward, backward = match(store, tokens[0], [0, 2])
+    expected = naive_nearest.match(tokens[0], tokens[[0, 2]], DEGREES)
+    np.testing.assert_allclose(forward, expected[0], atol=2e-4)
+    np.testing.assert_allclose(backward, expected[1], atol=2e-4)
+
+
+PROBE = """
+    import numpy as np
+    from musc_online.nearest import packing
+    from musc_online.compiled import compiled
+    from musc_online.nearest.product import product_block
+
+    @compiled
+    def multiply(one, other, out):
+        a, b = one.tokens[0, 0], other.tokens[0, 0]
+        product_block(a.ctypes.data, b.ctypes.data, a.shape[1], one.norms.ctypes.data,
+                      other.norms.ctypes.data, out.ctypes.data, 64)
+
+    rng = np.random.default_rng(0)
+    packs = []
+    for _ in range(2):
+        packed = packing.empty(1, 1, 16, 21, 1)
+        packing.pack_stage(rng.normal(size=(16, 21)).astype(np.float32), np.array([0]), 1,
+                           packed.tokens[0, 0], packed.norms[0, 0])
+        packs.append(packed)
+    out = np.zeros((16, 16), np.float32)
+    multiply(*packs, out)
+    maps = [np.zeros((16, 22), np.float32) for _ in range(2)]
+    for packed, values in zip(packs, maps):
+        packing.unpack_stage(packed.tokens[0, 0], packed.norms[0, 0, 0], values)
+    assert np.abs(out - maps[0].astype(np.float64) @ maps[1].T.astype(np.float64)).max() < 1e-5
+    print("vpmaddwd" in str(multiply.inspect_asm()), "agrees")
+"""
+
+
+@pytest.mark.parametrize("features", ["+sse2", None])
+def test_the_product_is_the_same_on_a_processor_without_vector_multiplication(features, tmp_path):
+    """The fallback in plain vector arithmetic, compiled as for another processor, in a process of its own."""
+    script = tmp_path / "probe.py"
+    script.write_text(textwrap.dedent(PROBE))
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+    if features:
+        environment |= {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": features}
+    done = subprocess.run(
+        [sys.executable, str(script)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split()[-1] == "agrees"
+    if features:
+        assert done.stdout.split()[0] == "False"
+
+
+def test_auto_is_one_of_the_two_and_says_which():
+    store = nearest.create("auto", capacity=1, n_stages=1, n_patches=64, n_channels=48, degrees=DEGREES)
+    assert store.name == choice.faster(64, 48, DEGREES)
+    assert store.name in ("gemm", "faiss")
+
+
+def test_auto_takes_the_faster(monkeypatch):
+    monkeypatch.setattr(choice, "_match_seconds", lambda name, *_: {"gemm": 2.0, "faiss": 1.0}[name])
+    choice.faster.cache_clear()
+    try:
+        assert choice.faster(9, 4, (1,)) == "faiss"
+    finally:
+        choice.faster.cache_clear()
+
+
+def test_without_faiss_auto_is_gemm_and_faiss_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    with pytest.raises(ConfigError, match=r"musc-online\[cpu\].*musc-online\[gpu\]"):
+        nearest.create("faiss", capacity=1, n_stages=1, n_patches=4, n_channels=2, degrees=(1,))
+    monkeypatch.setattr(choice, "find_spec", lambda name: None)
+    choice.faster.cache_clear()
+    try:
+        assert choice.faster(4, 2, (1,)) == "gemm"
+    finally:
+        choice.faster.cache_clear()
+
+
+def test_unknown_names_and_grids_are_refused():
+    with pytest.raises(ValueError, match="got 'fast'"):
+        nearest.create("fast", capacity=1, n_stages=1, n_patches=4, n_channels=2, degrees=(1,))
+    with pytest.raises(ValueError, match="got 5, expected a square"):
+        nearest.create("gemm", capacity=1, n_stages=1, n_patches=5, n_channels=2, degrees=(1,))

@@ -1,0 +1,96 @@
+"""What operators do to the ring: pin, forget, mark a false alarm, and the admission rule."""
+
+import numpy as np
+import pytest
+from stream_support import detector, images
+
+from musc_online import msm
+from musc_online.errors import FrameError
+
+
+def play(stream, frames, seed=0):
+    tokens, class_tokens = images(seed, 16)
+    said = []
+    for image in frames:
+        said.append(stream.step_tokens(tokens[:, image], class_tokens[image], image))
+        stream.check_invariants()
+    return said
+
+
+def test_a_pinned_frame_is_never_evicted():
+    stream = detector(4)
+    play(stream, range(3))
+    stream.operators.pin(1)
+    play(stream, range(3, 14))
+    assert stream.ring.slot_of.keys() == {1, 11, 12, 13}
+    stream.operators.unpin(1)
+    play(stream, range(14, 16))
+    assert 1 not in stream.ring.slot_of
+
+
+def test_a_ring_of_pins_refuses_and_stays_as_it_is():
+    stream = detector(2)
+    play(stream, range(2))
+    stream.operators.pin(0)
+    stream.operators.pin(1)
+    with pytest.raises(FrameError, match="all 2 slots are pinned"):
+        play(stream, [2])
+    stream.check_invariants()
+    stream.operators.forget(0)
+    play(stream, [2])
+
+
+def test_a_forgotten_frame_leaves_the_table_and_its_last_score_is_final():
+    tokens, _ = images(0, 16)
+    stream = detector(16)
+    play(stream, range(8))
+    stream.operators.forget(3)
+    stream.check_invariants()
+    assert [(score.frame_id, score.is_final) for score in stream.take_finals()] == [(3, True)]
+    play(stream, range(8, 12))
+    rest = [image for image in range(12) if image != 3]
+    expected = msm.mutual_scores(tokens[:, rest], (1, 3, 5))
+    scores = stream.flush()
+    assert [score.frame_id for score in scores] == rest
+    np.testing.assert_allclose([score.patch_scores for score in scores], expected, atol=1e-4)
+
+
+def test_a_false_alarm_is_called_good_from_then_on():
+    stream = detector(8, warmup=2, threshold={"rule": "fixed", "value": 0.01})
+    play(stream, range(6))
+    stream.operators.false_alarm(2)
+    labels = {score.frame_id: score.pred_label for score in stream.revise()}
+    assert labels == {image: image != 2 for image in range(6)}
+
+
+def test_below_threshold_keeps_anomalies_out_and_scores_them_once():
+    stream = detector(
+        16, ring={"admit": "below_threshold"}, warmup=3, threshold={"rule": "fixed", "value": 0.01}
+    )
+    scores = play(stream, range(8))
+    kept = [score.frame_id for score in scores if not score.is_final]
+    assert kept == [0, 1, 2]
+    assert all(score.pred_label for score in scores[3:])
+    assert stream.status()["images"] == 3
+
+
+def test_pinned_only_closes_the_ring_once_enough_is_known_good():
+    stream = detector(16, ring={"admit": "pinned_only"}, warmup=2)
+    play(stream, range(5))
+    stream.operators.pin(1)
+    assert stream.status()["images"] == 5
+    stream.operators.pin(4)
+    assert stream.ring.slot_of.keys() == {1, 4}
+    scores = play(stream, range(5, 9))
+    assert all(score.n_references == 2 and score.is_final for score in scores)
+    assert stream.ring.slot_of.keys() == {1, 4}
+
+
+@pytest.mark.parametrize("name", ["pin", "unpin", "forget", "false_alarm"])
+def test_an_unknown_frame_is_named(name):
+    stream = detector(4)
+    with pytest.raises(FrameError, match="no frame yet"):
+        getattr(stream.operators, name)("x")
+    play(stream, range(2))
+    with pytest.raises(FrameError, match="got 'x', which is not in the ring"):
+        getattr(stream.operators, name)("x")

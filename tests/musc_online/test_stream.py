@@ -1,0 +1,254 @@
+"""The detector on a stream: every arrival, eviction and revision against the oracle and the golden sets."""
+
+import naive
+import numpy as np
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from stream_support import detector, images
+
+from musc_online import anomaly_map, config, msm, rscin
+from musc_online.detector import Detector
+from musc_online.errors import CapacityError, FrameError
+
+DEGREES = (1, 3)
+MATCHERS = ["gemm", "faiss"]
+
+
+class StreamMachine(RuleBasedStateMachine):
+    """Arrivals, evictions, revisions and flushes in any order, each answer recomputed by the oracle."""
+
+    @initialize(
+        capacity=st.integers(2, 6),
+        subsets=st.integers(1, 3),
+        rotate=st.booleans(),
+        matcher=st.sampled_from(MATCHERS),
+        seed=st.integers(0, 999),
+    )
+    def start(self, capacity, subsets, rotate, matcher, seed):
+        subsets = min(subsets, capacity)
+        score_against = 1 if rotate else "all"
+        self.tokens, self.class_tokens = images(seed, 10)
+        self.detector = detector(
+            capacity,
+            matcher,
+            ring={"subsets": subsets, "score_against": score_against},
+            method={"degrees": DEGREES},
+            warmup=2,
+        )
+        self.oracle = naive.Stream(
+            self.tokens, self.class_tokens, DEGREES, capacity, subsets, 1 if rotate else None
+        )
+        self.arrived = 0
+        self.final = set()
+        self.closed = set()
+
+    @precondition(lambda self: self.arrived < 10)
+    @rule()
+    def arrive(self):
+        image = self.arrived
+        before = self.oracle.present()
+        unmeasured = {kept for kept in before if not self.oracle.references(kept)}
+        score = self.detector.step_tokens(self.tokens[:, image], self.class_tokens[image], image)
+        expected = self.oracle.arrive(image)
+        self.arrived += 1
+        if expected is None:
+            assert score.raw_score is None
+            assert score.patch_scores is None
+        else:
+            np.testing.assert_allclose(score.patch_scores, expected, atol=1e-4)
+            assert score.raw_score == pytest.approx(naive.upsample(expected, 16).max(), abs=1e-4)
+        assert score.n_references == len(self.oracle.references(image))
+        assert score.revision == 0
+        assert not score.is_final
+        assert (score.state == "warmup") == (score.n_references < 2)
+        evicted = set(before) - set(self.oracle.present())
+        finals = self.detector.take_finals()
+        assert {final.frame_id for final in finals} == evicted - self.closed
+        assert all(final.is_final for final in finals)
+        assert all((final.raw_score is None) == (final.frame_id in unmeasured) for final in finals)
+
+    def check_revision(self, scores, expected_images):
+        known = [image for image in expected_images if self.oracle.references(image)]
+        assert [score.frame_id for score in scores if score.raw_score is not None] == [
+            image for image in known if image not in self.closed
+        ]
+        if not known:
+            return
+        patches = {image: self.oracle.scores(image) for image in known}
+        raw = np.array([naive.upsample(patches[image], 16).max() for image in known])
+        rescored = dict(zip(known, naive.rescore(raw, self.class_tokens[known]), strict=True))
+        for score in scores:
+            np.testing.assert_allclose(score.patch_scores, patches[score.frame_id], atol=1e-4)
+            # Min-max divides by the spread of the raw scores, and so does their rounding.
+            tolerance = 1e-4 * (1 + 2 / max(np.ptp(raw), 1e-3))
+            assert score.rscin_score == pytest.approx(rescored[score.frame_id], abs=tolerance)
+
+    @rule()
+    def revise(self):
+        in_order = sorted(self.oracle.present())
+        self.check_revision(self.detector.revise(), in_order)
+
+    @rule()
+    def flush(self):
+        in_order = sorted(self.oracle.present())
+        scores = self.detector.flush()
+        if any(score.raw_score is not None for score in scores):
+            self.check_revision(scores, in_order)
+        assert all(score.is_final for score in scores)
+        self.closed |= {score.frame_id for score in scores}
+
+    @precondition(lambda self: self.arrived > 0)
+    @rule()
+    def refuse(self):
+        """Bad input changes nothing."""
+        image = self.oracle.present()[0]
+        with pytest.raises(FrameError, match="in the ring already"):
+            self.detector.step_tokens(self.tokens[:, image], self.class_tokens[image], image)
+        with pytest.raises(FrameError, match="NaN or infinity"):
+            self.detector.step_tokens(self.tokens[:, 0] * np.nan, self.class_tokens[0], "nan")
+        with pytest.raises(FrameError, match="as in the ring"):
+            self.detector.step_tokens(self.tokens[:1, 0], self.class_tokens[0], "one stage")
+
+    @invariant()
+    def holds(self):
+        if hasattr(self, "detector"):
+            self.detector.check_invariants()
+
+
+TestStream = StreamMachine.TestCase
+TestStream.settings = settings(max_examples=25, stateful_step_count=22, deadline=None)
+
+
+@pytest.mark.parametrize("matcher", MATCHERS)
+@pytest.mark.parametrize("name", ["small", "visa_like"])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_golden_stream_then_flush_is_the_published_batch(golden, name, matcher, seed):
+    recorded = golden(name)
+    tokens = recorded["tokens"][:, :, 1:]
+    n_images = tokens.shape[1]
+    stream = Detector(
+        config.load(
+            {
+                "ring": {"capacity": n_images + seed, "matcher": matcher},
+                "rscin": {"neighbour_counts": recorded["k_list"].tolist()},
+                "output": {"map_size": recorded["masks"].shape[-1]},
+                "revise": {"every": 5},
+            }
+        )
+    )
+    for image in np.random.default_rng(seed).permutation(n_images).tolist():
+        stream.step_tokens(tokens[:, image], recorded["cls"][image], image)
+        if stream.revise_due:
+            stream.revise()
+    final = {score.frame_id: score for score in stream.flush()}
+    assert sorted(final) == list(range(n_images))
+    for image, score in final.items():
+        np.testing.assert_allclose(score.patch_scores, recorded["patch_maps"][image], atol=1e-4)
+        np.testing.assert_allclose(score.anomaly_map, recorded["pixel_maps"][image, 0], atol=1e-4)
+        assert score.raw_score == pytest.approx(recorded["image_scores"][image], abs=1e-4)
+        assert score.rscin_score == pytest.approx(recorded["rscin_scores"][image], abs=1e-3)
+
+
+@pytest.mark.parametrize("matcher", MATCHERS)
+def test_flush_equals_our_batch_whatever_the_subsets(matcher):
+    tokens, class_tokens = images(3, 11)
+    stream = detector(11, matcher, ring={"subsets": 4}, revise={"window": 5})
+    for image in range(11):
+        stream.step_tokens(tokens[:, image], class_tokens[image], str(image))
+    scores = stream.flush()
+    patches = msm.mutual_scores(tokens, (1, 3, 5))
+    raw = anomaly_map.upsample(patches, 16).max(axis=(1, 2))
+    np.testing.assert_allclose([score.patch_scores for score in scores], patches, atol=1e-4)
+    np.testing.assert_allclose(
+        [score.rscin_score for score in scores], rscin.rescore(raw, class_tokens), atol=2e-3
+    )
+
+
+def test_revision_numbers_window_and_due():
+    tokens, class_tokens = images(4, 12)
+    stream = detector(12, revise={"every": 4, "window": 3}, warmup=5)
+    due = []
+    for image in range(12):
+        stream.step_tokens(tokens[:, image], class_tokens[image], image)
+        if stream.revise_due:
+            due.append(image)
+            assert [score.frame_id for score in stream.revise()] == [image - 2, image - 1, image]
+    assert due == [3, 5, 9]  # every four, and as soon as five references are there
+    assert stream.flush()[11].revision == 1
+    assert stream.flush() == []
+
+
+def test_first_frame_has_no_score_and_is_final_alone():
+    tokens, class_tokens = images(5, 1)
+    stream = detector(4)
+    score = stream.step_tokens(tokens[:, 0], class_tokens[0], "only")
+    assert (score.raw_score, score.rscin_score, score.pred_label, score.state) == (None, None, None, "warmup")
+    assert stream.revise() == []
+    (final,) = stream.flush()
+    assert (final.frame_id, final.is_final, final.raw_score) == ("only", True, None)
+
+
+def test_a_frame_that_leaves_before_any_revision_is_revised_on_its_way_out():
+    tokens, class_tokens = images(9, 4)
+    stream = detector(3, revise={"every": 50}, warmup=30)
+    for image in range(4):
+        stream.step_tokens(tokens[:, image], class_tokens[image], image)
+    (final,) = stream.take_finals()
+    expected = msm.mutual_scores(tokens[:, :3], (1, 3, 5))[:1]
+    assert (final.frame_id, final.revision, final.is_final) == (0, 1, True)
+    assert final.raw_score == pytest.approx(anomaly_map.upsample(expected, 16).max(), abs=1e-4)
+
+
+def test_label_is_withheld_in_warmup_and_follows_the_threshold_after():
+    tokens, class_tokens = images(6, 10)
+    tokens[:, 9] *= np.linspace(0.1, 9, 16)[:, None]
+    stream = detector(20, warmup=4, threshold={"rule": "fixed", "value": 0.2})
+    scores = [stream.step_tokens(tokens[:, i], class_tokens[i], i) for i in range(10)]
+    assert [score.pred_label for score in scores[:4]] == [None] * 4
+    assert all(score.pred_label == (score.raw_score >= 0.2) for score in scores[4:])
+    assert all(score.regions for score in scores[4:] if score.pred_label)
+
+
+def test_deadline_scores_against_fewer_and_says_so():
+    tokens, class_tokens = images(7, 9)
+    stream = detector(9, ring={"subsets": 3}, deadline_ms=1e-6, warmup=1)
+    scores = [stream.step_tokens(tokens[:, i], class_tokens[i], i) for i in range(9)]
+    stream.check_invariants()
+    assert scores[-1].n_references < 8
+    assert scores[-1].n_references >= 1
+    assert scores[-1].state == "degraded"
+
+
+def test_capacity_is_refused_at_start_with_what_would_fit():
+    with pytest.raises(
+        CapacityError, match=r"got 200, which needs .* set ring.capacity to at most (\d+)"
+    ) as caught:
+        detector(200, ring={"max_bytes": "100MiB"})
+    fits = int(str(caught.value).split("at most ")[1].split(",")[0])
+    detector(fits, ring={"max_bytes": "100MiB"})
+    with pytest.raises(CapacityError):
+        detector(fits + 1, ring={"max_bytes": "100MiB"})
+
+
+def test_status_bytes_do_not_grow():
+    tokens, class_tokens = images(8, 9)
+    stream = detector(4)
+    sizes = []
+    for arrival in range(60):
+        stream.step_tokens(tokens[:, arrival % 9], class_tokens[arrival % 9], arrival)
+        sizes.append(stream.status()["bytes"])
+    assert len(set(sizes)) == 1
+    assert stream.status() | {"bytes": 0, "model_id": ""} == {
+        "images": 4,
+        "capacity": 4,
+        "arrivals": 60,
+        "pinned": 0,
+        "bytes": 0,
+        "max_bytes": 2**32,
+        "matcher": "gemm",
+        "state": "warmup",
+        "threshold": None,
+        "model_id": "",
+    }

@@ -1,0 +1,195 @@
+"""CURVE: who has no key, the wrong key or another role's key gets nothing in and nothing out."""
+
+import errno
+import stat
+from pathlib import Path
+
+import msgpack
+import pytest
+import zmq
+from click.testing import CliRunner
+from streamer_support import PATIENCE_S, backbone, header, picture, png, serving, small_config, until
+
+from streamer import auth
+from streamer.errors import StreamerError
+from streamer.keys import main as keys_main
+from streamer.publish import Publisher
+from streamer.reliable import ReliablePublisher
+from streamer.server import allow_list
+from streamer.server.control import ask
+from streamer.server.service import Service
+from streamer.sockets import is_local
+from streamer.subscribe import Subscriber
+
+__all__ = ["backbone"]
+
+CLIENTS = {"camera": "publishers", "screen": "subscribers", "operator": "controllers"}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    auth.create_keys(tmp_path / "keys", CLIENTS)
+    return tmp_path / "keys"
+
+
+def keys_of(folder, name):
+    return auth.load_client(folder / "clients" / f"{name}.key_secret", folder / "server.key")
+
+
+@pytest.fixture
+def locked(folder, backbone):
+    with serving(small_config(security={"keys": str(folder)}), backbone) as service:
+        yield service
+
+
+def test_keys_are_made_once_and_readable_by_their_owner_only(tmp_path):
+    made = CliRunner().invoke(keys_main, [str(tmp_path / "k")])
+    assert made.exit_code == 0
+    secrets = list((tmp_path / "k").rglob("*.key_secret"))
+    assert len(secrets) == 4
+    assert all(stat.S_IMODE(path.stat().st_mode) == 0o600 for path in secrets)
+    before = {path: path.read_bytes() for path in secrets}
+    again = CliRunner().invoke(keys_main, [str(tmp_path / "k")])
+    assert again.exit_code == 0
+    assert {path: path.read_bytes() for path in secrets} == before
+
+
+def test_known_keys_work_end_to_end(locked, folder):
+    endpoints = locked.endpoints
+    with Subscriber(
+        endpoints["scores"], keys=keys_of(folder, "screen"), wait_s=PATIENCE_S, timeout_s=PATIENCE_S
+    ) as screen:
+        while screen.receive().kind != "status":
+            pass
+        with Publisher(
+            endpoints["frames"], "line", keys=keys_of(folder, "camera"), wait_s=PATIENCE_S
+        ) as camera:
+            camera.send(picture(0), "a")
+            message = screen.receive()
+            while message.kind == "status":
+                message = screen.receive()
+            assert (message.kind, message["frame_id"]) == ("score", "a")
+    status = ask(
+        {"kind": "status"}, endpoints["control"], keys=keys_of(folder, "operator"), timeout_s=PATIENCE_S
+    )
+    assert status["scored"] == 1
+
+
+@pytest.mark.parametrize("name", ["none", "unknown", "other role"])
+def test_nothing_in(locked, folder, tmp_path, name):
+    keys = peer(folder, tmp_path, name, other="screen")
+    for kind, port in ((Publisher, "frames"), (ReliablePublisher, "reliable")):
+        with pytest.raises(StreamerError, match="CURVE"):
+            kind(locked.endpoints[port], "line", keys=keys, wait_s=1.5)
+    # Without waiting for the handshake, too: frames pushed blindly never arrive.
+    context = zmq.Context()
+    socket = context.socket(zmq.PUSH)
+    socket.linger = 0
+    if keys is not None:
+        socket.curve_serverkey, socket.curve_publickey, socket.curve_secretkey = (
+            keys.server,
+            keys.public,
+            keys.secret,
+        )
+    socket.connect(locked.endpoints["frames"])
+    socket.send_multipart([msgpack.packb(header("intruder")), png(picture(1))])
+    with Publisher(
+        locked.endpoints["frames"], "line", keys=keys_of(folder, "camera"), wait_s=PATIENCE_S
+    ) as camera:
+        camera.send(picture(0), "a")
+    until(lambda: locked.accounts.totals()["scored"] == 1)
+    assert locked.accounts.totals()["received"] == 1
+    with pytest.raises(StreamerError, match="no answer"):
+        ask({"kind": "shutdown"}, locked.endpoints["control"], keys=keys, timeout_s=1)
+    socket.close()
+    context.term()
+
+
+@pytest.mark.parametrize("name", ["none", "unknown", "other role"])
+def test_nothing_out(locked, folder, tmp_path, name):
+    keys = peer(folder, tmp_path, name, other="camera")
+    with (
+        Subscriber(locked.endpoints["scores"], keys=keys, timeout_s=1.5) as intruder,
+        Publisher(
+            locked.endpoints["frames"], "line", keys=keys_of(folder, "camera"), wait_s=PATIENCE_S
+        ) as camera,
+    ):
+        camera.send(picture(0), "a")
+        until(lambda: locked.accounts.totals()["scored"] == 1)
+        assert intruder.receive() is None
+
+
+def peer(folder, tmp_path, name, other):
+    if name == "none":
+        return None
+    if name == "other role":
+        return keys_of(folder, other)
+    auth.create_keys(tmp_path / "elsewhere", {"camera": "publishers"})
+    secret = tmp_path / "elsewhere" / "clients" / "camera.key_secret"
+    return auth.load_client(secret, folder / "server.key")
+
+
+def test_keys_come_and_go_without_a_restart(locked, folder):
+    def status(name, timeout_s=PATIENCE_S):
+        return status_by(locked, folder, name, timeout_s)
+
+    (folder / "controllers" / "half-copied.key").write_text("curve\n    public-key")
+    auth.create_keys(folder, {"second": "controllers"})
+    assert status("second")["scored"] == 0
+    assert status("operator")["scored"] == 0
+    (folder / "controllers" / "second.key").unlink()
+    with pytest.raises(StreamerError, match="no answer"):
+        status("second", 2)
+    assert status("operator")["scored"] == 0
+
+
+def status_by(service, folder, name, timeout_s=PATIENCE_S):
+    keys = keys_of(folder, name)
+    return ask({"kind": "status"}, service.endpoints["control"], keys=keys, timeout_s=timeout_s)
+
+
+def test_a_folder_that_cannot_be_read_for_once_shuts_out_nobody(locked, folder, monkeypatch):
+    assert status_by(locked, folder, "operator")["scored"] == 0
+
+    def out_of_descriptors(*_):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    for part in ((Path, "glob"), (allow_list, "load_certificate")):
+        with monkeypatch.context() as patch:
+            patch.setattr(*part, out_of_descriptors)
+            assert status_by(locked, folder, "operator")["scored"] == 0
+            with pytest.raises(StreamerError, match="no answer"):
+                status_by(locked, folder, "camera", 2)
+    assert status_by(locked, folder, "operator")["scored"] == 0
+
+
+def test_a_service_that_can_admit_nobody_any_more_ends(folder, backbone):
+    service = Service(small_config(security={"keys": str(folder)}), backbone)
+    service.start()
+    service._authenticator.stop()
+    assert service.wait(PATIENCE_S)
+    assert "who may connect" in str(service.failure)
+    service.failure = None
+    service.stop()
+
+
+def test_a_role_that_is_no_folder_is_one_line(folder, backbone):
+    (folder / "publishers" / "camera.key").unlink()
+    (folder / "publishers").rmdir()
+    (folder / "publishers").write_text("")
+    with pytest.raises(StreamerError, match=r"security\.keys: .*publishers .*streamer\.keys"):
+        Service(small_config(security={"keys": str(folder)}), backbone)
+
+
+def test_half_a_key_option_is_an_error(folder):
+    with pytest.raises(StreamerError, match="go together"):
+        auth.client_keys(folder / "clients" / "camera.key_secret", None)
+    assert auth.client_keys(None, None) is None
+    with pytest.raises(StreamerError, match=r"streamer\.keys"):
+        auth.load_server(folder / "nowhere")
+
+
+def test_what_is_local():
+    local = ["tcp://127.0.0.1:5555", "tcp://localhost:1", "ipc:///tmp/x", "inproc://x", "tcp://127.9.9.9:*"]
+    open_ = ["tcp://*:5555", "tcp://0.0.0.0:1", "tcp://192.168.1.4:1", "tcp://eth0:1", "tcp://example.org:1"]
+    assert [is_local(endpoint) for endpoint in local + open_] == [True] * len(local) + [False] * len(open_)

@@ -1,0 +1,53 @@
+"""Services with snapshots: their configuration, what they say of frames, and damaged files."""
+
+import json
+
+from safetensors import safe_open
+from safetensors.numpy import save_file
+from streamer_support import Camera, Screen, control, small_config
+
+from musc_online import snapshot
+
+SAID = ("frame_id", "seq", "capture_ns", "meta", "raw_score", "rscin_score", "pred_score", "pred_label",
+        "threshold", "state", "n_references", "revision", "is_final", "regions")  # fmt: skip
+
+
+def config(folder=None, **sections):
+    """One frame a backbone batch: the numbers then do not depend on which frames happened to share one."""
+    sections["transport"] = {"batch": 1, **sections.get("transport", {})}
+    path = None if folder is None else str(folder)
+    return small_config(snapshot={"path": path, "every_s": 3600}, revise={"every": 3}, **sections)
+
+
+def show(service, seeds, stream="line"):
+    """What is said of these frames, revisions included, and then at a flush."""
+    with Screen(service, f"{stream}/") as screen, Camera(service.endpoints["frames"]) as camera:
+        for seed in seeds:
+            camera.picture(seed, stream, capture_ns=1000 + seed, meta={"part": seed})
+        last, said = f"{stream}-{seeds[-1]}", []
+        while not said or (said[-1]["frame_id"], said[-1]["kind"]) != (last, "score"):
+            said += screen.until(1, "score", "revision")
+        control(service, "flush", stream=stream)
+        while (said[-1]["frame_id"], said[-1]["is_final"]) != (last, True):
+            said += screen.until(1, "score", "revision")
+    return [{name: fields[name] for name in SAID} for fields in said]
+
+
+def play(service, seeds, stream="line"):
+    with Screen(service, f"{stream}/") as screen, Camera(service.endpoints["frames"]) as camera:
+        for seed in seeds:
+            camera.picture(seed, stream, capture_ns=1000 + seed, meta={"part": seed})
+        return screen.until(len(seeds), "score")
+
+
+def tampered(path, change):
+    with safe_open(path, "numpy") as opened:
+        state = json.loads(opened.metadata()["state"])
+        arrays = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+    change(state)
+    text = json.dumps(state, sort_keys=True)
+    save_file(arrays, path, {"state": text, "digest": snapshot._digest(arrays, text)})
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-100])
