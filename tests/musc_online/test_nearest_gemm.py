@@ -211,7 +211,7 @@ PROBE = """
     import numpy as np
     from musc_online.nearest.gemm import packing
     from musc_online.compiled import compiled
-    from musc_online.nearest.product import product_block
+    from musc_online.nearest.gemm.product import product_block
 
     @compiled
     def multiply(one, other, out):
