@@ -121,7 +121,7 @@ class OutputConfig(Section):
 
 
 class Config(Section):
-    """The whole configuration; DESIGN section 5 and `configs/` show it as YAML."""
+    """The whole configuration; docs/operate.md#configuration explains every key."""
 
     backbone: BackboneConfig = BackboneConfig()
     method: MethodConfig = MethodConfig()

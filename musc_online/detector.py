@@ -23,7 +23,7 @@ from musc_online.window import Entry, Window, without_arrays
 
 
 class Detector:
-    """Scores one stream of frames against a ring of recent ones (DESIGN section 4).
+    """Scores one stream of frames against a ring of recent ones (docs/method.md#online).
 
     Not thread-safe: one thread calls it. The backbone is loaded on first use, or shared by passing it.
 
