@@ -4,11 +4,15 @@ Importing this package is light: torch and the model libraries are imported by t
 """
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from musc_online.backbones.protocol import Backbone
 from musc_online.backbones.registry import BackboneSpec, names, spec
 
-__all__ = ["Backbone", "BackboneSpec", "load", "names", "spec"]
+if TYPE_CHECKING:
+    from musc_online.config import BackboneConfig
+
+__all__ = ["Backbone", "BackboneSpec", "load", "load_configured", "names", "spec"]
 
 
 def load(
@@ -44,3 +48,12 @@ def load(
         device=device,
         precision=precision,
     )
+
+
+def load_configured(wanted: "BackboneConfig") -> Backbone:
+    """The backbone of a configuration's section `backbone`, whose keys are the arguments of `load`.
+
+    Raises:
+        ConfigError, WeightsError: see `load`.
+    """
+    return load(**wanted.model_dump())
