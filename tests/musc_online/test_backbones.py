@@ -77,6 +77,7 @@ def test_every_key_of_the_configuration_reaches_load(monkeypatch):
         "stages": (1, 4),
         "device": "cpu",
         "precision": "bfloat16",
+        "activation": "gelu",
     }
     backbones.load_configured(config.load({"backbone": wanted}).backbone)
     assert keys == set(wanted)
@@ -106,6 +107,11 @@ def test_unknown_name_lists_the_known():
         ({"device": "meta"}, r"backbone\.device: got 'meta'"),
         ({"device": "cuda:99"}, r"CUDA devices were found"),
         ({"precision": "float16"}, r"backbone\.precision: got 'float16'"),
+        (
+            {"activation": "relu"},
+            r"backbone\.activation: got 'relu'.*auto, quick_gelu, gelu$",
+        ),
+        ({"activation": "quick_gelu"}, r"got 'quick_gelu', but dinov2_vits14 has GELU.*set auto or gelu$"),
     ],
 )
 def test_a_wrong_option_is_found_before_weights_are_sought(options, message, monkeypatch):
