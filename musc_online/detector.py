@@ -50,10 +50,7 @@ class Detector:
     @cached_property
     def backbone(self) -> backbones.Backbone:
         """The backbone of the configuration, loaded on first use."""
-        wanted = self.config.backbone
-        return backbones.load(
-            wanted.name, wanted.weights, wanted.image_size, wanted.stages, wanted.device, wanted.precision
-        )
+        return backbones.load_configured(self.config.backbone)
 
     @property
     def model_id(self) -> str:
