@@ -46,6 +46,13 @@ def test_map_and_image_score_golden(recorded):
     np.testing.assert_allclose(maps.max(axis=(1, 2)), recorded["image_scores"], atol=1e-6, rtol=0)
 
 
+@pytest.mark.parametrize("name", ["e2e_cookie", "e2e_magnetic_tile"])
+def test_image_scores_of_real_patch_scores_golden(golden, name):
+    recorded = golden(name)
+    maps = anomaly_map.upsample(recorded["patch"], 224)
+    np.testing.assert_allclose(maps.max(axis=(1, 2)), recorded["scores"], atol=1e-6, rtol=0)
+
+
 def test_rscin_golden(recorded):
     ours = rscin.rescore(recorded["image_scores"], recorded["cls"], recorded["k_list"].tolist())
     np.testing.assert_allclose(ours, recorded["rscin_scores"], atol=1e-4, rtol=0)
