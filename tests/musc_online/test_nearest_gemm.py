@@ -228,9 +228,9 @@ def test_cuda_agrees_with_plain_loops():
 
 PROBE = """
     import numpy as np
-    from musc_online.nearest import packing
+    from musc_online.nearest.gemm import packing
     from musc_online.compiled import compiled
-    from musc_online.nearest.product import product_block
+    from musc_online.nearest.gemm.product import product_block
 
     @compiled
     def multiply(one, other, out):
