@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import textwrap
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 
 import naive
@@ -134,7 +135,25 @@ def test_one_store_may_be_asked_by_several_threads_at_once():
     np.testing.assert_array_equal(found, [*expected, *expected])
 
 
-def test_matching_does_not_allocate_or_touch_what_is_kept():
+@pytest.mark.parametrize("threads", [1, 2])
+def test_matching_allocates_nothing_the_size_of_an_image(threads):
+    """Compiled code included: numba takes its memory where Python's is counted."""
+    *tokens, arrival = images(4, side=14, n_channels=96)
+    store = store_of(GemmStore, np.stack(tokens), threads=threads)
+    features = store.prepare(arrival)
+    forward, backward = np.empty((2, 2, 2, len(DEGREES), 196), np.float32)
+    store.match(features, [0, 2], forward, backward)  # whatever is loaded or compiled once
+    tracemalloc.start()
+    try:
+        store.match(features, [0, 2], forward, backward)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    one_stage = features.tokens[0].nbytes
+    assert peak < one_stage / 2
+
+
+def test_matching_does_not_touch_what_is_kept():
     tokens = images(4)
     store = store_of(GemmStore, tokens)
     kept = {key: array.copy() for key, array in store.state().items()}

@@ -1,5 +1,8 @@
 """The detector on a stream: every arrival, eviction and revision against the oracle and the golden sets."""
 
+import gc
+import tracemalloc
+
 import naive
 import numpy as np
 import pytest
@@ -274,7 +277,38 @@ def test_capacity_is_refused_at_start_with_what_would_fit():
         detector(fits + 1, ring={"max_bytes": "100MiB"})
 
 
-def test_status_bytes_do_not_grow():
+def test_memory_is_what_status_says_and_does_not_grow():
+    """Counted by the interpreter; nobody takes the finals, and 80 frames fill what keeps the newest 64."""
+    tokens, class_tokens = images(8, 9, n_patches=64, n_channels=48)
+
+    def play(stream, first, last):
+        for arrival in range(first, last):
+            stream.step_tokens(tokens[:, arrival % 9], class_tokens[arrival % 9], arrival)
+            if stream.revise_due:
+                stream.revise()
+
+    def held():
+        gc.collect()
+        return tracemalloc.get_traced_memory()[0]
+
+    play(detector(8, revise={"every": 3}), 0, 12)  # whatever is loaded or compiled once
+    stream = detector(8, revise={"every": 3})
+    tracemalloc.start()
+    try:
+        play(stream, 0, 1)
+        ring = held()
+        play(stream, 1, 80)
+        before = held()
+        play(stream, 80, 180)
+        after = held()
+    finally:
+        tracemalloc.stop()
+    assert ring == pytest.approx(stream.status()["bytes"], rel=0.1)
+    one_map, arrivals = 16 * 16 * 4, 100
+    assert after - before < arrivals * one_map / 2
+
+
+def test_status_of_a_full_ring():
     tokens, class_tokens = images(8, 9)
     stream = detector(4)
     sizes = []
