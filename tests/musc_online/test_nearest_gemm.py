@@ -16,7 +16,7 @@ import torch
 from musc_online import msm, nearest
 from musc_online.arrays import Geometry
 from musc_online.errors import ConfigError, FrameError
-from musc_online.nearest.gemm import compact, lanes, packing
+from musc_online.nearest.gemm import lanes, packing
 from musc_online.nearest.gemm.store import GemmStore
 from musc_online.nearest.torch_gemm import TorchStore
 
@@ -187,10 +187,10 @@ def test_packing_returns_the_map_to_half_a_step(fine, step):
 def test_compact_loses_nothing(n_pairs):
     rng = np.random.default_rng(n_pairs)
     tokens = (2 * rng.integers(-(2**14), 2**14, (3, n_pairs, 16, 2))).astype(np.int16)
-    kept = np.zeros((3, compact.kept_pairs(n_pairs), 16, 2), np.int16)
-    compact.compact(tokens, kept)
+    kept = np.zeros((3, packing.kept_pairs(n_pairs), 16, 2), np.int16)
+    packing.compact(tokens, kept)
     back = np.ones_like(tokens)
-    compact.expand(kept, back)
+    packing.expand(kept, back)
     np.testing.assert_array_equal(back, tokens)
 
 

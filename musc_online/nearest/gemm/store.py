@@ -13,9 +13,8 @@ import torch
 from musc_online.arrays import Geometry, overwrite
 from musc_online.lnamd import standardise
 from musc_online.nearest.gemm import packing, scratch
-from musc_online.nearest.gemm.compact import at_rest, compact
 from musc_online.nearest.gemm.near import ANY_COSINE, NEAR_COSINE
-from musc_online.nearest.gemm.packing import Packed
+from musc_online.nearest.gemm.packing import Packed, at_rest, compact
 from musc_online.nearest.gemm.tile import match_tiles
 from musc_online.parallel import helpers
 

@@ -6,12 +6,10 @@ from typing import Any
 import numpy as np
 
 from musc_online.compiled import compiled
-from musc_online.nearest.gemm.any_halo import maxima_of_any_halo
-from musc_online.nearest.gemm.compact import expand
 from musc_online.nearest.gemm.lanes import LOWEST, PANEL
-from musc_online.nearest.gemm.maxima import sum_rows, take_maxima
+from musc_online.nearest.gemm.maxima import maxima_of_any_halo, sum_rows, take_maxima
 from musc_online.nearest.gemm.near import refine
-from musc_online.nearest.gemm.packing import Packed
+from musc_online.nearest.gemm.packing import Packed, expand
 from musc_online.nearest.gemm.product import product_block
 
 
