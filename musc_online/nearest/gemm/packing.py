@@ -38,11 +38,14 @@ class Packed(NamedTuple):
     `norms [S, 1 + D, P16]` float32: first what one step of a patch's int16 stands for, then the reciprocal
     norm of its window at each degree (0 for an empty window and beyond the last patch).
     `residuals [S, P, 2 * ceil(C / 2)]` int8, in 256ths of a step of an int16; no channels where not kept.
+    `windows [S, D, P, 2 * ceil(C / 2)]` float32: an arrival's unit windows, where every winner is refined;
+    no channels otherwise, and none at rest.
     """
 
     tokens: npt.NDArray[np.int16]
     norms: npt.NDArray[np.float32]
     residuals: npt.NDArray[np.int8]
+    windows: npt.NDArray[np.float32]
 
 
 def aligned_zeros(shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
@@ -54,29 +57,32 @@ def aligned_zeros(shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[A
     return raw[start : start + size].view(kind).reshape(shape)
 
 
-def layout(n_images: int, geometry: Geometry, *, fine: bool) -> dict[str, tuple[tuple[int, ...], type]]:
-    """Shape and type of each array of a `Packed` with a leading image axis."""
+def layout(
+    n_images: int, geometry: Geometry, *, fine: bool, arrival: bool = False
+) -> dict[str, tuple[tuple[int, ...], type]]:
+    """Shape and type of each array of a `Packed` with a leading image axis, at rest or of an arrival."""
     n_panels, n_pairs = math.ceil(geometry.n_patches / PANEL), (geometry.n_channels + 1) // 2
-    lead = (n_images, geometry.n_stages)
+    lead, n_degrees, n_patches = (n_images, geometry.n_stages), geometry.n_degrees, geometry.n_patches
     return {
         "tokens": ((*lead, n_panels, n_pairs, PANEL, 2), np.int16),
-        "norms": ((*lead, 1 + geometry.n_degrees, n_panels * PANEL), np.float32),
-        "residuals": ((*lead, geometry.n_patches, 2 * n_pairs if fine else 0), np.int8),
+        "norms": ((*lead, 1 + n_degrees, n_panels * PANEL), np.float32),
+        "residuals": ((*lead, n_patches, 2 * n_pairs if fine else 0), np.int8),
+        "windows": ((*lead, n_degrees, n_patches, 2 * n_pairs if fine and arrival else 0), np.float32),
     }
 
 
-def empty(n_images: int, geometry: Geometry, *, fine: bool) -> Packed:
+def empty(n_images: int, geometry: Geometry, *, fine: bool, arrival: bool = False) -> Packed:
     """Zeroed storage with a leading image axis."""
-    arrays = layout(n_images, geometry, fine=fine)
+    arrays = layout(n_images, geometry, fine=fine, arrival=arrival)
     return Packed(**{name: aligned_zeros(shape, kind) for name, (shape, kind) in arrays.items()})
 
 
 @compiled
-def pack_stage(maps: Any, halos: Any, tokens: Any, norms: Any, residuals: Any) -> None:
+def pack_stage(maps: Any, halos: Any, tokens: Any, norms: Any, residuals: Any, windows: Any) -> None:
     """Write one stage's `[P, C]` standardised map into one stage of a `Packed`, in place.
 
-    Tokens are even numbers where no residuals are kept. Norms are those of the rounded vectors, so an
-    image's distance to itself is exactly zero.
+    Tokens are even numbers where no residuals are kept. Norms are those of the vectors in int16: cosines are
+    then right of what is multiplied, and of two patches that lie close the nearer is found.
     """
     n_patches, n_channels = maps.shape
     fine = residuals.shape[1] > 0
@@ -100,11 +106,27 @@ def pack_stage(maps: Any, halos: Any, tokens: Any, norms: Any, residuals: Any) -
         for pair in range(len(row_pairs)):
             panel[pair, lane, 0] = row_pairs[pair]
     kept = np.empty((n_patches, 2 * tokens.shape[1]), np.float32)
-    unpack_stage(tokens, norms[0], residuals, kept)
+    unpack_stage(tokens, norms[0], residuals[:, :0], kept)
     sums, scratch = np.empty_like(kept), np.empty_like(kept)
     for i in range(len(halos)):
         sum_windows(kept, halos[i], scratch, sums)
         inverse_norms(sums, norms[1 + i, :n_patches])
+    if windows.shape[2] > 0:
+        unpack_stage(tokens, norms[0], residuals, kept)
+        for i in range(len(halos)):
+            unit_windows_of(kept, halos[i], scratch, windows[i])
+
+
+@compiled
+def unit_windows_of(maps: Any, halo: int, scratch: Any, out: Any) -> None:
+    """Unit vectors of the windows of an unpacked map, `[P, C]`."""
+    sum_windows(maps, halo, scratch, out)
+    norms = np.empty(len(out), np.float32)
+    inverse_norms(out, norms)
+    for patch in range(len(out)):
+        norm, window = norms[patch], out[patch]
+        for channel in range(len(window)):
+            window[channel] *= norm
 
 
 @reordering
@@ -124,11 +146,15 @@ def unpack_stage(tokens: Any, steps: Any, residuals: Any, maps: Any) -> None:
     """
     n_patches, n_channels = maps.shape
     fine = residuals.shape[1] > 0
-    for patch in range(n_patches):
-        panel, lane, step = tokens[patch // PANEL], patch % PANEL, steps[patch]
+    for panel in range(len(tokens)):  # in the order in which panels lie in memory
+        first, source = panel * PANEL, tokens[panel]
+        width = min(PANEL, n_patches - first)
         for pair in range(n_channels // 2):
-            maps[patch, 2 * pair] = np.float32(panel[pair, lane, 0])
-            maps[patch, 2 * pair + 1] = np.float32(panel[pair, lane, 1])
+            for lane in range(width):
+                maps[first + lane, 2 * pair] = np.float32(source[pair, lane, 0])
+                maps[first + lane, 2 * pair + 1] = np.float32(source[pair, lane, 1])
+    for patch in range(n_patches):
+        step = steps[patch]
         if fine:
             for channel in range(n_channels):
                 maps[patch, channel] += np.float32(residuals[patch, channel]) * np.float32(1.0 / 256.0)
