@@ -1,7 +1,7 @@
 """The published names end to end: a file as its publisher writes it, made-up numbers, the authors' tokens.
 
-What their code computes is written out in `naive_vit`: which activation, which size, how the position embedding
-is interpolated, what a block's tokens are. Equal tokens here are equal scores with the real weights.
+What their code computes is written out in `naive_vit`: which activation, which size, how the position
+embedding is interpolated, what a block's tokens are. Equal tokens here are equal scores with real weights.
 """
 
 import naive_vit

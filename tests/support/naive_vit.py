@@ -38,7 +38,7 @@ def attention(x, state, n_heads):
 
 
 def under(state, prefix):
-    """What lies under a prefix, in float64: a block at a time, so that a large network needs little memory."""
+    """What lies under a prefix, in float64: block by block, so that a large network needs little memory."""
     return {
         name[len(prefix) :]: np.asarray(value, dtype=np.float64)
         for name, value in state.items()
