@@ -216,6 +216,17 @@ def test_tensors_in_tensors_out():
     np.testing.assert_array_equal(patches.numpy(), msm.mutual_scores(tokens.numpy()))
 
 
+@pytest.mark.parametrize(("low", "high"), [(1.0, 1.0), (0.0, 0.0), (0.3, 0.3), (0.99, 1.0), (0.0, 1.0)])
+@pytest.mark.parametrize("n_references", [1, 2, 3, 7])
+def test_any_interval_keeps_at_least_one(low, high, n_references):
+    distances = np.random.default_rng(n_references).random((3, n_references))
+    expected = [naive.interval_average(row, low, high) for row in distances]
+    np.testing.assert_allclose(msm.interval_average(distances, low, high), expected, rtol=1e-12)
+    tokens = np.random.default_rng(0).normal(size=(1, n_references + 1, 4, 6)).astype(np.float32)
+    expected = naive.mutual_scores(tokens, (1,), low, high)
+    np.testing.assert_allclose(msm.mutual_scores(tokens, (1,), low, high), expected, atol=3e-5)
+
+
 @pytest.mark.parametrize(
     ("call", "says"),
     [
@@ -224,6 +235,10 @@ def test_tensors_in_tensors_out():
         (lambda: msm.mutual_scores(np.ones((3, 5, 2), np.float32)), "expected [S, N, P, C]"),
         (lambda: msm.mutual_scores(np.full((1, 3, 4, 2), np.nan, np.float32)), "NaN or infinity"),
         (lambda: msm.interval_average(np.ones((3, 0))), "at least one reference"),
+        (lambda: msm.interval_average(np.ones((3, 2)), 0.5, 0.3), "got [0.5, 0.3], expected fractions"),
+        (lambda: msm.interval_average(np.ones((3, 2)), 0.0, 1.5), "got [0.0, 1.5], expected fractions"),
+        (lambda: msm.interval_average(np.ones((3, 2)), np.nan, 0.3), "got [nan, 0.3], expected fractions"),
+        (lambda: msm.mutual_scores(np.ones((1, 3, 4, 2), np.float32), (1,), -0.1, 0.3), "got [-0.1, 0.3]"),
         (lambda: lnamd.aggregate(np.ones((2, 4, 3)), 2), "expected an odd number"),
         (lambda: lnamd.aggregate(np.ones((4, 3)), 1), "expected [N, P, C]"),
         (lambda: anomaly_map.upsample(np.ones(4), 8), "expected [N, P]"),
