@@ -46,6 +46,7 @@ class Outcome:
                 "n_provisional": int(self.recorder.provisional.known.sum()),
                 "n_revised": int(self.recorder.revised.known.sum()),
                 "n_warmup": self.recorder.n_warmup,
+                "n_kept_out": self.recorder.n_kept_out,
                 "labels_flipped": flipped,
                 "labels_compared": labelled,
             },

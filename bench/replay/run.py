@@ -63,6 +63,8 @@ class Recorder:
     arrivals: list[Arrival] = field(default_factory=list)
     last_label: dict[int, bool | None] = field(default_factory=dict)
     last_threshold: float | None = None
+    n_kept_out: int = 0
+    """Frames that `ring.admit` did not let into the ring: their first score is their last."""
 
     @classmethod
     def of(cls, n_images: int, size: int) -> "Recorder":
@@ -70,12 +72,13 @@ class Recorder:
         return cls(Scored.empty(n_images, size), Scored.empty(n_images, size))
 
     def take(self, index: int, score: Score) -> None:
-        """A score message of image `index`: revision 0 is its first, any other replaces the last."""
-        if score.revision == 0 and not score.is_final:
+        """A score message of image `index`: the first was said on arrival, any other replaces the last."""
+        if index not in self.last_label:  # not "revision 0 and not final": a frame kept out is final at once
             raw = np.nan if score.raw_score is None else score.raw_score
             self.arrivals.append(
                 Arrival(index, raw, score.pred_label, score.threshold, score.state, score.n_references)
             )
+            self.n_kept_out += score.is_final
             _keep(self.provisional, index, score)
         # A frame that leaves the ring before any revision keeps its provisional score as its last.
         _keep(self.revised, index, score)

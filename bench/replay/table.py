@@ -91,7 +91,7 @@ def show(document: Mapping[str, Any], console: Console) -> None:
         console.print(
             f"  provisional figures are of {online['n_provisional']} frames; {missing} had nothing to be "
             f"scored against; warm-up {online['n_warmup']} frames; {online['labels_flipped']} of "
-            f"{online['labels_compared']} labels changed by the end",
+            f"{online['labels_compared']} labels changed by the end{_kept_out(online['n_kept_out'])}",
             soft_wrap=True,
             highlight=False,
         )
@@ -99,6 +99,10 @@ def show(document: Mapping[str, Any], console: Console) -> None:
             console.print(_plain_table(caption, headings, rows))
         for line in undefined(entry):
             console.print(f"  {line}", soft_wrap=True, markup=False, highlight=False)
+
+
+def _kept_out(count: int) -> str:
+    return f"; {count} kept out of the ring" if count else ""
 
 
 def _findings(entry: Entry) -> Iterator[tuple[str, summary.Rows]]:

@@ -170,7 +170,9 @@ def _flips(online: Mapping[str, Any]) -> str:
     if not online["labels_compared"]:
         return "No frame was given a label on arrival."
     changed, compared = online["labels_flipped"], online["labels_compared"]
-    return f"{changed} of {compared} labels given on arrival were changed by the end."
+    said = f"{changed} of {compared} labels given on arrival were changed by the end."
+    kept_out = online["n_kept_out"]
+    return said + (f" {kept_out} frames were kept out of the ring (`ring.admit`)." if kept_out else "")
 
 
 def _seconds(seconds: Mapping[str, float]) -> str:

@@ -95,6 +95,14 @@ def test_json_has_no_nan():
         ({"ring": {"capacity": 19}}, 20, 1, "the ring holds 19 of 20 images"),
         ({"ring": {"capacity": 20, "subsets": 4, "score_against": 3}}, 20, 1, "against 3 of 4 subsets"),
         ({"ring": {"capacity": 20}, "deadline_ms": 5}, 20, 1, "deadline_ms: 5 may leave references out"),
+        ({"ring": {"capacity": 20, "admit": "all"}}, 20, 1, ""),
+        (
+            {"ring": {"capacity": 20, "admit": "below_threshold"}},
+            20,
+            1,
+            "ring.admit: below_threshold may keep",
+        ),
+        ({"ring": {"capacity": 20, "admit": "pinned_only"}}, 20, 1, "ring.admit: pinned_only may keep"),
         ({"ring": {"capacity": 20}}, 20, 3, "the batch is divided into 3 subsets"),
     ],
 )

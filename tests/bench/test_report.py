@@ -103,7 +103,8 @@ def entry(name="=part", **changes):
         "provisional": stage,
         "revised": stage,
         "parity": parity,
-        "online": {"n_provisional": 4, "n_warmup": 1, "labels_flipped": 0, "labels_compared": 3},
+        "online": {"n_provisional": 4, "n_warmup": 1, "labels_flipped": 0, "labels_compared": 3}
+        | {"n_kept_out": 0},
         "findings": {},
         "seconds": {},
     } | changes
