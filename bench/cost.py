@@ -151,10 +151,7 @@ def main(
         truth = scored.read_truth(chosen.samples, settings.map_size)
         if truth is None:
             raise click.UsageError(f"{category}: has no labels to measure with")
-        wanted = settings.backbone
-        backbone = backbones.load(
-            wanted.name, wanted.weights, wanted.image_size, wanted.stages, wanted.device, wanted.precision
-        )
+        backbone = backbones.load_configured(settings.backbone)
         with Progress() as progress:
             task = progress.add_task("backbone", total=len(chosen.samples))
             with extracted(chosen.samples, backbone, done=lambda n: progress.advance(task, n)) as features:

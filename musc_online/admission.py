@@ -1,17 +1,27 @@
 """Which arrivals become references, and what operators do about those that are."""
 
+from musc_online.arrays import FrameId
 from musc_online.config import Config
-from musc_online.ring import FrameId, Ring
+from musc_online.ring import Ring
 from musc_online.score import Score
 from musc_online.window import Window
 
 
-def admits(config: Config, ring: Ring, score: Score) -> bool:
-    """Whether an arrival is kept, by `ring.admit` and its provisional score.
+def check_room(config: Config, ring: Ring) -> None:
+    """Raise FrameError if every arrival is to be kept (`ring.admit: all`) and every slot is pinned."""
+    if config.ring.admit == "all":
+        ring.free_slot()
 
-    During warm-up everything is a reference, or there would never be enough.
+
+def admits(config: Config, ring: Ring, score: Score) -> bool:
+    """Whether an arrival is kept, by `ring.admit`, its provisional score and the room there is.
+
+    During warm-up everything is a reference, or there would never be enough. A ring whose every slot is
+    pinned takes nothing in: frames are scored against it all the same.
     """
     rule = config.ring.admit
+    if ring.upcoming_slot() is None:
+        return False
     if rule == "pinned_only":
         return len(ring.pinned) < config.warmup
     return rule == "all" or score.state == "warmup" or not score.pred_label

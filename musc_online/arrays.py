@@ -1,6 +1,7 @@
-"""Arrays or tensors in, the same kind out."""
+"""Arrays or tensors in, the same kind out; ids of frames and shapes of features."""
 
 import math
+from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
@@ -10,6 +11,9 @@ from musc_online.errors import FrameError
 
 ArrayOrTensor = Any
 """A NumPy array or a torch tensor; a function that takes one gives the same kind back."""
+
+FrameId = str | int
+"""The publisher's name of a frame, unique within its stream."""
 
 
 def to_numpy(value: Any) -> npt.NDArray[Any]:
@@ -43,6 +47,46 @@ def grid_side(n_patches: int) -> int:
     return side
 
 
+@dataclass(frozen=True)
+class Geometry:
+    """Shape of one image's features: what a matcher and a ring are made for.
+
+    Raises:
+        FrameError: an empty axis, a number of patches that is not a square, or degrees that are not
+            distinct odd numbers.
+    """
+
+    n_stages: int
+    degrees: tuple[int, ...]
+    n_patches: int
+    n_channels: int
+
+    def __post_init__(self) -> None:
+        grid_side(self.n_patches)
+        if min(self.n_stages, self.n_channels) < 1:
+            raise FrameError(
+                f"tokens: got {self.n_stages} stages of {self.n_channels} channels, expected some"
+            )
+        degrees = self.degrees
+        if not degrees or len(set(degrees)) != len(degrees) or any(d < 1 or d % 2 == 0 for d in degrees):
+            raise FrameError(f"degrees: got {list(degrees)}, expected an odd number >= 1 each, no two alike")
+
+    @property
+    def n_degrees(self) -> int:
+        """D."""
+        return len(self.degrees)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(S, D, P): one image's distances to one other image."""
+        return self.n_stages, self.n_degrees, self.n_patches
+
+    @property
+    def width(self) -> int:
+        """S * D * P."""
+        return self.n_stages * self.n_degrees * self.n_patches
+
+
 def checked_tokens(
     patch_tokens: Any, class_token: Any
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
@@ -58,3 +102,21 @@ def checked_tokens(
     if not (np.isfinite(tokens).all() and np.isfinite(token).all()):
         raise FrameError("tokens: got NaN or infinity, expected finite numbers")
     return tokens, token
+
+
+def overwrite(kept: dict[str, npt.NDArray[Any]], state: dict[str, npt.NDArray[Any]]) -> None:
+    """Copy `state` into the kept arrays, all or nothing.
+
+    Raises:
+        ValueError: an array is missing or too much, or has another shape or type.
+    """
+    if kept.keys() != state.keys():
+        raise ValueError(f"features: got {sorted(state)}, expected {sorted(kept)}")
+    for name, array in kept.items():
+        theirs = state[name]
+        if array.shape != theirs.shape or array.dtype != theirs.dtype:
+            raise ValueError(
+                f"features: {name}: got {theirs.dtype} {theirs.shape}, expected {array.dtype} {array.shape}"
+            )
+    for name, array in kept.items():
+        array[...] = state[name]

@@ -8,10 +8,10 @@ import numpy.typing as npt
 import torch
 
 from musc_online import msm, rscin
+from musc_online.arrays import FrameId
 from musc_online.backbones import Backbone
 from musc_online.config import Config
 from musc_online.errors import FrameError
-from musc_online.ring import FrameId
 from musc_online.score import Score
 from musc_online.verdict import Verdict
 

@@ -21,7 +21,8 @@ def compiled(function: Function) -> Function:
     """Compile on first call; later processes load the machine code from numba's cache.
 
     Numba's cache looks only at the function's own file, but this code is spread over several: its stamp
-    is replaced by one of the whole folder, so that an edit of any of them compiles anew.
+    is replaced by one of the whole folder and of what every matcher runs (`lnamd`), so that an edit of any
+    of them compiles anew.
     """
     return _compile(function, set())
 
@@ -45,6 +46,7 @@ def _compile(function: Function, fastmath: set[str]) -> Function:
 @cache
 def _stamp(filename: str) -> str:
     digest = hashlib.sha256()
-    for path in sorted({Path(__file__).resolve(), *Path(filename).resolve().parent.glob("*.py")}):
+    shared = {Path(__file__).resolve(), Path(__file__).resolve().with_name("lnamd.py")}
+    for path in sorted({*shared, *Path(filename).resolve().parent.glob("*.py")}):
         digest.update(hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()

@@ -33,6 +33,7 @@ class BackboneConfig(Section):
     stages: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (2, 5, 8, 11)
     device: str = "auto"
     precision: Literal["float32", "bfloat16", "auto"] = "float32"
+    activation: Literal["auto", "quick_gelu", "gelu"] = "auto"
 
 
 class MethodConfig(Section):
@@ -121,7 +122,7 @@ class OutputConfig(Section):
 
 
 class Config(Section):
-    """The whole configuration; DESIGN section 5 and `configs/` show it as YAML."""
+    """The whole configuration; docs/operate.md#configuration explains every key."""
 
     backbone: BackboneConfig = BackboneConfig()
     method: MethodConfig = MethodConfig()

@@ -10,12 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from musc_online import backbones, batch, rscin
-from musc_online.admission import Operators, admits
-from musc_online.arrays import checked_tokens
+from musc_online.admission import Operators, admits, check_room
+from musc_online.arrays import FrameId, Geometry, checked_tokens
 from musc_online.config import Config
 from musc_online.errors import FrameError
 from musc_online.parallel import spread
-from musc_online.ring import FrameId, Geometry, Ring, Visit
+from musc_online.ring import Ring, Visit
 from musc_online.ring_setup import check_capacity, expected_geometry, make_ring
 from musc_online.score import Score
 from musc_online.verdict import Verdict
@@ -23,7 +23,7 @@ from musc_online.window import Entry, Window, without_arrays
 
 
 class Detector:
-    """Scores one stream of frames against a ring of recent ones (DESIGN section 4).
+    """Scores one stream of frames against a ring of recent ones (docs/method.md#online).
 
     Not thread-safe: one thread calls it. The backbone is loaded on first use, or shared by passing it.
 
@@ -50,10 +50,7 @@ class Detector:
     @cached_property
     def backbone(self) -> backbones.Backbone:
         """The backbone of the configuration, loaded on first use."""
-        wanted = self.config.backbone
-        return backbones.load(
-            wanted.name, wanted.weights, wanted.image_size, wanted.stages, wanted.device, wanted.precision
-        )
+        return backbones.load_configured(self.config.backbone)
 
     @property
     def model_id(self) -> str:
@@ -113,12 +110,14 @@ class Detector:
             frame_shape: (height, width) of the frame, for regions in its pixels.
 
         Raises:
-            FrameError: a shape, value or id that cannot be used; the detector has not changed.
+            FrameError: a shape, value or id that cannot be used, or `ring.admit: all` and every slot is
+                pinned; the detector has not changed.
             CapacityError: the ring does not fit (first call only).
         """
         self._check_new(frame_id)
         tokens, token = checked_tokens(patch_tokens, class_token)
         ring = self._ring_for(tokens, token)
+        check_room(self.config, ring)
         started = time.perf_counter()
         limit = self.config.deadline_ms
         visit = ring.measure(ring.store.prepare(tokens), None if limit is None else started + limit / 1e3)
@@ -213,7 +212,7 @@ class Detector:
     def _ring_for(self, tokens: npt.NDArray[np.float32], token: npt.NDArray[np.float32]) -> Ring:
         """The ring, made when the first image shows the shape of the features."""
         n_stages, n_patches, n_channels = tokens.shape
-        geometry = Geometry(n_stages, len(self.config.method.degrees), n_patches, n_channels)
+        geometry = Geometry(n_stages, self.config.method.degrees, n_patches, n_channels)
         if self.ring is None:
             self.ring = make_ring(self.config, geometry)
         width = self.window.token_width or len(token)
@@ -247,7 +246,7 @@ class Detector:
         return replace(score, rscin_score=rescored, model_id=self.model_id)
 
     def _keep(self, ring: Ring, visit: Visit, entry: Entry) -> None:
-        leaving = ring.upcoming_slot()
+        leaving = ring.free_slot()
         self._last_word(ring, leaving)
         self.window.leave(leaving)
         slot = ring.admit(visit, entry.score.frame_id)

@@ -1,13 +1,14 @@
 """MSM: interval average, and the mutual scores of a whole set (paper section 3.3)."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from musc_online import nearest
-from musc_online.arrays import ArrayOrTensor, grid_side, like, to_numpy
+from musc_online.arrays import ArrayOrTensor, Geometry, like, to_numpy
 from musc_online.codes import Codes, average_codes, encode
 from musc_online.errors import FrameError
 from musc_online.parallel import spread
@@ -18,9 +19,15 @@ DEFAULT_TABLE_BYTES = 2 * 2**30
 def interval_bounds(n_references: int, low: float, high: float) -> tuple[int, int]:
     """Ranks kept by the interval average: from `int(n * low)` up to `int(n * high)`, at least one.
 
-    The authors' code returns NaN where that would keep none (fewer than five images); we keep one.
+    The authors' code returns NaN where that would keep none (fewer than five images, or `low` of 1); we
+    keep one.
+
+    Raises:
+        FrameError: not 0 <= low <= high <= 1.
     """
-    first = int(n_references * low)
+    if not 0.0 <= low <= high <= 1.0:
+        raise FrameError(f"interval: got [{low}, {high}], expected fractions with 0 <= low <= high <= 1")
+    first = min(int(n_references * low), n_references - 1)
     return first, max(int(n_references * high), first + 1)
 
 
@@ -36,7 +43,7 @@ def interval_average(nearest_distances: ArrayOrTensor, low: float = 0.0, high: f
         `[...]` float64, the same kind as given.
 
     Raises:
-        FrameError: R is 0.
+        FrameError: R is 0, or not 0 <= low <= high <= 1.
     """
     values = to_numpy(nearest_distances)
     if values.ndim == 0 or values.shape[-1] == 0:
@@ -92,44 +99,39 @@ def mutual_scores(
         `[N, P]` float64, Euclidean distances in 0..2, the same kind as given.
 
     Raises:
-        FrameError: wrong shape, fewer than two images, or a value that is not finite.
+        FrameError: wrong shape, fewer than two images, a value that is not finite, an even degree, or no
+            interval.
     """
     tokens = to_numpy(patch_tokens)
     if tokens.ndim != 4 or min(tokens.shape) < 1:
         raise FrameError(f"patch_tokens: got shape {tokens.shape}, expected [S, N, P, C]")
     if tokens.shape[1] < 2:
         raise FrameError("patch_tokens: got 1 image, expected at least 2 to be scored against each other")
-    grid_side(tokens.shape[2])
+    n_stages, _, n_patches, n_channels = tokens.shape
+    geometry = Geometry(n_stages, tuple(int(degree) for degree in degrees), n_patches, n_channels)
     total = np.zeros((tokens.shape[1], tokens.shape[2]), np.float64)
     for stage_tokens in tokens:
         if not np.isfinite(stage_tokens).all():
             raise FrameError("patch_tokens: got NaN or infinity, expected finite numbers")
-        total += _stage_scores(stage_tokens, tuple(degrees), (low, high), matcher, max_bytes)
+        total += _stage_scores(stage_tokens, geometry, (low, high), matcher, max_bytes)
     return like(patch_tokens, total / tokens.shape[0])
 
 
 def _stage_scores(
     tokens: npt.NDArray[Any],
-    degrees: tuple[int, ...],
+    geometry: Geometry,
     interval: tuple[float, float],
     matcher: str,
     max_bytes: int,
 ) -> npt.NDArray[np.float64]:
-    n_images, n_patches, n_channels = tokens.shape
-    store = nearest.create(
-        matcher,
-        capacity=n_images,
-        n_stages=1,
-        n_patches=n_patches,
-        n_channels=n_channels,
-        degrees=degrees,
-        dtype="float16",  # as the ring keeps them: the stream then ends in these very figures
-    )
+    n_images, n_patches, _ = tokens.shape
+    # Features as a ring of all stages keeps them: the stream then ends in these very figures.
+    store = nearest.create(matcher, n_images, replace(geometry, n_stages=1), like=geometry)
     features = spread(lambda image: store.prepare(np.ascontiguousarray(image[None], np.float32)), tokens)
     for slot, kept in enumerate(features):
         store.put(slot, kept)
-    shape = (1, len(degrees), n_patches)
-    width = len(degrees) * n_patches
+    shape = (1, geometry.n_degrees, n_patches)
+    width = geometry.n_degrees * n_patches
     if n_images * n_images * width * 2 <= max_bytes:
         table = _whole_table(store, features, shape)
         rows = spread(

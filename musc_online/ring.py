@@ -7,32 +7,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from musc_online.arrays import FrameId, Geometry
 from musc_online.codes import MISSING, Codes, encode
 from musc_online.errors import FrameError
 from musc_online.msm import score_codes
 from musc_online.nearest import PatchStore
-
-FrameId = str | int
-
-
-@dataclass(frozen=True)
-class Geometry:
-    """Shape of one image's features."""
-
-    n_stages: int
-    n_degrees: int
-    n_patches: int
-    n_channels: int
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """(S, D, P): one image's distances to one other image."""
-        return self.n_stages, self.n_degrees, self.n_patches
-
-    @property
-    def width(self) -> int:
-        """S * D * P."""
-        return self.n_stages * self.n_degrees * self.n_patches
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,17 +85,26 @@ class Ring:
         own = (self.table, self.measured, self._forward, self._backward)
         return self.store.nbytes + sum(array.nbytes for array in own)
 
-    def upcoming_slot(self) -> int:
-        """The slot the next arrival takes; its occupant, if any, is evicted.
-
-        Raises:
-            FrameError: every slot is pinned.
-        """
+    def upcoming_slot(self) -> int | None:
+        """The slot the next arrival takes, whose occupant, if any, is evicted; None: every slot is pinned."""
         for step in range(self.capacity):
             slot = (self.next_slot + step) % self.capacity
             if slot not in self.pinned:
                 return slot
-        raise FrameError(f"ring: all {self.capacity} slots are pinned; forget a frame or raise ring.capacity")
+        return None
+
+    def free_slot(self) -> int:
+        """`upcoming_slot`, where there must be one.
+
+        Raises:
+            FrameError: every slot is pinned.
+        """
+        slot = self.upcoming_slot()
+        if slot is None:
+            raise FrameError(
+                f"ring: all {self.capacity} slots are pinned; forget a frame or raise ring.capacity"
+            )
+        return slot
 
     def measure(self, features: Any, deadline: float | None = None) -> Visit:
         """Match an image both ways against the chosen subsets; the ring does not change.
@@ -126,24 +114,25 @@ class Ring:
         Args:
             features: from `store.prepare`.
             deadline: `time.perf_counter()` value after which no further subset is begun; the first
-                subset with images in it is always matched.
-
-        Raises:
-            FrameError: every slot is pinned.
+                subset with images in it is always matched, and the next arrival begins with the first
+                one that was left out.
         """
         upcoming = self.upcoming_slot()
         slots: list[npt.NDArray[np.intp]] = []
-        total, skipped = 0, False
-        for subset in self._subsets_in_turn():
-            others = self._occupied(subset, upcoming)
-            if deadline is not None and total and time.perf_counter() >= deadline:
-                skipped = skipped or len(others) > 0
-                continue
+        total, begun, skipped = 0, 0, False
+        for step in range(self.score_against):
+            others = self._occupied((self.next_subset + step) % self.n_subsets, upcoming)
+            late = deadline is not None and total > 0 and time.perf_counter() >= deadline
+            skipped = skipped or (late and len(others) > 0)
+            if skipped:
+                break
+            begun = step + 1
             rows = slice(total, total + len(others))
             if len(others):
                 self.store.match(features, others, self._forward[rows], self._backward[rows])
             slots.append(others)
             total += len(others)
+        self.next_subset = (self.next_subset + begun) % self.n_subsets
         found = np.concatenate(slots) if slots else np.empty(0, np.intp)
         shape = (total, self.geometry.width)
         forward, backward = (encode(side[:total]).reshape(shape) for side in (self._forward, self._backward))
@@ -159,10 +148,10 @@ class Ring:
         """Keep a visiting image in the next slot, evicting its occupant; returns the slot.
 
         Raises:
-            FrameError: the id is in the ring already; nothing has changed then.
+            FrameError: the id is in the ring already, or every slot is pinned; nothing has changed then.
         """
         self.check_new(frame_id)
-        slot = self.upcoming_slot()
+        slot = self.free_slot()
         self.evict(slot)
         self.table[slot, visit.slots] = visit.forward
         self.table[visit.slots, slot] = visit.backward
@@ -230,12 +219,7 @@ class Ring:
         _require(bool((known == self.measured).all()), "distances are held exactly for the measured pairs")
         _require(bool((self.table == MISSING).all(axis=2)[~self.measured].all()), "no half-written pair")
 
-    def _subsets_in_turn(self) -> list[int]:
-        chosen = [(self.next_subset + step) % self.n_subsets for step in range(self.score_against)]
-        self.next_subset = (self.next_subset + self.score_against) % self.n_subsets
-        return chosen
-
-    def _occupied(self, subset: int, but: int) -> npt.NDArray[np.intp]:
+    def _occupied(self, subset: int, but: int | None) -> npt.NDArray[np.intp]:
         slots = range(subset, self.capacity, self.n_subsets)
         return np.array([slot for slot in slots if slot != but and self.frame_ids[slot] is not None], np.intp)
 

@@ -1,11 +1,11 @@
 """From configuration to ring: whether it fits in `ring.max_bytes`, before anything is allocated."""
 
 from musc_online import backbones, nearest
-from musc_online.arrays import grid_side
+from musc_online.arrays import Geometry
 from musc_online.backbones.precision import choose_device
 from musc_online.config import Config
 from musc_online.errors import CapacityError
-from musc_online.ring import Geometry, Ring, table_bytes
+from musc_online.ring import Ring, table_bytes
 
 
 def expected_geometry(config: Config) -> Geometry:
@@ -16,8 +16,8 @@ def expected_geometry(config: Config) -> Geometry:
     """
     wanted = config.backbone
     spec = backbones.spec(wanted.name)
-    side = wanted.image_size // spec.patch_size
-    return Geometry(len(wanted.stages), len(config.method.degrees), side * side, spec.n_channels)
+    side = max(1, wanted.image_size // spec.patch_size)  # too small a size is told by the backbone
+    return Geometry(len(wanted.stages), config.method.degrees, side * side, spec.n_channels)
 
 
 def make_ring(config: Config, geometry: Geometry) -> Ring:
@@ -25,20 +25,10 @@ def make_ring(config: Config, geometry: Geometry) -> Ring:
 
     Raises:
         CapacityError: it does not fit in `ring.max_bytes`.
-        FrameError: the number of patches is not a square.
     """
     wanted = config.ring
     check_capacity(config, geometry)
-    grid_side(geometry.n_patches)
-    store = nearest.create(
-        wanted.matcher,
-        capacity=wanted.capacity,
-        n_stages=geometry.n_stages,
-        n_patches=geometry.n_patches,
-        n_channels=geometry.n_channels,
-        degrees=config.method.degrees,
-        device=str(choose_device(config.backbone.device)),
-    )
+    store = nearest.create(wanted.matcher, wanted.capacity, geometry, device=_device(config))
     return Ring(
         capacity=wanted.capacity,
         n_subsets=wanted.subsets,
@@ -49,26 +39,21 @@ def make_ring(config: Config, geometry: Geometry) -> Ring:
     )
 
 
-def image_bytes(geometry: Geometry, matcher: str) -> int:
-    """Bytes of one image's features: float16 tokens and norms, or FAISS's float32 vectors per degree."""
-    values = geometry.n_stages * geometry.n_patches * geometry.n_channels
-    if matcher == "faiss":
-        return values * 4 * geometry.n_degrees
-    return values * 2 + geometry.width * 4
-
-
-def ring_bytes(capacity: int, geometry: Geometry, matcher: str) -> int:
-    """Bytes that a ring of `capacity` images holds."""
-    return capacity * image_bytes(geometry, matcher) + table_bytes(capacity, geometry)
+def ring_bytes(config: Config, geometry: Geometry, capacity: int | None = None) -> int:
+    """Bytes that a ring holds: of `capacity` images, or of as many as configured."""
+    ring = config.ring
+    capacity = ring.capacity if capacity is None else capacity
+    store = nearest.price(ring.matcher, capacity, geometry, device=_device(config))
+    return store + table_bytes(capacity, geometry)
 
 
 def check_capacity(config: Config, geometry: Geometry) -> None:
     """Raise CapacityError, saying what would fit, if the ring does not fit in `ring.max_bytes`."""
     ring = config.ring
-    needed, allowed = ring_bytes(ring.capacity, geometry, ring.matcher), int(ring.max_bytes)
+    needed, allowed = ring_bytes(config, geometry), int(ring.max_bytes)
     if needed <= allowed:
         return
-    fits = largest_capacity(allowed, image_bytes(geometry, ring.matcher), geometry)
+    fits = largest_capacity(config, geometry)
     advice = f"set ring.capacity to at most {fits}" if fits else "not even 2 images fit"
     raise CapacityError(
         f"ring.capacity: got {ring.capacity}, which needs {_mib(needed)} ({geometry.n_stages} stages x "
@@ -77,14 +62,18 @@ def check_capacity(config: Config, geometry: Geometry) -> None:
     )
 
 
-def largest_capacity(max_bytes: int, per_image: int, geometry: Geometry) -> int:
-    """The most slots whose features and table fit in `max_bytes`; 0 if not even two do."""
-    low, high = 0, max(2, max_bytes // max(per_image, 1) + 1)
+def largest_capacity(config: Config, geometry: Geometry) -> int:
+    """The most slots whose features and table fit in `ring.max_bytes`; 0 if not even two do."""
+    low, high = 0, config.ring.capacity
     while low < high:
         middle = (low + high + 1) // 2
-        fits = middle * per_image + table_bytes(middle, geometry) <= max_bytes
+        fits = ring_bytes(config, geometry, middle) <= int(config.ring.max_bytes)
         low, high = (middle, high) if fits else (low, middle - 1)
     return low if low >= 2 else 0
+
+
+def _device(config: Config) -> str:
+    return str(choose_device(config.backbone.device))
 
 
 def _mib(n_bytes: int, *, up: bool = False) -> str:

@@ -12,7 +12,7 @@ Region = tuple[int, int, int, int, float]
 
 @dataclass(frozen=True, eq=False)
 class Score:
-    """One score message before it is put on the wire (DESIGN section 6), plus its arrays.
+    """One score message before it is put on the wire (docs/wire.md#score), plus its arrays.
 
     `raw_score` is the maximum of `anomaly_map` (None for the first frame of a stream, which has nothing
     to be scored against), `rscin_score` the re-scored value (revisions only), `pred_score` 0..1 with 0.5

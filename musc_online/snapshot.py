@@ -18,15 +18,17 @@ import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from musc_online.arrays import Geometry
 from musc_online.config import Config
 from musc_online.detector import Detector
 from musc_online.errors import CapacityError, MuscError, SnapshotError, UnreadableError
-from musc_online.ring import Geometry, Ring
+from musc_online.ring import Ring
 from musc_online.ring_setup import make_ring
 from musc_online.score import Score
 from musc_online.window import Entry
 
-SCHEMA = 1
+SCHEMA = 2
+"""2: the geometry names its degrees, and few or single features keep 24 bits a channel."""
 Arrays = dict[str, npt.NDArray[Any]]
 
 
@@ -230,7 +232,10 @@ def set_aside(path: Path) -> Path:
 
 def _ring(detector: Detector, snapshot: Snapshot) -> Ring:
     state, arrays = snapshot.state, snapshot.arrays
-    ring = make_ring(_with_matcher(detector.config, state["matcher"]), Geometry(**state["geometry"]))
+    ring = make_ring(
+        _with_matcher(detector.config, state["matcher"]),
+        Geometry(**{**state["geometry"], "degrees": tuple(state["geometry"]["degrees"])}),
+    )
     if ring.store.name != state["matcher"]:
         raise SnapshotError(f"matcher: got {state['matcher']}, expected {ring.store.name}")
     kept = {name.removeprefix("store."): array for name, array in arrays.items() if name.startswith("store.")}
@@ -252,7 +257,7 @@ def _ring(detector: Detector, snapshot: Snapshot) -> Ring:
 
 
 def _with_matcher(config: Config, matcher: str) -> Config:
-    # `auto` measures, and may measure otherwise today: features are kept as the matcher of then has them.
+    # On another processor `auto` may be another matcher: features are kept as the one of then has them.
     if config.ring.matcher != "auto":
         return config
     return config.model_copy(update={"ring": config.ring.model_copy(update={"matcher": matcher})})

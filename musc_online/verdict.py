@@ -4,8 +4,8 @@ import numpy as np
 import numpy.typing as npt
 
 from musc_online import anomaly_map, regions, threshold
+from musc_online.arrays import FrameId
 from musc_online.config import Config
-from musc_online.ring import FrameId
 from musc_online.score import Score, State
 
 Values = npt.NDArray[np.float64]

@@ -1,13 +1,17 @@
-"""What every test may use: where the shared data lie, and how hypothesis runs."""
+"""What every test may use: golden arrays, published tables, real photographs; and how hypothesis runs."""
 
+import csv
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 
-SHARED = Path(__file__).resolve().parents[2] / "shared"
+DATA = Path(__file__).resolve().parent / "data"
+PHOTOGRAPHS = Path(__file__).resolve().parents[2] / "shared" / "data"
+"""They lie beside the checkout: their licences keep them out of it."""
 
 # What the command lines print must not depend on the terminal the tests are run from.
 for _name in ("COLUMNS", "LINES", "FORCE_COLOR", "CLICOLOR_FORCE", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
@@ -21,19 +25,30 @@ settings.load_profile("default")
 
 
 @pytest.fixture(scope="session")
-def shared() -> Path:
-    """The folder of golden arrays and real images beside the checkout."""
-    if not SHARED.is_dir():
-        pytest.skip("../shared (golden arrays, real images) is not beside this checkout")
-    return SHARED
+def photographs() -> Path:
+    """The folder of real images, one folder a category (MVTec AD layout)."""
+    if not PHOTOGRAPHS.is_dir():
+        pytest.skip("the real photographs (../shared/data) are not beside this checkout")
+    return PHOTOGRAPHS
 
 
 @pytest.fixture(scope="session")
-def golden(shared):
-    """Golden arrays by name."""
+def golden() -> Callable[[str], dict[str, np.ndarray]]:
+    """Arrays of the published code by the name of their file; `data/README.md` says what they hold."""
 
     def read(name: str) -> dict[str, np.ndarray]:
-        with np.load(shared / "golden" / f"{name}.npz", allow_pickle=False) as arrays:
+        with np.load(DATA / f"{name}.npz", allow_pickle=False) as arrays:
             return dict(arrays)
+
+    return read
+
+
+@pytest.fixture(scope="session")
+def published_table() -> Callable[[str], list[dict[str, str]]]:
+    """Rows of one of the authors' tables by the name of its file."""
+
+    def read(name: str) -> list[dict[str, str]]:
+        with (DATA / "published" / f"{name}.csv").open(newline="") as file:
+            return list(csv.DictReader(file))
 
     return read

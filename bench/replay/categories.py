@@ -98,7 +98,7 @@ def _limited(category: Category, options: Options) -> Category:
 
 
 def _replay_each(categories: Sequence[Category], plan: Plan, errors: Console) -> Sequence[Entry]:
-    backbone = _load(plan.config)
+    backbone = backbones.load_configured(plan.config.backbone)
     found = []
     for number, category in enumerate(categories, start=1):
         kept = _kept_path(plan, category)
@@ -125,13 +125,6 @@ def _replay_one(category: Category, plan: Plan, backbone: Backbone, phases: Phas
         with phases.phase("pictures"):
             entry["files"] = category_report.write(plan.output / category.name, outcome, plan.options)
     return entry
-
-
-def _load(config: Config) -> Backbone:
-    wanted = config.backbone
-    return backbones.load(
-        wanted.name, wanted.weights, wanted.image_size, wanted.stages, wanted.device, wanted.precision
-    )
 
 
 def _kept_path(plan: Plan, category: Category) -> Path | None:

@@ -32,7 +32,7 @@ class Outcome:
     findings: dict[str, Any] = field(default_factory=dict)
 
     def entry(self) -> dict[str, Any]:
-        """The category's part of the JSON (DESIGN section 7)."""
+        """The category's part of the JSON (docs/operate.md#the-replays-json)."""
         flipped, labelled = self.recorder.n_flipped
         stages: dict[str, Any] = {name: scored.as_json(levels) for name, levels in self.levels.items()}
         return {

@@ -31,7 +31,7 @@ LEVELS = {
 
 
 def document(entries: Sequence[Entry], config: Config, options: Options) -> dict[str, Any]:
-    """The JSON of DESIGN section 7, with what was asked for and what is published beside it."""
+    """The JSON of docs/operate.md#the-replays-json: what was asked for, found, and published."""
     return {
         "dataset": options.dataset,
         "config": config.model_dump(mode="json"),

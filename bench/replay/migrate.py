@@ -122,10 +122,11 @@ def migrate(values: Mapping[str, Any], origin: str = "musc.yaml") -> Migrated:
     config: dict[str, Any] = {
         "backbone": {
             "name": spec.name,
-            "weights": _weights(theirs, spec),
+            "weights": theirs.models.pretrained if spec.family == "clip" else "auto",
             "image_size": theirs.datasets.img_resize,
             "stages": list(theirs.models.feature_layers),
             "device": _device(theirs.device),
+            "activation": _activation(theirs, spec),
         },
         "method": {"degrees": list(theirs.models.r_list), "interval": [0.0, 0.3]},
         "rscin": {
@@ -154,13 +155,10 @@ def _run_options(theirs: _Authors) -> RunOptions:
     )
 
 
-def _weights(theirs: _Authors, spec: registry.BackboneSpec) -> str:
-    if spec.family != "clip":
-        return "auto"
-    tag = theirs.models.pretrained
-    if tag == "openai" and theirs.datasets.img_resize != spec.default_size:
-        return "openai-gelu"
-    return tag
+def _activation(theirs: _Authors, spec: registry.BackboneSpec) -> str:
+    """CLIP is built with plain GELU but for OpenAI's weights at the size they were pretrained at."""
+    pretrained = theirs.models.pretrained == "openai" and theirs.datasets.img_resize == spec.default_size
+    return "quick_gelu" if spec.family == "clip" and pretrained else "gelu"
 
 
 def _device(device: int | str) -> str:
@@ -198,6 +196,7 @@ def _notes(given: Mapping[str, Any], theirs: _Authors, config: dict[str, Any], r
         for key, value, meaning in read_as
     ]
     notes.append(f"fixed in their code -> method.interval: {method['interval']}")
+    notes.append(f"chosen by their code for this size -> backbone.activation: {backbone['activation']}")
     notes.append(f"chosen by their code for {datasets.dataset_name} -> {_plain(rscin)}")
     return notes
 

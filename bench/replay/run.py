@@ -16,7 +16,7 @@ from musc_online.score import Score
 
 
 def batch(features: Features, config: Config, subsets: Sequence[Sequence[int]] | None = None) -> Scored:
-    """Score the whole set at once, without the ring (DESIGN section 3).
+    """Score the whole set at once, without the ring (docs/method.md#the-batch).
 
     Args:
         features: of the set.
@@ -116,7 +116,7 @@ def ring_config(config: Config, capacity: int) -> Config:
 def stream(
     features: Features, config: Config, order: Indices, done: Callable[[int], None] = lambda count: None
 ) -> Recorder:
-    """Let the images arrive one by one, revise when due, flush at the end (DESIGN section 4).
+    """Let the images arrive one by one, revise when due, flush at the end (docs/method.md#online).
 
     Args:
         features: of the set.

@@ -104,10 +104,7 @@ def _published_arrival(vectors: published.Vectors, image: int, ring: int) -> flo
 
 
 def _faiss_match(patch_tokens: npt.NDArray[np.float32], shape: Shape, ring: int) -> float:
-    store = nearest.create(
-        "faiss", capacity=ring, n_stages=shape.n_stages, n_patches=shape.n_patches,
-        n_channels=shape.n_channels, degrees=shape.degrees,
-    )  # fmt: skip
+    store = nearest.create("faiss", ring, shape.geometry)
     features = [store.prepare(patch_tokens[:, image]) for image in range(min(ring, patch_tokens.shape[1]))]
     for slot in range(ring):
         store.put(slot, features[slot % len(features)])

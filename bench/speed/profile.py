@@ -14,8 +14,9 @@ from bench.speed import online
 from bench.speed.batch import Report
 from bench.speed.setup import Shape, timed
 from musc_online.compiled import compiled
-from musc_online.nearest.features import standardise
+from musc_online.lnamd import standardise
 from musc_online.nearest.gemm import maxima, packing, tile
+from musc_online.nearest.gemm.near import NEAR_COSINE
 from musc_online.nearest.gemm.scratch import make_scratch
 
 
@@ -39,7 +40,7 @@ def profile(patch_tokens: npt.NDArray[np.float32], shape: Shape, ring: int, say:
 def tile_parts(patch_tokens: npt.NDArray[np.float32], shape: Shape) -> dict[str, float]:
     """Microseconds of multiplying, window sums over rows, maxima by degree, and the whole tile."""
     halos = np.array([degree // 2 for degree in shape.degrees], np.int64)
-    scratch = make_scratch(shape.n_patches, shape.n_channels, halos)
+    scratch = make_scratch(shape.geometry, float(NEAR_COSINE))
     one, other = (_packed(patch_tokens[0, image], shape, halos) for image in (0, 1))
     parts: dict[str, Callable[[], Any]] = {
         "product": lambda: _multiply(one, other, halos.max(), scratch),
@@ -57,9 +58,9 @@ def tile_parts(patch_tokens: npt.NDArray[np.float32], shape: Shape) -> dict[str,
 
 
 def _packed(tokens: npt.NDArray[np.float32], shape: Shape, halos: npt.NDArray[np.int64]) -> packing.Packed:
-    packed = packing.empty(1, 1, shape.n_patches, shape.n_channels, len(halos))
-    packing.pack_stage(standardise(tokens[None])[0], halos, 2, packed.tokens[0, 0], packed.norms[0, 0])
-    return packing.Packed(packed.tokens[0, 0], packed.norms[0, 0])
+    packed = packing.Packed(*(array[0, 0] for array in packing.empty(1, shape.geometry, fine=False)))
+    packing.pack_stage(standardise(tokens[None])[0], halos, *packed)
+    return packed
 
 
 @compiled

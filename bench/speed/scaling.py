@@ -43,10 +43,7 @@ def slope(costs: dict[int, float]) -> float:
 
 def _match_ms(shape: Shape, ring: int, repeats: int) -> float:
     images = tokens(shape, 2)
-    store = nearest.create(
-        "gemm", capacity=ring, n_stages=shape.n_stages, n_patches=shape.n_patches,
-        n_channels=shape.n_channels, degrees=shape.degrees,
-    )  # fmt: skip
+    store = nearest.create("gemm", ring, shape.geometry)
     arrival, kept = (store.prepare(np.ascontiguousarray(images[:, image])) for image in range(2))
     for slot in range(ring):
         store.put(slot, kept)

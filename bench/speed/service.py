@@ -77,8 +77,8 @@ def _folder(root: Path, n_images: int, image_size: int) -> list[Path]:
 
 
 def _backbone() -> backbones.Backbone:
-    wanted = config.load().backbone
-    return backbones.load(wanted.name, wanted.weights, wanted.image_size, wanted.stages, "cpu", "float32")
+    plain = config.load({"backbone": {"device": "cpu", "precision": "float32"}})
+    return backbones.load_configured(plain.backbone)
 
 
 def _backbone_fps(backbone: backbones.Backbone, paths: list[Path], say: Report) -> float:

@@ -12,6 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from musc_online.arrays import Geometry
+
 
 @dataclass(frozen=True)
 class Shape:
@@ -21,6 +23,11 @@ class Shape:
     n_patches: int = 256
     n_channels: int = 384
     degrees: tuple[int, ...] = (1, 3, 5)
+
+    @property
+    def geometry(self) -> Geometry:
+        """As a matcher takes it."""
+        return Geometry(self.n_stages, self.degrees, self.n_patches, self.n_channels)
 
     def pair_flop(self, *, degrees: bool) -> float:
         """Operations of one pair's products, for all degrees as published or once."""

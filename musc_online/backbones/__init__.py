@@ -4,11 +4,15 @@ Importing this package is light: torch and the model libraries are imported by t
 """
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from musc_online.backbones.protocol import Backbone
 from musc_online.backbones.registry import BackboneSpec, names, spec
 
-__all__ = ["Backbone", "BackboneSpec", "load", "names", "spec"]
+if TYPE_CHECKING:
+    from musc_online.config import BackboneConfig
+
+__all__ = ["Backbone", "BackboneSpec", "load", "load_configured", "names", "spec"]
 
 
 def load(
@@ -18,6 +22,7 @@ def load(
     stages: Sequence[int] | None = None,
     device: str = "cpu",
     precision: str = "float32",
+    activation: str = "auto",
 ) -> Backbone:
     """Build a backbone by name and give it its weights.
 
@@ -29,10 +34,13 @@ def load(
         stages: 0-based block indices, returned in this order; None is the last block of each quarter.
         device: `cpu`, `cuda`, `cuda:1`, or `auto`.
         precision: `float32`, `bfloat16` (autocast), or `auto` (bfloat16 where the processor has it).
+        activation: of CLIP's blocks, `quick_gelu` or `gelu`; `auto` takes it from the tag or from what the
+            file itself proves (see `musc_online.backbones.weights`). DINO's is always `gelu`.
 
     Raises:
-        ConfigError: an unknown name, size, stage, device or precision.
-        WeightsError: the weights are missing, damaged or of another network.
+        ConfigError: an unknown name, size, stage, device, precision or activation.
+        WeightsError: the weights are missing, damaged or of another network, or `auto` cannot tell which
+            activation they were trained with.
     """
     from musc_online.backbones.loading import load_backbone  # noqa: PLC0415  (imports torch)
 
@@ -43,4 +51,14 @@ def load(
         stages=None if stages is None else tuple(stages),
         device=device,
         precision=precision,
+        activation=activation,
     )
+
+
+def load_configured(wanted: "BackboneConfig") -> Backbone:
+    """The backbone of a configuration's section `backbone`, whose keys are the arguments of `load`.
+
+    Raises:
+        ConfigError, WeightsError: see `load`.
+    """
+    return load(**wanted.model_dump())

@@ -10,8 +10,14 @@ from musc_online.errors import WeightsError
 _ALIGNMENT = 64
 
 
-def fill(network: nn.Module, state: Mapping[str, torch.Tensor], name: str) -> None:
+def fill(network: nn.Module, state: Mapping[str, torch.Tensor], name: str, source: str) -> None:
     """Give a network on the `meta` device its weights (float32), frozen and in evaluation mode.
+
+    Args:
+        network: filled in place.
+        state: tensors under the network's own names.
+        name: the backbone's, for messages.
+        source: the file they came from, for messages.
 
     Raises:
         WeightsError: a tensor is missing, has another shape, or has no place in it.
@@ -22,13 +28,13 @@ def fill(network: nn.Module, state: Mapping[str, torch.Tensor], name: str) -> No
     wrong = [key for key in wanted if key in state and tuple(state[key].shape) != wanted[key]]
     if wrong:
         raise WeightsError(
-            f"{name}: the weights are of another network: {wrong[0]} has shape "
+            f"{source}: the weights are of another network than {name}: {wrong[0]} has shape "
             f"{list(state[wrong[0]].shape)}, expected {list(wanted[wrong[0]])}"
         )
     if missing or foreign:
         found = [f"{len(missing)} tensors missing (first: {missing[0]})"] if missing else []
         found += [f"{len(foreign)} that do not belong (first: {foreign[0]})"] if foreign else []
-        raise WeightsError(f"{name}: the weights are of another network: {' and '.join(found)}")
+        raise WeightsError(f"{source}: the weights are of another network than {name}: {' and '.join(found)}")
     network.load_state_dict({key: _usable(state[key]) for key in wanted}, assign=True)
     network.requires_grad_(False).eval()
 

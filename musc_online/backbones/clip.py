@@ -8,25 +8,24 @@ import torch
 from open_clip.transformer import LayerNorm, QuickGELU, VisionTransformer
 from torch import nn
 
-from musc_online.backbones import keys, position
+from musc_online.backbones import position
 from musc_online.backbones.building import fill
 from musc_online.backbones.registry import BackboneSpec
+from musc_online.backbones.weights import Weights
 
 
 class ClipNetwork(nn.Module):
-    """Raw block outputs without the final norm; the class token is the projected, normalised image feature.
+    """Raw block outputs without the final norm; the class token is the projected, normalised feature."""
 
-    `quick_gelu` picks the activation that the weights were trained with: x * sigmoid(1.702 x) or GELU.
-    """
-
-    def __init__(self, spec: BackboneSpec, image_size: int, state: keys.State, quick_gelu: bool) -> None:
+    def __init__(self, spec: BackboneSpec, image_size: int, weights: Weights) -> None:
         super().__init__()
+        state = weights.state
         if "positional_embedding" in state:
             grid = spec.check_size(image_size)
             state = {**state, "positional_embedding": position.resample(state["positional_embedding"], grid)}
         with torch.device("meta"):
-            self.visual: Any = _tower(spec, image_size, quick_gelu)
-        fill(self.visual, state, spec.name)
+            self.visual: Any = _tower(spec, image_size, weights.quick_gelu)
+        fill(self.visual, state, spec.name, weights.source)
 
     @property
     def blocks(self) -> nn.ModuleList:

@@ -7,9 +7,10 @@ import timm
 import torch
 from torch import nn
 
-from musc_online.backbones import keys, position
+from musc_online.backbones import position
 from musc_online.backbones.building import fill
 from musc_online.backbones.registry import BackboneSpec
+from musc_online.backbones.weights import Weights
 
 # What both authors' code adds to the grid before it divides by the pretrained grid.
 POSITION_OFFSET = 0.1
@@ -18,8 +19,9 @@ POSITION_OFFSET = 0.1
 class DinoNetwork(nn.Module):
     """Block outputs through the model's final norm; the class token after the same norm."""
 
-    def __init__(self, spec: BackboneSpec, image_size: int, state: keys.State) -> None:
+    def __init__(self, spec: BackboneSpec, image_size: int, weights: Weights) -> None:
         super().__init__()
+        state = weights.state
         if "pos_embed" in state:
             grid = spec.check_size(image_size)
             resampled = position.resample(state["pos_embed"].squeeze(0), grid, POSITION_OFFSET)
@@ -28,7 +30,7 @@ class DinoNetwork(nn.Module):
             self.vit: Any = timm.create_model(
                 spec.architecture, pretrained=False, img_size=image_size, num_classes=0
             )
-        fill(self.vit, state, spec.name)
+        fill(self.vit, state, spec.name, weights.source)
 
     @property
     def blocks(self) -> nn.ModuleList:

@@ -6,15 +6,27 @@ import torch
 
 State = dict[str, torch.Tensor]
 
-_WRAPPERS = ("module.", "backbone.", "model.", "visual.")
+# What a checkpoint calls the part that holds the network, beside heads, a student or a text tower.
+_PARTS = ("module.", "_orig_mod.", "model.", "teacher.", "backbone.", "visual.", "vit.", "dinov2.")
+# Whichever name it goes by, the class token is where the network is.
+_CLASS_TOKENS = (
+    "cls_token",
+    "class_embedding",
+    "embeddings.cls_token",
+    "vision_model.embeddings.class_embedding",
+)
 
-# transformers' Dinov2 names (also the offline wheel's) -> timm's.
+# transformers' names of DINO (a ViT) and DINOv2 (also the offline wheel's) -> timm's.
 _TRANSFORMERS_RULES = (
     (r"^embeddings\.cls_token$", "cls_token"),
     (r"^embeddings\.position_embeddings$", "pos_embed"),
     (r"^embeddings\.patch_embeddings\.projection\.", "patch_embed.proj."),
     (r"^encoder\.layer\.", "blocks."),
     (r"\.attention\.output\.dense\.", ".attn.proj."),
+    (r"\.layernorm_before\.", ".norm1."),
+    (r"\.layernorm_after\.", ".norm2."),
+    (r"\.intermediate\.dense\.", ".mlp.fc1."),
+    (r"\.output\.dense\.", ".mlp.fc2."),
     (r"\.layer_scale(\d)\.lambda1$", r".ls\1.gamma"),
     (r"^layernorm\.", "norm."),
 )
@@ -34,6 +46,22 @@ _CLIP_RULES = (
     (r"\.mlp\.fc2\.", ".mlp.c_proj."),
 )
 
+# transformers' CLIP image tower -> open_clip's; `pre_layrnorm` is how it is spelt there.
+_TRANSFORMERS_CLIP_RULES = (
+    (r"^vision_model\.", ""),
+    (r"^embeddings\.class_embedding$", "class_embedding"),
+    (r"^embeddings\.position_embedding\.weight$", "positional_embedding"),
+    (r"^embeddings\.patch_embedding\.", "conv1."),
+    (r"^pre_layrnorm\.", "ln_pre."),
+    (r"^post_layernorm\.", "ln_post."),
+    (r"^encoder\.layers\.", "transformer.resblocks."),
+    (r"\.layer_norm(\d)\.", r".ln_\1."),
+    (r"\.self_attn\.qkv\.", ".attn.in_proj_"),
+    (r"\.self_attn\.out_proj\.", ".attn.out_proj."),
+    (r"\.mlp\.fc1\.", ".mlp.c_fc."),
+    (r"\.mlp\.fc2\.", ".mlp.c_proj."),
+)
+
 
 def _renamed(state: State, rules: tuple[tuple[str, str], ...]) -> State:
     result = {}
@@ -46,27 +74,31 @@ def _renamed(state: State, rules: tuple[tuple[str, str], ...]) -> State:
 
 
 def unwrapped(state: State) -> State:
-    """Without the prefixes that training wrappers leave, and without the text tower."""
-    if any("visual." in name for name in state):
-        state = {name: tensor for name, tensor in state.items() if "visual." in name}
-    for wrapper in _WRAPPERS:
-        if state and all(name.startswith(wrapper) for name in state):
-            state = {name.removeprefix(wrapper): tensor for name, tensor in state.items()}
+    """The part that holds the image network, without what lies beside it and without its prefixes."""
+    while not any(name in state for name in _CLASS_TOKENS):
+        part = next((part for part in _PARTS if any(name.startswith(part) for name in state)), None)
+        if part is None:
+            return state
+        state = {name.removeprefix(part): tensor for name, tensor in state.items() if name.startswith(part)}
     return state
 
 
 def to_timm(state: State) -> State:
     """DINO's, DINOv2's, timm's or transformers' names to timm's VisionTransformer."""
     if "embeddings.cls_token" in state:
-        state = _renamed(_with_joined_qkv(state), _TRANSFORMERS_RULES)
+        prefix = "attention.attention."
+        state = _joined(state, (f"{prefix}query", f"{prefix}key", f"{prefix}value"), "attn.qkv")
+        state = _renamed(state, _TRANSFORMERS_RULES)
     # DINOv2's chunked training checkpoints put blocks in groups: blocks.1.4.norm1 is block 4.
     state = {re.sub(r"^blocks\.\d+\.(\d+)\.", r"blocks.\1.", name): tensor for name, tensor in state.items()}
-    unused = ("mask_token", "head.", "embeddings.mask_token")
+    unused = ("mask_token", "head.", "embeddings.mask_token", "pooler.", "classifier.")
     return {name: tensor for name, tensor in state.items() if not name.startswith(unused)}
 
 
 def to_open_clip(state: State) -> State:
-    """OpenAI's, open_clip's or timm's names to open_clip's VisionTransformer."""
+    """OpenAI's, open_clip's, timm's or transformers' names to open_clip's VisionTransformer."""
+    if "vision_model.embeddings.class_embedding" in state:
+        return _from_transformers_clip(state)
     if "patch_embed.proj.weight" not in state:
         return state
     state = dict(state)
@@ -82,10 +114,25 @@ def to_open_clip(state: State) -> State:
     return state
 
 
-def _with_joined_qkv(state: State) -> State:
-    joined = {name: tensor for name, tensor in state.items() if ".attention.attention." not in name}
+def _from_transformers_clip(state: State) -> State:
+    tower = {name: tensor for name, tensor in state.items() if name.startswith("vision_model.")}
+    # A buffer that older versions of transformers saved: 0, 1, 2, ...
+    tower.pop("vision_model.embeddings.position_ids", None)
+    prefix = "self_attn."
+    tower = _joined(tower, (f"{prefix}q_proj", f"{prefix}k_proj", f"{prefix}v_proj"), "self_attn.qkv")
+    renamed = _renamed(tower, _TRANSFORMERS_CLIP_RULES)
+    projection = state.get("visual_projection.weight")
+    return renamed if projection is None else renamed | {"proj": projection.T}
+
+
+def _joined(state: State, parts: tuple[str, str, str], joined: str) -> State:
+    """With query, key and value, which were stored apart, in one tensor; what lacks one of them is left."""
+    result = dict(state)
     for name in state:
-        if ".attention.attention.query." in name:
-            parts = [state[name.replace("query", part)] for part in ("query", "key", "value")]
-            joined[name.replace("attention.attention.query", "attn.qkv")] = torch.cat(parts)
-    return joined
+        if f".{parts[0]}." not in name:
+            continue
+        apart = [name.replace(f".{parts[0]}.", f".{part}.") for part in parts]
+        if all(other in state for other in apart):
+            whole = torch.cat([result.pop(other) for other in apart])
+            result[name.replace(f".{parts[0]}.", f".{joined}.")] = whole
+    return result

@@ -27,7 +27,6 @@ class Published:
     repository: str
     files: tuple[str, ...]
     url: str
-    quick_gelu: bool
 
     def describe(self) -> str:
         """The places a person should know of, and where the libraries would keep them."""
@@ -52,13 +51,30 @@ def published(spec: BackboneSpec, tag: str) -> Published:
         if not repository.endswith(tag):
             repository = ""
         files = (_OPEN_CLIP_FILE, "model.safetensors")
-        return Published(repository, files, config.get("url", ""), bool(config.get("quick_gelu", False)))
+        return Published(repository, files, config.get("url", ""))
     import timm  # noqa: PLC0415  (seconds to import)
 
     found = timm.get_pretrained_cfg(f"{spec.architecture}.{tag}")
     if found is None:
-        return Published("", (), "", False)
-    return Published(found.hf_hub_id or "", ("model.safetensors",), found.url or "", False)
+        return Published("", (), "")
+    return Published(found.hf_hub_id or "", ("model.safetensors",), found.url or "")
+
+
+def tag_of(spec: BackboneSpec, path: Path) -> str | None:
+    """The tag whose publisher gave a file its name, or its folder the name of a hub's repository.
+
+    OpenAI's file names (`ViT-B-16.pt`) say nothing: only a name that holds the tag tells.
+    """
+    if "quickgelu" in path.name:
+        return None  # LAION's for ViT-B-32: trained with one activation, run by the authors with the other
+    for tag in spec.tags:
+        source = published(spec, tag)
+        if tag in path.name and path.name == _basename(source.url):
+            return tag
+        repository = source.repository
+        if repository and not {repository.split("/")[-1], _cache_folder(repository)}.isdisjoint(path.parts):
+            return tag
+    return None
 
 
 def cached(source: Published) -> Path | None:
@@ -110,6 +126,11 @@ def _url_targets(source: Published) -> Iterator[Path]:
         yield Path(torch.hub.get_dir()) / "checkpoints" / name
         if _OPEN_CLIP_FILE in source.files:
             yield Path("~/.cache/clip").expanduser() / name
+
+
+def _cache_folder(repository: str) -> str:
+    """What the hub's client calls a repository's folder."""
+    return "--".join(("models", *repository.split("/")))
 
 
 def _basename(url: str) -> str:

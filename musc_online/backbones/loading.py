@@ -20,15 +20,17 @@ def load_backbone(
     stages: tuple[int, ...] | None,
     device: str,
     precision: str,
+    activation: str,
 ) -> VitBackbone:
     """See `musc_online.backbones.load`; everything that can be wrong is checked before weights are read."""
     known = spec(name)
     size = known.default_size if image_size is None else image_size
     known.check_size(size)
+    known.check_activation(activation)
     taken = known.check_stages(known.default_stages if stages is None else stages)
     place = choose_device(device)
     chosen = choose_precision(precision, place)
-    found = resolve(known, weights)
+    found = resolve(known, weights, activation)
     network, prepare = build(known, size, found)
     return VitBackbone(
         known,
@@ -52,9 +54,9 @@ def build(known: BackboneSpec, size: int, weights: Weights) -> tuple[Network, Ca
     if known.family == "clip":
         from musc_online.backbones.clip import ClipNetwork  # noqa: PLC0415
 
-        network = ClipNetwork(known, size, weights.state, weights.quick_gelu)
+        network = ClipNetwork(known, size, weights)
         return network, preprocess.clip(size)
     from musc_online.backbones.dino import DinoNetwork  # noqa: PLC0415
 
-    network = DinoNetwork(known, size, weights.state)
+    network = DinoNetwork(known, size, weights)
     return network, preprocess.imagenet(size)

@@ -8,6 +8,22 @@ from torch.nn import functional
 from musc_online.errors import WeightsError
 
 
+def pretrained_grid(embedding: torch.Tensor) -> int:
+    """Side of the patch grid that a position embedding `[1 + g * g, C]`, class token first, was trained on.
+
+    Raises:
+        WeightsError: it has another shape.
+    """
+    n_tokens = embedding.shape[0] if embedding.ndim == 2 else 0
+    side = math.isqrt(max(n_tokens - 1, 0))
+    if not side or side * side != n_tokens - 1:
+        raise WeightsError(
+            f"position embedding: got shape {list(embedding.shape)}, expected [tokens, channels], one class "
+            "token and a square grid"
+        )
+    return side
+
+
 def resample(embedding: torch.Tensor, grid: int, offset: float = 0.0) -> torch.Tensor:
     """Bicubic interpolation, without antialias, of the patches' part of a position embedding.
 
@@ -21,11 +37,7 @@ def resample(embedding: torch.Tensor, grid: int, offset: float = 0.0) -> torch.T
     Returns:
         `[1 + grid * grid, C]`; the embedding itself when it has that size.
     """
-    side = math.isqrt(embedding.shape[0] - 1)
-    if side * side != embedding.shape[0] - 1:
-        raise WeightsError(
-            f"position embedding: got {embedding.shape[0]} tokens, expected one class token and a square grid"
-        )
+    side = pretrained_grid(embedding)
     if side == grid:
         return embedding
     patches = embedding[1:].float().reshape(1, side, side, -1).permute(0, 3, 1, 2)

@@ -7,6 +7,7 @@ from typing import Literal
 from musc_online.errors import ConfigError
 
 Family = Literal["clip", "dino", "dinov2"]
+ACTIVATIONS = ("auto", "quick_gelu", "gelu")
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,32 @@ class BackboneSpec:
         """The last block of each quarter of the network, as published: 2, 5, 8, 11 of 12."""
         quarter = self.n_blocks // 4
         return tuple(range(quarter - 1, self.n_blocks, quarter))
+
+    @property
+    def pretrained_grid(self) -> int | None:
+        """Side of the patch grid that CLIP's weights of this name have; None for DINO's and DINOv2's.
+
+        Two CLIP names may differ in nothing else. Whoever trains DINO or DINOv2 chooses a size freely, and
+        the published code interpolates from any.
+        """
+        return self.default_size // self.patch_size if self.family == "clip" else None
+
+    def check_activation(self, activation: str) -> str:
+        """`activation` unchanged.
+
+        Raises:
+            ConfigError: not one of `auto`, `quick_gelu`, `gelu`; or QuickGELU for a network without it.
+        """
+        if activation not in ACTIVATIONS:
+            raise ConfigError(
+                f"backbone.activation: got {activation!r}, expected one of {', '.join(ACTIVATIONS)}"
+            )
+        if activation == "quick_gelu" and self.family != "clip":
+            raise ConfigError(
+                f"backbone.activation: got 'quick_gelu', but {self.name} has GELU; only CLIP's backbones "
+                "take it: set auto or gelu"
+            )
+        return activation
 
     def check_size(self, image_size: int) -> int:
         """Side of the patch grid at `image_size` pixels.

@@ -1,70 +1,131 @@
-"""For two images: each patch's nearest patch in the other. Two matchers behind one protocol."""
+"""For two images: each patch's nearest patch in the other. Which matcher, and what each one does."""
 
 from collections.abc import Sequence
+from importlib.util import find_spec
+from typing import Any, Protocol
 
-from musc_online.nearest.choice import faster
-from musc_online.nearest.protocol import PatchStore
+import numpy as np
+import numpy.typing as npt
 
-__all__ = ["PatchStore", "create"]
+from musc_online.arrays import Geometry
+
+__all__ = ["PatchStore", "create", "price", "resolve"]
+
+_FAST_DEGREES = 5
+"""Up to this degree the `gemm` matcher's loops are vector instructions; beyond, plain loops."""
 
 
-def create(
-    name: str = "auto",
-    *,
-    capacity: int,
-    n_stages: int,
-    n_patches: int,
-    n_channels: int,
-    degrees: Sequence[int],
-    dtype: str = "float16",
-    device: str = "cpu",
-) -> PatchStore:
-    """A store of `capacity` images' patch features.
+class PatchStore(Protocol):
+    """Patch features of up to `capacity` images, and the distances between an arrival and any of them.
 
-    Args:
-        name: `faiss`, `gemm`, or `auto`: the faster of the two here, measured; the store's `name` tells
-            which. On a device other than the CPU `auto` is `gemm`.
-        dtype: how `gemm` keeps values: `float16` in less than two bytes, norms included (the ring), or
-            `float32` more finely (a batch). On the CPU these are unit vectors in 15 and 16 bits a channel.
-        device: `cpu` or a torch device name such as `cuda`.
+    A ring owns one store. Slots are overwritten in place: nothing grows, no index shifts.
+    """
+
+    name: str
+    """`faiss` or `gemm`: what `ring.matcher` calls it."""
+
+    def prepare(self, patch_tokens: npt.NDArray[np.float32]) -> Any:
+        """One image's `[S, P, C]` backbone tokens as the store's features (rounded as they are kept)."""
+        ...
+
+    def put(self, slot: int, features: Any) -> None:
+        """Keep an image's features in `slot`, overwriting what was there."""
+        ...
+
+    def match(
+        self,
+        features: Any,
+        slots: Sequence[int] | npt.NDArray[np.intp],
+        forward: npt.NDArray[np.float32],
+        backward: npt.NDArray[np.float32],
+    ) -> None:
+        """Euclidean nearest-patch distances between one image and those in `slots`, written in place.
+
+        Args:
+            features: of the arrival, from `prepare`.
+            slots: `[R]`, each filled by `put`.
+            forward: `[R, S, D, P]` float32, C-contiguous: the arrival's patches to their nearest in slot j.
+            backward: `[R, S, D, P]` float32, C-contiguous: slot j's patches to their nearest in the arrival.
+        """
+        ...
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held, scratch included: what `price` said before."""
+        ...
+
+    def state(self) -> dict[str, npt.NDArray[Any]]:
+        """The kept arrays, `[capacity, ...]` each, for a snapshot; views, not copies."""
+        ...
+
+    def restore(self, state: dict[str, npt.NDArray[Any]]) -> None:
+        """Overwrite the kept arrays with those of `state()` of an equal store.
+
+        Raises:
+            ValueError: of another store: a missing array, another shape or type; nothing has changed.
+        """
+        ...
+
+
+def resolve(name: str, geometry: Geometry, device: str = "cpu") -> str:
+    """The matcher that `name` stands for: `gemm` or `faiss`.
+
+    `auto` is a rule of the features' shape and the processor, not a measurement, so that the same stream
+    meets the same matcher in every run: `faiss` where `gemm` has no vector instructions to run (a degree
+    above 5, or a processor without AVX2 or NEON) and faiss is installed, else `gemm`.
 
     Raises:
-        ConfigError: `faiss` asked for and not installed.
-        ValueError: an unknown name, or `n_patches` not a square.
+        ValueError: an unknown name.
     """
     if name not in ("auto", "faiss", "gemm"):
         raise ValueError(f"matcher: got {name!r}, expected 'auto', 'faiss' or 'gemm'")
-    if name == "auto":
-        name = faster(n_patches, n_channels, tuple(degrees)) if device == "cpu" else "gemm"
+    if name != "auto":
+        return name
+    if device != "cpu":
+        return "gemm"
+    from musc_online.nearest.gemm.lanes import has_vectors  # noqa: PLC0415 - numba loads only where used
+
+    fast = max(geometry.degrees) <= _FAST_DEGREES and has_vectors()
+    return "gemm" if fast or find_spec("faiss") is None else "faiss"
+
+
+def create(
+    name: str, capacity: int, geometry: Geometry, *, device: str = "cpu", like: Geometry | None = None
+) -> PatchStore:
+    """A store of `capacity` images' patch features; its `name` tells which matcher it is.
+
+    Args:
+        name: `faiss`, `gemm` or `auto`, see `resolve`.
+        device: `cpu` or a torch device name such as `cuda`.
+        like: keep features as finely as a store of this geometry does, which sees more stages.
+
+    Raises:
+        ConfigError: `faiss` asked for and not installed.
+        ValueError: an unknown name.
+    """
+    kind, options = _kind(resolve(name, geometry, device), device, like or geometry)
+    store: PatchStore = kind(capacity, geometry, **options)
+    return store
+
+
+def price(
+    name: str, capacity: int, geometry: Geometry, *, device: str = "cpu", like: Geometry | None = None
+) -> int:
+    """Bytes that `create` of the same arguments will hold, known without allocating them."""
+    kind, options = _kind(resolve(name, geometry, device), device, like or geometry)
+    return int(kind.price(capacity, geometry, **options))
+
+
+def _kind(name: str, device: str, like: Geometry) -> tuple[Any, dict[str, Any]]:
+    """The store's class, and what it takes beside capacity and geometry; each loads only what it needs."""
     if name == "faiss":
         from musc_online.nearest.faiss import FaissStore  # noqa: PLC0415 - an optional extra
 
-        return FaissStore(
-            capacity=capacity,
-            n_stages=n_stages,
-            n_patches=n_patches,
-            n_channels=n_channels,
-            degrees=degrees,
-        )
+        return FaissStore, {}
     if device == "cpu":
-        from musc_online.nearest.gemm.store import GemmStore  # noqa: PLC0415 - loads only what is used
+        from musc_online.nearest.gemm.store import GemmStore, is_fine  # noqa: PLC0415
 
-        return GemmStore(
-            capacity=capacity,
-            n_stages=n_stages,
-            n_patches=n_patches,
-            n_channels=n_channels,
-            degrees=degrees,
-            dtype=dtype,
-        )
-    from musc_online.nearest.torch_gemm import TorchStore  # noqa: PLC0415 - loads only what is used
+        return GemmStore, {"fine": is_fine(like)}
+    from musc_online.nearest.torch_gemm import TorchStore  # noqa: PLC0415
 
-    return TorchStore(
-        capacity=capacity,
-        n_stages=n_stages,
-        n_patches=n_patches,
-        n_channels=n_channels,
-        degrees=degrees,
-        dtype=dtype,
-        device=device,
-    )
+    return TorchStore, {"device": device}

@@ -7,8 +7,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from musc_online.arrays import Geometry, overwrite
 from musc_online.errors import ConfigError
-from musc_online.nearest.features import grid_side, standardise, unit_windows
+from musc_online.lnamd import standardise, unit_windows
 
 # Below this distance sqrt(|a|^2 + |b|^2 - 2ab) has lost digits; the difference of the two vectors has not.
 _NEAR = 0.5
@@ -35,26 +36,22 @@ class FaissStore:
 
     name = "faiss"
 
-    def __init__(
-        self,
-        *,
-        capacity: int,
-        n_stages: int,
-        n_patches: int,
-        n_channels: int,
-        degrees: Sequence[int],
-    ) -> None:
+    def __init__(self, capacity: int, geometry: Geometry) -> None:
         self._faiss = _load_faiss()
-        grid_side(n_patches)
-        self.degrees = tuple(degrees)
-        self._shape = (capacity, n_patches, n_channels)
-        self._indexes = [[self._empty_index() for _ in self.degrees] for _ in range(n_stages)]
+        self._geometry = geometry
+        self._shape = (capacity, geometry.n_patches, geometry.n_channels)
+        self._indexes = [[self._empty_index() for _ in geometry.degrees] for _ in range(geometry.n_stages)]
         self._kept = [[self._codes(index) for index in row] for row in self._indexes]
+
+    @staticmethod
+    def price(capacity: int, geometry: Geometry) -> int:
+        """`nbytes` of a store of these arguments, without making it."""
+        return capacity * geometry.width * geometry.n_channels * 4
 
     def prepare(self, patch_tokens: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """`[S, P, C]` tokens to unit vectors `[S, D, P, C]`."""
         maps = torch.from_numpy(standardise(patch_tokens))
-        return torch.stack([unit_windows(maps, degree) for degree in self.degrees], dim=1).numpy()
+        return torch.stack([unit_windows(maps, degree) for degree in self._geometry.degrees], dim=1).numpy()
 
     def put(self, slot: int, features: npt.NDArray[np.float32]) -> None:
         """Overwrite the slot's rows in every index."""
@@ -87,13 +84,12 @@ class FaissStore:
         return {
             f"stage{stage}_degree{degree}": kept
             for stage, row in enumerate(self._kept)
-            for degree, kept in zip(self.degrees, row, strict=True)
+            for degree, kept in zip(self._geometry.degrees, row, strict=True)
         }
 
     def restore(self, state: dict[str, npt.NDArray[Any]]) -> None:
         """Overwrite the indexes' rows."""
-        for key, kept in self.state().items():
-            kept[...] = state[key]
+        overwrite(self.state(), state)
 
     def _empty_index(self) -> Any:
         capacity, n_patches, n_channels = self._shape

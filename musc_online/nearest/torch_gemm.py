@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from musc_online.nearest.features import grid_side, standardise, unit_windows
+from musc_online.arrays import Geometry, overwrite
+from musc_online.lnamd import standardise, unit_windows
 
 # Values of one product tensor at once: bounds working memory to some hundred MB at 518 px.
 _CHUNK_VALUES = 2**25
@@ -31,24 +32,26 @@ class TorchStore:
 
     def __init__(
         self,
-        *,
         capacity: int,
-        n_stages: int,
-        n_patches: int,
-        n_channels: int,
-        degrees: Sequence[int],
+        geometry: Geometry,
+        *,
         dtype: str = "float16",
         device: str = "cpu",
         rounded: bool | None = None,
     ) -> None:
-        grid_side(n_patches)
-        self.degrees = tuple(degrees)
+        self._geometry = geometry
         self._device = torch.device(device)
         self._rounded = self._device.type == "cuda" if rounded is None else rounded
-        shape = (capacity, n_stages, n_patches, n_channels)
+        shape = (capacity, geometry.n_stages, geometry.n_patches, geometry.n_channels)
         self._maps = torch.zeros(shape, dtype=getattr(torch, dtype), device=self._device)
-        per_slot = n_stages * len(self.degrees) * n_patches * max(n_patches, n_channels)
+        per_slot = geometry.width * max(geometry.n_patches, geometry.n_channels)
         self._chunk = max(1, _CHUNK_VALUES // per_slot)
+
+    @staticmethod
+    def price(capacity: int, geometry: Geometry, *, dtype: str = "float16", device: str = "cpu") -> int:
+        """`nbytes` of a store of these arguments, without making it."""
+        values = capacity * geometry.n_stages * geometry.n_patches * geometry.n_channels
+        return values * int(getattr(torch, dtype).itemsize)
 
     def prepare(self, patch_tokens: npt.NDArray[np.float32]) -> torch.Tensor:
         """`[S, P, C]` tokens to the standardised maps, rounded as they are kept."""
@@ -90,11 +93,12 @@ class TorchStore:
 
     def restore(self, state: dict[str, npt.NDArray[Any]]) -> None:
         """Overwrite the kept maps."""
+        overwrite({"maps": self._maps.cpu().numpy()}, state)  # checks; on a CPU this has copied already
         self._maps.copy_(torch.from_numpy(np.ascontiguousarray(state["maps"])))
 
     def _unit(self, maps: torch.Tensor) -> torch.Tensor:
         """`[..., S, P, C]` to `[..., S, D, P, C]` unit vectors."""
-        return torch.stack([unit_windows(maps, degree) for degree in self.degrees], dim=-3)
+        return torch.stack([unit_windows(maps, degree) for degree in self._geometry.degrees], dim=-3)
 
     def _multiply(self, one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
         """`[..., P, P]` float32 products, of half-precision factors where `rounded`."""

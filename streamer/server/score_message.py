@@ -1,4 +1,4 @@
-"""A detector's `Score` as the header of a score message (DESIGN section 6)."""
+"""A detector's `Score` as the header of a score message (docs/wire.md#score)."""
 
 import time
 from collections.abc import Mapping

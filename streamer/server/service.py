@@ -84,15 +84,7 @@ class Service:
         try:
             bound = bind_all(self._context, self.config, self._security)
             if self.backbone is None:
-                wanted = self.config.backbone
-                self.backbone = backbones.load(
-                    wanted.name,
-                    wanted.weights,
-                    wanted.image_size,
-                    wanted.stages,
-                    wanted.device,
-                    wanted.precision,
-                )
+                self.backbone = backbones.load_configured(self.config.backbone)
             self._make_parts(bound, self.backbone)
             if self.config.metrics.endpoint is not None:
                 self.metrics.serve(self.config.metrics.endpoint)

@@ -13,13 +13,6 @@ from bench import datasets
 from bench.datasets import read, read_mask
 from musc_online.errors import DataError
 
-SHARED = Path(__file__).parents[2].parent / "shared"
-
-
-def arrays(path: Path) -> dict[str, np.ndarray]:
-    with np.load(path, allow_pickle=False) as file:
-        return dict(file)
-
 
 def test_mvtec(tmp_path):
     mvtec_tree(tmp_path)
@@ -266,11 +259,10 @@ def test_a_set_without_any_masks_still_has_labels(tmp_path):
         read("mvtec", tmp_path)
 
 
-@pytest.mark.skipif(not (SHARED / "data").is_dir(), reason="no ../shared/data beside the repository")
 @pytest.mark.parametrize("name", ["cookie", "magnetic_tile"])
-def test_the_real_sets_come_in_the_published_order(name):
-    samples = one("mvtec", SHARED / "data", name)
-    golden = arrays(SHARED / "golden" / f"e2e_{name}.npz")
-    assert [s.frame_id for s in samples] == golden["files"].tolist()
-    assert [s.label for s in samples] == golden["labels"].tolist()
+def test_the_real_sets_come_in_the_published_order(photographs, golden, name):
+    samples = one("mvtec", photographs, name)
+    recorded = golden(f"e2e_{name}")
+    assert [s.frame_id for s in samples] == recorded["files"].tolist()
+    assert [s.label for s in samples] == recorded["labels"].tolist()
     assert read_mask(samples[0], 224).any()

@@ -1,7 +1,6 @@
 """The metrics against plain loops, scikit-learn and the published figures; what is undefined is NaN."""
 
 import math
-from pathlib import Path
 
 import naive_metrics as naive
 import numpy as np
@@ -20,14 +19,6 @@ from bench.metrics import (
     pixel_metrics,
 )
 from musc_online.errors import DataError
-
-GOLDEN = Path(__file__).parents[2].parent / "shared" / "golden"
-needs_golden = pytest.mark.skipif(not GOLDEN.is_dir(), reason="no ../shared/golden beside the repository")
-
-
-def arrays(path: Path) -> dict[str, np.ndarray]:
-    with np.load(path, allow_pickle=False) as file:
-        return dict(file)
 
 
 def blobs(rng: np.random.Generator, n: int, size: int) -> np.ndarray:
@@ -54,23 +45,21 @@ def expected_pixel(masks: np.ndarray, maps: np.ndarray) -> dict[str, float]:
     }
 
 
-@needs_golden
 @pytest.mark.parametrize("name", ["small", "visa_like"])
-def test_golden(name):
-    golden = arrays(GOLDEN / f"{name}.npz")
-    image = image_metrics(golden["labels"], golden["rscin_scores"])
-    np.testing.assert_allclose([image[key] for key in IMAGE_METRICS], golden["image_metrics"], atol=1e-5)
-    pixel = pixel_metrics(golden["masks"], golden["pixel_maps"])
+def test_golden(golden, name):
+    recorded = golden(name)
+    image = image_metrics(recorded["labels"], recorded["rscin_scores"])
+    np.testing.assert_allclose([image[key] for key in IMAGE_METRICS], recorded["image_metrics"], atol=1e-5)
+    pixel = pixel_metrics(recorded["masks"], recorded["pixel_maps"])
     np.testing.assert_allclose(
-        [pixel[key] for key in PIXEL_METRICS[:3]], golden["pixel_metrics"][:3], atol=1e-4
+        [pixel[key] for key in PIXEL_METRICS[:3]], recorded["pixel_metrics"][:3], atol=1e-4
     )
-    assert pixel["pro"] == pytest.approx(golden["pixel_metrics"][3], abs=5e-3)
+    assert pixel["pro"] == pytest.approx(recorded["pixel_metrics"][3], abs=5e-3)
 
 
-@needs_golden
-def test_golden_pixel_maps_in_plain_loops():
-    golden = arrays(GOLDEN / "small.npz")
-    masks, maps = golden["masks"][:, 0], golden["pixel_maps"][:, 0].astype(np.float64)
+def test_golden_pixel_maps_in_plain_loops(golden):
+    recorded = golden("small")
+    masks, maps = recorded["masks"][:, 0], recorded["pixel_maps"][:, 0].astype(np.float64)
     got = pixel_metrics(masks, maps)
     for key, value in expected_pixel(masks, maps).items():
         assert got[key] == pytest.approx(value, abs=1e-9), key

@@ -87,16 +87,23 @@ def test_what_their_code_does_by_itself_is_made_explicit():
 
 
 @pytest.mark.parametrize(
-    ("tag", "size", "weights"),
+    ("name", "tag", "size", "activation"),
     [
-        ("openai", 518, "openai-gelu"),
-        ("openai", 224, "openai"),
-        ("laion400m_e31", 512, "laion400m_e31"),
+        ("ViT-B-16", "openai", 518, "gelu"),
+        ("ViT-B-16", "openai", 224, "quick_gelu"),
+        ("ViT-L-14-336", "openai", 336, "quick_gelu"),
+        ("ViT-B-32", "laion400m_e31", 224, "gelu"),
+        ("ViT-B-32", "laion400m_e31", 512, "gelu"),
+        ("dinov2_vitb14", "openai", 224, "gelu"),
     ],
 )
-def test_pretrained_tags(tag, size, weights):
-    changes = {"models__backbone_name": "ViT-B-16", "models__pretrained": tag, "datasets__img_resize": size}
-    assert migrate.migrate(authors(**changes)).config["backbone"]["weights"] == weights
+def test_pretrained_tags_and_the_activation_their_code_builds(name, tag, size, activation):
+    changes = {"models__backbone_name": name, "models__pretrained": tag, "datasets__img_resize": size}
+    got = migrate.migrate(authors(**changes))
+    expected = tag if name.startswith("ViT") else "auto"
+    assert config.load(got.config).backbone.weights == expected
+    assert config.load(got.config).backbone.activation == activation
+    assert f"chosen by their code for this size -> backbone.activation: {activation}" in got.notes
 
 
 @pytest.mark.parametrize(

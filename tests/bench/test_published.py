@@ -1,8 +1,6 @@
-"""`published.yaml` against the authors' tables as they lie beside the repository, and what is made of it."""
+"""`published.yaml` against the authors' tables and what is made of it."""
 
-import csv
 import math
-from pathlib import Path
 
 import pytest
 
@@ -10,21 +8,14 @@ from bench.replay import published
 from musc_online import config
 from musc_online.backbones import registry
 
-TABLES = Path(__file__).parents[2].parent / "shared" / "published"
-needs_tables = pytest.mark.skipif(not TABLES.is_dir(), reason="no ../shared/published beside the repository")
 DATASETS = ("mvtec", "visa", "btad")
-# The two cells that are swapped in the printed table (shared/published/README.md).
+# The two cells that are swapped in the printed table (tests/data/README.md).
 SWAPPED = {("visa", "pipe_fryum"): 67.56, ("visa", "mean"): 48.90}
 
 
 def paper(**backbone):
     backbone = {"name": "ViT-L-14-336", "image_size": 518, "stages": [5, 11, 17, 23]} | backbone
     return config.load({"backbone": backbone})
-
-
-def rows(name: str) -> list[dict[str, str]]:
-    with (TABLES / name).open(newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def percent(figures: published.Figures) -> dict[str, float]:
@@ -35,11 +26,10 @@ def percent(figures: published.Figures) -> dict[str, float]:
     }
 
 
-@needs_tables
 @pytest.mark.parametrize("dataset", DATASETS)
-def test_category_tables(dataset):
+def test_category_tables(dataset, published_table):
     got = published.expected(dataset, paper())
-    table = rows(f"{dataset}_categories.csv")
+    table = published_table(f"{dataset}_categories")
     assert list(got) == [row["category"] for row in table]
     for row in table:
         category = row.pop("category")
@@ -48,10 +38,9 @@ def test_category_tables(dataset):
         assert percent(got[category]) == pytest.approx(want, abs=1e-9)
 
 
-@needs_tables
 @pytest.mark.parametrize("dataset", DATASETS)
-def test_all_sixteen_backbone_rows(dataset):
-    table = rows(f"{dataset}_backbones.csv")
+def test_all_sixteen_backbone_rows(dataset, published_table):
+    table = published_table(f"{dataset}_backbones")
     assert len(table) == 16
     for row in table:
         name, size, _ = row.pop("backbone"), int(row.pop("image_size")), row.pop("pretraining")
@@ -61,9 +50,8 @@ def test_all_sixteen_backbone_rows(dataset):
         assert list(got) == ["mean"] or (name, size) == ("ViT-L-14-336", 518)
 
 
-@needs_tables
-def test_milliseconds():
-    for row in rows("inference_ms_rtx3090_200_images.csv"):
+def test_milliseconds(published_table):
+    for row in published_table("inference_ms_rtx3090_200_images"):
         settings = paper(name=row["backbone"], image_size=int(row["image_size"]))
         assert published.milliseconds(settings) == float(row["ms_per_image"])
     assert published.milliseconds(paper(image_size=224)) is None

@@ -2,7 +2,6 @@
 
 import csv
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,8 +12,6 @@ from bench.replay import command
 from musc_online import backbones
 from musc_online.errors import WeightsError
 
-SHARED = Path(__file__).parents[2].parent / "shared"
-
 
 @pytest.fixture(scope="module", autouse=True)
 def _weights():
@@ -24,16 +21,13 @@ def _weights():
         pytest.skip(str(error))
 
 
-def test_cookie_ends_in_the_published_result(tmp_path):
-    golden_file = SHARED / "golden" / "e2e_cookie.npz"
-    if not golden_file.exists():
-        pytest.skip("no real images beside the repository")
+def test_cookie_ends_in_the_published_result(photographs, golden, tmp_path):
     (tmp_path / "published.yaml").write_text("rscin: {normalise: false}\n")
     status = command.main(
         [
             "mvtec",
             "--data",
-            str(SHARED / "data"),
+            str(photographs),
             "--category",
             "cookie",
             "--overlays",
@@ -45,8 +39,8 @@ def test_cookie_ends_in_the_published_result(tmp_path):
         ]
     )
     assert status == 0
-    with np.load(golden_file) as golden:
-        files, labels, raw, rescored = (golden[name] for name in ("files", "labels", "scores", "rscin"))
+    recorded = golden("e2e_cookie")
+    files, labels, raw, rescored = (recorded[name] for name in ("files", "labels", "scores", "rscin"))
     with (tmp_path / "cookie" / "scores.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [row["frame_id"] for row in rows] == list(files)

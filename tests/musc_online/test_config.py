@@ -22,6 +22,7 @@ def test_defaults_are_those_of_the_design():
             "stages": (2, 5, 8, 11),
             "device": "auto",
             "precision": "float32",
+            "activation": "auto",
         },
         "method": {"degrees": (1, 3, 5), "interval": (0.0, 0.3)},
         "ring": config.load().ring.model_dump() | {"capacity": 200, "subsets": 1, "max_bytes": 4 * 2**30},
@@ -59,6 +60,7 @@ def test_every_shipped_configuration_loads(path):
         ({"method": {"interval": [0.5, 0.1]}}, "expected [low, high] with 0 <= low < high <= 1"),
         ({"threshold": {"rule": "fixed"}}, "value: missing, expected a raw score"),
         ({"backbone": {"precision": "half"}}, "backbone.precision: got 'half'"),
+        ({"backbone": {"activation": "relu"}}, "backbone.activation: got 'relu'"),
         ({"limits": {"sleep_after_s": -1}}, "limits.sleep_after_s: got -1, input should be greater"),
         (
             {"limits": {"sleep_after_s": 60}},

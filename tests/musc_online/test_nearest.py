@@ -7,33 +7,29 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from musc_online import nearest
+from musc_online.arrays import Geometry
+from musc_online.nearest.gemm.store import GemmStore
 
-MATCHERS = ["faiss", "gemm"]
-# Of one distance: float32 throughout, and 15 bits a channel.
-ROUNDING = {"faiss": 5e-5, "gemm": 1e-4}
+# Of one distance: float32 throughout, 15 bits a channel, 24 bits a channel.
+ROUNDING = {"faiss": 5e-5, "gemm": 1e-4, "fine gemm": 5e-5}
+MATCHERS = list(ROUNDING)
 
 
-def matched(store, images, arrival, slots):
+def matched(store, images, arrival, slots, n_degrees):
     for slot in slots:
         store.put(slot, store.prepare(images[slot]))
-    degrees = len(store.degrees)
-    shape = (len(slots), images.shape[1], degrees, images.shape[2])
+    shape = (len(slots), images.shape[1], n_degrees, images.shape[2])
     forward, backward = np.full(shape, np.nan, np.float32), np.full(shape, np.nan, np.float32)
     store.match(store.prepare(arrival), slots, forward, backward)
     return forward, backward
 
 
-def new_store(name, images, degrees, **options):
+def new_store(name, images, degrees):
     n_images, n_stages, n_patches, n_channels = images.shape
-    return nearest.create(
-        name,
-        capacity=n_images,
-        n_stages=n_stages,
-        n_patches=n_patches,
-        n_channels=n_channels,
-        degrees=degrees,
-        **options,
-    )
+    geometry = Geometry(n_stages, tuple(degrees), n_patches, n_channels)
+    if name == "faiss":
+        return nearest.create(name, n_images, geometry)
+    return GemmStore(n_images, geometry, fine=name == "fine gemm")
 
 
 @pytest.mark.parametrize("name", MATCHERS)
@@ -44,7 +40,7 @@ def test_equals_plain_loops(name, degrees, side, n_channels):
     images = rng.normal(1.0, 3.0, (4, 2, side * side, n_channels)).astype(np.float32)
     arrival = rng.normal(0.0, 2.0, images.shape[1:]).astype(np.float32)
     slots = [3, 0, 2]
-    forward, backward = matched(new_store(name, images, degrees, dtype="float32"), images, arrival, slots)
+    forward, backward = matched(new_store(name, images, degrees), images, arrival, slots, len(degrees))
     expected = naive_nearest.match(arrival, images[slots], degrees)
     np.testing.assert_allclose(forward, expected[0], atol=ROUNDING[name])
     np.testing.assert_allclose(backward, expected[1], atol=ROUNDING[name])
@@ -56,12 +52,12 @@ def test_duplicates_and_constant_images_are_at_distance_zero(name):
     images = rng.normal(size=(3, 1, 36, 16)).astype(np.float32)
     images[1] = 0.7  # constant: standardised to zeros, and zero vectors stay finite
     store = new_store(name, images, (1, 3, 5))
-    forward, backward = matched(store, images, images[0], [0, 1, 2])
+    forward, backward = matched(store, images, images[0], [0, 1, 2], 3)
     assert np.abs(forward[0]).max() < 1e-5
     assert np.abs(backward[0]).max() < 1e-5
     assert np.isfinite(forward).all()
     assert np.isfinite(backward).all()
-    forward, backward = matched(store, images, images[1], [1])
+    forward, backward = matched(store, images, images[1], [1], 3)
     assert np.abs(forward).max() < 1e-5
 
 
@@ -71,11 +67,11 @@ def test_a_slot_can_be_overwritten_and_restored(name):
     images = rng.normal(size=(4, 2, 16, 8)).astype(np.float32)
     store = new_store(name, images, (1, 3))
     before = store.nbytes
-    first = matched(store, images, images[3], [0, 1])
+    first = matched(store, images, images[3], [0, 1], 2)
     kept = {key: value.copy() for key, value in store.state().items()}
     changed = images.copy()
     changed[0] = images[2]
-    second = matched(store, changed, images[3], [0, 1])
+    second = matched(store, changed, images[3], [0, 1], 2)
     np.testing.assert_array_equal(first[0][1], second[0][1])
     assert np.abs(first[0][0] - second[0][0]).max() > 0.01
     store.restore(kept)
@@ -105,7 +101,7 @@ def test_any_shape_and_subset_of_slots(name, data):
         : data.draw(st.integers(1, n_images), "count")
     ]
     arrival = images[data.draw(st.integers(0, n_images - 1), "arrival")]
-    found = matched(new_store(name, images, degrees, dtype="float32"), images, arrival, slots)
+    found = matched(new_store(name, images, degrees), images, arrival, slots, len(degrees))
     expected = naive_nearest.match(arrival, images[slots], degrees)
     for ours, theirs in zip(found, expected, strict=True):
         np.testing.assert_allclose(ours, theirs, atol=ROUNDING[name])

@@ -40,6 +40,20 @@ def test_a_ring_of_pins_refuses_and_stays_as_it_is():
     play(stream, [2])
 
 
+@pytest.mark.parametrize("admit", ["pinned_only", "below_threshold"])
+def test_a_ring_of_pins_goes_on_scoring(admit):
+    """Nothing more is kept, so nothing needs a slot: with `pinned_only` every frame was a FrameError."""
+    stream = detector(3, ring={"admit": admit}, warmup=3)
+    play(stream, range(3))
+    for frame in range(3):
+        stream.operators.pin(frame)
+    scores = play(stream, range(3, 6))
+    assert [score.n_references for score in scores] == [3, 3, 3]
+    assert all(score.is_final and score.raw_score is not None for score in scores)
+    assert stream.ring.slot_of.keys() == {0, 1, 2}
+    stream.check_invariants()
+
+
 def test_a_forgotten_frame_leaves_the_table_and_its_last_score_is_final():
     tokens, _ = images(0, 16)
     stream = detector(16)

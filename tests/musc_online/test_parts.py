@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from musc_online import codes, config, regions, ring_setup, threshold
-from musc_online.ring import Geometry
+from musc_online.arrays import Geometry
+from musc_online.errors import CapacityError
 
 
 @given(st.lists(st.floats(0, 2.0001), min_size=1, max_size=50))
@@ -73,9 +74,18 @@ def test_regions_are_boxes_in_frame_pixels_worst_first():
     assert regions.find(map_, 0.6, None) == [(8, 8, 1, 1, pytest.approx(0.9))]
 
 
-@pytest.mark.parametrize("matcher", ["gemm", "faiss"])
-def test_capacity_estimate_is_what_the_ring_holds(matcher):
-    geometry = Geometry(4, 3, 256, 384)
-    settings = config.load({"ring": {"capacity": 20, "matcher": matcher}})
-    ring = ring_setup.make_ring(settings, geometry)
-    assert ring.nbytes == pytest.approx(ring_setup.ring_bytes(20, geometry, matcher), rel=0.1)
+@pytest.mark.parametrize("matcher", ["gemm", "faiss", "auto"])
+@pytest.mark.parametrize("degrees", [(1, 3, 5), (1, 7)])
+def test_a_ring_holds_what_it_was_priced_at(matcher, degrees):
+    """With `auto` the limit was once priced for the wrong matcher: 23.2 MiB were held under 7 MiB."""
+    geometry = Geometry(4, degrees, 256, 384)
+    settings = config.load({"ring": {"capacity": 20, "matcher": matcher}, "method": {"degrees": degrees}})
+    priced = ring_setup.ring_bytes(settings, geometry)
+    assert ring_setup.make_ring(settings, geometry).nbytes == priced
+    tight = settings.model_copy(
+        update={
+            "ring": settings.ring.model_copy(update={"max_bytes": type(settings.ring.max_bytes)(priced - 1)})
+        }
+    )
+    with pytest.raises(CapacityError):
+        ring_setup.make_ring(tight, geometry)

@@ -67,7 +67,7 @@ def test_a_restart_gives_the_scores_of_never_having_stopped(tmp_path, matcher):
 def test_what_auto_chose_then_is_what_a_restart_goes_on_with(tmp_path, monkeypatch, then):
     _, path = saved(tmp_path, then)
     now = {"gemm": "faiss", "faiss": "gemm"}[then]
-    monkeypatch.setattr("musc_online.nearest.faster", lambda *_: now)
+    monkeypatch.setattr("musc_online.nearest.resolve", lambda name, *_: now if name == "auto" else name)
     restarted = detector(5, "auto", **OPTIONS)
     snapshot.restore(restarted, snapshot.read(path))
     assert restarted.status()["matcher"] == then
@@ -127,7 +127,7 @@ def test_foreign_and_older_snapshots_are_refused(tmp_path):
     assert "method: got" in refused(path, detector(5, method={"degrees": [1]}, **OPTIONS))
     assert "there is no snapshot" in refused(tmp_path / "none", detector(5, **OPTIONS))
     tamper(path, lambda state, arrays: state.update(schema=0))
-    assert "schema 0, expected 1" in refused(path, detector(5, **OPTIONS))
+    assert "schema 0, expected 2" in refused(path, detector(5, **OPTIONS))
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,8 @@
 """The detector on a stream: every arrival, eviction and revision against the oracle and the golden sets."""
 
+import gc
+import tracemalloc
+
 import naive
 import numpy as np
 import pytest
@@ -211,14 +214,56 @@ def test_label_is_withheld_in_warmup_and_follows_the_threshold_after():
     assert all(score.regions for score in scores[4:] if score.pred_label)
 
 
-def test_deadline_scores_against_fewer_and_says_so():
+class Clock:
+    """`time` as the ring sees it: every look at it is a second later."""
+
+    def __init__(self, start):
+        self.now = start
+
+    def perf_counter(self):
+        self.now += 1.0
+        return self.now
+
+
+def with_deadline(monkeypatch, n_frames, subsets_in_time, **ring):
+    """Scores, and which references each frame met, of a stream in which so many subsets are in time."""
+    tokens, class_tokens = images(7, n_frames)
+    stream = detector(n_frames, ring=ring, deadline_ms=1000 * subsets_in_time - 500, warmup=1)
+    met = []
+    scores = []
+    for i in range(n_frames):
+        clock = Clock(0.0)
+        monkeypatch.setattr("musc_online.detector.time", clock)
+        monkeypatch.setattr("musc_online.ring.time", clock)
+        scores.append(stream.step_tokens(tokens[:, i], class_tokens[i], i))
+        met.append({int(slot) % stream.ring.n_subsets for slot in stream.ring.references(i)})
+        stream.check_invariants()
+    return scores, met
+
+
+def test_deadline_scores_against_fewer_and_says_so(monkeypatch):
+    scores, met = with_deadline(monkeypatch, 9, 1, subsets=3)
+    assert all(score.n_references in (2, 3) for score in scores[6:])  # a third of 6, 7 and 8 images
+    assert {score.state for score in scores[6:]} == {"degraded"}
+    assert all(len(subsets) == 1 for subsets in met[1:])
+
+
+@pytest.mark.parametrize("in_time", [1, 2])
+@pytest.mark.parametrize("against", ["all", 3])
+def test_with_a_deadline_every_subset_has_its_turn(monkeypatch, in_time, against):
+    """With `score_against: all` the rotation advanced by nothing: all but subset 0 starved."""
+    _, met = with_deadline(monkeypatch, 24, in_time, subsets=4, score_against=against)
+    turns = [subset for subsets in met[8:] for subset in subsets]
+    assert {turns.count(subset) for subset in range(4)} == {len(turns) // 4}
+
+
+def test_a_deadline_that_leaves_nothing_out_changes_nothing(monkeypatch):
+    in_time, _ = with_deadline(monkeypatch, 9, 5, subsets=3, score_against=2)
     tokens, class_tokens = images(7, 9)
-    stream = detector(9, ring={"subsets": 3}, deadline_ms=1e-6, warmup=1)
-    scores = [stream.step_tokens(tokens[:, i], class_tokens[i], i) for i in range(9)]
-    stream.check_invariants()
-    assert scores[-1].n_references < 8
-    assert scores[-1].n_references >= 1
-    assert scores[-1].state == "degraded"
+    stream = detector(9, ring={"subsets": 3, "score_against": 2}, warmup=1)
+    free = [stream.step_tokens(tokens[:, i], class_tokens[i], i) for i in range(9)]
+    assert [score.raw_score for score in in_time] == [score.raw_score for score in free]
+    assert [score.state for score in in_time] == [score.state for score in free]
 
 
 def test_capacity_is_refused_at_start_with_what_would_fit():
@@ -232,7 +277,38 @@ def test_capacity_is_refused_at_start_with_what_would_fit():
         detector(fits + 1, ring={"max_bytes": "100MiB"})
 
 
-def test_status_bytes_do_not_grow():
+def test_memory_is_what_status_says_and_does_not_grow():
+    """Counted by the interpreter; nobody takes the finals, and 80 frames fill what keeps the newest 64."""
+    tokens, class_tokens = images(8, 9, n_patches=64, n_channels=48)
+
+    def play(stream, first, last):
+        for arrival in range(first, last):
+            stream.step_tokens(tokens[:, arrival % 9], class_tokens[arrival % 9], arrival)
+            if stream.revise_due:
+                stream.revise()
+
+    def held():
+        gc.collect()
+        return tracemalloc.get_traced_memory()[0]
+
+    play(detector(8, revise={"every": 3}), 0, 12)  # whatever is loaded or compiled once
+    stream = detector(8, revise={"every": 3})
+    tracemalloc.start()
+    try:
+        play(stream, 0, 1)
+        ring = held()
+        play(stream, 1, 80)
+        before = held()
+        play(stream, 80, 180)
+        after = held()
+    finally:
+        tracemalloc.stop()
+    assert ring == pytest.approx(stream.status()["bytes"], rel=0.1)
+    one_map, arrivals = 16 * 16 * 4, 100
+    assert after - before < arrivals * one_map / 2
+
+
+def test_status_of_a_full_ring():
     tokens, class_tokens = images(8, 9)
     stream = detector(4)
     sizes = []

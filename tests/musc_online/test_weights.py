@@ -1,4 +1,4 @@
-"""Weights from every published format: the same backbone, with the activation it was trained with."""
+"""Weights from every published format: the same backbone."""
 
 import backbone_states
 import pytest
@@ -8,15 +8,19 @@ from weights_support import (
     clip,
     clip_state,
     clip_to_timm,
+    clip_to_transformers,
     dino,
     dino_files,
     nothing_cached,
+    openai_marks,
     save_torchscript,
     state,
+    to_transformers,
     towers,
 )
 
 from musc_online import backbones
+from musc_online.errors import WeightsError
 
 __all__ = ["clip", "clip_state", "dino", "nothing_cached", "state"]
 
@@ -31,7 +35,7 @@ def same(backbone, other):
 def test_every_dino_format_gives_the_same_backbone(dino, state, tmp_path):
     files = dino_files(state, tmp_path)
     loaded = [backbones.load("tiny_dino", weights=str(file), stages=[0, 5]) for file in files]
-    assert len(loaded) == 7
+    assert len(loaded) == 13
     assert len({backbone.fingerprint for backbone in loaded}) == 1
     for backbone, file in zip(loaded, files, strict=True):
         assert backbone.weights == str(file)
@@ -53,51 +57,32 @@ def test_dinov2_by_its_authors_names_and_as_the_real_architecture(tmp_path):
 def test_every_clip_format_gives_the_same_backbone(clip, clip_state, tmp_path):
     half = {name: tensor.half() for name, tensor in clip_state.items()}
     wide = {name: tensor.float() for name, tensor in half.items()}
-    save_torchscript(towers(half), tmp_path / "archive.pt")
-    torch.save(towers(half) | {"input_resolution": torch.tensor(24)}, tmp_path / "half.pt")
+    save_torchscript(towers(half) | openai_marks(), tmp_path / "archive.pt")
+    torch.save(towers(half) | openai_marks(), tmp_path / "half.pt")
     torch.save({"state_dict": {f"module.{n}": t for n, t in towers(wide).items()}}, tmp_path / "wrapped.pt")
     safetensors.torch.save_file(towers(wide), tmp_path / "open_clip_model.safetensors")
     safetensors.torch.save_file(clip_to_timm(wide), tmp_path / "model.safetensors")
+    transformers = clip_to_transformers(wide)
+    safetensors.torch.save_file(transformers, tmp_path / "transformers.safetensors")
+    vision = {name: tensor for name, tensor in transformers.items() if name.startswith("vis")}
+    safetensors.torch.save_file(vision, tmp_path / "vision_with_projection.safetensors")
     files = sorted(tmp_path.iterdir())
-    loaded = [backbones.load("tiny", weights=str(file)) for file in files]
-    assert len(loaded) == 5
+    loaded = [backbones.load("tiny", weights=str(file), activation="quick_gelu") for file in files]
+    assert len(loaded) == 7
     assert len({backbone.fingerprint for backbone in loaded}) == 1
     for backbone in loaded:
         same(backbone, loaded[0])
 
 
-def activation_of(backbone):
-    return type(backbone.network.blocks[0].mlp.gelu).__name__
-
-
-@pytest.mark.parametrize(
-    ("folder", "prefix", "halve", "expected"),
-    [
-        ("plain", "", True, "QuickGELU"),  # exact in half precision, as only OpenAI's were published
-        ("plain", "", False, "GELU"),
-        ("vit.openai", "", False, "QuickGELU"),
-        ("vit.laion400m_e32", "", True, "GELU"),
-        ("vit-quickgelu", "", False, "GELU"),  # only the file's own name speaks, not its folder's
-        ("plain", "openai:", False, "QuickGELU"),
-        ("plain", "laion400m_e32:", True, "GELU"),
-        ("plain", "openai-gelu:", True, "GELU"),
-    ],
-)
-def test_openai_weights_get_quick_gelu(clip, clip_state, tmp_path, folder, prefix, halve, expected):
-    if halve:
-        clip_state = {name: tensor.half().float() for name, tensor in clip_state.items()}
-    path = tmp_path / folder / "weights.safetensors"
-    path.parent.mkdir()
-    safetensors.torch.save_file(towers(clip_state), path)
-    assert activation_of(backbones.load("tiny", weights=f"{prefix}{path}")) == expected
-
-
-@pytest.mark.parametrize(("tag", "expected"), [("openai", "QuickGELU"), ("laion400m_e32", "GELU")])
-def test_a_tag_is_found_in_the_cache_with_its_activation(clip, clip_state, nothing_cached, tag, expected):
-    name = {"openai": "tiny.pt", "laion400m_e32": "tiny-e32.pt"}[tag]
-    target = nothing_cached / "torch" / "hub" / "checkpoints" / name
-    target.parent.mkdir(parents=True)
-    torch.save(towers(clip_state), target)
-    backbone = backbones.load("tiny", weights=tag)
-    assert activation_of(backbone) == expected
-    assert backbone.weights == f"{tag}:{target}"
+def test_a_transformers_checkpoint_that_lacks_a_key_says_so(clip, clip_state, dino, state, tmp_path):
+    """Query, key and value are stored apart there: one of them alone cannot be joined."""
+    wanting = clip_to_transformers(clip_state)
+    del wanting["vision_model.encoder.layers.1.self_attn.k_proj.weight"]
+    safetensors.torch.save_file(wanting, tmp_path / "clip.safetensors")
+    with pytest.raises(WeightsError, match=r"1 tensors missing \(first: .*blocks\.1\.attn\.in_proj_weight"):
+        backbones.load("tiny", weights=str(tmp_path / "clip.safetensors"), activation="gelu")
+    wanting = to_transformers(state)
+    del wanting["encoder.layer.2.attention.attention.value.bias"]
+    safetensors.torch.save_file(wanting, tmp_path / "dino.safetensors")
+    with pytest.raises(WeightsError, match=r"1 tensors missing \(first: blocks\.2\.attn\.qkv\.bias"):
+        backbones.load("tiny_dino", weights=str(tmp_path / "dino.safetensors"))

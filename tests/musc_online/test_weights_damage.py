@@ -4,9 +4,12 @@ import pickle
 import zipfile
 from pathlib import Path
 
+import backbone_states
 import pytest
 import safetensors.torch
 import torch
+from backbone_states import shared_state
+from backbone_support import shapes_of
 from weights_support import dino, dino_files, nothing_cached, save_torchscript, state
 
 from musc_online import backbones
@@ -132,15 +135,18 @@ def test_truncated_checkpoints_are_one_line(dino, state, tmp_path, kind, kept):
         (lambda state: state["norm.bias"].fill_(torch.nan), r"norm\.bias holds values that are not finite"),
         (
             lambda state: state.update(pos_embed=torch.zeros(1, 9, 64)),
-            r"got 9 tokens, expected one class token",
+            r"model\.safetensors: position embedding: got shape \[9, 64\], expected .* one class token",
         ),
     ],
 )
 def test_foreign_and_spoilt_weights_say_how(dino, state, tmp_path, change, message):
     change(state)
     safetensors.torch.save_file(state, tmp_path / "model.safetensors")
-    with pytest.raises(WeightsError, match=message):
-        backbones.load("tiny_dino", weights=str(tmp_path / "model.safetensors"))
+    path = tmp_path / "model.safetensors"
+    with pytest.raises(WeightsError, match=message) as caught:
+        backbones.load("tiny_dino", weights=str(path))
+    assert str(caught.value).startswith(f"{path}: ")
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("content", [[1, 2], {"a": 1}, {"state_dict": {}}, torch.zeros(2)])
@@ -165,3 +171,65 @@ def test_the_digest_is_of_values_not_of_layout():
     assert len(digests) == 1
     assert weights.Weights({"a": tensor + 1}, "x").digest not in digests
     assert weights.Weights({"b": tensor}, "x").digest not in digests
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"<!DOCTYPE html>\n<html><head><title>Sign in</title>", r"is a web page .*download the file itself"),
+        (b"\xef\xbb\xbf\r\n  <HTML>\n", r"is a web page"),
+        (
+            b"<?xml version='1.0'?><Error><Code>PublicAccessNotPermitted</Code>",
+            r"is a web page \(HTML or XML\)",
+        ),
+        (
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 346342912\n",
+            r"is a git-LFS pointer, .*git lfs pull",
+        ),
+    ],
+)
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors", ".onnx"])
+def test_what_stands_in_a_checkpoints_place_is_named(dino, tmp_path, content, message, suffix):
+    path = tmp_path / f"model{suffix}"
+    path.write_bytes(content)
+    with pytest.raises(WeightsError, match=message) as caught:
+        backbones.load("tiny_dino", weights=str(path))
+    assert str(caught.value).startswith(f"{path}: ")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_the_system_does_not_give_is_not_called_damaged(dino, state, tmp_path, monkeypatch):
+    path = tmp_path / "model.pth"
+    torch.save(state, path)
+
+    def refuse(*_arguments, **_options):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(WeightsError, match=r"model\.pth: cannot be read \(Permission denied\)"):
+        backbones.load("tiny_dino", weights=str(path))
+
+
+@pytest.mark.parametrize("given", ["ViT-L-14", "ViT-L-14-336"])
+def test_a_checkpoint_of_another_pretraining_grid_is_refused(given, tmp_path):
+    """The two differ in nothing but the grid of their position embedding: 16 x 16 and 24 x 24."""
+    other = {"ViT-L-14": "ViT-L-14-336", "ViT-L-14-336": "ViT-L-14"}[given]
+    shapes = shapes_of(backbones.spec(other), backbones.spec(other).default_size)
+    path = tmp_path / "clip.pt"
+    torch.save({f"visual.{name}": tensor for name, tensor in shared_state(shapes).items()}, path)
+    sides = {"ViT-L-14": "16 x 16", "ViT-L-14-336": "24 x 24"}
+    with pytest.raises(WeightsError) as caught:
+        backbones.load(given, weights=str(path), activation="gelu", stages=[0], image_size=28)
+    message = str(caught.value)
+    assert message.startswith(f"{path}: pretrained on a grid of {sides[other]} patches")
+    assert f"expected {given}'s {sides[given]}; set backbone.name to {other} (" in message
+    assert "\n" not in message
+
+
+def test_dino_may_be_trained_at_any_size(dino, tmp_path):
+    files = []
+    for grid in (2, 3):
+        files.append(tmp_path / f"{grid}.pth")
+        torch.save(backbone_states.timm_state(dino, grid=grid, hidden=192), files[-1])
+    sizes = {backbones.load("tiny_dino", weights=str(file), image_size=64).n_patches for file in files}
+    assert sizes == {16}

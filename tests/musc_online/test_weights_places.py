@@ -88,11 +88,51 @@ def test_an_unknown_tag_lists_the_known(word):
         backbones.load("ViT-B-16", weights=word)
 
 
+@pytest.mark.parametrize(
+    ("name", "weights", "message"),
+    [
+        (
+            "ViT-B-16",
+            "laion2b:/no/such.pt",
+            r"got the tag 'laion2b' before '/no/such\.pt', expected one of openai, ",
+        ),
+        (
+            "ViT-L-14-336",
+            "laion400m_e32:/no/such.pt",
+            r"got the tag 'laion400m_e32'.*expected one of openai before",
+        ),
+        ("dinov2_vits14", "auto:x.pth", r"got the tag 'auto'.*expected one of lvd142m before the path"),
+        ("ViT-B-16", "openai-gelu:/no/such.pt", r"got the tag 'openai-gelu'"),
+        (
+            "ViT-B-16",
+            "https://example.invalid/x.pt",
+            r"got the address https://example\.invalid/x\.pt; download",
+        ),
+        ("ViT-B-16", "openai:/no/such.pt", r"^/no/such\.pt: no such file"),
+        ("ViT-B-16", "/no/such:colon.pt", r"^/no/such:colon\.pt: no such file"),
+        ("ViT-B-16", "C:/no/such.pt", r"^C:/no/such\.pt: no such file"),
+    ],
+)
+def test_an_unknown_tag_before_a_path_lists_the_known(name, weights, message):
+    with pytest.raises(WeightsError, match=message) as caught:
+        backbones.load(name, weights=weights)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_path_with_a_colon_is_a_path(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    torch.save({"weight": torch.zeros(1)}, tmp_path / "run:3.pt")
+    with pytest.raises(
+        WeightsError, match=r"^run:3\.pt: the weights are of another network than dino_vitbase8"
+    ):
+        backbones.load("dino_vitbase8", weights="run:3.pt", image_size=8)
+
+
 def test_no_network_is_no_wait():
     """A fresh process without offline mode, whose hub and whose other server refuse connections."""
     code = (
         "import sys; from musc_online.backbones import library_cache as cache\n"
-        "source = cache.Published('nobody/nothing', ('model.safetensors',), sys.argv[1] + '/x.pth', False)\n"
+        "source = cache.Published('nobody/nothing', ('model.safetensors',), sys.argv[1] + '/x.pth')\n"
         "try: cache.download(source)\n"
         "except Exception as error: print(type(error).__name__, error)\n"
     )
@@ -132,7 +172,7 @@ def test_a_download_lands_in_the_librarys_cache(monkeypatch, nothing_cached, sta
     monkeypatch.delenv("HF_HUB_OFFLINE")
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(library_cache, "_answers", lambda _url: True)
-    source = library_cache.Published("", (), served.as_uri(), False)
+    source = library_cache.Published("", (), served.as_uri())
     path = library_cache.download(source)
     assert path == nothing_cached / "torch" / "hub" / "checkpoints" / served.name
     assert library_cache.cached(source) == path
@@ -145,7 +185,7 @@ def test_a_download_with_a_wrong_hash_is_refused(monkeypatch, nothing_cached):
     monkeypatch.delenv("HF_HUB_OFFLINE")
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(library_cache, "_answers", lambda _url: True)
-    source = library_cache.Published("", (), served.as_uri(), False)
+    source = library_cache.Published("", (), served.as_uri())
     with pytest.raises(WeightsError, match="invalid hash value"):
         library_cache.download(source)
     assert library_cache.cached(source) is None

@@ -63,7 +63,7 @@ def nearest_table(patch_tokens, degrees):
 def interval_average(distances, low=0.0, high=0.3):
     """[R] -> one number."""
     ordered = sorted(float(value) for value in distances)
-    first = int(len(ordered) * low)
+    first = min(int(len(ordered) * low), len(ordered) - 1)
     last = max(int(len(ordered) * high), first + 1)
     kept = ordered[first:last]
     return sum(kept) / len(kept)

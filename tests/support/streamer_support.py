@@ -140,7 +140,7 @@ def picture(seed: int, height: int = 48, width: int = 64) -> np.ndarray:
 
 
 def header(frame_id: Any, stream: str = "line", seq: int = 0, **more: Any) -> dict[str, Any]:
-    """A PNG frame's header, as DESIGN section 6 writes it."""
+    """A PNG frame's header, as docs/wire.md#frames writes it."""
     fields = {
         "v": 1,
         "kind": "frame",

@@ -1,5 +1,6 @@
 """What the tests of weights share: empty caches, small networks, and files as their publishers write them."""
 
+import argparse
 import warnings
 
 import backbone_states
@@ -48,8 +49,11 @@ def clip(monkeypatch):
     known = open_clip.get_model_config
     monkeypatch.setattr(open_clip, "get_model_config", lambda name: config if name == "tiny" else known(name))
     registry = {
-        "openai": {"url": "https://example.invalid/tiny.pt", "quick_gelu": True},
-        "laion400m_e32": {"url": "https://example.invalid/tiny-e32.pt"},
+        "openai": {"url": "https://example.invalid/tiny.pt", "hf_hub": "timm/vit_tiny.openai/"},
+        "laion400m_e32": {
+            "url": "https://example.invalid/tiny-laion400m_e32-0123abcd.pt",
+            "hf_hub": "timm/vit_tiny.laion400m_e32/",
+        },
     }
     look_up = open_clip.get_pretrained_cfg
     monkeypatch.setattr(
@@ -103,21 +107,60 @@ def towers(state):
     )
 
 
+def openai_marks():
+    """What OpenAI's state dicts and archives alone carry beside the towers."""
+    return {
+        "input_resolution": torch.tensor(24),
+        "context_length": torch.tensor(77),
+        "vocab_size": torch.tensor(49408),
+    }
+
+
+def heads(*names):
+    """Tensors of the kind that training leaves beside a backbone."""
+    return {f"{name}.mlp.0.weight": torch.ones(3, 64) for name in names}
+
+
 def dino_files(state, folder):
     """One checkpoint a format, as its publisher would write it."""
     training = {"module.backbone." + name: tensor for name, tensor in state.items()}
+    beside = {"backbone." + name: tensor for name, tensor in state.items()}
+    student = {f"module.{name}": tensor + 1 for name, tensor in beside.items()}
+    whole_run = {
+        f"teacher.{name}": tensor for name, tensor in (beside | heads("dino_head", "ibot_head")).items()
+    }
+    whole_run |= {f"student.{name}": tensor + 1 for name, tensor in beside.items()}
+    whole_run |= {"dino_loss.center": torch.zeros(1, 8)}
     chunked = {name.replace("blocks.", "blocks.0."): tensor for name, tensor in state.items()}
     contents = {
         "authors.pth": state | {"mask_token": torch.zeros(1, 64)},
         "chunked.pth": chunked,
         "training.pth": {"epoch": 3, "teacher": training, "student": {"module.other": torch.zeros(1)}},
         "nested.pt": {"model": state},
+        # DINO's full checkpoint, with the options of its run.
+        "full_checkpoint.pth": {
+            "student": student | heads("module.head"),
+            "teacher": beside | heads("head"),
+            "optimizer": {"state": {0: {"exp_avg": torch.zeros(2)}}, "param_groups": [{"lr": 0.1}]},
+            "epoch": 3,
+            "args": argparse.Namespace(arch="vit_base", lr=0.1),
+            "dino_loss": {"center": torch.zeros(1, 8)},
+        },
+        # DINOv2's: what its evaluation saves, what its training saves, a backbone with a linear head.
+        "teacher_checkpoint.pth": {"teacher": beside | heads("dino_head", "ibot_head")},
+        "model_0000999.rank_0.pth": {"model": whole_run, "iteration": 999},
+        "linear_head.pth": beside | {"linear_head.weight": torch.ones(5, 128)},
     }
     for name, content in contents.items():
         torch.save(content, folder / name)
     torch.save(state, folder / "legacy.pth", _use_new_zipfile_serialization=False)
     safetensors.torch.save_file(state | {"head.weight": torch.zeros(5, 64)}, folder / "model.safetensors")
     safetensors.torch.save_file(to_transformers(state), folder / "transformers.safetensors")
+    vit = {f"vit.{name}": tensor for name, tensor in to_transformers_vit(state).items()}
+    safetensors.torch.save_file(to_transformers_vit(state), folder / "transformers_vit.safetensors")
+    safetensors.torch.save_file(
+        vit | {"classifier.weight": torch.zeros(5, 64)}, folder / "transformers_classifier.safetensors"
+    )
     return sorted(folder.iterdir())
 
 
@@ -139,6 +182,53 @@ def to_transformers(state):
                 renamed[new.replace("attn.qkv", f"attention.attention.{part}")] = piece.clone()
         else:
             renamed[new] = tensor
+    return renamed
+
+
+def to_transformers_vit(state):
+    """As transformers names DINO, which it holds as a ViT."""
+    renamed = {}
+    for name, tensor in to_transformers(state).items():
+        new = name.replace(".norm1.", ".layernorm_before.").replace(".norm2.", ".layernorm_after.")
+        new = new.replace(".mlp.fc1.", ".intermediate.dense.").replace(".mlp.fc2.", ".output.dense.")
+        renamed[new] = tensor
+    del renamed["embeddings.mask_token"]
+    return renamed | {"pooler.dense.weight": torch.zeros(64, 64), "pooler.dense.bias": torch.zeros(64)}
+
+
+def clip_to_transformers(state):
+    """As transformers names CLIP, both towers."""
+    rules = {
+        "conv1.": "embeddings.patch_embedding.",
+        "ln_pre.": "pre_layrnorm.",
+        "ln_post.": "post_layernorm.",
+        "transformer.resblocks.": "encoder.layers.",
+        ".ln_": ".layer_norm",
+        ".attn.out_proj.": ".self_attn.out_proj.",
+        ".mlp.c_fc.": ".mlp.fc1.",
+        ".mlp.c_proj.": ".mlp.fc2.",
+    }
+    special = {"class_embedding": "embeddings.class_embedding"}
+    special |= {"positional_embedding": "embeddings.position_embedding.weight"}
+    renamed = {
+        "text_model.final_layer_norm.weight": torch.ones(8),
+        "text_projection.weight": torch.zeros(8, 8),
+        "logit_scale": torch.tensor(4.6),
+        "vision_model.embeddings.position_ids": torch.arange(10)[None],
+    }
+    for name, tensor in state.items():
+        if name == "proj":
+            renamed["visual_projection.weight"] = tensor.T.contiguous()
+        elif ".attn.in_proj_" in name:
+            before, kind = name.split(".attn.in_proj_")
+            before = before.replace("transformer.resblocks", "vision_model.encoder.layers")
+            for part, piece in zip("qkv", tensor.chunk(3), strict=True):
+                renamed[f"{before}.self_attn.{part}_proj.{kind}"] = piece.clone()
+        else:
+            new = special.get(name, name)
+            for old, replacement in rules.items():
+                new = new.replace(old, replacement)
+            renamed[f"vision_model.{new}"] = tensor
     return renamed
 
 

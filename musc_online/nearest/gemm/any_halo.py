@@ -6,7 +6,7 @@ import numpy as np
 
 from musc_online.compiled import compiled
 from musc_online.nearest.gemm.lanes import LOWEST
-from musc_online.nearest.gemm.near import NEAR_COSINE, note_near
+from musc_online.nearest.gemm.near import is_near, note_near
 
 
 @compiled
@@ -43,7 +43,7 @@ def maxima_of_any_halo(
             best = max(best, cosines[column])
             scratch.best_columns[i, column] = max(scratch.best_columns[i, column], sums[column])
         scratch.best_rows[i, patch] = best
-        if best > NEAR_COSINE:
+        if is_near(i, patch, row_norms, scratch):
             note_near(i, patch, cosines, column_norms[1 + i], scratch, started or found)
             found = True
     return found

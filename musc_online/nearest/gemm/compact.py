@@ -4,16 +4,16 @@
 their 30 lowest bits are the 16th pair's 30 significant ones: with the norms, less than two bytes a value.
 """
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from llvmlite import ir
 from numba import types
 
+from musc_online.arrays import Geometry
 from musc_online.compiled import compiled, emitting
-from musc_online.nearest.gemm import packing
 from musc_online.nearest.gemm.lanes import PANEL, Lanes, nothing
-from musc_online.nearest.gemm.packing import Packed
 
 GROUP = 16
 _PAIR_BYTES = PANEL * 4
@@ -26,10 +26,9 @@ def kept_pairs(n_pairs: int) -> int:
     return n_pairs - n_pairs // GROUP
 
 
-def empty(n_images: int, n_stages: int, n_patches: int, n_channels: int, n_degrees: int) -> Packed:
-    """Zeroed storage at rest: as `packing.empty`, with `kept_pairs` pairs of channels."""
-    n_channels = 2 * kept_pairs((n_channels + 1) // 2)
-    return packing.empty(n_images, n_stages, n_patches, n_channels, n_degrees)
+def at_rest(geometry: Geometry) -> Geometry:
+    """The geometry whose layout has `kept_pairs` pairs of channels."""
+    return replace(geometry, n_channels=2 * kept_pairs((geometry.n_channels + 1) // 2))
 
 
 @compiled

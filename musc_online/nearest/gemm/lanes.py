@@ -28,6 +28,13 @@ def cpu_features(context: Any) -> frozenset[str]:
     return frozenset(flag[1:] for flag in flags.split(",") if flag.startswith("+"))
 
 
+def has_vectors() -> bool:
+    """Whether the processor compiled for has the vector instructions that the inner loops are written for."""
+    from numba.core.registry import cpu_target  # noqa: PLC0415 - asked for rarely, and slow to import
+
+    return not cpu_features(cpu_target.target_context).isdisjoint({"avx2", "neon"})
+
+
 class Lanes:
     """Emits lane-wise operations of one vector width; addresses are 64-bit integers in bytes."""
 
@@ -128,4 +135,4 @@ def nothing(context: Any) -> Any:
     return context.get_dummy_value()
 
 
-__all__ = ["FLOAT32", "INT16", "INT32", "INT64", "LOWEST", "PANEL", "Lanes", "nothing"]
+__all__ = ["FLOAT32", "INT16", "INT32", "INT64", "LOWEST", "PANEL", "Lanes", "has_vectors", "nothing"]

@@ -6,7 +6,7 @@ import numpy as np
 
 from musc_online.compiled import compiled
 from musc_online.nearest.gemm.column_maxima import column_maxima
-from musc_online.nearest.gemm.near import NEAR_COSINE, note_near
+from musc_online.nearest.gemm.near import is_near, note_near
 from musc_online.nearest.gemm.scratch import LINE_MARGIN, ROWS_AT_ONCE, zeros_before
 from musc_online.nearest.gemm.windows import sum_row_windows
 
@@ -50,7 +50,7 @@ def take_maxima(
         row += ROWS_AT_ONCE
     for other in range(side):
         patch = grid_row * side + other
-        if other >= row or scratch.best_rows[i, patch] > NEAR_COSINE:
+        if other >= row or is_near(i, patch, row_norms, scratch):
             where = _where(i, halo, which, band, other, patch, row_norms, column_norms, scratch)
             if halo == 0:
                 column_maxima(0, 1, 1, where)
@@ -58,7 +58,7 @@ def take_maxima(
                 column_maxima(1, 1, 1, where)
             else:
                 column_maxima(2, 1, 1, where)
-            if scratch.best_rows[i, patch] > NEAR_COSINE:
+            if is_near(i, patch, row_norms, scratch):
                 cosines = scratch.lines[1, LINE_MARGIN:]
                 note_near(i, patch, cosines, column_norms[1 + i], scratch, found_near or near)
                 near = True

@@ -1,7 +1,8 @@
-"""Nearly identical patches: their distances from the difference of the two vectors.
+"""Winners whose distances are taken from the difference of the two vectors.
 
-What remains is the rounding of `packing`: equal patches are at exactly 0, and patches that differ by less
-than about 4e-4 (at 384 channels) are told apart no better than that.
+Of features in 15 bits these are nearly identical patches only; what remains is the rounding of `packing`:
+equal patches are at exactly 0, and patches that differ by less than about 4e-4 (at 384 channels) are told
+apart no better than that. Of fine features it is every winner: distances are then right to about 1e-6.
 """
 
 import math
@@ -10,28 +11,39 @@ from typing import Any
 import numpy as np
 
 from musc_online.compiled import compiled
-from musc_online.nearest.gemm.packing import sum_windows, unpack_stage
+from musc_online.lnamd import sum_windows
+from musc_online.nearest.gemm.packing import unpack_stage
 
 NEAR_COSINE = np.float32(1.0 - 2e-4)
 """From this cosine on (distances below 0.02) sqrt(2 - 2 cos) has lost too many digits."""
+
+ANY_COSINE = np.float32(-2.0)
+"""Below every cosine: all winners are refined."""
+
+
+@compiled
+def is_near(i: int, row: int, row_norms: Any, scratch: Any) -> bool:
+    """Whether a row's winner at the i-th degree is to be refined; an empty window has none."""
+    return bool(scratch.best_rows[i, row] > scratch.near_from[0] and row_norms[1 + i, row] > 0.0)
 
 
 @compiled
 def note_near(i: int, row: int, cosines: Any, column_norms: Any, scratch: Any, started: bool) -> None:
     """Remember the winners, both ways, among one row's cosines with the other image at the i-th degree.
 
-    A column's winner above `NEAR_COSINE` lies in a row with a cosine above it, so visiting these rows
+    A column's winner above `near_from` lies in a row with a cosine above it, so visiting these rows
     finds all. `started` is False for the first such row of a tile.
     """
     if not started:
         scratch.near_rows[:] = -1
         scratch.near_columns[:] = -1
-        scratch.near_best[:] = NEAR_COSINE
+        scratch.near_best[:] = scratch.near_from[0]
     column_best, column_winner = scratch.near_best[i], scratch.near_columns[i]
-    best, winner = NEAR_COSINE, -1
+    near_from = scratch.near_from[0]
+    best, winner = near_from, -1
     for column in range(len(column_best)):
         cosine = cosines[column]
-        if cosine > NEAR_COSINE and column_norms[column] > 0.0:
+        if cosine > near_from and column_norms[column] > 0.0:
             if cosine > best:
                 best, winner = cosine, column
             if cosine > column_best[column]:
@@ -45,32 +57,32 @@ def refine(one: Any, other: Any, halos: Any, scratch: Any, forward: Any, backwar
     """Overwrite the distances of the noted winners: a difference loses no digits.
 
     Both images' window vectors are built once, whatever the number of winners: a standing line of
-    identical frames costs a bounded multiple of a moving one. Only here the matcher allocates.
+    identical frames costs a bounded multiple of a moving one. Only here the matcher allocates. Where the
+    other image has an empty window no distance is above 1, the distance to a zero vector.
     """
     n_degrees, n_patches = forward.shape
     shape = (n_patches, 2 * one.tokens.shape[1])
     one_maps, other_maps = np.empty(shape, np.float32), np.empty(shape, np.float32)
     one_sums, other_sums = np.empty(shape, np.float32), np.empty(shape, np.float32)
     spare = np.empty(shape, np.float32)
-    unpack_stage(one.tokens, one.norms[0], one_maps)
-    unpack_stage(other.tokens, other.norms[0], other_maps)
+    unpack_stage(one.tokens, one.norms[0], one.residuals, one_maps)
+    unpack_stage(other.tokens, other.norms[0], other.residuals, other_maps)
     for i in range(n_degrees):
         if not _any(scratch.near_rows[i]):
             continue
         sum_windows(one_maps, halos[i], spare, one_sums)
         sum_windows(other_maps, halos[i], spare, other_sums)
-        one_norms, other_norms = one.norms[1 + i], other.norms[1 + i]
+        one_norms, other_norms = one.norms[1 + i, :n_patches], other.norms[1 + i, :n_patches]
+        one_most, other_most = _furthest(one_norms), _furthest(other_norms)
         for patch in range(n_patches):
             at = scratch.near_rows[i, patch]
             if at >= 0:
-                forward[i, patch] = _difference(
-                    one_sums[patch], one_norms[patch], other_sums[at], other_norms[at]
-                )
+                gap = _difference(one_sums[patch], one_norms[patch], other_sums[at], other_norms[at])
+                forward[i, patch] = min(gap, other_most)
             at = scratch.near_columns[i, patch]
             if at >= 0:
-                backward[i, patch] = _difference(
-                    one_sums[at], one_norms[at], other_sums[patch], other_norms[patch]
-                )
+                gap = _difference(one_sums[at], one_norms[at], other_sums[patch], other_norms[patch])
+                backward[i, patch] = min(gap, one_most)
 
 
 @compiled
@@ -79,6 +91,15 @@ def _any(winners: Any) -> bool:
         if winner >= 0:
             return True
     return False
+
+
+@compiled
+def _furthest(norms: Any) -> Any:
+    """No patch is further than this from its nearest in an image of these norms."""
+    for norm in norms:
+        if norm == 0.0:
+            return np.float32(1.0)
+    return np.float32(2.0)
 
 
 @compiled

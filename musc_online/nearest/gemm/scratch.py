@@ -6,9 +6,10 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from musc_online.arrays import Geometry
 from musc_online.compiled import compiled
 from musc_online.nearest.gemm.lanes import LOWEST, PANEL
-from musc_online.nearest.gemm.packing import aligned_zeros, empty
+from musc_online.nearest.gemm.packing import aligned_zeros
 
 ROWS_AT_ONCE = 4
 """Rows that `column_maxima` takes together: they share what belongs to the columns."""
@@ -23,8 +24,9 @@ class Scratch(NamedTuple):
     of the arrival. `sums [2, side, zeros + P16 + zeros]`: one grid row summed over its rows' windows.
     `lines`: a few rows summed over the columns' grid. `edges [5, P16]`: see `column_maxima`.
     `best_rows`, `best_columns [D, P16]`: largest cosines. `near_rows`, `near_columns [D, P16]`: winners of
-    nearly identical patches, else -1; `near_best [D, P16]` the cosines of the columns' winners.
-    `tokens`: one stage of the other image, expanded.
+    nearly identical patches, else -1; `near_best [D, P16]` the cosines of the columns' winners;
+    `near_from [1]`: from which cosine on patches count as that. `tokens`: one stage of the other image,
+    expanded.
     """
 
     products: npt.NDArray[np.float32]
@@ -36,33 +38,43 @@ class Scratch(NamedTuple):
     near_rows: npt.NDArray[np.int32]
     near_columns: npt.NDArray[np.int32]
     near_best: npt.NDArray[np.float32]
+    near_from: npt.NDArray[np.float32]
     tokens: npt.NDArray[np.int16]
 
 
-def make_scratch(n_patches: int, n_channels: int, halos: npt.NDArray[np.int64]) -> Scratch:
-    """Zeroed working memory for one thread."""
-    side = math.isqrt(n_patches)
-    padded = math.ceil(n_patches / PANEL) * PANEL
+def layout(geometry: Geometry) -> dict[str, tuple[tuple[int, ...], type]]:
+    """Shape and type of each array of a `Scratch`."""
+    n_patches, halos = geometry.n_patches, [degree // 2 for degree in geometry.degrees]
+    side, n_panels = math.isqrt(n_patches), math.ceil(n_patches / PANEL)
+    padded = n_panels * PANEL
     spare = math.ceil(PANEL / side)  # the last panel may reach past the last patch
-    reach = int(halos.max())
-    margin = zeros_before(side)
-    column = np.arange(n_patches) % side
-    edges = aligned_zeros((5, padded), np.float32)
-    edges[0, n_patches:] = LOWEST
-    edges[1:, :n_patches] = [column >= 1, column < side - 1, column >= 2, column < side - 2]
     per_degree = (len(halos), padded)
-    return Scratch(
-        products=aligned_zeros((side + 2 * reach + spare, side, _row_length(padded)), np.float32),
-        sums=aligned_zeros((2, side, _row_length(padded + 2 * margin)), np.float32),
-        lines=aligned_zeros((ROWS_AT_ONCE + 1, padded + 2 * LINE_MARGIN), np.float32),
-        edges=edges,
-        best_rows=aligned_zeros(per_degree, np.float32),
-        best_columns=aligned_zeros(per_degree, np.float32),
-        near_rows=aligned_zeros(per_degree, np.int32),
-        near_columns=aligned_zeros(per_degree, np.int32),
-        near_best=aligned_zeros(per_degree, np.float32),
-        tokens=empty(1, 1, n_patches, n_channels, 1).tokens[0, 0],
+    return {
+        "products": ((side + 2 * max(halos) + spare, side, _row_length(padded)), np.float32),
+        "sums": ((2, side, _row_length(padded + 2 * zeros_before(side))), np.float32),
+        "lines": ((ROWS_AT_ONCE + 1, padded + 2 * LINE_MARGIN), np.float32),
+        "edges": ((5, padded), np.float32),
+        "best_rows": (per_degree, np.float32),
+        "best_columns": (per_degree, np.float32),
+        "near_rows": (per_degree, np.int32),
+        "near_columns": (per_degree, np.int32),
+        "near_best": (per_degree, np.float32),
+        "near_from": ((1,), np.float32),
+        "tokens": ((n_panels, (geometry.n_channels + 1) // 2, PANEL, 2), np.int16),
+    }
+
+
+def make_scratch(geometry: Geometry, near_from: float) -> Scratch:
+    """Working memory for one thread."""
+    scratch = Scratch(
+        **{name: aligned_zeros(shape, kind) for name, (shape, kind) in layout(geometry).items()}
     )
+    side = math.isqrt(geometry.n_patches)
+    column = np.arange(geometry.n_patches) % side
+    scratch.edges[0, geometry.n_patches :] = LOWEST
+    scratch.edges[1:, : geometry.n_patches] = [column >= 1, column < side - 1, column >= 2, column < side - 2]
+    scratch.near_from[0] = near_from
+    return scratch
 
 
 @compiled

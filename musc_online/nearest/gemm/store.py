@@ -1,5 +1,6 @@
 """The fast matcher: one exact int16 product serves all degrees and both directions."""
 
+import math
 from collections.abc import Sequence
 from itertools import count
 from threading import Lock
@@ -9,65 +10,85 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from musc_online.nearest.features import grid_side, standardise
-from musc_online.nearest.gemm import compact, packing
+from musc_online.arrays import Geometry, overwrite
+from musc_online.lnamd import standardise
+from musc_online.nearest.gemm import packing, scratch
+from musc_online.nearest.gemm.compact import at_rest, compact
+from musc_online.nearest.gemm.near import ANY_COSINE, NEAR_COSINE
 from musc_online.nearest.gemm.packing import Packed
-from musc_online.nearest.gemm.scratch import make_scratch
 from musc_online.nearest.gemm.tile import match_tiles
 from musc_online.parallel import helpers
 
 _MOST_TILES_A_TURN = 8
+_AVERAGED_ENOUGH = 12
+_FEW_PATCHES = 100
+
+
+def is_fine(geometry: Geometry) -> bool:
+    """Whether features keep 24 bits a channel instead of 15.
+
+    One distance of vectors in 15 bits is off by 2e-5 (one standard deviation), by 6e-5 now and then. A
+    patch score is the mean of that many distances a reference as there are stages times degrees: of 12 it
+    is within 3e-5, of fewer it need not be. Where there are few patches the finer features cost nothing
+    that counts, and few channels round more coarsely.
+    """
+    return geometry.n_stages * geometry.n_degrees < _AVERAGED_ENOUGH or geometry.n_patches <= _FEW_PATCHES
 
 
 class GemmStore:
-    """Degree-1 patches in 15 bits a channel (`dtype="float32"`: 16), and reciprocal norms of every degree.
+    """Degree-1 patches in 15 bits a channel (`fine`: 24), and reciprocal norms of every degree.
 
     Work is handed out in small turns to as many threads as torch uses; the compiled loops hold no GIL.
+
+    Args:
+        capacity: number of slots.
+        geometry: shape of one image's features.
+        fine: see `is_fine`, which decides where this is None.
+        threads: how many share the work; as many as torch uses by default.
     """
 
     name = "gemm"
 
     def __init__(
-        self,
-        *,
-        capacity: int,
-        n_stages: int,
-        n_patches: int,
-        n_channels: int,
-        degrees: Sequence[int],
-        dtype: str = "float16",
-        threads: int | None = None,
+        self, capacity: int, geometry: Geometry, *, fine: bool | None = None, threads: int | None = None
     ) -> None:
-        grid_side(n_patches)
-        self.degrees = tuple(degrees)
-        self._shape = (n_stages, n_patches, n_channels)
-        self._halos = np.array([degree // 2 for degree in degrees], np.int64)
-        self._step = 2 if dtype == "float16" else 1
-        store = compact if self._step == 2 else packing
-        self._kept = store.empty(capacity, *self._shape, len(self.degrees))
+        self.fine = is_fine(geometry) if fine is None else fine
+        self._geometry = geometry
+        self._halos = np.array([degree // 2 for degree in geometry.degrees], np.int64)
+        self._kept = packing.empty(capacity, geometry if self.fine else at_rest(geometry), fine=self.fine)
         self._threads = threads or torch.get_num_threads()
-        self._scratch = [make_scratch(n_patches, n_channels, self._halos) for _ in range(self._threads)]
+        near_from = float(ANY_COSINE if self.fine else NEAR_COSINE)
+        self._scratch = [scratch.make_scratch(geometry, near_from) for _ in range(self._threads)]
         self._pool = helpers(self._threads - 1) if self._threads > 1 else None
         self._lock = Lock()
 
+    @staticmethod
+    def price(
+        capacity: int, geometry: Geometry, *, fine: bool | None = None, threads: int | None = None
+    ) -> int:
+        """`nbytes` of a store of these arguments, without making it."""
+        fine = is_fine(geometry) if fine is None else fine
+        kept = packing.layout(capacity, geometry if fine else at_rest(geometry), fine=fine)
+        own = (threads or torch.get_num_threads()) * _layout_bytes(scratch.layout(geometry))
+        return _layout_bytes(kept) + own
+
     def prepare(self, patch_tokens: npt.NDArray[np.float32]) -> Packed:
         """`[S, P, C]` tokens to packed int16 panels."""
-        maps = standardise(patch_tokens)
-        packed = packing.empty(1, *self._shape, len(self.degrees))
-        for stage, standard in enumerate(maps):
-            packing.pack_stage(
-                standard, self._halos, self._step, packed.tokens[0, stage], packed.norms[0, stage]
-            )
-        return Packed(packed.tokens[0], packed.norms[0])
+        packed = packing.empty(1, self._geometry, fine=self.fine)
+        tokens, norms, residuals = (array[0] for array in packed)
+        for stage, standard in enumerate(standardise(patch_tokens)):
+            packing.pack_stage(standard, self._halos, tokens[stage], norms[stage], residuals[stage])
+        return Packed(tokens, norms, residuals)
 
     def put(self, slot: int, features: Packed) -> None:
         """Keep an image's panels in `slot`."""
         for tokens, kept in zip(features.tokens, self._kept.tokens[slot], strict=True):
-            if kept.shape == tokens.shape:
+            if self.fine:
                 kept[...] = tokens
             else:
-                compact.compact(tokens, kept)
+                compact(tokens, kept)
         self._kept.norms[slot] = features.norms
+        self._kept.residuals[slot] = features.residuals
 
     def match(
         self,
@@ -78,7 +99,7 @@ class GemmStore:
     ) -> None:
         """See `PatchStore.match`."""
         index = np.ascontiguousarray(slots, dtype=np.int64)
-        n_tiles = len(index) * self._shape[0]
+        n_tiles = len(index) * self._geometry.n_stages
         # Small turns, so that no thread waits long for another's last.
         size = min(max(n_tiles // (8 * self._threads), 1), _MOST_TILES_A_TURN)
         turns = count(0, size)
@@ -101,14 +122,18 @@ class GemmStore:
     @property
     def nbytes(self) -> int:
         """Bytes of all slots and of the threads' working memory."""
-        scratch = sum(array.nbytes for scratch in self._scratch for array in scratch)
-        return int(self._kept.tokens.nbytes + self._kept.norms.nbytes + scratch)
+        own = sum(array.nbytes for scratch in self._scratch for array in scratch)
+        return sum(array.nbytes for array in self._kept) + own
 
     def state(self) -> dict[str, npt.NDArray[Any]]:
-        """`tokens` and `norms`, `[capacity, ...]` each; views."""
-        return {"tokens": self._kept.tokens, "norms": self._kept.norms}
+        """`tokens`, `norms` and, of fine features, `residuals`, `[capacity, ...]` each; views."""
+        kept = self._kept._asdict()
+        return kept if self.fine else {name: kept[name] for name in ("tokens", "norms")}
 
     def restore(self, state: dict[str, npt.NDArray[Any]]) -> None:
         """Overwrite the kept arrays."""
-        self._kept.tokens[...] = state["tokens"]
-        self._kept.norms[...] = state["norms"]
+        overwrite(self.state(), state)
+
+
+def _layout_bytes(layout: dict[str, tuple[tuple[int, ...], type]]) -> int:
+    return sum(math.prod(shape) * np.dtype(kind).itemsize for shape, kind in layout.values())

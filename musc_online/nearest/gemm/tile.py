@@ -27,12 +27,12 @@ def match_tiles(
     n_slots = len(slots)
     for tile in range(turn[0], turn[1]):
         stage, at = tile // n_slots, tile % n_slots
-        one = Packed(arrival.tokens[stage], arrival.norms[stage])
+        one = Packed(arrival.tokens[stage], arrival.norms[stage], arrival.residuals[stage])
         tokens = kept.tokens[slots[at], stage]
         if tokens.shape[1] < one.tokens.shape[1]:
             expand(tokens, scratch.tokens)
             tokens = scratch.tokens
-        other = Packed(tokens, kept.norms[slots[at], stage])
+        other = Packed(tokens, kept.norms[slots[at], stage], kept.residuals[slots[at], stage])
         found_near = _match_stage(one, other, halos, scratch)
         _write_distances(one.norms, other.norms, scratch, forward[at, stage], backward[at, stage])
         if found_near:

@@ -1,7 +1,7 @@
 """Sums of a product matrix over windows of its rows' grid.
 
 The matrix of degree r is the degree-1 matrix summed over r x r windows of its rows' grid and of its
-columns' grid (DESIGN section 3): four one-dimensional sums, one after the other. This file does the two
+columns' grid (docs/method.md): four one-dimensional sums, one after the other. This file does the two
 of the rows' grid in one pass that loads each product once; `column_maxima` does the rest.
 """
 
