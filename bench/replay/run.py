@@ -7,11 +7,10 @@ import numpy as np
 
 from bench.replay.features import Features
 from bench.replay.order import Indices
-from bench.replay.scored import Doubles, Scored
-from musc_online import anomaly_map, msm, rscin
+from bench.replay.scored import Scored
+from musc_online.batch import score as batch_scores
 from musc_online.config import Config
 from musc_online.detector import Detector
-from musc_online.errors import DataError
 from musc_online.score import Score
 
 
@@ -24,22 +23,8 @@ def batch(features: Features, config: Config, subsets: Sequence[Sequence[int]] |
         subsets: `divide_num`: indices of the images that are scored together; None is one set. RsCIN always
             looks at the whole set, as in the published code.
     """
-    method = config.method
-    n_images = len(features)
-    patches: Doubles | None = None
-    for members in subsets or [range(n_images)]:
-        tokens = (
-            features.patch_tokens if len(members) == n_images else features.patch_tokens[:, list(members)]
-        )
-        found = msm.mutual_scores(tokens, method.degrees, *method.interval)
-        patches = np.empty((n_images, found.shape[1])) if patches is None else patches
-        patches[list(members) if len(members) < n_images else slice(None)] = found
-    if patches is None:
-        raise DataError("subsets: got none, expected at least one")
-    maps = anomaly_map.upsample(patches, config.map_size)
-    raw = maps.max(axis=(1, 2)).astype(np.float64)
-    counts = config.rscin.neighbour_counts
-    return Scored(raw, rscin.rescore(raw, features.class_tokens, counts, config.rscin.normalise), maps)
+    found = batch_scores(config, features.patch_tokens, features.class_tokens, subsets)
+    return Scored(found.raw, found.rescored, found.maps, found.patch_scores)
 
 
 @dataclass(frozen=True)
