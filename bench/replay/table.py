@@ -55,12 +55,18 @@ def lines(entry: Mapping[str, Any], theirs: Mapping[str, Any] | None) -> list[tu
 
 
 def verdict(entry: Entry) -> str:
-    """One line: whether the stream ended in the batch result."""
+    """One line: whether the stream ended in the batch result, and that in the one of plain float32."""
     parity = entry["parity"]
     distances = (
-        f"raw scores within {_small(parity['max_abs_image_score'])}, maps {_small(parity['max_abs_map'])}, "
-        f"metrics {_small(parity['max_abs_metric'])}"
+        f"stream and batch: raw scores within {_small(parity['max_abs_image_score'])}, "
+        f"maps {_small(parity['max_abs_map'])}, metrics {_small(parity['max_abs_metric'])}"
     )
+    second = parity["independent"]
+    if second is not None:
+        distances += (
+            f"; batch and plain float32 on {second['n_images']} images: patch scores within "
+            f"{_small(second['max_abs_patch_score'])}, raw scores {_small(second['max_abs_image_score'])}"
+        )
     if parity["holds"] is None:
         return f"{entry['category']}: parity not applicable ({parity['reason']}); {distances}"
     said = "parity holds" if parity["holds"] else "PARITY DOES NOT HOLD"

@@ -30,7 +30,7 @@ def _head(document: Mapping[str, Any]) -> Iterator[str]:
     failed = [entry["category"] for entry in found if entry["parity"]["holds"] is False]
     asked = [entry["category"] for entry in found if entry["parity"]["holds"] is not None]
     if failed:
-        yield f"**The stream did not end in the batch result: {', '.join(failed)}.**\n"
+        yield f"**Parity does not hold: {', '.join(failed)}.** The distances below say where.\n"
     elif len(asked) == len(found):
         yield "**The stream ended in the batch result, in every category.**\n"
     else:
@@ -176,7 +176,8 @@ def _flips(online: Mapping[str, Any]) -> str:
 
 
 def _seconds(seconds: Mapping[str, float]) -> str:
-    told = [("backbone", "backbone"), ("batch", "batch"), ("online", "stream"), ("metrics", "metrics")]
+    told = [("backbone", "backbone"), ("batch", "batch"), ("independent", "second way"), ("online", "stream")]
+    told.append(("metrics", "metrics"))
     return "Seconds: " + ", ".join(f"{word} {seconds[key]:.1f}" for key, word in told if key in seconds) + "."
 
 

@@ -62,6 +62,9 @@ def test_json_has_the_agreed_shape(document):
         assert document["mean"][stage]["image"] == entry[stage]["image"]
     assert {"max_abs_image_score", "max_abs_map", "max_abs_metric", "holds"} <= set(entry["parity"])
     assert entry["parity"]["holds"] is True
+    second = entry["parity"]["independent"]
+    assert second["n_images"] == 8
+    assert max(second["max_abs_patch_score"], second["max_abs_image_score"]) < 5e-5
     assert entry["online"]["n_provisional"] == 11
     assert entry["online"]["n_warmup"] == 3
     assert {"backbone", "batch", "online", "total"} <= set(entry["seconds"])
