@@ -18,6 +18,8 @@ import torch.nn.functional as F
 N_IMAGES = 8
 _MAX_PRODUCTS = 4e12
 # Multiplications at most, but for two images: a minute on a few cores, whatever the set.
+_TOGETHER = 8
+# References at a time.
 _NEAR = 0.03
 # Below it a distance is computed by differences: 2 - 2 * cosine leaves a rounding of 4e-4 at a twin.
 
@@ -71,7 +73,7 @@ def distances(
         interval: (low, high) fractions of the interval average.
         map_size: side of the anomaly map, whose maximum is the image score.
         subsets: as for the batch: an image is scored against the others of its own.
-        done: told after each reference at each stage.
+        done: told how many more references are done, at each stage.
     """
     everyone = list(range(patch_tokens.shape[1]))
     others = [
@@ -104,13 +106,13 @@ def _patch_scores(
     n_stages, n_images, n_patches, _ = patch_tokens.shape
     total: Doubles = np.zeros((len(chosen), n_patches))
     for tokens in patch_tokens:
-        own = [_neighbourhoods(tokens[image], degrees) for image in chosen]
-        stacked = [torch.cat(vectors) for vectors in zip(*own, strict=True)]
+        own = _neighbourhoods(tokens[list(chosen)], degrees)
         nearest = np.empty((len(degrees), len(chosen), n_patches, n_images), np.float32)
-        for other in range(n_images):
-            for row, theirs in enumerate(_neighbourhoods(tokens[other], degrees)):
-                nearest[row, ..., other] = _nearest(stacked[row], theirs).reshape(-1, n_patches)
-            done(1)
+        for start in range(0, n_images, _TOGETHER):
+            theirs = _neighbourhoods(tokens[start : start + _TOGETHER], degrees)
+            for row, (mine, them) in enumerate(zip(own, theirs, strict=True)):
+                nearest[row, ..., start : start + _TOGETHER] = _nearest(mine, them)
+            done(len(theirs[0]))
         for row, references in enumerate(others):
             ordered = np.sort(nearest[:, row][..., references].astype(np.float64), axis=-1)
             first = int(len(references) * interval[0])
@@ -121,24 +123,29 @@ def _patch_scores(
 
 
 def _neighbourhoods(tokens: npt.NDArray[Any], degrees: Sequence[int]) -> list[torch.Tensor]:
-    """LNAMD of one image's `[P, C]` tokens at one stage: unit vectors `[P, C]` of each degree."""
-    n_patches, n_channels = tokens.shape
+    """LNAMD of `[n, P, C]` tokens of one stage: unit vectors `[n, P, C]` of each degree."""
+    n_images, n_patches, n_channels = tokens.shape
     side = math.isqrt(n_patches)
     standard = F.layer_norm(torch.tensor(np.asarray(tokens, np.float32)), (n_patches, n_channels), eps=1e-5)
-    grid = standard.T.reshape(1, n_channels, side, side)
+    grid = standard.transpose(1, 2).reshape(n_images, n_channels, side, side)
     found = []
     for degree in degrees:
         pooled = F.avg_pool2d(F.pad(grid, (degree // 2,) * 4), degree, stride=1)  # zeros count: r * r divides
-        found.append(F.normalize(pooled.reshape(n_channels, n_patches).T, dim=1))
+        vectors = pooled.reshape(n_images, n_channels, n_patches).transpose(1, 2)
+        found.append(F.normalize(vectors, dim=2).contiguous())
     return found
 
 
 def _nearest(own: torch.Tensor, theirs: torch.Tensor) -> npt.NDArray[np.float32]:
-    """`[P]` distances of the vectors `own [P, C]` to the nearest of `theirs [P, C]`."""
-    found = torch.cdist(own, theirs, compute_mode="use_mm_for_euclid_dist").amin(dim=1)
-    near = torch.nonzero(found < _NEAR)[:, 0]
-    if len(near):
-        exact = torch.cdist(own[near], theirs, compute_mode="donot_use_mm_for_euclid_dist")
-        found[near] = exact.amin(dim=1)
-    distances: npt.NDArray[np.float32] = found.numpy()
+    """`[n, P, m]` distances of the vectors `own [n, P, C]` to the nearest of each of `theirs [m, P, C]`."""
+    n_patches = own.shape[1]
+    mine, references = own.flatten(0, 1), theirs.flatten(0, 1)
+    to_all = torch.cdist(mine, references, compute_mode="use_mm_for_euclid_dist")
+    found = to_all.reshape(-1, len(theirs), n_patches).amin(dim=2)
+    for column, vectors in enumerate(theirs):
+        near = torch.nonzero(found[:, column] < _NEAR)[:, 0]
+        if len(near):
+            exact = torch.cdist(mine[near], vectors, compute_mode="donot_use_mm_for_euclid_dist")
+            found[near, column] = exact.amin(dim=1)
+    distances: npt.NDArray[np.float32] = found.reshape(len(own), n_patches, len(theirs)).numpy()
     return distances
