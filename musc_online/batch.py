@@ -1,59 +1,63 @@
-"""A set of frames scored against each other, as the paper does: no ring, nothing kept."""
+"""A set scored at once, each image against all the others, as the paper does: no ring, nothing kept."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
-from musc_online import msm, rscin
-from musc_online.arrays import FrameId
-from musc_online.backbones import Backbone
+from musc_online import anomaly_map, msm, rscin
 from musc_online.config import Config
 from musc_online.errors import FrameError
-from musc_online.score import Score
-from musc_online.verdict import Verdict
+
+Values = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class BatchScores:
+    """All that is said of N images.
+
+    `patch_scores` `[N, P]` float64; `maps` `[N, S, S]` float32; `raw` `[N]` float64, the maxima of the maps;
+    `rescored` `[N]` float64, after RsCIN, 0..1.
+    """
+
+    patch_scores: Values
+    maps: npt.NDArray[np.float32]
+    raw: Values
+    rescored: Values
 
 
 def score(
     config: Config,
-    backbone: Backbone,
-    model_id: str,
-    frames: Sequence[npt.NDArray[np.uint8]],
-    frame_ids: Sequence[FrameId],
-    batch_size: int,
-) -> list[Score]:
-    """Final scores of `frames`, each `[H, W, 3]` uint8 BGR, in their order; see `Detector.score_batch`."""
-    if len(frames) != len(frame_ids):
-        raise FrameError(f"score_batch: got {len(frames)} frames, {len(frame_ids)} ids; expected as many ids")
-    patch_tokens, class_tokens = _extract(backbone, frames, batch_size)
+    patch_tokens: npt.NDArray[Any],
+    class_tokens: npt.NDArray[Any],
+    subsets: Sequence[Sequence[int]] | None = None,
+) -> BatchScores:
+    """Score a set (docs/method.md#the-batch).
+
+    Args:
+        config: method, RsCIN and map size are used.
+        patch_tokens: `[S, N, P, C]` without class tokens, N >= 2.
+        class_tokens: `[N, D]`.
+        subsets: indices of the images that are scored together, each image in one (`divide_num`); None is one
+            set. RsCIN always looks at the whole set, as in the published code.
+
+    Raises:
+        FrameError: shapes or values that cannot be used, subsets that are not a division of the set, or one
+            with fewer than two images.
+    """
+    n_images = patch_tokens.shape[1]
+    divided = [list(members) for members in subsets or [range(n_images)]]
+    if sorted(index for members in divided for index in members) != list(range(n_images)):
+        raise FrameError(f"subsets: got {divided}, expected each of {n_images} images in exactly one")
     method, wanted = config.method, config.rscin
-    patches = msm.mutual_scores(patch_tokens, method.degrees, *method.interval)
-    verdict = Verdict(config)
-    maps = verdict.maps(patches)
+    patches = np.empty(patch_tokens.shape[1:3])
+    for members in divided:
+        # Indexing copies, and the tokens of a set may lie on disk.
+        tokens = patch_tokens if len(divided) == 1 else patch_tokens[:, members]
+        patches[members] = msm.mutual_scores(tokens, method.degrees, *method.interval)
+    maps: npt.NDArray[np.float32] = anomaly_map.upsample(patches, config.map_size)
     raw = maps.max(axis=(1, 2)).astype(np.float64)
     rescored = rscin.rescore(raw, class_tokens, wanted.neighbour_counts, wanted.normalise)
-    verdict.learn(raw)
-    scores = []
-    for index, (frame, frame_id) in enumerate(zip(frames, frame_ids, strict=True)):
-        shape = (frame.shape[0], frame.shape[1])
-        said = verdict.score(frame_id, patches[index], maps[index], len(frames) - 1, shape)
-        scores.append(
-            replace(said, rscin_score=float(rescored[index]), revision=1, is_final=True, model_id=model_id)
-        )
-    return scores
-
-
-def _extract(
-    backbone: Backbone, frames: Sequence[npt.NDArray[np.uint8]], batch_size: int
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    patch_tokens, class_tokens = [], []
-    for start in range(0, len(frames), batch_size):
-        inputs = torch.stack([backbone.prepare(frame) for frame in frames[start : start + batch_size]])
-        patches, tokens = backbone.extract(inputs)
-        patch_tokens.append(patches.cpu().numpy())
-        class_tokens.append(tokens.cpu().numpy())
-    if not patch_tokens:
-        raise FrameError("score_batch: got no frames, expected at least 2")
-    return np.concatenate(patch_tokens, axis=1), np.concatenate(class_tokens)
+    return BatchScores(patches, maps, raw, rescored)

@@ -1,7 +1,6 @@
-"""The orchestrator: frame in, score out; the window re-scored; a set scored as a batch."""
+"""The orchestrator: frame in, score out; the window re-scored."""
 
 import time
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -9,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from musc_online import backbones, batch, rscin
+from musc_online import backbones, rscin
 from musc_online.admission import Operators, admits, check_room
 from musc_online.arrays import FrameId, Geometry, checked_tokens
 from musc_online.config import Config
@@ -154,16 +153,6 @@ class Detector:
         Arrays come only with a frame that was never revised: those of others were handed over before.
         """
         return self.window.take_evicted()
-
-    def score_batch(
-        self, frames: Sequence[npt.NDArray[np.uint8]], frame_ids: Sequence[FrameId], batch_size: int = 8
-    ) -> list[Score]:
-        """Score a set of frames against each other as the paper does; the ring is neither used nor changed.
-
-        Raises:
-            FrameError: fewer than two frames, another number of ids, or a frame that cannot be used.
-        """
-        return batch.score(self.config, self.backbone, self.model_id, frames, frame_ids, batch_size)
 
     @property
     def operators(self) -> Operators:

@@ -103,7 +103,9 @@ def _replay_each(categories: Sequence[Category], plan: Plan, errors: Console) ->
     for number, category in enumerate(categories, start=1):
         kept = _kept_path(plan, category)
         wanted = entries.fingerprint(category, plan.config, plan.options, backbone.fingerprint)
-        entry = None if kept is None or plan.fresh else entries.finished(kept, wanted)
+        entry, stale = (None, "") if kept is None or plan.fresh else entries.finished(kept, wanted)
+        if stale:
+            errors.print(f"{category.name}: {stale}, replayed anew", markup=False, soft_wrap=True)
         if entry is not None:
             errors.print(f"{category.name}: finished before, kept from {kept}", markup=False, soft_wrap=True)
         else:
@@ -111,7 +113,7 @@ def _replay_each(categories: Sequence[Category], plan: Plan, errors: Console) ->
             entry = _replay_one(category, plan, backbone, Phases(title, errors))
             if kept is not None:
                 # Last, when all else of the category is written: what is kept is whole.
-                entries.save(kept, {"fingerprint": wanted, "entry": entry})
+                entries.keep(kept, wanted, entry)
         found.append(entry)
     return found
 

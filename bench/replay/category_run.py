@@ -6,8 +6,8 @@ from typing import Any
 
 from bench.datasets import Category
 from bench.progress import Phases
-from bench.replay import compare, findings, run, scored
-from bench.replay.features import extracted
+from bench.replay import compare, findings, independent, run, scored
+from bench.replay.features import Features, extracted
 from bench.replay.order import arrivals
 from bench.replay.scored import Levels, Scored, Truth
 from bench.replay.settings import Options
@@ -46,6 +46,7 @@ class Outcome:
                 "n_provisional": int(self.recorder.provisional.known.sum()),
                 "n_revised": int(self.recorder.revised.known.sum()),
                 "n_warmup": self.recorder.n_warmup,
+                "n_kept_out": self.recorder.n_kept_out,
                 "labels_flipped": flipped,
                 "labels_compared": labelled,
             },
@@ -84,6 +85,7 @@ def replay(
             )
         with phases.phase("batch", shown="batch, every image against all others"):
             batch = run.batch(features, config, subsets)
+        second_way = _second_way(batch, features, config, options, subsets, phases)
         with phases.phase("online", n_images, "stream through the ring") as done:
             if options.through == "zmq":
                 from bench.replay.through_zmq import stream_through_zmq  # noqa: PLC0415  (sockets, only when asked)
@@ -94,13 +96,39 @@ def replay(
         with phases.phase("metrics"):
             levels = _measure(truth, batch, recorder)
         measured = (levels["batch"], levels["revised"]) if levels else None
-        parity = compare.parity(
-            batch, recorder.revised, measured, compare.not_asked(online, n_images, len(subsets))
-        )
+        not_asked = compare.not_asked(online, n_images, len(subsets))
+        parity = compare.parity(batch, recorder.revised, measured, not_asked, second_way)
         outcome = Outcome(category, truth, batch, recorder, online, parity, levels, phases.seconds)
         outcome.findings = findings.gather(outcome, features, config, options, phases)
     phases.seconds["total"] = sum(phases.seconds.values())
     return outcome
+
+
+def _second_way(
+    batch: Scored,
+    features: Features,
+    config: Config,
+    options: Options,
+    subsets: list[list[int]],
+    phases: Phases,
+) -> independent.Distances:
+    assert batch.patch_scores is not None  # noqa: S101  (only those of a stream have none)
+    method, tokens = config.method, features.patch_tokens
+    chosen = independent.sample(tokens.shape, len(method.degrees), options.seeds[0])
+    steps = len(features) * tokens.shape[0]
+    shown = f"{len(chosen)} of the images once more, in plain float32"
+    with phases.phase("independent", steps, shown) as done:
+        return independent.distances(
+            batch.patch_scores,
+            batch.raw,
+            tokens,
+            chosen,
+            degrees=method.degrees,
+            interval=method.interval,
+            map_size=config.map_size,
+            subsets=subsets,
+            done=done,
+        )
 
 
 def _measure(truth: Truth | None, batch: Scored, recorder: run.Recorder) -> dict[str, Levels]:

@@ -1,4 +1,4 @@
-"""Whether the stream ended in the batch result."""
+"""Whether the stream ended in the batch result, and the batch in that of plain float32."""
 
 import math
 from dataclasses import asdict, dataclass
@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from bench.replay.independent import Distances
 from bench.replay.scored import Levels, Scored
 from musc_online.config import Config
 
@@ -18,8 +19,10 @@ class Parity:
 
     Largest absolute differences: of raw image scores, of map values (both in units of distance, 0..2), of
     re-scored image scores (0..1) and of any metric (fractions). `max_abs_metric` is None where nothing could
-    be measured. `holds` is None where parity is not asked for, `reason` says why; otherwise it says whether
-    scores, maps and metrics are within 1e-4.
+    be measured. `independent` says how far the batch is from a second way, which shares nothing with it.
+    `holds` is None where parity is not asked for, `reason` says why; otherwise it says whether scores, maps
+    and metrics are within 1e-4, and the batch within 1e-4 of the second way. A batch that is not is False
+    whatever was asked for.
     """
 
     max_abs_image_score: float
@@ -28,17 +31,27 @@ class Parity:
     max_abs_metric: float | None
     holds: bool | None
     reason: str = ""
+    independent: Distances | None = None
 
     def as_json(self) -> dict[str, Any]:
         """For JSON; a distance that is not a number (an image without a score) becomes null."""
-        return {
-            name: None if isinstance(value, float) and math.isnan(value) else value
-            for name, value in asdict(self).items()
-        }
+        plain = _without_nan(asdict(self))
+        return plain | {"independent": self.independent and _without_nan(asdict(self.independent))}
+
+
+def _without_nan(values: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: None if isinstance(value, float) and math.isnan(value) else value
+        for name, value in values.items()
+    }
 
 
 def parity(
-    batch: Scored, revised: Scored, measured: tuple[Levels, Levels] | None, not_asked: str = ""
+    batch: Scored,
+    revised: Scored,
+    measured: tuple[Levels, Levels] | None,
+    not_asked: str = "",
+    independent: Distances | None = None,
 ) -> Parity:
     """Compare a stream's last scores with the batch.
 
@@ -47,14 +60,19 @@ def parity(
         revised: the last scores of the stream.
         measured: metrics of both, or None where there are no labels.
         not_asked: why parity is not asked for (see `not_asked`); empty if it is.
+        independent: how far the batch is from `bench.replay.independent`; None if that was not asked.
     """
     image = _largest(batch.raw, revised.raw)
     maps = _largest(batch.maps, revised.maps)
     metric = None if measured is None else _largest_metric(*measured)
     # `not (x > tolerance)` would let NaN through: an image without a score is a broken promise.
-    holds = image <= TOLERANCE and maps <= TOLERANCE and (metric is None or metric <= TOLERANCE)
+    same = image <= TOLERANCE and maps <= TOLERANCE and (metric is None or metric <= TOLERANCE)
+    right = independent is None or (
+        independent.max_abs_patch_score <= TOLERANCE and independent.max_abs_image_score <= TOLERANCE
+    )
+    holds = (None if not_asked else same) if right else False
     rescored = _largest(batch.rescored, revised.rescored)
-    return Parity(image, maps, rescored, metric, None if not_asked else holds, not_asked)
+    return Parity(image, maps, rescored, metric, holds, not_asked, independent)
 
 
 def not_asked(config: Config, n_images: int, n_subsets: int = 1) -> str:
@@ -70,6 +88,8 @@ def not_asked(config: Config, n_images: int, n_subsets: int = 1) -> str:
         return f"the ring holds {ring.capacity} of {n_images} images"
     if ring.score_against not in ("all", ring.subsets):
         return f"each arrival is scored against {ring.score_against} of {ring.subsets} subsets"
+    if ring.admit != "all":
+        return f"ring.admit: {ring.admit} may keep arrivals out of the ring"
     if config.deadline_ms is not None:
         return f"deadline_ms: {config.deadline_ms:g} may leave references out"
     if n_subsets > 1:

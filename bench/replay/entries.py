@@ -3,9 +3,14 @@
 import hashlib
 import json
 from collections.abc import Sequence
+from functools import cache
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import bench
+import musc_online
+import streamer
 from bench.datasets import Category
 from bench.replay import published
 from bench.replay.category_run import STAGES
@@ -14,6 +19,10 @@ from musc_online.config import Config
 from musc_online.errors import DataError
 
 Entry = dict[str, Any]
+_COMPUTES = (
+    "numpy", "torch", "numba", "llvmlite", "faiss-cpu", "faiss-gpu", "open_clip_torch", "timm", "openvino",
+    "opencv-python-headless", "pillow", "scikit-learn", "matplotlib",
+)  # fmt: skip
 LEVELS = {
     "image": ("auroc", "f1_max", "ap"),
     "image_raw": ("auroc", "f1_max", "ap"),
@@ -66,6 +75,25 @@ def fingerprint(category: Category, config: Config, options: Options, backbone_i
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
+@cache
+def code() -> str:
+    """Hex digest of what computes: our packages' sources, and the versions of the libraries below them."""
+    digest = hashlib.sha256()
+    for package in (musc_online, streamer, bench):
+        root = Path(package.__path__[0])
+        for path in sorted(root.rglob("*")):
+            if path.suffix in (".py", ".yaml") and path.is_file():
+                digest.update(f"{root.name}/{path.relative_to(root).as_posix()}\n".encode())
+                digest.update(path.read_bytes())
+    for name in _COMPUTES:
+        try:
+            version = metadata.version(name)
+        except metadata.PackageNotFoundError:  # one of two that share a module, or an optional one
+            continue
+        digest.update(f"{name}=={version}\n".encode())
+    return digest.hexdigest()
+
+
 def save(path: Path, content: object) -> None:
     """Write JSON whole or not at all.
 
@@ -81,13 +109,29 @@ def save(path: Path, content: object) -> None:
         raise DataError(f"{path}: cannot be written ({error.strerror}); give another path") from None
 
 
-def finished(path: Path, wanted: str) -> Entry | None:
-    """A category's entry kept by an earlier replay with the same fingerprint; None if there is none."""
+def keep(path: Path, wanted: str, entry: Entry) -> None:
+    """Keep a finished category's entry for a later replay, which asks `finished` for it.
+
+    Raises:
+        DataError: the file cannot be written.
+    """
+    save(path, {"fingerprint": wanted, "code": code(), "entry": entry})
+
+
+def finished(path: Path, wanted: str) -> tuple[Entry | None, str]:
+    """A category's entry kept by an earlier replay with the same fingerprint and the same code.
+
+    Returns:
+        The entry, or None and why what was kept is of no use: empty where nothing was kept for these options,
+        images and weights.
+    """
     try:
         kept = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return None
+        return None, ""
     if not isinstance(kept, dict) or kept.get("fingerprint") != wanted:
-        return None
+        return None, ""
+    if kept.get("code") != code():
+        return None, "finished before by other code or library versions"
     entry: Entry = kept["entry"]
-    return entry
+    return entry, ""

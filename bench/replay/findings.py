@@ -160,6 +160,8 @@ def repeat_defect(outcome: "Outcome", features: Features, order: Indices, n_copi
                 {"copy": position - middle + 1, "raw": score.raw_score, "rank": below}
                 | {"label": score.pred_label, "threshold": score.threshold}
             )
+        if score.is_final:  # kept out of the ring (`ring.admit`): nothing more is said of it
+            final[position] = score.raw_score
         said = detector.revise() if detector.revise_due else []
         final |= {int(one.frame_id): one.raw_score for one in [*said, *detector.take_finals()]}
     final |= {int(one.frame_id): one.raw_score for one in detector.flush()}

@@ -7,11 +7,10 @@ import numpy as np
 
 from bench.replay.features import Features
 from bench.replay.order import Indices
-from bench.replay.scored import Doubles, Scored
-from musc_online import anomaly_map, msm, rscin
+from bench.replay.scored import Scored
+from musc_online.batch import score as batch_scores
 from musc_online.config import Config
 from musc_online.detector import Detector
-from musc_online.errors import DataError
 from musc_online.score import Score
 
 
@@ -24,22 +23,8 @@ def batch(features: Features, config: Config, subsets: Sequence[Sequence[int]] |
         subsets: `divide_num`: indices of the images that are scored together; None is one set. RsCIN always
             looks at the whole set, as in the published code.
     """
-    method = config.method
-    n_images = len(features)
-    patches: Doubles | None = None
-    for members in subsets or [range(n_images)]:
-        tokens = (
-            features.patch_tokens if len(members) == n_images else features.patch_tokens[:, list(members)]
-        )
-        found = msm.mutual_scores(tokens, method.degrees, *method.interval)
-        patches = np.empty((n_images, found.shape[1])) if patches is None else patches
-        patches[list(members) if len(members) < n_images else slice(None)] = found
-    if patches is None:
-        raise DataError("subsets: got none, expected at least one")
-    maps = anomaly_map.upsample(patches, config.map_size)
-    raw = maps.max(axis=(1, 2)).astype(np.float64)
-    counts = config.rscin.neighbour_counts
-    return Scored(raw, rscin.rescore(raw, features.class_tokens, counts, config.rscin.normalise), maps)
+    found = batch_scores(config, features.patch_tokens, features.class_tokens, subsets)
+    return Scored(found.raw, found.rescored, found.maps, found.patch_scores)
 
 
 @dataclass(frozen=True)
@@ -63,6 +48,8 @@ class Recorder:
     arrivals: list[Arrival] = field(default_factory=list)
     last_label: dict[int, bool | None] = field(default_factory=dict)
     last_threshold: float | None = None
+    n_kept_out: int = 0
+    """Frames that `ring.admit` did not let into the ring: their first score is their last."""
 
     @classmethod
     def of(cls, n_images: int, size: int) -> "Recorder":
@@ -70,12 +57,13 @@ class Recorder:
         return cls(Scored.empty(n_images, size), Scored.empty(n_images, size))
 
     def take(self, index: int, score: Score) -> None:
-        """A score message of image `index`: revision 0 is its first, any other replaces the last."""
-        if score.revision == 0 and not score.is_final:
+        """A score message of image `index`: the first was said on arrival, any other replaces the last."""
+        if index not in self.last_label:  # not "revision 0 and not final": a frame kept out is final at once
             raw = np.nan if score.raw_score is None else score.raw_score
             self.arrivals.append(
                 Arrival(index, raw, score.pred_label, score.threshold, score.state, score.n_references)
             )
+            self.n_kept_out += score.is_final
             _keep(self.provisional, index, score)
         # A frame that leaves the ring before any revision keeps its provisional score as its last.
         _keep(self.revised, index, score)

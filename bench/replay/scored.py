@@ -22,12 +22,13 @@ class Scored:
     """Scores in the order of the samples; NaN where an image has none.
 
     `raw` `[N]` float64, the maxima of the maps; `rescored` `[N]` float64, after RsCIN; `maps` `[N, S, S]`
-    float32.
+    float32; `patch_scores` `[N, P]` float64, of a batch only.
     """
 
     raw: Doubles
     rescored: Doubles
     maps: npt.NDArray[np.float32]
+    patch_scores: Doubles | None = None
 
     @property
     def known(self) -> npt.NDArray[np.bool_]:

@@ -55,12 +55,18 @@ def lines(entry: Mapping[str, Any], theirs: Mapping[str, Any] | None) -> list[tu
 
 
 def verdict(entry: Entry) -> str:
-    """One line: whether the stream ended in the batch result."""
+    """One line: whether the stream ended in the batch result, and that in the one of plain float32."""
     parity = entry["parity"]
     distances = (
-        f"raw scores within {_small(parity['max_abs_image_score'])}, maps {_small(parity['max_abs_map'])}, "
-        f"metrics {_small(parity['max_abs_metric'])}"
+        f"stream and batch: raw scores within {_small(parity['max_abs_image_score'])}, "
+        f"maps {_small(parity['max_abs_map'])}, metrics {_small(parity['max_abs_metric'])}"
     )
+    second = parity["independent"]
+    if second is not None:
+        distances += (
+            f"; batch and plain float32 on {second['n_images']} images: patch scores within "
+            f"{_small(second['max_abs_patch_score'])}, raw scores {_small(second['max_abs_image_score'])}"
+        )
     if parity["holds"] is None:
         return f"{entry['category']}: parity not applicable ({parity['reason']}); {distances}"
     said = "parity holds" if parity["holds"] else "PARITY DOES NOT HOLD"
@@ -91,7 +97,7 @@ def show(document: Mapping[str, Any], console: Console) -> None:
         console.print(
             f"  provisional figures are of {online['n_provisional']} frames; {missing} had nothing to be "
             f"scored against; warm-up {online['n_warmup']} frames; {online['labels_flipped']} of "
-            f"{online['labels_compared']} labels changed by the end",
+            f"{online['labels_compared']} labels changed by the end{_kept_out(online['n_kept_out'])}",
             soft_wrap=True,
             highlight=False,
         )
@@ -99,6 +105,10 @@ def show(document: Mapping[str, Any], console: Console) -> None:
             console.print(_plain_table(caption, headings, rows))
         for line in undefined(entry):
             console.print(f"  {line}", soft_wrap=True, markup=False, highlight=False)
+
+
+def _kept_out(count: int) -> str:
+    return f"; {count} kept out of the ring" if count else ""
 
 
 def _findings(entry: Entry) -> Iterator[tuple[str, summary.Rows]]:

@@ -149,6 +149,7 @@ def _serving(config: Config, n_images: int) -> dict[str, Any]:
     # The line this configuration is of may be running: its log, rings and port are not ours.
     values["history"]["path"] = values["snapshot"]["path"] = values["metrics"]["endpoint"] = None
     values["limits"]["sleep_after_s"] = None  # there is nowhere to sleep
+    values["streams"] = []  # what the line says of one of its streams is not said of this one
     values["transport"] |= {
         "frames": ANY_PORT,
         "scores": ANY_PORT,

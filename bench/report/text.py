@@ -30,7 +30,7 @@ def _head(document: Mapping[str, Any]) -> Iterator[str]:
     failed = [entry["category"] for entry in found if entry["parity"]["holds"] is False]
     asked = [entry["category"] for entry in found if entry["parity"]["holds"] is not None]
     if failed:
-        yield f"**The stream did not end in the batch result: {', '.join(failed)}.**\n"
+        yield f"**Parity does not hold: {', '.join(failed)}.** The distances below say where.\n"
     elif len(asked) == len(found):
         yield "**The stream ended in the batch result, in every category.**\n"
     else:
@@ -170,11 +170,14 @@ def _flips(online: Mapping[str, Any]) -> str:
     if not online["labels_compared"]:
         return "No frame was given a label on arrival."
     changed, compared = online["labels_flipped"], online["labels_compared"]
-    return f"{changed} of {compared} labels given on arrival were changed by the end."
+    said = f"{changed} of {compared} labels given on arrival were changed by the end."
+    kept_out = online["n_kept_out"]
+    return said + (f" {kept_out} frames were kept out of the ring (`ring.admit`)." if kept_out else "")
 
 
 def _seconds(seconds: Mapping[str, float]) -> str:
-    told = [("backbone", "backbone"), ("batch", "batch"), ("online", "stream"), ("metrics", "metrics")]
+    told = [("backbone", "backbone"), ("batch", "batch"), ("independent", "second way"), ("online", "stream")]
+    told.append(("metrics", "metrics"))
     return "Seconds: " + ", ".join(f"{word} {seconds[key]:.1f}" for key, word in told if key in seconds) + "."
 
 

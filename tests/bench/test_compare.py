@@ -5,6 +5,7 @@ import pytest
 
 from bench.metrics import Metrics
 from bench.replay.compare import not_asked, parity
+from bench.replay.independent import Distances
 from bench.replay.scored import Scored
 from musc_online import config
 
@@ -82,7 +83,21 @@ def test_not_asked_for_is_neither_kept_nor_broken_and_says_why():
 
 
 def test_json_has_no_nan():
-    assert parity(scored(), scored(NAN), None).as_json()["max_abs_image_score"] is None
+    said = parity(scored(), scored(NAN), None, independent=Distances(2, NAN, 1e-6)).as_json()
+    assert said["max_abs_image_score"] is None
+    assert said["independent"] == {
+        "n_images": 2,
+        "max_abs_patch_score": None,
+        "max_abs_image_score": pytest.approx(1e-6),
+    }
+
+
+@pytest.mark.parametrize("reason", ["", "the ring holds 3 of 6 images"])
+@pytest.mark.parametrize(("patch", "image"), [(2e-4, 0.0), (0.0, 2e-4), (NAN, 0.0), (0.0, NAN)])
+def test_a_batch_far_from_the_second_way_breaks_it_whatever_the_ring(patch, image, reason):
+    near, far = Distances(2, 9e-5, 9e-5), Distances(2, patch, image)
+    assert parity(scored(), scored(), None, reason, near).holds is (None if reason else True)
+    assert parity(scored(), scored(), None, reason, far).holds is False
 
 
 @pytest.mark.parametrize(
@@ -95,6 +110,14 @@ def test_json_has_no_nan():
         ({"ring": {"capacity": 19}}, 20, 1, "the ring holds 19 of 20 images"),
         ({"ring": {"capacity": 20, "subsets": 4, "score_against": 3}}, 20, 1, "against 3 of 4 subsets"),
         ({"ring": {"capacity": 20}, "deadline_ms": 5}, 20, 1, "deadline_ms: 5 may leave references out"),
+        ({"ring": {"capacity": 20, "admit": "all"}}, 20, 1, ""),
+        (
+            {"ring": {"capacity": 20, "admit": "below_threshold"}},
+            20,
+            1,
+            "ring.admit: below_threshold may keep",
+        ),
+        ({"ring": {"capacity": 20, "admit": "pinned_only"}}, 20, 1, "ring.admit: pinned_only may keep"),
         ({"ring": {"capacity": 20}}, 20, 3, "the batch is divided into 3 subsets"),
     ],
 )

@@ -11,9 +11,10 @@ import cv2
 import numpy as np
 import openpyxl
 import pytest
-from replay_support import call, config, line, needs_weights
+from replay_support import CONFIG, call, config, line, needs_weights
 
-from bench.replay import command, compare
+import musc_online
+from bench.replay import command, compare, entries
 
 __all__ = ["config", "line", "needs_weights"]
 
@@ -61,6 +62,9 @@ def test_json_has_the_agreed_shape(document):
         assert document["mean"][stage]["image"] == entry[stage]["image"]
     assert {"max_abs_image_score", "max_abs_map", "max_abs_metric", "holds"} <= set(entry["parity"])
     assert entry["parity"]["holds"] is True
+    second = entry["parity"]["independent"]
+    assert second["n_images"] == 8
+    assert max(second["max_abs_patch_score"], second["max_abs_image_score"]) < 5e-5
     assert entry["online"]["n_provisional"] == 11
     assert entry["online"]["n_warmup"] == 3
     assert {"backbone", "batch", "online", "total"} <= set(entry["seconds"])
@@ -164,6 +168,60 @@ def test_a_small_ring_is_a_finding_not_a_failure(line, config, tmp_path, capsys)
     assert entry["parity"]["max_abs_image_score"] > 1e-3
     assert "the ring holds 5 of 12 images" in said
     assert "warning: --order sorted" in warned
+
+
+def test_a_ring_that_keeps_frames_out_is_a_finding_and_every_frame_is_in_the_report(line, tmp_path, capsys):
+    path = tmp_path / "closed.yaml"
+    closed = "ring: {admit: below_threshold}\nthreshold: {rule: fixed, value: 0.3}\n"
+    path.write_text(CONFIG + closed)
+    output = tmp_path / "out"
+    status, said, warned = call(
+        capsys, "mvtec", "--data", line, "--config", path, "--output", output, "--overlays", 0
+    )
+    assert status == 0, warned
+    assert "parity not applicable (ring.admit: below_threshold" in said
+    entry = json.loads((output / "report.json").read_text())["categories"][0]
+    kept_out = entry["online"]["n_kept_out"]
+    assert kept_out > 0
+    assert f"{kept_out} kept out of the ring" in said
+    assert "1 had nothing to be scored against" in said
+    assert entry["parity"]["holds"] is None
+    assert entry["findings"]["seen"][-1]["n_seen"] == 12
+    with (output / "part" / "scores.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert sorted(int(row["arrival"]) for row in rows) == list(range(1, 13))
+
+
+def test_a_result_kept_by_other_code_is_not_taken(line, config, tmp_path, capsys, monkeypatch):
+    arguments = ("mvtec", "--data", line, "--config", config, "--output", tmp_path, "--limit", 3)
+    assert call(capsys, *arguments)[0] == 0
+    assert "part: finished before, kept" in call(capsys, *arguments)[2]
+    monkeypatch.setattr(entries, "code", lambda: "of another release")
+    status, _, said = call(capsys, *arguments)
+    assert status == 0
+    assert "part: finished before by other code or library versions, replayed anew" in said
+    assert "part: finished before, kept" in call(capsys, *arguments)[2]
+
+
+def test_the_code_is_its_sources_and_the_versions_below_them(tmp_path, monkeypatch):
+    def digest():
+        entries.code.cache_clear()
+        return entries.code()
+
+    try:
+        before = digest()
+        assert digest() == before
+        with monkeypatch.context() as changed:
+            changed.setattr(entries.metadata, "version", lambda name: "0.0.1")
+            assert digest() != before
+        shutil.copytree(Path(musc_online.__path__[0]), tmp_path / "musc_online")
+        monkeypatch.setattr(musc_online, "__path__", [str(tmp_path / "musc_online")])
+        assert digest() == before, "where the sources lie does not matter"
+        with (tmp_path / "musc_online" / "rscin.py").open("a") as file:
+            file.write("# another line\n")
+        assert digest() != before
+    finally:
+        entries.code.cache_clear()
 
 
 def test_broken_parity_is_exit_status_1(line, config, capsys, monkeypatch):

@@ -93,6 +93,51 @@ def test_a_small_ring_says_the_last_word_on_every_frame(golden, settings, featur
     assert not_asked(run.ring_config(settings, 5), len(features))
 
 
+def drawn(n_images=12, seed=0):
+    """Tokens of one product, the last image of another."""
+    rng = np.random.default_rng(seed)
+    tokens = rng.standard_normal((2, 1, 16, 8)) + 0.4 * rng.standard_normal((2, n_images, 16, 8))
+    tokens[:, -1] = rng.standard_normal((2, 16, 8))
+    class_tokens = rng.standard_normal((n_images, 8)).astype(np.float32)
+    return Features(tokens.astype(np.float32), class_tokens, ((10, 10),) * n_images)
+
+
+CLOSED = {
+    "backbone": {"image_size": 28},
+    "warmup": 3,
+    "ring": {"admit": "below_threshold"},
+    "revise": {"every": 4},
+    "threshold": {"rule": "fixed", "value": 0.9},
+}
+
+
+def test_a_frame_kept_out_of_the_ring_has_arrived():
+    features = drawn()
+    order = np.arange(len(features))
+    recorder = run.stream(features, run.ring_config(config.load(CLOSED), len(features)), order)
+    kept_out = [arrival.index for arrival in recorder.arrivals if arrival.label]
+    assert [arrival.index for arrival in recorder.arrivals] == list(order)
+    assert kept_out == [len(features) - 1]
+    assert recorder.n_kept_out == 1
+    assert list(np.flatnonzero(~recorder.provisional.known)) == [0]
+    assert recorder.revised.raw[kept_out] == recorder.provisional.raw[kept_out]
+
+
+def test_a_copy_kept_out_of_the_ring_has_a_final_score():
+    features = drawn()
+    online = run.ring_config(config.load(CLOSED), len(features))
+    order = np.arange(len(features))
+    truth = Truth((order == len(features) - 1).astype(int), None)
+    samples = tuple(Sample(Path(), int(label), "", (), str(i)) for i, label in enumerate(truth.labels))
+    batch, recorder = run.batch(features, online), run.stream(features, online, order)
+    outcome = Outcome(
+        Category("x", samples), truth, batch, recorder, online, parity(batch, batch, None), {}, {}
+    )
+    rows = repeat_defect(outcome, features, order, 3)["copies"]
+    assert [row["label"] for row in rows] == [True] * 3
+    assert [row["final_raw"] for row in rows] == [row["raw"] for row in rows]
+
+
 def test_divided_batches_score_each_image_in_its_own_subset(settings, features):
     members = [list(range(0, len(features), 2)), list(range(1, len(features), 2))]
     divided = run.batch(features, settings, members)

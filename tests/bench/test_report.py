@@ -93,6 +93,7 @@ def entry(name="=part", **changes):
         "max_abs_metric": 0.0,
         "holds": True,
         "reason": "",
+        "independent": {"n_images": 8, "max_abs_patch_score": 2e-5, "max_abs_image_score": 1e-5},
     }
     return {
         "category": name,
@@ -103,7 +104,8 @@ def entry(name="=part", **changes):
         "provisional": stage,
         "revised": stage,
         "parity": parity,
-        "online": {"n_provisional": 4, "n_warmup": 1, "labels_flipped": 0, "labels_compared": 3},
+        "online": {"n_provisional": 4, "n_warmup": 1, "labels_flipped": 0, "labels_compared": 3}
+        | {"n_kept_out": 0},
         "findings": {},
         "seconds": {},
     } | changes
@@ -140,7 +142,7 @@ def test_a_table_cell_cannot_break_the_markdown_table():
     ("holds", "said"),
     [
         (True, "The stream ended in the batch result"),
-        (False, "The stream did not end in the batch result: p"),
+        (False, "Parity does not hold: p"),
         (None, "Parity was not asked for"),
     ],
 )
@@ -164,6 +166,15 @@ def test_findings_are_printed_and_reported_with_their_spread():
     assert "mean over 2 orders" in printed.getvalue()
     assert "(25.00-75.00)" in printed.getvalue()
     assert "parity holds" in printed.getvalue()
+
+
+def test_both_distances_are_printed():
+    said = table.verdict(entry("p"))
+    assert said == (
+        "p: parity holds: stream and batch: raw scores within 1.0e-07, maps 1.0e-07, metrics 0.0e+00; "
+        "batch and plain float32 on 8 images: patch scores within 2.0e-05, raw scores 1.0e-05 (allowed 1e-04)"
+    )
+    assert said in text.markdown(document(entry("p")))
 
 
 def test_published_figures_stand_beside_ours_with_the_difference():
