@@ -1,4 +1,4 @@
-"""Queues before decoding: one bounded queue a stream, emptied in turn, every drop handed back to be counted."""
+"""Queues before decoding: a bounded one for each stream, emptied in turn; every drop is handed back."""
 
 import threading
 from collections import OrderedDict, deque

@@ -1,7 +1,7 @@
 """What the service's tests share: a small configuration, a running service, a bare camera and screen.
 
-Order comes from messages, never from time: what is published is in the ledger before it goes out, so a test first
-hears what it waits for and then asks. `PATIENCE_S` only ends a test that would wait for ever.
+Order comes from messages, never from time: the ledger knows what is published before it goes out, so a
+test first hears what it waits for and then asks. `PATIENCE_S` only ends a test that would wait for ever.
 """
 
 import threading
