@@ -21,6 +21,7 @@ from musc_online import backbones
 from musc_online.backbones import Backbone
 from musc_online.config import Config
 from musc_online.errors import DataError
+from streamer.sources import told
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,14 @@ def run_plan(plan: Plan, console: Console, errors: Console) -> int:
     """
     _check_writable(plan)  # before the long work
     categories = [_limited(category, plan.options) for category in _read(plan.options)]
+    for category in categories:
+        if category.left_out:
+            errors.print(
+                f"warning: {category.name}: {told(category.left_out)}",
+                markup=False,
+                highlight=False,
+                soft_wrap=True,
+            )
     if plan.expect_published:
         for line in expectation.unlike(plan.config, plan.options):
             errors.print(

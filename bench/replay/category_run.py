@@ -39,6 +39,7 @@ class Outcome:
             "category": self.category.name,
             "n_images": len(self.category.samples),
             "n_anomalous": self.category.n_anomalous if self.truth is not None else None,
+            "left_out": list(self.category.left_out),
             "capacity": self.config.ring.capacity,
             **{name: stages.get(name) for name in STAGES},
             "parity": self.parity.as_json(),

@@ -71,7 +71,7 @@ def fingerprint(category: Category, config: Config, options: Options, backbone_i
     files = [path for sample in category.samples for path in (sample.path, *sample.mask_paths)]
     seen = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files]
     ids = [(sample.frame_id, sample.label) for sample in category.samples]
-    parts = [category.name, config.model_dump(mode="json"), said, backbone_id, ids, seen]
+    parts = [category.name, config.model_dump(mode="json"), said, backbone_id, ids, seen, category.left_out]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 

@@ -234,15 +234,18 @@ def test_broken_parity_is_exit_status_1(line, config, capsys, monkeypatch):
 def test_a_folder_without_labels_gives_scores_and_overlays(line, config, tmp_path, capsys):
     pictures = tmp_path / "pictures"
     shutil.copytree(line / "part" / "test" / "good", pictures)
-    status, said, _ = call(
+    (pictures / "._000.png").write_bytes(b"macOS")
+    status, said, warned = call(
         capsys, "folder", "--data", pictures, "--config", config, "--output", tmp_path / "out"
     )
     assert status == 0
+    assert "warning: pictures: 1 left out: ._000.png (hidden)\n" in warned
     assert "no labels" in said
     entry = json.loads((tmp_path / "out" / "report.json").read_text())["categories"][0]
     assert entry["batch"] is None
     assert entry["parity"]["holds"] is True
     assert entry["n_anomalous"] is None
+    assert entry["left_out"] == ["._000.png (hidden)"]
     assert (tmp_path / "out" / "pictures" / "worst_01.png").is_file()
     with (tmp_path / "out" / "pictures" / "scores.csv").open() as file:
         rows = list(csv.DictReader(file))
