@@ -22,6 +22,7 @@ from bench.replay.order import Indices, arrivals
 from musc_online import backbones, config
 from musc_online.config import Config
 from musc_online.errors import MuscError
+from streamer.errors import StreamerError
 from streamer.sources import told
 
 
@@ -160,7 +161,7 @@ def main(
             with extracted(chosen.samples, backbone, done=lambda n: progress.advance(task, n)) as features:
                 numbers = [int(seed) for seed in seeds.split(",")]
                 rows = sweep(features, truth, settings, subsets, numbers, progress)
-    except (MuscError, ValueError) as error:
+    except (MuscError, StreamerError, ValueError) as error:
         raise click.UsageError(str(error)) from None
     title = f"{category}: {len(chosen.samples)} images, {subsets} subsets, seeds {seeds}"
     _print(rows, title)

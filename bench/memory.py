@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.server_process import ServerProcess
+from streamer.process import ServerProcess
 
 _MIB = 2**20
 

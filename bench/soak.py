@@ -15,10 +15,10 @@ from bench.load.publisher import pictures
 from bench.load.watch import Watch
 from bench.memory import Memory
 from bench.progress import Phases
-from bench.server_process import ANY_PORT, ServerError, ServerProcess
 from musc_online.errors import MuscError
 from streamer.ask import ask
 from streamer.errors import StreamerError
+from streamer.process import ANY_PORT, ServerError, ServerProcess
 from streamer.publish import Publisher
 
 _PREFIX = "soak-"

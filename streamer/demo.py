@@ -1,6 +1,5 @@
 """`python -m streamer.demo --data DIR`: a folder of images through a real detector, for a person to watch."""
 
-import json
 import subprocess
 import sys
 import tempfile
@@ -11,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-import yaml
 from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -20,6 +18,7 @@ from rich.table import Table
 from streamer import overlays
 from streamer.ask import ask
 from streamer.errors import StreamerError
+from streamer.process import ANY_PORT, ServerProcess
 from streamer.sources import images_in
 from streamer.subscribe import Subscriber
 from streamer.wire.published import Message
@@ -27,7 +26,6 @@ from streamer.wire.published import Message
 STREAM = "demo"
 _START_S = 300.0
 _SILENCE_S = 300.0
-_ANY_PORT = "tcp://127.0.0.1:*"
 
 
 @click.command()
@@ -73,42 +71,23 @@ def _detector(n_frames: int, console: Console) -> Iterator[dict[str, str]]:
         "ring": {"capacity": max(n_frames, 8)},
         "revise": {"every": 20, "window": max(n_frames, 8)},
         "transport": {
-            "frames": _ANY_PORT,
-            "scores": _ANY_PORT,
-            "control": _ANY_PORT,
+            "frames": ANY_PORT,
+            "scores": ANY_PORT,
+            "control": ANY_PORT,
             "when_full": "block",
             "heartbeat_s": 0.5,
         },
         "log": {"level": "warning"},
     }
     with tempfile.TemporaryDirectory(prefix="musc-demo-") as folder:
-        path, ready = Path(folder) / "demo.yaml", Path(folder) / "ready.json"
-        path.write_text(yaml.safe_dump(config), encoding="utf-8")
-        command = [sys.executable, "-m", "streamer.serve", "--config", str(path), "--ready-file", str(ready)]
-        process = subprocess.Popen(command)
+        server = ServerProcess(Path(folder), config)
         try:
             with console.status("starting the detector (it loads the backbone)"):
-                _wait_ready(process, ready)
-            started = json.loads(ready.read_text(encoding="utf-8"))
-            console.print(f"detector up: {started['model_id']}, frames at {started['endpoints']['frames']}")
-            yield started["endpoints"]
+                server.start()
+            console.print(f"detector up: {server.model_id}, frames at {server.endpoints['frames']}")
+            yield server.endpoints
         finally:
-            process.terminate()
-            try:
-                process.wait(30)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-
-
-def _wait_ready(process: "subprocess.Popen[bytes]", ready: Path) -> None:
-    end = time.monotonic() + _START_S
-    while not ready.exists():
-        if process.poll() is not None:
-            raise StreamerError(f"the detector did not start (exit status {process.returncode}); see above")
-        if time.monotonic() > end:
-            raise StreamerError(f"the detector is not up after {_START_S:g} s")
-        time.sleep(0.1)
+            server.terminate()
 
 
 @contextmanager

@@ -15,10 +15,10 @@ from bench.fuzz.ports import Attacker, Regulars
 from bench.load.watch import Watch
 from bench.memory import Memory
 from bench.progress import Phases
-from bench.server_process import ANY_PORT, ServerProcess
 from musc_online.errors import MuscError
 from streamer.ask import ask
 from streamer.errors import StreamerError
+from streamer.process import ANY_PORT, ServerProcess
 
 _GOOD_EVERY = 100
 _ASK_S = 300.0

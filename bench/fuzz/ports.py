@@ -12,8 +12,8 @@ import zmq
 
 from bench.fuzz.messages import Malformed
 from bench.load.publisher import pictures
-from bench.server_process import ServerProcess
 from streamer.errors import StreamerError
+from streamer.process import ServerProcess
 from streamer.publish import Publisher
 from streamer.reliable import ReliablePublisher
 from streamer.sockets import socket_endpoint

@@ -1,1 +1,1 @@
-"""`python -m bench.load`: several cameras against a real server, and the verdict on its books."""
+"""`python -m bench.load`: several cameras against a real server, and the verdict on its ledger."""

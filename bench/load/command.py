@@ -15,10 +15,10 @@ from rich.table import Table
 from bench.load.drive import drive
 from bench.load.judge import judged
 from bench.load.plan import Plan
-from bench.server_process import ANY_PORT, ServerError, ServerProcess
 from musc_online import config as configuration
 from musc_online.errors import MuscError
 from streamer.errors import StreamerError
+from streamer.process import ANY_PORT, ServerError, ServerProcess
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

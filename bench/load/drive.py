@@ -11,8 +11,8 @@ from typing import Any
 from bench.load import publisher
 from bench.load.plan import Plan
 from bench.load.watch import Watch
-from bench.server_process import ServerError, ServerProcess
 from streamer.ask import ask
+from streamer.process import ServerError, ServerProcess
 
 _ASK_S = 60.0
 _UP_S = 60.0

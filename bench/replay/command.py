@@ -17,6 +17,7 @@ from bench.replay.settings import Options
 from musc_online import config as configuration
 from musc_online.config import Config
 from musc_online.errors import DataError, MuscError
+from streamer.errors import StreamerError
 
 _DEMO = "demo"
 
@@ -149,7 +150,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return status or 0
     except click.ClickException as error:
         message = " ".join(error.format_message().split())
-    except MuscError as error:
+    except (MuscError, StreamerError) as error:
         message = str(error)
     except (KeyboardInterrupt, click.Abort):
         click.echo("stopped; with --output, the next call goes on after the finished categories", err=True)

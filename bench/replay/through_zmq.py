@@ -1,17 +1,12 @@
 """The same frames through a real server process: pushed, scored, published, collected, compared."""
 
-import json
-import os
-import subprocess
-import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
-
-import yaml
+from typing import Any
 
 from bench.datasets import Sample, read_frame
 from bench.replay.order import Indices
@@ -19,19 +14,16 @@ from bench.replay.run import Recorder
 from musc_online.config import Config
 from musc_online.errors import MuscError
 from musc_online.score import Score
+from streamer.ask import ask
 from streamer.errors import StreamerError
+from streamer.process import ANY_PORT, ServerError, ServerProcess
 from streamer.publish import Publisher
-from streamer.server.control import ask
 from streamer.subscribe import Subscriber
 from streamer.wire.published import Message
 
 _STREAM = "replay"
 _START_S = 300.0
 _STALL_S = 300.0
-
-
-class ServerError(MuscError):
-    """The server process ended, stalled or refused a frame."""
 
 
 def stream_through_zmq(
@@ -56,14 +48,15 @@ def stream_through_zmq(
     """
     recorder = Recorder.of(len(samples), config.map_size)
     failure: list[Exception] = []
-    with (
-        _server(_serving(config, len(samples))) as (process, endpoints),
-        Subscriber(
-            endpoints["scores"], timeout_s=1.0, wait_s=_START_S, queue=_messages(len(samples))
-        ) as subscriber,
-    ):
-        _wait_subscribed(subscriber, process)
-        messages = _Messages(subscriber, process, {sample.frame_id: i for i, sample in enumerate(samples)})
+    with ExitStack() as held:
+        folder = held.enter_context(tempfile.TemporaryDirectory(prefix="musc-serve-"))
+        server = held.enter_context(ServerProcess(Path(folder), _serving(config, len(samples))))
+        endpoints = server.endpoints
+        subscriber = held.enter_context(
+            Subscriber(endpoints["scores"], timeout_s=1.0, wait_s=_START_S, queue=_messages(len(samples)))
+        )
+        _wait_subscribed(subscriber, server)
+        messages = _Messages(subscriber, server, {sample.frame_id: i for i, sample in enumerate(samples)})
         frames = [samples[index] for index in order]
         sender = threading.Thread(target=_send, args=(frames, endpoints["frames"], failure), daemon=True)
         sender.start()
@@ -74,22 +67,21 @@ def stream_through_zmq(
     return recorder
 
 
-def _wait_subscribed(subscriber: Subscriber, process: "subprocess.Popen[bytes]") -> None:
+def _wait_subscribed(subscriber: Subscriber, server: ServerProcess) -> None:
     """Wait for a heartbeat: what is published before the subscription is in force is never heard."""
     deadline = time.monotonic() + _STALL_S
     while subscriber.receive() is None:
-        if process.poll() is not None or time.monotonic() > deadline:
-            raise ServerError("streamer.serve: no heartbeat; it has ended or stalls")
+        _ = server.pid  # which says so if it has ended
+        if time.monotonic() > deadline:
+            raise ServerError("streamer.serve: no heartbeat; it stalls")
 
 
 class _Messages:
     """Takes score messages into a recorder until every frame has what is waited for."""
 
-    def __init__(
-        self, subscriber: Subscriber, process: "subprocess.Popen[bytes]", indices: dict[str, int]
-    ) -> None:
+    def __init__(self, subscriber: Subscriber, server: ServerProcess, indices: dict[str, int]) -> None:
         self._subscriber = subscriber
-        self._process = process
+        self._server = server
         self._indices = indices
         self._seen: dict[str, set[int]] = {"score": set(), "final": set()}
 
@@ -107,8 +99,7 @@ class _Messages:
             message = self._subscriber.receive()
             if failure:
                 raise ServerError(f"publisher: {failure[0]}")
-            if self._process.poll() is not None:
-                raise ServerError(f"streamer.serve ended with status {self._process.returncode}")
+            _ = self._server.pid  # which says so if it has ended
             if message is not None and message.kind in ("score", "revision"):
                 since = time.monotonic()
                 done(self._take(recorder, message))
@@ -152,18 +143,17 @@ def _messages(n_images: int) -> int:
     return 100 * n_images + 10_000
 
 
-def _serving(config: Config, n_images: int) -> dict[str, object]:
+def _serving(config: Config, n_images: int) -> dict[str, Any]:
     """The configuration of the server process: ephemeral ports, nothing dropped, exact maps."""
-    any_port = "tcp://127.0.0.1:*"
     values = config.model_dump(mode="json")
     # The line this configuration is of may be running: its log, rings and port are not ours.
     values["history"]["path"] = values["snapshot"]["path"] = values["metrics"]["endpoint"] = None
     values["limits"]["sleep_after_s"] = None  # there is nowhere to sleep
     values["streams"] = []  # what the line says of one of its streams is not said of this one
     values["transport"] |= {
-        "frames": any_port,
-        "scores": any_port,
-        "control": any_port,
+        "frames": ANY_PORT,
+        "scores": ANY_PORT,
+        "control": ANY_PORT,
         "reliable": None,
         "imagezmq": None,
         "imagezmq_subscribe": [],
@@ -177,40 +167,3 @@ def _serving(config: Config, n_images: int) -> dict[str, object]:
     if "limits" in values:
         values["limits"]["total_bytes"] = max(values["limits"]["total_bytes"], values["ring"]["max_bytes"])
     return values
-
-
-@contextmanager
-def _server(values: dict[str, object]) -> Iterator[tuple["subprocess.Popen[bytes]", dict[str, str]]]:
-    with tempfile.TemporaryDirectory(prefix="musc-serve-") as name:
-        folder = Path(name)
-        (folder / "serve.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
-        ready = folder / "ready.json"
-        command = [sys.executable, "-m", "streamer.serve", "--config", str(folder / "serve.yaml")]
-        with (folder / "serve.log").open("wb") as log:
-            process = subprocess.Popen(
-                [*command, "--ready-file", str(ready)], stdout=log, stderr=log, env=os.environ.copy()
-            )
-        try:
-            yield process, _endpoints(process, ready, folder / "serve.log")
-        finally:
-            process.terminate()
-            try:
-                process.wait(30.0)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-
-
-def _endpoints(process: "subprocess.Popen[bytes]", ready: Path, log: Path) -> dict[str, str]:
-    deadline = time.monotonic() + _START_S
-    while not ready.exists():
-        if process.poll() is not None:
-            said = log.read_text(encoding="utf-8", errors="replace").strip().splitlines() or [
-                "it said nothing"
-            ]
-            raise ServerError(f"streamer.serve ended with status {process.returncode}: {said[-1]}")
-        if time.monotonic() > deadline:
-            raise ServerError(f"streamer.serve: not ready after {_START_S:g} s")
-        time.sleep(0.05)
-    endpoints: dict[str, str] = json.loads(ready.read_text(encoding="utf-8"))["endpoints"]
-    return endpoints

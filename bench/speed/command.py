@@ -17,6 +17,7 @@ from bench.speed import service as whole_service
 from bench.speed.metrics import main as metrics
 from bench.speed.setup import Shape, machine, tokens
 from musc_online.errors import MuscError
+from streamer.errors import StreamerError
 
 _FRAMES = 60
 
@@ -120,7 +121,7 @@ def _run(
         for path in (json_path, output / "speed.json" if output is not None else None):
             if path is not None:
                 path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-    except (MuscError, ValueError, OSError) as error:
+    except (MuscError, StreamerError, ValueError, OSError) as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(2)
     console.print(Markdown(page))

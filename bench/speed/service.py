@@ -15,12 +15,12 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from bench import demo_data
 from bench.datasets import read_frame
-from bench.server_process import ServerProcess
 from bench.speed.batch import Report
 from bench.speed.setup import timed
 from musc_online import backbones, config
 from musc_online.errors import MuscError
 from streamer.errors import StreamerError
+from streamer.process import ServerProcess
 from streamer.publish import Publisher
 from streamer.subscribe import Subscriber
 from streamer.wire.published import Message

@@ -1,12 +1,15 @@
 """What every backbone is: frames in, patch tokens per stage and a class token out."""
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
     import torch
+
+Tokens = TypeVar("Tokens", "torch.Tensor", npt.NDArray[Any])
+"""A torch tensor or a NumPy array: what goes in comes out."""
 
 
 class Backbone(Protocol):
@@ -42,12 +45,12 @@ class Backbone(Protocol):
         """
         ...
 
-    def extract(self, inputs: "torch.Tensor") -> "tuple[torch.Tensor, torch.Tensor]":
+    def extract(self, inputs: Tokens) -> tuple[Tokens, Tokens]:
         """Prepared frames `[N, 3, S, S]` to patch tokens `[stages, N, P, C]` and class tokens `[N, D]`.
 
-        Float32 on `device` whatever the precision.
+        Float32 whatever the precision; for tensors they are tensors on `device`, for arrays arrays.
 
         Raises:
-            FrameError: inputs of another shape.
+            FrameError: inputs of another type or shape.
         """
         ...

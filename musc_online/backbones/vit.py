@@ -9,6 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
+from musc_online.backbones.protocol import Tokens
 from musc_online.backbones.registry import BackboneSpec
 from musc_online.errors import FrameError
 
@@ -74,20 +75,31 @@ class VitBackbone:
         """
         return self._prepare(frame)
 
-    def extract(self, inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def extract(self, inputs: Tokens) -> tuple[Tokens, Tokens]:
         """Prepared frames `[N, 3, S, S]` to patch tokens `[stages, N, P, C]` and class tokens `[N, D]`.
 
-        Float32 on `device` whatever the precision.
+        Float32 whatever the precision; for tensors they are tensors on `device`, for arrays arrays.
 
         Raises:
-            FrameError: inputs of another shape.
+            FrameError: inputs of another type or shape.
         """
         size = self.image_size
-        if not isinstance(inputs, torch.Tensor) or inputs.ndim != 4 or inputs.shape[1:] != (3, size, size):
-            shown = list(inputs.shape) if isinstance(inputs, torch.Tensor) else type(inputs).__name__
+        known = isinstance(inputs, torch.Tensor | np.ndarray)
+        if not known or inputs.ndim != 4 or tuple(inputs.shape[1:]) != (3, size, size):
+            shown = list(inputs.shape) if known else type(inputs).__name__
             raise FrameError(
-                f"inputs: got {shown}, expected a [N, 3, {size}, {size}] tensor of prepared frames"
+                f"inputs: got {shown}, expected prepared frames, a [N, 3, {size}, {size}] tensor or array"
             )
+        if isinstance(inputs, torch.Tensor):
+            return self._tokens(inputs)
+        if inputs.dtype.kind not in "fiu":
+            raise FrameError(f"inputs: got dtype {inputs.dtype}, expected prepared frames in float32")
+        # Copied, since torch can hold no array that is read-only or runs backwards.
+        copied = torch.from_numpy(np.array(inputs, dtype=np.float32, order="C"))
+        patch_tokens, class_token = self._tokens(copied)
+        return patch_tokens.cpu().numpy(), class_token.cpu().numpy()
+
+    def _tokens(self, inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         if len(inputs) == 0:
             tokens = torch.empty(len(self.stages), 0, self.n_patches, self.n_channels, device=self.device)
             return tokens, torch.empty(0, self.class_dim, device=self.device)

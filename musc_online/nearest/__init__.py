@@ -11,9 +11,6 @@ from musc_online.arrays import Geometry
 
 __all__ = ["PatchStore", "create", "price", "resolve"]
 
-_FAST_DEGREES = 5
-"""Up to this degree the `gemm` matcher's loops are vector instructions; beyond, plain loops."""
-
 
 class PatchStore(Protocol):
     """Patch features of up to `capacity` images, and the distances between an arrival and any of them.
@@ -67,12 +64,12 @@ class PatchStore(Protocol):
         ...
 
 
-def resolve(name: str, geometry: Geometry, device: str = "cpu") -> str:
+def resolve(name: str, device: str = "cpu") -> str:
     """The matcher that `name` stands for: `gemm` or `faiss`.
 
-    `auto` is a rule of the features' shape and the processor, not a measurement, so that the same stream
-    meets the same matcher in every run: `faiss` where `gemm` has no vector instructions to run (a degree
-    above 5, or a processor without AVX2 or NEON) and faiss is installed, else `gemm`.
+    `auto` is a rule, not a measurement, so that the same stream meets the same matcher in every run: `gemm`,
+    which was the faster at every degree and at every size that counts, but on a processor without the
+    vector instructions it is written for (AVX2 or NEON) `faiss`, where that is installed.
 
     Raises:
         ValueError: an unknown name.
@@ -85,8 +82,7 @@ def resolve(name: str, geometry: Geometry, device: str = "cpu") -> str:
         return "gemm"
     from musc_online.nearest.gemm.lanes import has_vectors  # noqa: PLC0415 - numba loads only where used
 
-    fast = max(geometry.degrees) <= _FAST_DEGREES and has_vectors()
-    return "gemm" if fast or find_spec("faiss") is None else "faiss"
+    return "gemm" if has_vectors() or find_spec("faiss") is None else "faiss"
 
 
 def create(
@@ -103,7 +99,7 @@ def create(
         ConfigError: `faiss` asked for and not installed.
         ValueError: an unknown name.
     """
-    kind, options = _kind(resolve(name, geometry, device), device, like or geometry)
+    kind, options = _kind(resolve(name, device), device, like or geometry)
     store: PatchStore = kind(capacity, geometry, **options)
     return store
 
@@ -112,7 +108,7 @@ def price(
     name: str, capacity: int, geometry: Geometry, *, device: str = "cpu", like: Geometry | None = None
 ) -> int:
     """Bytes that `create` of the same arguments will hold, known without allocating them."""
-    kind, options = _kind(resolve(name, geometry, device), device, like or geometry)
+    kind, options = _kind(resolve(name, device), device, like or geometry)
     return int(kind.price(capacity, geometry, **options))
 
 

@@ -9,7 +9,7 @@ from zmq.auth.thread import ThreadAuthenticator
 
 from streamer.auth import ROLES, ServerKeys
 from streamer.errors import StreamerError
-from streamer.server.quiet import Quiet
+from streamer.server.logs import RateLimitedLog
 
 
 class AllowList:
@@ -21,7 +21,7 @@ class AllowList:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._keys: dict[Path, bytes] = {}
-        self._log = Quiet()
+        self._log = RateLimitedLog()
 
     def callback(self, _domain: str, key: bytes) -> bool:
         """Whether a public key (Z85 text) is in one of the folder's `.key` files; for the authenticator."""
@@ -56,9 +56,9 @@ def start(context: "zmq.Context[zmq.Socket[bytes]]", keys: ServerKeys) -> Thread
     for role in ROLES:
         _make(keys.folder / role)
     # pyzmq logs handshakes in a format of its own; the service has its own log.
-    quiet = logging.getLogger("streamer.auth.zap")
-    quiet.setLevel(logging.CRITICAL)
-    authenticator = ThreadAuthenticator(context, log=quiet)
+    muted = logging.getLogger("streamer.auth.zap")
+    muted.setLevel(logging.CRITICAL)
+    authenticator = ThreadAuthenticator(context, log=muted)
     authenticator.start()
     for role in ROLES:
         allowed = AllowList(keys.folder / role)

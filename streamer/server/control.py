@@ -7,20 +7,26 @@ Answers: `{"ok": true, ...}` or `{"ok": false, "code", "text"}`.
 """
 
 import threading
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Any
+from functools import partial
+from typing import Any, Protocol
 
 import structlog
 import zmq
 
-from streamer.ask import ask
 from streamer.errors import WireError
+from streamer.server.history import History
+from streamer.server.outcomes import Ledger
+from streamer.server.pipeline import Pipeline
+from streamer.server.scoring import Scoring
+from streamer.server.snapshots import Snapshots
+from streamer.server.stream import Stream
+from streamer.server.streams import Streams
 from streamer.server.threads import Worker
 from streamer.sockets import Socket
-from streamer.wire.frame import VERSION, pack, unpack
-
-__all__ = ["Control", "Handler", "ask"]
+from streamer.wire.frame import VERSION, check_frame_id, pack, unpack
 
 log = structlog.get_logger()
 
@@ -87,3 +93,173 @@ class Control(Worker):
             log.exception("control_failed", kind=str(kind)[:80])
             answer = {"ok": False, "code": "internal", "text": f"{type(error).__name__}: {error}"}
         return pack({"v": VERSION, "kind": kind if isinstance(kind, str) else None, **answer})
+
+
+log = structlog.get_logger()
+
+_FETCH_MESSAGES = 1000
+_FETCH_BYTES = 32 * 1024 * 1024
+_PATIENCE_S = 600.0
+_OPERATIONS = ("pin", "unpin", "forget", "false_alarm")
+
+
+class Requested(Protocol):
+    """What requests need of a service."""
+
+    failure: BaseException | None
+    history: History
+    ledger: Ledger
+    pipeline: Pipeline
+    scoring: Scoring
+    snapshots: Snapshots
+    streams: Streams
+
+    def status(self) -> dict[str, Any]:
+        """What an operator asks."""
+        ...
+
+    def ask_to_stop(self) -> None:
+        """Score what was accepted, then end."""
+        ...
+
+
+def handlers(service: Requested) -> dict[str, Handler]:
+    """A handler for every kind of request."""
+    requests = _Requests(service)
+    return {
+        "status": lambda _: service.status(),
+        "flush": requests.flush,
+        "reset": requests.reset,
+        "history": requests.history,
+        "snapshot": requests.snapshot,
+        **{kind: partial(requests.operate, kind) for kind in _OPERATIONS},
+        "shutdown": requests.shutdown,
+    }
+
+
+class _Requests:
+    def __init__(self, service: Requested) -> None:
+        self._service = service
+
+    def flush(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Score what was received before this request, then make every score in the rings final.
+
+        A sleeping stream is woken for it if it is named. Of all streams those asleep are left so, and named
+        in the answer. What goes wrong with one does not keep the others from it, and is told at the end.
+        """
+        streams, named = self._streams(request), request.get("stream") is not None
+        names = {stream.name for stream in streams}
+        service = self._service
+        targets = {name: count for name, count in service.ledger.received().items() if name in names}
+        self._wait(lambda seconds: service.ledger.wait_settled(targets, seconds))
+        flushed, asleep, failed = 0, list[str](), list[str]()
+
+        def flush(stream: Stream) -> list[int]:
+            if stream.asleep and not named:
+                asleep.append(stream.name)
+                return []
+            try:
+                return [service.scoring.flush(stream)]
+            except WireError:
+                raise
+            except Exception as error:  # no memory for one ring, perhaps
+                log.exception("flush_failed", stream=stream.name)
+                failed.append(f"stream '{stream.name}' ({type(error).__name__}: {error})")
+                return []
+
+        for stream in streams:  # a job each: frames are scored in between
+            flushed += sum(self._between_frames(partial(flush, stream)))
+        if failed:
+            raise WireError(
+                "internal", f"flush: not done for {', '.join(failed)}; {flushed} scores are final"
+            )
+        return {"flushed": flushed, **({"asleep": asleep} if asleep else {})}
+
+    def reset(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Empty the rings; counters go on."""
+        streams = self._streams(request)
+
+        def reset_all() -> list[None]:
+            for stream in streams:
+                stream.reset()
+            return []
+
+        self._between_frames(reset_all)
+        for stream in streams:
+            self._service.snapshots.forget(stream)
+        return {"reset": len(streams)}
+
+    def history(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Published messages of a topic, by `pub_seq`."""
+        topic, first, last = request.get("topic"), request.get("first", 0), request.get("last", 2**62)
+        if not isinstance(topic, str) or not isinstance(first, int) or not isinstance(last, int):
+            raise WireError(
+                "bad_value", "history: expected {topic: 'stream/kind', first: pub_seq, last: pub_seq}"
+            )
+        if max(abs(first), abs(last)) >= 2**63:
+            raise WireError("bad_value", "history: first and last are below 2^63")
+        found, more = self._service.history.fetch(
+            topic, first, last, limit=_FETCH_MESSAGES, max_bytes=_FETCH_BYTES
+        )
+        messages = [
+            {"topic": entry.topic, "pub_seq": entry.pub_seq, "header": entry.header, "map": entry.payload}
+            for entry in found
+        ]
+        return {"messages": messages, "more": more}
+
+    def snapshot(self, _: Mapping[str, Any]) -> dict[str, Any]:
+        """Write the rings to disk."""
+        return {"written": self._service.snapshots.save_now()}
+
+    def operate(self, kind: str, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Pin, unpin or forget a frame, or call its alarm false."""
+        if request.get("stream") is None or "frame_id" not in request:
+            raise WireError(
+                "bad_value", f"{kind}: expected {{stream: name, frame_id: of a frame in the ring}}"
+            )
+        (stream,) = self._streams(request)
+        frame_id = check_frame_id(request["frame_id"])
+        (counts,) = self._between_frames(lambda: [self._service.scoring.operate(stream, kind, frame_id)])
+        return {"stream": stream.name, "frame_id": frame_id, **counts}
+
+    def shutdown(self, _: Mapping[str, Any]) -> dict[str, Any]:
+        """Score what was accepted, then exit, as on SIGTERM."""
+        self._service.ask_to_stop()
+        return {}
+
+    def _wait(self, wait: Callable[[float], bool]) -> None:
+        patience = time.monotonic() + _PATIENCE_S
+        while not wait(0.2):
+            if self._service.failure is not None:
+                raise WireError("internal", "the service is dying; its log has the details")
+            if time.monotonic() > patience:
+                raise WireError("busy", f"the detector did not get to it within {_PATIENCE_S:g} s")
+
+    def _streams(self, request: Mapping[str, Any]) -> list[Stream]:
+        name = request.get("stream")
+        if name is None:
+            return self._service.streams.known()
+        stream = self._service.streams.get(name) if isinstance(name, str) else None
+        if stream is None:
+            known = ", ".join(stream.name for stream in self._service.streams.known()) or "none"
+            raise WireError("bad_value", f"stream: got {str(name)[:80]!r}, open streams: {known}")
+        return [stream]
+
+    def _between_frames(self, work: Callable[[], list[Any]]) -> list[Any]:
+        done = threading.Event()
+        results: list[Any] = []
+        failures: list[Exception] = []
+
+        def job() -> None:
+            try:
+                results.extend(work())
+            except Exception as error:
+                failures.append(error)
+            finally:
+                done.set()
+
+        self._service.pipeline.run_between_frames(job)
+        self._wait(done.wait)
+        if failures:
+            raise failures[0]
+        return results

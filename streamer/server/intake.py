@@ -1,10 +1,10 @@
-"""Waiting rooms: one bounded queue a stream, emptied in turn, every drop handed back to be counted."""
+"""Queues before decoding: a bounded one for each stream, emptied in turn; every drop is handed back."""
 
 import threading
 from collections import OrderedDict, deque
 from typing import Literal
 
-from streamer.server.waiting import Waiting
+from streamer.server.stream import QueuedFrame
 
 WhenFull = Literal["drop_oldest", "drop_newest", "block"]
 
@@ -18,12 +18,14 @@ class Intake:
 
     def __init__(self, max_bytes: int) -> None:
         self._changed = threading.Condition()
-        self._queues: OrderedDict[str, deque[Waiting]] = OrderedDict()
+        self._queues: OrderedDict[str, deque[QueuedFrame]] = OrderedDict()
         self._bytes = 0
         self._max_bytes = max_bytes
         self._closed = False
 
-    def offer(self, waiting: Waiting, *, length: int, when_full: WhenFull) -> tuple[bool, list[Waiting]]:
+    def offer(
+        self, queued: QueuedFrame, *, length: int, when_full: WhenFull
+    ) -> tuple[bool, list[QueuedFrame]]:
         """Put a frame into its stream's queue if there is room for it, or room can be made.
 
         Args:
@@ -34,35 +36,35 @@ class Intake:
         Returns:
             Whether the frame was taken, and the older ones of its stream dropped for it.
         """
-        size = len(waiting.message.payload)
+        size = len(queued.message.payload)
         dropped = []
         with self._changed:
-            queue = self._queues.get(waiting.line.name, deque())
+            queue = self._queues.get(queued.stream.name, deque())
             while queue and not self._fits(queue, size, length) and when_full == "drop_oldest":
                 oldest = queue.popleft()
                 self._bytes -= len(oldest.message.payload)
                 dropped.append(oldest)
             taken = self._fits(queue, size, length)
             if taken:
-                queue.append(waiting)
+                queue.append(queued)
                 self._bytes += size
-                self._queues[waiting.line.name] = queue
+                self._queues[queued.stream.name] = queue
                 self._changed.notify()
         return taken, dropped
 
-    def take(self) -> Waiting | None:
+    def take(self) -> QueuedFrame | None:
         """The oldest frame of the stream whose turn it is; waits for one. None once closed and empty."""
         with self._changed:
             self._changed.wait_for(lambda: self._closed or any(self._queues.values()))
-            # The stream served goes to the end of the line; an empty one leaves it.
+            # The stream served goes to the end of the queue; an empty one leaves it.
             while self._queues:
                 name, queue = self._queues.popitem(last=False)
                 if queue:
-                    waiting = queue.popleft()
-                    self._bytes -= len(waiting.message.payload)
+                    queued = queue.popleft()
+                    self._bytes -= len(queued.message.payload)
                     if queue:
                         self._queues[name] = queue
-                    return waiting
+                    return queued
             return None
 
     def close(self) -> None:
@@ -76,6 +78,6 @@ class Intake:
         with self._changed:
             return {"frames": sum(map(len, self._queues.values())), "bytes": self._bytes}
 
-    def _fits(self, queue: deque[Waiting], size: int, length: int) -> bool:
+    def _fits(self, queue: deque[QueuedFrame], size: int, length: int) -> bool:
         # A frame larger than the whole allowance still passes an empty house: the wire limits its size.
         return len(queue) < length and (self._bytes == 0 or self._bytes + size <= self._max_bytes)

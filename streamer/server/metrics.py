@@ -1,4 +1,4 @@
-"""The Prometheus endpoint: counters from the service's own books at each scrape, latencies as histograms."""
+"""The Prometheus endpoint: counters from the service's own ledger at each scrape, latencies as histograms."""
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -22,7 +22,7 @@ class Metrics:
 
     def __init__(self, status: Callable[[], dict[str, Any]]) -> None:
         self.registry = CollectorRegistry()
-        self.registry.register(_Books(status))
+        self.registry.register(_LedgerCollector(status))
         self._latency = Histogram(
             "musc_latency_seconds", "Time a frame spent in a phase", ["phase"],
             registry=self.registry, buckets=_BUCKETS,
@@ -31,7 +31,7 @@ class Metrics:
         self.endpoint: str | None = None
 
     def observe(self, latency_ms: Mapping[str, float]) -> None:
-        """Book one frame's `latency_ms`, phase by phase."""
+        """Record one frame's `latency_ms`, phase by phase."""
         for phase, value in latency_ms.items():
             self._latency.labels(phase).observe(value / 1000)
 
@@ -61,7 +61,7 @@ class Metrics:
             self._server = None
 
 
-class _Books(Collector):
+class _LedgerCollector(Collector):
     def __init__(self, status: Callable[[], dict[str, Any]]) -> None:
         self._status = status
 

@@ -15,11 +15,9 @@ import zmq
 
 from streamer.server.history import Entry, History
 from streamer.server.threads import Worker
-from streamer.server.waiting import Ack
 from streamer.sockets import Socket
-from streamer.wire import maps
-from streamer.wire.frame import pack
-from streamer.wire.published import pack_message, topic_of
+from streamer.wire.frame import Ack, pack
+from streamer.wire.published import MapEncoding, encode_map, pack_message, topic_of
 
 log = structlog.get_logger()
 
@@ -48,7 +46,7 @@ class Outbox(Worker):
         socket: bound PUB socket; closed when the thread ends, as `acks` is.
         acks: PUSH socket to the receiving thread, which owns the senders' socket.
         history: what is published is kept here first, so that a subscriber can fetch what it missed.
-        map_encoding: of `streamer.wire.maps`.
+        map_encoding: of `streamer.wire.published`.
         heartbeat: called every `heartbeat_s` for the `status` messages to publish.
         observe: told each score's `publish` time, in milliseconds: its share of what went out together.
     """
@@ -59,7 +57,7 @@ class Outbox(Worker):
         acks: Socket,
         history: History,
         *,
-        map_encoding: maps.MapEncoding,
+        map_encoding: MapEncoding,
         heartbeat: Callable[[], list[Outgoing]],
         heartbeat_s: float,
         observe: Callable[[Mapping[str, float]], None],
@@ -165,7 +163,7 @@ class Outbox(Worker):
         number = self._number(topic)
         header, payload = message.header, None
         if message.anomaly_map is not None:
-            entry, payload = maps.encode(message.anomaly_map, self._map_encoding)
+            entry, payload = encode_map(message.anomaly_map, self._map_encoding)
             header = {**header, "anomaly_map": entry}
         parts = pack_message(topic, {"kind": message.kind, **header, "pub_seq": number})
         scored = (message.stream, header["frame_id"]) if message.kind == "score" else None

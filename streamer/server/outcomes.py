@@ -1,94 +1,219 @@
-"""What becomes of a frame: booked, told on the wire, and its id freed, in one place."""
+"""What becomes of a frame: entered in the ledger, told on the wire, and its id freed, in one place."""
 
+import threading
+from collections import Counter
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from streamer.errors import WireError
-from streamer.server.ledger import Accounts
+from streamer.server.logs import RateLimitedLog
 from streamer.server.outbox import Outbox, Outgoing
-from streamer.server.quiet import Quiet
-from streamer.server.stream import Line
-from streamer.server.waiting import Ack, Waiting, ack
-from streamer.wire.frame import NO_STREAM
+from streamer.server.stream import QueuedFrame, Stream
+from streamer.wire.frame import NO_STREAM, Ack, ack
 
 _UNREADABLE = "snapshot_unreadable"
 _NO_PLACE = frozenset({"no_room", "too_many_streams"})
 
 
-class Desk:
-    """Every way a frame can end, for any thread; the outbox may be set after the desk is made."""
+class Tally:
+    """One stream's tally; `queued` are the frames whose fate is open."""
+
+    def __init__(self) -> None:
+        self.received = 0
+        self.scored = 0
+        self.dropped: Counter[str] = Counter()
+        self.refused: Counter[str] = Counter()
+        self.warned: Counter[str] = Counter()
+
+    @property
+    def settled(self) -> int:
+        """Frames whose fate is known."""
+        return self.scored + self.dropped.total() + self.refused.total()
+
+    def add(self, other: "Tally") -> None:
+        """Take over another tally."""
+        self.received += other.received
+        self.scored += other.scored
+        self.dropped += other.dropped
+        self.refused += other.refused
+        self.warned += other.warned
+
+    def as_dict(self) -> dict[str, Any]:
+        """The tally as `status` shows it."""
+        return {
+            "received": self.received,
+            "scored": self.scored,
+            "dropped": dict(self.dropped),
+            "refused": dict(self.refused),
+            "warned": dict(self.warned),
+            "queued": self.received - self.settled,
+        }
+
+
+class Ledger:
+    """The tallies of all streams; safe from any thread.
+
+    Frames of no known stream are entered under `-`, so that senders cannot make the ledger grow.
+    """
+
+    def __init__(self) -> None:
+        self._settled = threading.Condition()
+        self._streams: dict[str, Tally] = {}
+
+    def receive(self, stream: str) -> None:
+        """A message came in."""
+        self._enter(stream, lambda counts: setattr(counts, "received", counts.received + 1))
+
+    def score(self, stream: str) -> None:
+        """A frame was scored."""
+        self._enter(stream, lambda counts: setattr(counts, "scored", counts.scored + 1))
+
+    def drop(self, stream: str, reason: str) -> None:
+        """A frame was given up for want of room."""
+        self._enter(stream, lambda counts: counts.dropped.update([reason]))
+
+    def refuse(self, stream: str, code: str) -> None:
+        """A frame could not be used."""
+        self._enter(stream, lambda counts: counts.refused.update([code]))
+
+    def warn(self, stream: str, code: str) -> None:
+        """Something was odd about a frame that is used all the same."""
+        self._enter(stream, lambda counts: counts.warned.update([code]))
+
+    def resume(self, stream: str, tally: Mapping[str, Any]) -> None:
+        """Go on from an earlier run's tally (of `streams`); what was queued then counts as never received."""
+        past = Tally()
+        past.scored = int(tally["scored"])
+        for mine, theirs in ((past.dropped, "dropped"), (past.refused, "refused"), (past.warned, "warned")):
+            mine.update({str(reason): int(count) for reason, count in tally[theirs].items()})
+
+        def add(counts: Tally) -> None:
+            counts.received += past.settled
+            counts.scored += past.scored
+            counts.dropped += past.dropped
+            counts.refused += past.refused
+            counts.warned += past.warned
+
+        self._enter(stream, add)
+
+    def close(self, stream: str) -> None:
+        """A stream lost its place, all of its frames settled: its tally goes to `-`, so that totals stay."""
+        with self._settled:
+            counts = self._streams.pop(stream, None)
+            if counts is not None:
+                self._streams.setdefault(NO_STREAM, Tally()).add(counts)
+
+    def totals(self) -> dict[str, Any]:
+        """All streams together."""
+        with self._settled:
+            total = Tally()
+            for counts in self._streams.values():
+                total.add(counts)
+            return total.as_dict()
+
+    def streams(self) -> dict[str, dict[str, Any]]:
+        """Each stream by itself."""
+        with self._settled:
+            return {name: counts.as_dict() for name, counts in self._streams.items()}
+
+    def received(self) -> dict[str, int]:
+        """Frames received so far, per stream: what `wait_settled` can wait for."""
+        with self._settled:
+            return {name: counts.received for name, counts in self._streams.items()}
+
+    def wait_settled(self, targets: Mapping[str, int], timeout_s: float) -> bool:
+        """Wait until as many frames of each stream are settled; False if time ran out."""
+        with self._settled:
+            return self._settled.wait_for(
+                lambda: all(self._has_settled(name, count) for name, count in targets.items()),
+                timeout_s,
+            )
+
+    def _has_settled(self, stream: str, count: int) -> bool:
+        counts = self._streams.get(stream)
+        return counts is None or counts.settled >= count
+
+    def _enter(self, stream: str, entry: Callable[[Tally], object]) -> None:
+        with self._settled:
+            entry(self._streams.setdefault(stream, Tally()))
+            self._settled.notify_all()
+
+
+class Outcomes:
+    """Every way a frame can end, for any thread; the outbox may be set later."""
 
     outbox: Outbox
 
-    def __init__(self, accounts: Accounts) -> None:
-        self.accounts = accounts
-        self._log = Quiet()
+    def __init__(self, ledger: Ledger) -> None:
+        self.ledger = ledger
+        self._log = RateLimitedLog()
 
-    def receive(self, line: Line | None) -> None:
+    def receive(self, stream: Stream | None) -> None:
         """A message came in, of an open stream or of none."""
-        self.accounts.receive(_name(line))
+        self.ledger.receive(_name(stream))
 
-    def refuse_message(self, error: WireError, line: Line | None, sender: bytes | None) -> None:
+    def refuse_message(self, error: WireError, stream: Stream | None, sender: bytes | None) -> None:
         """A message that never became a waiting frame: an `error`, and an ack where the sender waits."""
-        self.accounts.refuse(_name(line), error.code)
-        self._error(error, line, _answer(sender, error, "refused"))
+        self.ledger.refuse(_name(stream), error.code)
+        self._error(error, stream, _answer(sender, error, "refused"))
 
-    def refuse(self, waiting: Waiting, code: str, text: str) -> None:
+    def refuse(self, queued: QueuedFrame, code: str, text: str) -> None:
         """A waiting frame turned out to be unusable."""
-        self.accounts.refuse(waiting.line.name, code)
-        error = _about(waiting, code, text)
-        waiting.line.release(waiting.message.frame_id, scored=False)
+        self.ledger.refuse(queued.stream.name, code)
+        error = _about(queued, code, text)
+        queued.stream.release(queued.message.frame_id, scored=False)
         # A ring that cannot come from disk now can later: a reliable sender sends the frame again.
-        later = code == _UNREADABLE or (waiting.line.asleep and code in _NO_PLACE)
+        later = code == _UNREADABLE or (queued.stream.asleep and code in _NO_PLACE)
         status = "busy" if later else "refused"
-        self._error(error, waiting.line, _answer(waiting.sender, error, status))
+        self._error(error, queued.stream, _answer(queued.sender, error, status))
 
-    def warn(self, waiting: Waiting, code: str, text: str) -> None:
+    def warn(self, queued: QueuedFrame, code: str, text: str) -> None:
         """Something is odd about a frame that is used all the same."""
-        self.accounts.warn(waiting.line.name, code)
-        self._error(_about(waiting, code, text), waiting.line, None)
+        self.ledger.warn(queued.stream.name, code)
+        self._error(_about(queued, code, text), queued.stream, None)
 
-    def drop(self, waiting: Waiting, reason: str) -> None:
+    def drop(self, queued: QueuedFrame, reason: str) -> None:
         """A frame given up for want of room; a reliable sender is asked to send it again."""
-        line, message = waiting.line, waiting.message
-        self.accounts.drop(line.name, reason)
-        line.release(message.frame_id, scored=False)
+        stream, message = queued.stream, queued.message
+        self.ledger.drop(stream.name, reason)
+        stream.release(message.frame_id, scored=False)
         header = {
-            "stream": line.name,
+            "stream": stream.name,
             "frame_id": message.frame_id,
             "seq": message.seq,
-            "capture_ns": waiting.capture_ns,
+            "capture_ns": queued.capture_ns,
             "reason": reason,
             "meta": message.meta,
         }
-        answer = _answer(waiting.sender, _about(waiting, reason, ""), "dropped")
-        self.outbox.put(Outgoing(line.name, "dropped", header, ack=answer))
+        answer = _answer(queued.sender, _about(queued, reason, ""), "dropped")
+        self.outbox.put(Outgoing(stream.name, "dropped", header, ack=answer))
 
     def score(
-        self, waiting: Waiting, header: dict[str, Any], anomaly_map: npt.NDArray[np.float32] | None
+        self, queued: QueuedFrame, header: dict[str, Any], anomaly_map: npt.NDArray[np.float32] | None
     ) -> None:
         """A provisional score; the frame counts as scored, and is acknowledged, once it is published."""
-        line, frame_id = waiting.line, waiting.message.frame_id
+        stream, frame_id = queued.stream, queued.message.frame_id
 
         def settle() -> None:
-            line.release(frame_id, scored=True)
-            self.accounts.score(line.name)
+            stream.release(frame_id, scored=True)
+            self.ledger.score(stream.name)
 
-        answer = _answer(waiting.sender, _about(waiting, "", ""), "scored")
-        self.outbox.put(Outgoing(line.name, "score", header, anomaly_map, settle, answer))
+        answer = _answer(queued.sender, _about(queued, "", ""), "scored")
+        self.outbox.put(Outgoing(stream.name, "score", header, anomaly_map, settle, answer))
 
-    def repeated(self, waiting: Waiting) -> None:
+    def repeated(self, queued: QueuedFrame) -> None:
         """A reliable frame that came again while the first copy is in flight: its ack is on its way."""
-        self.accounts.refuse(waiting.line.name, "duplicate")
+        self.ledger.refuse(queued.stream.name, "duplicate")
 
-    def answer_now(self, waiting: Waiting, status: str, code: str) -> Ack | None:
-        """Book a reliable frame that is not taken, and say what its sender is told at once."""
-        self.accounts.refuse(waiting.line.name, code)
-        return _answer(waiting.sender, _about(waiting, code, ""), status)
+    def answer_now(self, queued: QueuedFrame, status: str, code: str) -> Ack | None:
+        """Enter a reliable frame that is not taken, and say what its sender is told at once."""
+        self.ledger.refuse(queued.stream.name, code)
+        return _answer(queued.sender, _about(queued, code, ""), status)
 
-    def _error(self, error: WireError, line: Line | None, answer: Ack | None) -> None:
+    def _error(self, error: WireError, stream: Stream | None, answer: Ack | None) -> None:
         self._log.warning(
             "frame_error", error.code, stream=error.stream, frame_id=error.frame_id, text=error.text
         )
@@ -99,16 +224,16 @@ class Desk:
             "code": error.code,
             "text": error.text,
         }
-        self.outbox.put(Outgoing(_name(line), "error", header, ack=answer))
+        self.outbox.put(Outgoing(_name(stream), "error", header, ack=answer))
 
 
-def _name(line: Line | None) -> str:
-    return NO_STREAM if line is None else line.name
+def _name(stream: Stream | None) -> str:
+    return NO_STREAM if stream is None else stream.name
 
 
-def _about(waiting: Waiting, code: str, text: str) -> WireError:
-    message = waiting.message
-    return WireError(code, text, stream=waiting.line.name, frame_id=message.frame_id, seq=message.seq)
+def _about(queued: QueuedFrame, code: str, text: str) -> WireError:
+    message = queued.message
+    return WireError(code, text, stream=queued.stream.name, frame_id=message.frame_id, seq=message.seq)
 
 
 def _answer(sender: bytes | None, error: WireError, status: str) -> Ack | None:

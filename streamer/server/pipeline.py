@@ -19,9 +19,9 @@ from musc_online.errors import FrameError
 from streamer import images
 from streamer.errors import WireError
 from streamer.server.intake import Intake
-from streamer.server.outcomes import Desk
-from streamer.server.quiet import Quiet
-from streamer.server.waiting import Waiting
+from streamer.server.logs import RateLimitedLog
+from streamer.server.outcomes import Outcomes
+from streamer.server.stream import QueuedFrame
 from streamer.wire.frame import Limits
 
 log = structlog.get_logger()
@@ -36,7 +36,7 @@ class Tokens:
     for it. These and `score`, which holds the detector's own phases, add up to `total`.
     """
 
-    waiting: Waiting
+    queued: QueuedFrame
     shape: tuple[int, int]
     inputs: torch.Tensor | None = None
     patch_tokens: torch.Tensor | None = None
@@ -45,7 +45,7 @@ class Tokens:
     since_ns: int = field(default_factory=perf_counter_ns)
 
     def lap(self, phase: str) -> None:
-        """Book the time since the last lap."""
+        """Record the time since the last lap."""
         now = perf_counter_ns()
         self.latency_ms[phase] = self.latency_ms.get(phase, 0.0) + (now - self.since_ns) / 1e6
         self.since_ns = now
@@ -62,7 +62,7 @@ class Pipeline:
         intake: closed by whoever fills it; the pipeline ends when it is empty then.
         backbone: shared by all streams; frames that wait are extracted together, up to `batch`.
         score: takes each frame's tokens, in order.
-        desk: told of frames that cannot be used.
+        outcomes: told of frames that cannot be used.
         failed: called if a phase dies of an error that is not a frame's.
     """
 
@@ -71,14 +71,14 @@ class Pipeline:
         intake: Intake,
         backbone: Backbone,
         score: Score,
-        desk: Desk,
+        outcomes: Outcomes,
         limits: Limits,
         batch: int,
         failed: Callable[[BaseException], None],
     ) -> None:
         self._intake, self._backbone, self._score = intake, backbone, score
-        self._desk, self._limits, self._batch, self._failed = desk, limits, batch, failed
-        self._log = Quiet()
+        self._outcomes, self._limits, self._batch, self._failed = outcomes, limits, batch, failed
+        self._log = RateLimitedLog()
         self._prepared: queue.Queue[Tokens | None] = queue.Queue(batch)
         self._extracted: queue.Queue[Tokens | Job | None] = queue.Queue(batch)
         # Backbone and matcher each use every core: side by side they wait for each other's threads, and
@@ -112,15 +112,15 @@ class Pipeline:
             self._failed(error)
 
     def _decode_all(self) -> None:
-        while (waiting := self._intake.take()) is not None:
-            tokens = Tokens(waiting, (0, 0), since_ns=waiting.received_ns)
+        while (queued := self._intake.take()) is not None:
+            tokens = Tokens(queued, (0, 0), since_ns=queued.received_ns)
             tokens.lap("queue")
             if self._used(tokens, lambda: self._decode(tokens), "internal"):  # noqa: B023 - called at once
                 self._prepared.put(tokens)
         self._prepared.put(None)
 
     def _decode(self, tokens: Tokens) -> None:
-        frame = images.decode(tokens.waiting.message, self._limits)
+        frame = images.decode(tokens.queued.message, self._limits)
         tokens.shape = (frame.shape[0], frame.shape[1])
         tokens.inputs = self._backbone.prepare(frame)
         tokens.lap("decode")
@@ -182,13 +182,13 @@ class Pipeline:
         try:
             work()
         except WireError as error:
-            self._desk.refuse(tokens.waiting, error.code, error.text)
+            self._outcomes.refuse(tokens.queued, error.code, error.text)
         except FrameError as error:
-            self._desk.refuse(tokens.waiting, "bad_frame", str(error))
+            self._outcomes.refuse(tokens.queued, "bad_frame", str(error))
         except Exception as error:
-            self._log.warning("frame_failed", code, stream=tokens.waiting.line.name, exc_info=True)
+            self._log.warning("frame_failed", code, stream=tokens.queued.stream.name, exc_info=True)
             text = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-            self._desk.refuse(tokens.waiting, code, text)
+            self._outcomes.refuse(tokens.queued, code, text)
         else:
             return True
         return False

@@ -3,6 +3,7 @@
 import contextlib
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -11,14 +12,13 @@ import zmq
 from streamer.errors import WireError
 from streamer.server import imagezmq_ingest
 from streamer.server.intake import Intake
-from streamer.server.outcomes import Desk
-from streamer.server.quiet import Quiet
-from streamer.server.rate import Rates
-from streamer.server.streams import Lines
+from streamer.server.logs import RateLimitedLog
+from streamer.server.outcomes import Outcomes
+from streamer.server.stream import QueuedFrame
+from streamer.server.streams import Streams
 from streamer.server.threads import Worker
-from streamer.server.waiting import Ack, Waiting
 from streamer.sockets import Socket, socket_endpoint
-from streamer.wire.frame import FrameMessage, Limits, pack, unpack_frame
+from streamer.wire.frame import Ack, FrameMessage, Limits, pack, unpack_frame
 
 _POLL_MS = 50
 _HELD_MS = 5
@@ -49,17 +49,23 @@ class Receiver(Worker):
         self,
         ports: Ports,
         intake: Intake,
-        lines: Lines,
-        desk: Desk,
+        streams: Streams,
+        outcomes: Outcomes,
         limits: Limits,
         rate: float | None,
         failed: Callable[[BaseException], None],
     ) -> None:
         super().__init__("receive", failed)
-        self._ports, self._intake, self._lines, self._desk, self._limits = ports, intake, lines, desk, limits
+        self._ports, self._intake, self._streams, self._outcomes, self._limits = (
+            ports,
+            intake,
+            streams,
+            outcomes,
+            limits,
+        )
         self._rates = Rates(rate)
-        self._log = Quiet()
-        self._held: tuple[Waiting, Callable[[], None]] | None = None
+        self._log = RateLimitedLog()
+        self._held: tuple[QueuedFrame, Callable[[], None]] | None = None
         self._stopping = threading.Event()
         self._drained = threading.Event()
         self._finished = threading.Event()
@@ -139,54 +145,54 @@ class Receiver(Worker):
             self._frame(lambda: imagezmq_ingest.unpack(parts, self._limits), peer, reply)
 
     def _frame(self, read: Callable[[], FrameMessage], peer: str, done: Callable[[], None]) -> None:
-        waiting = self._admit(read, peer, None)
-        if waiting is None:
+        queued = self._admit(read, peer, None)
+        if queued is None:
             done()
-        elif not self._offer(waiting, done):
-            self._held = (waiting, done)
+        elif not self._offer(queued, done):
+            self._held = (queued, done)
 
     def _reliable(self, parts: list[bytes], peer: str) -> None:
-        waiting = self._admit(lambda: unpack_frame(parts[1:], self._limits), peer, parts[0])
-        if waiting is None:
+        queued = self._admit(lambda: unpack_frame(parts[1:], self._limits), peer, parts[0])
+        if queued is None:
             return
         # A full queue never costs a reliable frame: its sender is told, and sends it again.
-        length = waiting.line.config.transport.queue
-        taken, _ = self._intake.offer(waiting, length=length, when_full="drop_newest")
+        length = queued.stream.config.transport.queue
+        taken, _ = self._intake.offer(queued, length=length, when_full="drop_newest")
         if not taken:
-            waiting.line.release(waiting.message.frame_id, scored=False)
-            self._answer(self._desk.answer_now(waiting, "busy", "busy"))
+            queued.stream.release(queued.message.frame_id, scored=False)
+            self._answer(self._outcomes.answer_now(queued, "busy", "busy"))
 
-    def _offer(self, waiting: Waiting, done: Callable[[], None]) -> bool:
-        transport = waiting.line.config.transport
-        taken, dropped = self._intake.offer(waiting, length=transport.queue, when_full=transport.when_full)
+    def _offer(self, queued: QueuedFrame, done: Callable[[], None]) -> bool:
+        transport = queued.stream.config.transport
+        taken, dropped = self._intake.offer(queued, length=transport.queue, when_full=transport.when_full)
         for old in dropped:
-            self._desk.drop(old, "drop_oldest")
+            self._outcomes.drop(old, "drop_oldest")
         if not taken and transport.when_full == "block":
             return False
         if not taken:
-            self._desk.drop(waiting, transport.when_full)
+            self._outcomes.drop(queued, transport.when_full)
         done()
         return True
 
-    def _admit(self, read: Callable[[], FrameMessage], peer: str, sender: bytes | None) -> Waiting | None:
-        """Check a message and book it; None where it was refused."""
+    def _admit(self, read: Callable[[], FrameMessage], peer: str, sender: bytes | None) -> QueuedFrame | None:
+        """Check a message and enter it in the ledger; None where it was refused."""
         message: FrameMessage | None = None
         try:
             if not self._rates.allow(peer):
                 raise WireError("rate_limited", f"peer {peer}: more than limits.rate frames a second")
             message = self._read_safely(read)
-            line = self._lines.admit(message.stream)
+            stream = self._streams.admit(message.stream)
         except WireError as error:
             if message is not None:
                 error.stream, error.frame_id, error.seq = message.stream, message.frame_id, message.seq
-            known = self._lines.get(error.stream or "")
-            self._desk.receive(known)
-            self._desk.refuse_message(error, known, sender)
+            known = self._streams.get(error.stream or "")
+            self._outcomes.receive(known)
+            self._outcomes.refuse_message(error, known, sender)
             return None
-        self._desk.receive(line)
+        self._outcomes.receive(stream)
         capture_ns = message.capture_ns if message.capture_ns is not None else time.time_ns()
-        waiting = Waiting(message, line, capture_ns, sender)
-        return waiting if self._is_new(waiting) else None
+        queued = QueuedFrame(message, stream, capture_ns, sender)
+        return queued if self._is_new(queued) else None
 
     def _read_safely(self, read: Callable[[], FrameMessage]) -> FrameMessage:
         try:
@@ -197,29 +203,30 @@ class Receiver(Worker):
             self._log.warning("message_failed", "internal", exc_info=True)
             raise WireError("internal", f"message: could not be read ({type(error).__name__})") from None
 
-    def _is_new(self, waiting: Waiting) -> bool:
-        message, line = waiting.message, waiting.line
-        if waiting.sender is not None and line.was_scored(message.frame_id):
-            self._answer(self._desk.answer_now(waiting, "scored", "duplicate"))
+    def _is_new(self, queued: QueuedFrame) -> bool:
+        message, stream = queued.message, queued.stream
+        if queued.sender is not None and stream.was_scored(message.frame_id):
+            self._answer(self._outcomes.answer_now(queued, "scored", "duplicate"))
             return False
-        if not line.claim(waiting):
-            if waiting.sender is not None:
-                self._desk.repeated(waiting)
+        if not stream.claim(queued):
+            if queued.sender is not None:
+                self._outcomes.repeated(queued)
             else:
                 text = (
-                    f"frame_id: {message.frame_id!r} of stream '{line.name}' is queued or in the ring already"
+                    f"frame_id: {message.frame_id!r} of stream '{stream.name}' is queued "
+                    "or in the ring already"
                 )
                 error = WireError(
-                    "duplicate", text, stream=line.name, frame_id=message.frame_id, seq=message.seq
+                    "duplicate", text, stream=stream.name, frame_id=message.frame_id, seq=message.seq
                 )
-                self._desk.refuse_message(error, line, None)
+                self._outcomes.refuse_message(error, stream, None)
             return False
         if message.seq is not None:
             # A reliable sender's resends are late by nature.
-            if line.last_seq is not None and message.seq < line.last_seq and waiting.sender is None:
-                text = f"seq: got {message.seq} after {line.last_seq}; scored all the same"
-                self._desk.warn(waiting, "out_of_order", text)
-            line.last_seq = message.seq
+            if stream.last_seq is not None and message.seq < stream.last_seq and queued.sender is None:
+                text = f"seq: got {message.seq} after {stream.last_seq}; scored all the same"
+                self._outcomes.warn(queued, "out_of_order", text)
+            stream.last_seq = message.seq
         return True
 
     def _acknowledge(self) -> None:
@@ -252,3 +259,32 @@ def _reply_to(port: Socket) -> Callable[[], None]:
 
 def _nothing() -> None:
     return None
+
+
+_SENDERS = 1024
+
+
+class Rates:
+    """Frames a second per sender; the least recent of more than 1024 senders is forgotten.
+
+    Args:
+        rate: frames a second, None for no limit. A second's worth may come at once.
+    """
+
+    def __init__(self, rate: float | None) -> None:
+        self._rate = rate
+        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
+
+    def allow(self, sender: str) -> bool:
+        """Whether this sender may send one frame now."""
+        if self._rate is None:
+            return True
+        now = time.monotonic()
+        depth = max(self._rate, 1.0)
+        tokens, then = self._buckets.pop(sender, (depth, now))
+        tokens = min(depth, tokens + (now - then) * self._rate)
+        allowed = tokens >= 1.0
+        self._buckets[sender] = (tokens - allowed, now)
+        if len(self._buckets) > _SENDERS:
+            self._buckets.popitem(last=False)
+        return allowed

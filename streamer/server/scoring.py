@@ -1,10 +1,12 @@
 """From tokens to published scores: the work of the matching thread, for every stream."""
 
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import structlog
 
+from musc_online.arrays import FrameId
 from musc_online.backbones import Backbone
 from musc_online.config import Config
 from musc_online.detector import Detector
@@ -12,12 +14,11 @@ from musc_online.errors import CapacityError, FrameError, UnreadableError
 from musc_online.score import Score
 from streamer.errors import WireError
 from streamer.server.outbox import Outgoing
-from streamer.server.outcomes import Desk
+from streamer.server.outcomes import Outcomes
 from streamer.server.pipeline import Tokens
-from streamer.server.score_message import header_of
 from streamer.server.snapshots import Snapshots
-from streamer.server.stream import FrameId, Line, Origin
-from streamer.server.streams import Lines
+from streamer.server.stream import Origin, Stream
+from streamer.server.streams import Streams
 
 log = structlog.get_logger()
 
@@ -27,13 +28,18 @@ class Scoring:
 
     def __init__(
         self,
-        lines: Lines,
+        streams: Streams,
         backbone: Backbone,
-        desk: Desk,
+        outcomes: Outcomes,
         snapshots: Snapshots,
         observe: Callable[[Mapping[str, float]], None],
     ) -> None:
-        self._lines, self._backbone, self._desk, self._snapshots = lines, backbone, desk, snapshots
+        self._streams, self._backbone, self._outcomes, self._snapshots = (
+            streams,
+            backbone,
+            outcomes,
+            snapshots,
+        )
         self._observe = observe
 
     def resume(self) -> None:
@@ -45,20 +51,20 @@ class Scoring:
                 log.warning("snapshot_left", stream=name, code=error.code, text=error.text)
                 continue
             if tally is not None:
-                self._desk.accounts.resume(name, tally)
+                self._outcomes.ledger.resume(name, tally)
 
     def _resume(self, name: str, asleep: bool) -> dict[str, Any] | None:
         """Open a stream, or leave it asleep as it was or for want of room; the tally, None if refused."""
-        sleeper = self._lines.lay_down(name) if asleep else None
+        sleeper = self._streams.lay_down(name) if asleep else None
         if sleeper is None:
             try:
-                line = self._lines.admit(name)
-                _, tally = self._open(line)
+                stream = self._streams.admit(name)
+                _, tally = self._open(stream)
                 if tally is None:
-                    line.detector = None
+                    stream.detector = None
                 return tally
             except WireError:
-                sleeper = self._lines.lay_down(name)
+                sleeper = self._streams.lay_down(name)
                 if sleeper is None:
                     raise
         tally = self._snapshots.glance(sleeper)
@@ -72,45 +78,45 @@ class Scoring:
             FrameError: the detector cannot use the frame.
             WireError: `no_room` for the stream's ring, `too_many_streams` awake for it to wake.
         """
-        waiting, line = tokens.waiting, tokens.waiting.line
-        detector = line.detector or self._open(line)[0]
-        frame_id = waiting.message.frame_id
-        score = line.take_unpublished(frame_id) or detector.step_tokens(
+        queued, stream = tokens.queued, tokens.queued.stream
+        detector = stream.detector or self._open(stream)[0]
+        frame_id = queued.message.frame_id
+        score = stream.take_unpublished(frame_id) or detector.step_tokens(
             tokens.patch_tokens, tokens.class_token, frame_id, frame_shape=tokens.shape
         )
-        origin = Origin(waiting.message.seq, waiting.capture_ns, waiting.message.meta)
-        line.remember(score.frame_id, origin)
-        line.unsaved = True
+        origin = Origin(queued.message.seq, queued.capture_ns, queued.message.meta)
+        stream.remember(score.frame_id, origin)
+        stream.unsaved = True
         tokens.lap("score")
-        latency = {**tokens.latency_ms, "total": (tokens.since_ns - waiting.received_ns) / 1e6}
-        wanted = line.config.output.anomaly_map
-        header = header_of(score, line.name, origin, latency)
+        latency = {**tokens.latency_ms, "total": (tokens.since_ns - queued.received_ns) / 1e6}
+        wanted = stream.config.output.anomaly_map
+        header = header_of(score, stream.name, origin, latency)
         self._observe(header["latency_ms"])
         # Before the score is out: whoever has it must not find an older ring in `status`.
-        line.state = detector.status()
-        self._desk.score(waiting, header, score.anomaly_map if wanted else None)
-        self._publish(line, detector.take_finals())
+        stream.state = detector.status()
+        self._outcomes.score(queued, header, score.anomaly_map if wanted else None)
+        self._publish(stream, detector.take_finals())
         if detector.revise_due:
             revised = detector.revise()
-            line.state = detector.status()
-            self._publish(line, revised)
+            stream.state = detector.status()
+            self._publish(stream, revised)
 
-    def flush(self, line: Line) -> int:
+    def flush(self, stream: Stream) -> int:
         """Publish the final revision of every frame in the ring; how many there were.
 
         Raises:
             WireError: `no_room` or `too_many_streams` for a stream that sleeps.
         """
-        detector = self._opened(line)
+        detector = self._opened(stream)
         if detector is None:
             return 0
         scores = detector.take_finals() + detector.flush()
-        line.state = detector.status()
-        line.unsaved = True
-        self._publish(line, scores)
+        stream.state = detector.status()
+        stream.unsaved = True
+        self._publish(stream, scores)
         return len(scores)
 
-    def operate(self, line: Line, kind: str, frame_id: FrameId) -> dict[str, int]:
+    def operate(self, stream: Stream, kind: str, frame_id: FrameId) -> dict[str, int]:
         """An operator's word on a frame in the ring: `pin`, `unpin`, `forget` or `false_alarm`.
 
         Returns:
@@ -120,58 +126,58 @@ class Scoring:
             WireError: `unknown_frame`; `no_room` or `too_many_streams` for a stream that sleeps.
         """
         try:
-            detector = self._opened(line)
+            detector = self._opened(stream)
             if detector is None:
-                raise FrameError(f"frame_id: stream '{line.name}' has no frame in its ring")
+                raise FrameError(f"frame_id: stream '{stream.name}' has no frame in its ring")
             getattr(detector.operators, kind)(frame_id)
         except FrameError as error:
             raise WireError("unknown_frame", str(error)) from None
-        line.state = detector.status()
-        line.unsaved = True
-        self._publish(line, detector.take_finals())
-        return {name: int(line.state[name]) for name in ("images", "pinned")}
+        stream.state = detector.status()
+        stream.unsaved = True
+        self._publish(stream, detector.take_finals())
+        return {name: int(stream.state[name]) for name in ("images", "pinned")}
 
-    def _opened(self, line: Line) -> Detector | None:
+    def _opened(self, stream: Stream) -> Detector | None:
         """The detector of a stream, woken if need be; None before its first frame."""
-        return self._open(line)[0] if line.asleep else line.detector
+        return self._open(stream)[0] if stream.asleep else stream.detector
 
-    def _open(self, line: Line) -> tuple[Detector, dict[str, Any] | None]:
+    def _open(self, stream: Stream) -> tuple[Detector, dict[str, Any] | None]:
         """A detector for a stream's first frame, or for the next after a sleep; the tally of its snapshot."""
-        was_asleep = line.asleep
-        with self._lines.opening(line):
-            detector = line.detector = self._new_detector(line)
+        was_asleep = stream.asleep
+        with self._streams.opening(stream):
+            detector = stream.detector = self._new_detector(stream)
             try:
-                tally = self._snapshots.restore(line)
+                tally = self._snapshots.restore(stream)
             except CapacityError as error:
-                raise WireError("no_room", f"stream '{line.name}': {error}") from None
+                raise WireError("no_room", f"stream '{stream.name}': {error}") from None
             except UnreadableError as error:
                 # An empty ring would give wrong scores and, sooner or later, overwrite the file.
-                raise WireError("snapshot_unreadable", f"stream '{line.name}': {error}") from None
+                raise WireError("snapshot_unreadable", f"stream '{stream.name}': {error}") from None
         if was_asleep:
-            log.info("stream_awake", stream=line.name, images=line.state["images"])
+            log.info("stream_awake", stream=stream.name, images=stream.state["images"])
         return detector, tally
 
-    def _new_detector(self, line: Line) -> Detector:
-        room = self._lines.room_for(line)
+    def _new_detector(self, stream: Stream) -> Detector:
+        room = self._streams.room_for(stream)
         if room < 1:
             raise WireError(
-                "no_room", f"stream '{line.name}': limits.total_bytes is used up by other streams"
+                "no_room", f"stream '{stream.name}': limits.total_bytes is used up by other streams"
             )
         try:
-            return Detector(_within(line.config, room), backbone=self._backbone)
+            return Detector(_within(stream.config, room), backbone=self._backbone)
         except CapacityError as error:
-            raise WireError("no_room", f"stream '{line.name}': {error}") from None
+            raise WireError("no_room", f"stream '{stream.name}': {error}") from None
 
-    def _publish(self, line: Line, scores: list[Score]) -> None:
+    def _publish(self, stream: Stream, scores: list[Score]) -> None:
         for score in scores:
-            origin = line.origins.get(score.frame_id) or Origin(None, 0, {})
-            wanted = line.config.transport.revision_maps
-            with_map = line.config.output.anomaly_map and (
+            origin = stream.origins.get(score.frame_id) or Origin(None, 0, {})
+            wanted = stream.config.transport.revision_maps
+            with_map = stream.config.output.anomaly_map and (
                 wanted == "all" or (wanted == "final" and score.is_final)
             )
-            header = header_of(score, line.name, origin, {})
+            header = header_of(score, stream.name, origin, {})
             map_ = score.anomaly_map if with_map else None
-            self._desk.outbox.put(Outgoing(line.name, "revision", header, map_))
+            self._outcomes.outbox.put(Outgoing(stream.name, "revision", header, map_))
 
 
 def _within(config: Config, room: int) -> Config:
@@ -179,3 +185,36 @@ def _within(config: Config, room: int) -> Config:
         return config
     ring = config.ring.model_copy(update={"max_bytes": type(config.ring.max_bytes)(room)})
     return config.model_copy(update={"ring": ring})
+
+
+def header_of(score: Score, stream: str, origin: Origin, latency_ms: Mapping[str, float]) -> dict[str, Any]:
+    """The header without `v`, `kind` and `pub_seq`, which publishing adds, as it does `anomaly_map`.
+
+    Args:
+        score: of the detector.
+        stream: its name.
+        origin: what is echoed of the frame.
+        latency_ms: phases that the service timed, beside the detector's.
+    """
+    label = score.pred_label
+    return {
+        "stream": stream,
+        "frame_id": score.frame_id,
+        "seq": origin.seq,
+        "capture_ns": origin.capture_ns,
+        "scored_ns": time.time_ns(),
+        "raw_score": score.raw_score,
+        "rscin_score": score.rscin_score,
+        "pred_score": score.pred_score,
+        "pred_label": None if label is None else bool(label),
+        "threshold": score.threshold,
+        "state": score.state,
+        "n_references": score.n_references,
+        "revision": score.revision,
+        "is_final": score.is_final,
+        "regions": [list(region) for region in score.regions],
+        "anomaly_map": None,
+        "latency_ms": {phase: round(value, 3) for phase, value in {**latency_ms, **score.latency_ms}.items()},
+        "model_id": score.model_id,
+        "meta": origin.meta,
+    }

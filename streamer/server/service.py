@@ -12,22 +12,20 @@ from musc_online.detector import Detector
 from streamer import auth
 from streamer.errors import StreamerError
 from streamer.server import allow_list
-from streamer.server.control import Control
+from streamer.server.control import Control, handlers
 from streamer.server.history import History
 from streamer.server.intake import Intake
-from streamer.server.ledger import Accounts
 from streamer.server.metrics import Metrics
 from streamer.server.outbox import Outbox, Outgoing
-from streamer.server.outcomes import Desk
+from streamer.server.outcomes import Ledger, Outcomes
 from streamer.server.pipeline import Pipeline
 from streamer.server.ports import Bound, bind_all
 from streamer.server.receive import Receiver
-from streamer.server.requests import handlers
 from streamer.server.scoring import Scoring
 from streamer.server.sleep import Sleep
 from streamer.server.snapshot_files import prepare
 from streamer.server.snapshots import Snapshots
-from streamer.server.streams import Lines
+from streamer.server.streams import Streams
 from streamer.sockets import Context, Security
 from streamer.wire.frame import NO_STREAM, Limits
 
@@ -49,7 +47,7 @@ class Service:
     def __init__(self, config: Config, backbone: Backbone | None = None) -> None:
         self.config = config
         self.backbone = backbone
-        self.accounts = Accounts()
+        self.ledger = Ledger()
         self.failure: BaseException | None = None
         self.endpoints: dict[str, str] = {}
         self._stop_asked = threading.Event()
@@ -63,7 +61,7 @@ class Service:
         try:
             if config.snapshot.path is not None:
                 prepare(config.snapshot.path)
-            self.lines = Lines(config, self.history.scored_ids, self.accounts.close)
+            self.streams = Streams(config, self.history.scored_ids, self.ledger.close)
             keys = None if config.security.keys is None else auth.load_server(config.security.keys)
             self._authenticator = None if keys is None else allow_list.start(self._context, keys)
         except Exception:
@@ -126,14 +124,14 @@ class Service:
 
     def status(self) -> dict[str, Any]:
         """What an operator asks; `received = scored + dropped + refused + queued`, in all and per stream."""
-        tallies = self.accounts.streams()
-        lines = {line.name: line.state for line in self.lines.known()}
-        streams = {name: {**tally, **lines.get(name, {})} for name, tally in tallies.items()}
-        rings = sum(int(state.get("bytes", 0)) for state in lines.values())
-        asleep = sum(state["state"] == "asleep" for state in lines.values())
+        tallies = self.ledger.streams()
+        states = {stream.name: stream.state for stream in self.streams.known()}
+        streams = {name: {**tally, **states.get(name, {})} for name, tally in tallies.items()}
+        rings = sum(int(state.get("bytes", 0)) for state in states.values())
+        asleep = sum(state["state"] == "asleep" for state in states.values())
         queue = self._intake.status()
         return {
-            **self.accounts.totals(),
+            **self.ledger.totals(),
             "uptime_s": (time.monotonic_ns() - self._started_ns) / 1e9,
             "model_id": self._model_id(),
             "state": "degraded" if self._outbox.history_failed or self.snapshots.failed_text else "ready",
@@ -154,14 +152,14 @@ class Service:
 
     def _save_last(self) -> None:
         # Everything is scored; once it is published too, a restart needs nothing sent again.
-        self.accounts.wait_settled(self.accounts.received(), _PUBLISHED_S)
+        self.ledger.wait_settled(self.ledger.received(), _PUBLISHED_S)
         self.snapshots.save_last()
 
     def _make_parts(self, bound: Bound, backbone: Backbone) -> None:
         config, limits = self.config, wire_limits(self.config)
-        desk = Desk(self.accounts)
+        outcomes = Outcomes(self.ledger)
         self._intake = Intake(int(config.limits.queue_bytes))
-        self._outbox = desk.outbox = Outbox(
+        self._outbox = outcomes.outbox = Outbox(
             bound.scores,
             bound.acks_out,
             self.history,
@@ -174,19 +172,19 @@ class Service:
         self.snapshots = Snapshots(
             config.snapshot.path,
             config.snapshot.every_s,
-            self.lines,
-            self.accounts,
+            self.streams,
+            self.ledger,
             self._between_frames,
             self._outbox,
             self._failed,
         )
-        self.sleep = Sleep(config.sleep_after_s, self.lines, self.snapshots, self._failed)
-        self.scoring = Scoring(self.lines, backbone, desk, self.snapshots, self.metrics.observe)
+        self.sleep = Sleep(config.sleep_after_s, self.streams, self.snapshots, self._failed)
+        self.scoring = Scoring(self.streams, backbone, outcomes, self.snapshots, self.metrics.observe)
         self.pipeline = Pipeline(
-            self._intake, backbone, self.scoring.score, desk, limits, config.transport.batch, self._failed
+            self._intake, backbone, self.scoring.score, outcomes, limits, config.transport.batch, self._failed
         )
         self._receiver = Receiver(
-            bound.ports, self._intake, self.lines, desk, limits, config.limits.rate, self._failed
+            bound.ports, self._intake, self.streams, outcomes, limits, config.limits.rate, self._failed
         )
         self._control = Control(bound.control, handlers(self), self._failed)
 
@@ -208,9 +206,11 @@ class Service:
         status = self.status()
         streams = status.pop("streams")
         messages = [Outgoing(NO_STREAM, "status", {"stream": NO_STREAM, **status})]
-        for line in self.lines.known():
-            if line.name in streams:  # else its first frame is only just being booked
-                messages.append(Outgoing(line.name, "status", {"stream": line.name, **streams[line.name]}))
+        for stream in self.streams.known():
+            if stream.name in streams:  # else its first frame is only just being entered
+                messages.append(
+                    Outgoing(stream.name, "status", {"stream": stream.name, **streams[stream.name]})
+                )
         return messages
 
     def _model_id(self) -> str:

@@ -9,8 +9,8 @@ from contextlib import suppress
 import structlog
 
 from streamer.server.snapshots import Snapshots
-from streamer.server.stream import Line
-from streamer.server.streams import Lines
+from streamer.server.stream import Stream
+from streamer.server.streams import Streams
 from streamer.server.threads import Worker
 
 log = structlog.get_logger()
@@ -28,7 +28,7 @@ class Sleep(Worker):
 
     Args:
         after_s: seconds without a frame; None puts nothing to sleep.
-        lines: the open streams.
+        streams: the open streams.
         snapshots: where the rings sleep; stopped before this is.
         failed: called if the thread dies.
     """
@@ -36,12 +36,12 @@ class Sleep(Worker):
     def __init__(
         self,
         after_s: float | None,
-        lines: Lines,
+        streams: Streams,
         snapshots: Snapshots,
         failed: Callable[[BaseException], None],
     ) -> None:
         super().__init__("sleep", failed)
-        self._after_s, self._lines, self._snapshots = after_s, lines, snapshots
+        self._after_s, self._streams, self._snapshots = after_s, streams, snapshots
         self._stopping = threading.Event()
 
     def work(self) -> None:
@@ -51,12 +51,12 @@ class Sleep(Worker):
 
     def look(self) -> None:
         """Put to sleep what has had no frame for long enough; not in the matching thread."""
-        due = [line for line in self._lines.known() if self._due(line)]
-        for line in due:
-            if self._stopping.is_set() or not self._lines.may_sleep():
+        due = [stream for stream in self._streams.known() if self._due(stream)]
+        for stream in due:
+            if self._stopping.is_set() or not self._streams.may_sleep():
                 break
-            self._put_to_sleep(line)
-        if any(line.asleep for line in due):
+            self._put_to_sleep(stream)
+        if any(stream.asleep for stream in due):
             _give_back()
 
     def stop(self) -> None:
@@ -64,23 +64,23 @@ class Sleep(Worker):
         self._stopping.set()
         self.join()
 
-    def _put_to_sleep(self, line: Line) -> None:
-        self._snapshots.put_away(line, self._due, self._rest)
-        if not line.asleep:
-            line.used_at = time.monotonic()
+    def _put_to_sleep(self, stream: Stream) -> None:
+        self._snapshots.put_away(stream, self._due, self._rest)
+        if not stream.asleep:
+            stream.used_at = time.monotonic()
 
-    def _due(self, line: Line) -> bool:
-        if self._after_s is None or line.detector is None or not line.idle:
+    def _due(self, stream: Stream) -> bool:
+        if self._after_s is None or stream.detector is None or not stream.idle:
             return False
-        return time.monotonic() - line.used_at >= self._after_s
+        return time.monotonic() - stream.used_at >= self._after_s
 
-    def _rest(self, line: Line) -> None:
-        size = line.state.get("bytes", 0)
-        if self._lines.lay_down(line.name) is None:
-            log.warning("stream_stays_awake", stream=line.name, text="limits.sleeping streams are asleep")
+    def _rest(self, stream: Stream) -> None:
+        size = stream.state.get("bytes", 0)
+        if self._streams.lay_down(stream.name) is None:
+            log.warning("stream_stays_awake", stream=stream.name, text="limits.sleeping streams are asleep")
             return
-        line.rest()
-        log.info("stream_asleep", stream=line.name, images=line.state["images"], freed_bytes=size)
+        stream.rest()
+        log.info("stream_asleep", stream=stream.name, images=stream.state["images"], freed_bytes=size)
 
 
 def _give_back() -> None:

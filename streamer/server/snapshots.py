@@ -10,19 +10,26 @@ import structlog
 from musc_online import snapshot
 from musc_online.errors import SnapshotError, UnreadableError
 from streamer.errors import WireError
-from streamer.server.ledger import Accounts
 from streamer.server.outbox import Outbox
-from streamer.server.snapshot_books import Books
-from streamer.server.snapshot_files import SUFFIX, Kept, extra_of, file_name, header_of, summary
-from streamer.server.stream import Line
-from streamer.server.streams import Lines
+from streamer.server.outcomes import Ledger
+from streamer.server.snapshot_files import (
+    SUFFIX,
+    Kept,
+    SnapshotTally,
+    extra_of,
+    file_name,
+    header_of,
+    summary,
+)
+from streamer.server.stream import Stream
+from streamer.server.streams import Streams
 from streamer.server.threads import Worker, run_there
 from streamer.wire.frame import NO_STREAM
 
 log = structlog.get_logger()
 
 Job = Callable[[], None]
-Copied = Callable[[Line], snapshot.Snapshot | None]
+Copied = Callable[[Stream], snapshot.Snapshot | None]
 Result = TypeVar("Result")
 
 
@@ -35,8 +42,8 @@ class Snapshots(Worker):
     Args:
         folder: of the files, as `prepare` left it; None saves and restores nothing.
         every_s: seconds between rounds.
-        lines: the open streams.
-        accounts: whose tallies go on after a restart.
+        streams: the open streams.
+        ledger: whose tallies go on after a restart.
         between_frames: runs something in the matching thread.
         outbox: where failures are told.
         failed: called if the thread dies.
@@ -46,15 +53,15 @@ class Snapshots(Worker):
         self,
         folder: Path | None,
         every_s: float,
-        lines: Lines,
-        accounts: Accounts,
+        streams: Streams,
+        ledger: Ledger,
         between_frames: Callable[[Job], None],
         outbox: Outbox,
         failed: Callable[[BaseException], None],
     ) -> None:
         super().__init__("snapshots", failed)
         self._folder, self._every_s = folder, every_s
-        self._lines, self._accounts, self._books = lines, accounts, Books(outbox)
+        self._streams, self._ledger, self._tally = streams, ledger, SnapshotTally(outbox)
         self._between_frames = between_frames
         self._one_at_a_time = threading.Lock()
         self._stopping = threading.Event()
@@ -62,7 +69,7 @@ class Snapshots(Worker):
     @property
     def failed_text(self) -> str | None:
         """Why the last snapshot could not be written; None once one could."""
-        return self._books.failed_text
+        return self._tally.failed_text
 
     def work(self) -> None:
         """Write what changed, now and then, until stopped."""
@@ -85,9 +92,9 @@ class Snapshots(Worker):
         """
         if self._folder is None:
             raise WireError("not_configured", "snapshot: none is configured; set snapshot.path to a folder")
-        before = self._books.counts["failures"]
-        written = self._save(self._lines.known(), self._copied_between_frames)
-        if self._books.counts["failures"] != before:
+        before = self._tally.counts["failures"]
+        written = self._save(self._streams.known(), self._copied_between_frames)
+        if self._tally.counts["failures"] != before:
             raise WireError("snapshot_failed", self.failed_text or "snapshot: a file could not be written")
         return written
 
@@ -96,25 +103,25 @@ class Snapshots(Worker):
         if self._folder is not None:
             self._save(self._changed(), self._copied)
 
-    def put_away(self, line: Line, due: Callable[[Line], bool], rest: Callable[[Line], None]) -> None:
+    def put_away(self, stream: Stream, due: Callable[[Stream], bool], rest: Callable[[Stream], None]) -> None:
         """Write a stream's ring and let go of it, if `due` says so before and after; as `save_now`.
 
         Args:
             due, rest: called in the matching thread; `rest` only while the file holds the ring as it is.
         """
 
-        def copied(line: Line) -> snapshot.Snapshot | None:
-            return self._there(lambda: self._copied(line, asleep=True) if due(line) else None)
+        def copied(stream: Stream) -> snapshot.Snapshot | None:
+            return self._there(lambda: self._copied(stream, asleep=True) if due(stream) else None)
 
         def rest_if_still_due() -> None:
-            if due(line) and not line.unsaved:
-                rest(line)
+            if due(stream) and not stream.unsaved:
+                rest(stream)
 
         with self._one_at_a_time:
-            if self._write(line, copied) is not None:
+            if self._write(stream, copied) is not None:
                 self._there(rest_if_still_due)
 
-    def restore(self, line: Line) -> dict[str, Any] | None:
+    def restore(self, stream: Stream) -> dict[str, Any] | None:
         """Put a stream's snapshot, if there is one, into its new detector; in the thread that owns it.
 
         Returns:
@@ -124,44 +131,44 @@ class Snapshots(Worker):
             CapacityError: the ring does not fit in `ring.max_bytes`; the file is left.
             UnreadableError: the file cannot be read just now; it is left.
         """
-        path = self._path(line.name)
-        if path is None or line.detector is None or line.emptied:
+        path = self._path(stream.name)
+        if path is None or stream.detector is None or stream.emptied:
             return None
         try:
             if not snapshot.exists(path):
-                if line.asleep:
-                    self._books.lost(path, line.name)
-                    line.forget_scored()
+                if stream.asleep:
+                    self._tally.lost(path, stream.name)
+                    stream.forget_scored()
                 return None
             saved = snapshot.read(path)
-            kept = Kept(saved.state["extra"], line.name)
-            snapshot.restore(line.detector, saved)
+            kept = Kept(saved.state["extra"], stream.name)
+            snapshot.restore(stream.detector, saved)
         except SnapshotError as error:
-            self._books.refused(path, line.name, str(error))
-            if line.asleep:
-                line.forget_scored()
+            self._tally.refused(path, stream.name, str(error))
+            if stream.asleep:
+                stream.forget_scored()
             return None
-        line.resume(kept.scored, kept.unpublished, kept.origins)
-        line.state = line.detector.status()
-        self._books.restored(line.name, line.state["images"])
+        stream.resume(kept.scored, kept.unpublished, kept.origins)
+        stream.state = stream.detector.status()
+        self._tally.restored(stream.name, stream.state["images"])
         return kept.tally
 
-    def glance(self, line: Line) -> dict[str, Any] | None:
+    def glance(self, stream: Stream) -> dict[str, Any] | None:
         """Know a stream that sleeps on by its snapshot's header; returns as `restore` does."""
-        path = self._path(line.name)
+        path = self._path(stream.name)
         if path is None:
             return None
         try:
             state = header_of(path)
-            kept, shown = Kept(state["extra"], line.name), summary(state)
+            kept, shown = Kept(state["extra"], stream.name), summary(state)
         except SnapshotError as error:
-            self._books.refused(path, line.name, str(error))
+            self._tally.refused(path, stream.name, str(error))
             return None
         except UnreadableError as error:
-            log.warning("snapshot_left", stream=line.name, text=str(error))
+            log.warning("snapshot_left", stream=stream.name, text=str(error))
             return None
-        line.resume(kept.scored, kept.unpublished, ())
-        line.state = shown
+        stream.resume(kept.scored, kept.unpublished, ())
+        stream.state = shown
         return kept.tally
 
     def streams(self) -> Iterator[tuple[str, bool]]:
@@ -174,58 +181,58 @@ class Snapshots(Worker):
                 extra = header_of(path)["extra"]
                 yield extra["stream"], extra.get("asleep") is True
             except SnapshotError as error:
-                self._books.refused(path, NO_STREAM, str(error))
+                self._tally.refused(path, NO_STREAM, str(error))
             except UnreadableError as error:
                 log.warning("snapshot_left", text=str(error))
 
-    def forget(self, line: Line) -> None:
+    def forget(self, stream: Stream) -> None:
         """Delete the file of a stream that was emptied on purpose; not in the matching thread."""
-        path = self._path(line.name)
+        path = self._path(stream.name)
         if path is not None:
             with self._one_at_a_time:
-                if line.emptied:  # else a ring of after that was put to sleep meanwhile
+                if stream.emptied:  # else a ring of after that was put to sleep meanwhile
                     path.unlink(missing_ok=True)
-                    line.unsaved = True
+                    stream.unsaved = True
 
     def status(self) -> dict[str, Any]:
         """Files written, failed, refused, restored; when the last was written; why the last one failed."""
-        return {**self._books.status(), "path": None if self._folder is None else str(self._folder)}
+        return {**self._tally.status(), "path": None if self._folder is None else str(self._folder)}
 
-    def _changed(self) -> list[Line]:
-        return [line for line in self._lines.known() if line.unsaved]
+    def _changed(self) -> list[Stream]:
+        return [stream for stream in self._streams.known() if stream.unsaved]
 
-    def _save(self, lines: list[Line], copied: Copied) -> list[dict[str, Any]]:
+    def _save(self, streams: list[Stream], copied: Copied) -> list[dict[str, Any]]:
         written = []
-        for line in lines:
+        for stream in streams:
             with self._one_at_a_time:
-                facts = self._write(line, copied)
+                facts = self._write(stream, copied)
             if facts is not None:
                 written.append(facts)
         return written
 
-    def _write(self, line: Line, copied: Copied) -> dict[str, Any] | None:
-        path = self._path(line.name)
+    def _write(self, stream: Stream, copied: Copied) -> dict[str, Any] | None:
+        path = self._path(stream.name)
         try:
-            copy = copied(line)
+            copy = copied(stream)
             if copy is None or path is None:
                 return None
             snapshot.write(copy, path)
         except Exception as error:  # no room for the copy, a full disk: scoring matters more
-            line.unsaved = True
-            self._books.failed(line.name, error)
+            stream.unsaved = True
+            self._tally.failed(stream.name, error)
             return None
-        return self._books.written(line.name, path, copy)
+        return self._tally.written(stream.name, path, copy)
 
-    def _copied(self, line: Line, *, asleep: bool = False) -> snapshot.Snapshot | None:
+    def _copied(self, stream: Stream, *, asleep: bool = False) -> snapshot.Snapshot | None:
         """The state of a stream, in the thread that owns its detector; None before its first frame."""
-        if line.detector is None or line.detector.ring is None:
+        if stream.detector is None or stream.detector.ring is None:
             return None
-        line.unsaved = False
-        tally = self._accounts.streams().get(line.name, {})
-        return snapshot.capture(line.detector, extra_of(line, tally, asleep=asleep))
+        stream.unsaved = False
+        tally = self._ledger.streams().get(stream.name, {})
+        return snapshot.capture(stream.detector, extra_of(stream, tally, asleep=asleep))
 
-    def _copied_between_frames(self, line: Line) -> snapshot.Snapshot | None:
-        return self._there(lambda: self._copied(line))
+    def _copied_between_frames(self, stream: Stream) -> snapshot.Snapshot | None:
+        return self._there(lambda: self._copied(stream))
 
     def _there(self, work: Callable[[], Result]) -> Result | None:
         return run_there(self._between_frames, work, self._stopping.is_set)

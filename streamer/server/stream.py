@@ -1,18 +1,18 @@
-"""One inspection line: its configuration, its detector, the ids it knows, what its scores echo."""
+"""One stream: its configuration, its detector, the ids it knows, its frames in flight, what scores echo."""
 
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from time import perf_counter_ns
 from typing import Any
 
+from musc_online.arrays import FrameId
 from musc_online.config import Config
 from musc_online.detector import Detector
 from musc_online.score import Score
-from streamer.server.waiting import Waiting
-
-FrameId = str | int
+from streamer.wire.frame import FrameMessage
 
 
 @dataclass(frozen=True)
@@ -24,11 +24,22 @@ class Origin:
     meta: Mapping[str, Any]
 
 
-class Line:
+@dataclass(eq=False)
+class QueuedFrame:
+    """A frame whose fate is open. `sender` is the routing id of a reliable sender, who waits for an ack."""
+
+    message: FrameMessage
+    stream: "Stream"
+    capture_ns: int
+    sender: bytes | None = None
+    received_ns: int = field(default_factory=perf_counter_ns)
+
+
+class Stream:
     """A stream. Ids are claimed by the receiving thread and settled by others, under a lock.
 
     `detector`, `origins`, `unsaved` and `emptied` belong to the matching thread alone; `last_seq` to the
-    receiving one; `asleep` and `opening` to `Lines`, but for a start or a reset. Others may set `unsaved`,
+    receiving one; `asleep` and `opening` to `Streams`, but for a start or a reset. Others may set `unsaved`,
     never clear it.
     """
 
@@ -40,7 +51,7 @@ class Line:
         self.origins: OrderedDict[FrameId, Origin] = OrderedDict()
         self.state: dict[str, Any] = {"state": "warmup", "images": 0, "capacity": config.ring.capacity}
         self._ids = threading.Lock()
-        self._in_flight: dict[FrameId, Waiting] = {}
+        self._in_flight: dict[FrameId, QueuedFrame] = {}
         self._scored: OrderedDict[FrameId, None] = OrderedDict()
         self._settled_before = frozenset(settled_before)
         self.unsaved = False
@@ -55,17 +66,17 @@ class Line:
         """When it last had a frame, or was woken."""
         self._unpublished: set[FrameId] = set()
 
-    def claim(self, waiting: Waiting) -> bool:
+    def claim(self, queued: QueuedFrame) -> bool:
         """Take a frame's id; False while the same id is queued or in the ring."""
-        frame_id = waiting.message.frame_id
+        frame_id = queued.message.frame_id
         with self._ids:
             earlier = self._in_flight.get(frame_id)
-            if earlier is not None and waiting.sender is not None:
+            if earlier is not None and queued.sender is not None:
                 # Resent, perhaps by a sender that was restarted: the ack goes to where it is now.
-                earlier.sender = waiting.sender
+                earlier.sender = queued.sender
             if earlier is not None or frame_id in self._scored:
                 return False
-            self._in_flight[frame_id] = waiting
+            self._in_flight[frame_id] = queued
         self.used_at = time.monotonic()
         return True
 

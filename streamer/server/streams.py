@@ -1,4 +1,4 @@
-"""Every stream's line: opened on its first frame, with its own configuration, in one of so many places."""
+"""Every stream: opened on its first frame, with its own configuration, in one of so many places."""
 
 import threading
 import time
@@ -6,14 +6,15 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
 
+from musc_online.arrays import FrameId
 from musc_online.config import Config, load
 from musc_online.config_service import StreamOverride
 from musc_online.errors import ConfigError
 from streamer.errors import WireError
-from streamer.server.stream import FrameId, Line
+from streamer.server.stream import Stream
 
 
-class Lines:
+class Streams:
     """The streams that are open, up to `limits.streams`, and those asleep, up to `limits.sleeping`.
 
     Args:
@@ -33,57 +34,57 @@ class Lines:
     ) -> None:
         self._config = config
         self._settled_before, self._closed = settled_before, closed
-        self._lines: dict[str, Line] = {}
+        self._streams: dict[str, Stream] = {}
         self._lock = threading.Lock()
-        self._admitted: Line | None = None
+        self._admitted: Stream | None = None
         """The receiving thread's, until its next: it may be about to claim a frame's id."""
         self._overrides = [(entry.match, _merged(config, entry)) for entry in config.streams]
 
-    def admit(self, name: str) -> Line:
-        """The stream's line, opened on its first frame.
+    def admit(self, name: str) -> Stream:
+        """The stream, opened on its first frame.
 
         Raises:
             WireError: `too_many_streams`.
         """
         with self._lock:
             self._admitted = None
-            if name not in self._lines:
+            if name not in self._streams:
                 self._make_place(name)
                 self._new(name)
-            self._admitted = self._lines[name]
+            self._admitted = self._streams[name]
             return self._admitted
 
     @contextmanager
-    def opening(self, line: Line) -> Iterator[None]:
+    def opening(self, stream: Stream) -> Iterator[None]:
         """A place for a stream whose detector is made or woken inside; if that fails all is as before.
 
         Raises:
             WireError: `too_many_streams`, for one that was asleep, perhaps until a reset.
         """
         with self._lock:
-            self._make_place(line.name)
-            line.opening = True
+            self._make_place(stream.name)
+            stream.opening = True
         try:
             yield
-            line.asleep = False
-            line.used_at = time.monotonic()
+            stream.asleep = False
+            stream.used_at = time.monotonic()
         except BaseException:
-            line.detector = None
+            stream.detector = None
             raise
         finally:
-            line.opening = False
+            stream.opening = False
 
-    def lay_down(self, name: str) -> Line | None:
-        """The stream's line, asleep from now on: it takes no place, and its detector is the caller's to drop.
+    def lay_down(self, name: str) -> Stream | None:
+        """The stream, asleep from now on: it takes no place, and its detector is the caller's to drop.
 
         None, and nothing has changed, where no stream may sleep or `limits.sleeping` do already.
         """
         with self._lock:
             if not self._may_sleep():
                 return None
-            line = self._lines.get(name) or self._new(name)
-            line.asleep = True
-            return line
+            stream = self._streams.get(name) or self._new(name)
+            stream.asleep = True
+            return stream
 
     def may_sleep(self) -> bool:
         """Whether one more stream may sleep."""
@@ -94,49 +95,49 @@ class Lines:
         """The configuration of a stream: the first entry of `streams` that matches, over the rest."""
         return next((made for match, made in self._overrides if fnmatchcase(name, match)), self._config)
 
-    def get(self, name: str) -> Line | None:
-        """An open stream's line."""
+    def get(self, name: str) -> Stream | None:
+        """An open stream."""
         with self._lock:
-            return self._lines.get(name)
+            return self._streams.get(name)
 
-    def known(self) -> list[Line]:
+    def known(self) -> list[Stream]:
         """All open streams."""
         with self._lock:
-            return list(self._lines.values())
+            return list(self._streams.values())
 
-    def room_for(self, line: Line) -> int:
+    def room_for(self, stream: Stream) -> int:
         """Bytes that `limits.total_bytes` leaves to a ring, besides the others'."""
-        used = sum(int(other.state.get("bytes", 0)) for other in self.known() if other is not line)
+        used = sum(int(other.state.get("bytes", 0)) for other in self.known() if other is not stream)
         return int(self._config.limits.total_bytes) - used
 
-    def _new(self, name: str) -> Line:
-        line = Line(name, self.config_of(name), self._settled_before(name))
-        self._lines[name] = line
-        return line
+    def _new(self, name: str) -> Stream:
+        stream = Stream(name, self.config_of(name), self._settled_before(name))
+        self._streams[name] = stream
+        return stream
 
     def _may_sleep(self) -> bool:
         limit = 0 if self._config.sleep_after_s is None else self._config.limits.sleeping
-        return sum(line.asleep for line in self._lines.values()) < limit
+        return sum(stream.asleep for stream in self._streams.values()) < limit
 
     def _make_place(self, name: str) -> None:
         limit = self._config.limits.streams
-        while sum(line.opening or not line.asleep for line in self._others(name)) >= limit:
+        while sum(stream.opening or not stream.asleep for stream in self._others(name)) >= limit:
             if not self._close_unused(name):
                 raise WireError(
                     "too_many_streams", f"stream: '{name}' would be one more than limits.streams ({limit})"
                 )
 
-    def _others(self, name: str) -> list[Line]:
-        return [line for line in self._lines.values() if line.name != name]
+    def _others(self, name: str) -> list[Stream]:
+        return [stream for stream in self._streams.values() if stream.name != name]
 
     def _close_unused(self, but: str) -> bool:
         # A stream none of whose frames could be used must not keep its place.
-        others = (line for line in self._others(but) if line is not self._admitted)
-        awake = (line for line in others if not line.asleep)
-        unused = next((line for line in awake if line.detector is None and line.idle), None)
+        others = (stream for stream in self._others(but) if stream is not self._admitted)
+        awake = (stream for stream in others if not stream.asleep)
+        unused = next((stream for stream in awake if stream.detector is None and stream.idle), None)
         if unused is None:
             return False
-        del self._lines[unused.name]
+        del self._streams[unused.name]
         self._closed(unused.name)
         return True
 

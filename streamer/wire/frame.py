@@ -28,11 +28,12 @@ from streamer.wire.checks import (
 )
 
 __all__ = [
-    "CODES",
     "NO_STREAM",
     "VERSION",
+    "Ack",
     "FrameMessage",
     "Limits",
+    "ack",
     "check_frame_id",
     "check_size",
     "check_stream",
@@ -44,39 +45,6 @@ __all__ = [
 
 VERSION = 1
 ENCODINGS = ("raw", "jpeg", "png")
-
-CODES = {
-    "bad_parts": "a frame is exactly two parts: header and payload",
-    "header_too_large": "the header is longer than limits.header_bytes",
-    "payload_too_large": "the payload is longer than limits.payload_bytes",
-    "bad_header": "the header is not one msgpack map with string keys",
-    "unsupported_version": "`v` is not 1",
-    "unknown_kind": "`kind` is not 'frame'",
-    "unknown_key": "the header has a key that version 1 does not know",
-    "missing_key": "the header lacks a required key",
-    "bad_value": "a header value has the wrong type or range",
-    "not_finite": "a number in `meta` is NaN or infinite",
-    "bad_encoding": "`encoding` is not raw, jpeg or png, or the payload is of another format",
-    "bad_dtype": "`dtype` is not uint8",
-    "bad_shape": "`shape` is not [H, W, 3], or differs from the image's own",
-    "empty_image": "an image of no pixels",
-    "image_too_large": "the image is larger than limits.width, height or pixels",
-    "payload_size": "a raw payload is not H*W*3 bytes long",
-    "undecodable": "the payload is damaged or truncated",
-    "duplicate": "a frame of this stream with this id is already queued or in the ring",
-    "out_of_order": "`seq` went backwards; the frame is scored all the same",
-    "too_many_streams": "limits.streams streams are open already",
-    "no_room": "the stream's ring does not fit in what limits.total_bytes leaves",
-    "snapshot_unreadable": "the stream's ring is on disk and cannot be read just now",
-    "rate_limited": "the sender is above limits.rate",
-    "busy": "the stream's queue is full or its ring cannot be woken: send the frame again (reliable only)",
-    "bad_frame": "the detector cannot use the frame",
-    "backbone_failed": "the backbone raised on this frame",
-    "snapshot_refused": "a snapshot on disk is damaged or foreign; it was set aside, the ring starts empty",
-    "snapshot_failed": "a snapshot could not be written; scoring goes on",
-    "internal": "an error of the service itself; its log has the details",
-}
-"""Every machine-readable code of an `error` message, and what it says."""
 
 _FRAME_KEYS = frozenset(
     ("v", "kind", "stream", "frame_id", "seq", "capture_ns", "encoding", "shape", "dtype", "meta")
@@ -209,3 +177,34 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     return value
+
+
+Ack = tuple[bytes, dict[str, Any]]
+"""Routing id of a reliable sender, and what it is told."""
+
+
+def ack(
+    sender: bytes,
+    stream: str | None,
+    frame_id: str | int | None,
+    seq: int | None,
+    status: str,
+    code: str = "",
+) -> Ack:
+    """What a reliable sender is told of a frame.
+
+    Args:
+        sender: its routing id.
+        stream, frame_id, seq: of the frame, as far as known.
+        status: `scored` or `refused` are final; after `busy` or `dropped` the frame is to be sent again.
+        code: why it was refused.
+    """
+    return sender, {
+        "v": VERSION,
+        "kind": "ack",
+        "stream": stream,
+        "frame_id": frame_id,
+        "seq": seq,
+        "status": status,
+        "code": code,
+    }

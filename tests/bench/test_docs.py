@@ -10,7 +10,7 @@ import yaml
 
 from musc_online.config import Config, Section, StreamOverride
 from streamer.server import metrics
-from streamer.wire.frame import CODES
+from streamer.wire.codes import CODES
 from streamer.wire.published import KINDS
 
 ROOT = Path(__file__).parents[2]

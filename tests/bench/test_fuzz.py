@@ -29,7 +29,8 @@ from bench.load.watch import Watch
 from streamer import images
 from streamer.errors import WireError
 from streamer.server import imagezmq_ingest
-from streamer.wire.frame import CODES, FrameMessage, Limits, unpack_frame
+from streamer.wire.codes import CODES
+from streamer.wire.frame import FrameMessage, Limits, unpack_frame
 
 __all__ = ["backbone"]
 
@@ -138,7 +139,7 @@ def test_a_service_under_attack_scores_what_is_good(backbone, tmp_path):
                         regulars.send()
                 regulars.flush()
             until(lambda: sum(len(watch.scored(stream)) for stream in regulars.streams) == 20)
-            until(lambda: sum(service.accounts.totals()["refused"].values()) > 300)
+            until(lambda: sum(service.ledger.totals()["refused"].values()) > 300)
             control(service, "flush")
             watch.stop()
             status = control(service, "status")

@@ -159,11 +159,43 @@ def test_many_threads_get_what_one_gets():
 
 
 @pytest.mark.parametrize(
-    "wrong", [torch.zeros(3, 32, 32), torch.zeros(1, 3, 32, 48), torch.zeros(1, 1, 32, 32), None]
+    "wrong",
+    [
+        torch.zeros(3, 32, 32),
+        torch.zeros(1, 3, 32, 48),
+        torch.zeros(1, 1, 32, 32),
+        np.zeros((1, 32, 32, 3)),
+        np.zeros((0,)),
+        [[0.0]],
+        None,
+    ],
 )
 def test_inputs_of_another_shape_are_refused(wrong):
-    with pytest.raises(FrameError, match=r"expected a \[N, 3, 32, 32\] tensor"):
+    with pytest.raises(FrameError, match=r"expected prepared frames, a \[N, 3, 32, 32\] tensor or array"):
         tiny().extract(wrong)
+
+
+def test_inputs_that_are_no_numbers_are_refused():
+    with pytest.raises(FrameError, match=r"got dtype object, expected prepared frames in float32"):
+        tiny().extract(np.full((1, 3, 32, 32), None))
+
+
+@pytest.mark.parametrize("count", [0, 3])
+def test_arrays_in_arrays_out(count):
+    backbone = tiny()
+    inputs = inputs_for(backbone, count)
+    expected = backbone.extract(inputs)
+    array = inputs.numpy().copy()
+    array.flags.writeable = False
+    turned = np.ascontiguousarray(array[:, :, ::-1])[:, :, ::-1]
+    for given in (array, array.astype(np.float64), turned, np.asfortranarray(array)):
+        got = backbone.extract(given)
+        for ours, theirs in zip(got, expected, strict=True):
+            assert isinstance(ours, np.ndarray)
+            assert ours.dtype == np.float32
+            assert ours.flags.writeable
+            np.testing.assert_array_equal(ours, theirs.numpy())
+    assert all(isinstance(ours, torch.Tensor) for ours in expected)
 
 
 def test_stages_come_in_the_order_asked_for():

@@ -16,7 +16,7 @@ import torch
 from musc_online import msm, nearest
 from musc_online.arrays import Geometry
 from musc_online.errors import ConfigError, FrameError
-from musc_online.nearest.gemm import compact, lanes, packing
+from musc_online.nearest.gemm import lanes, packing
 from musc_online.nearest.gemm.store import GemmStore
 from musc_online.nearest.torch_gemm import TorchStore
 
@@ -172,8 +172,8 @@ def test_packing_returns_the_map_to_half_a_step(fine, step):
     rng = np.random.default_rng(5)
     maps = rng.normal(size=(25, 7)).astype(np.float32)
     packed = packing.empty(1, Geometry(1, (1,), 25, 7), fine=fine)
-    tokens, norms, residuals = (array[0, 0] for array in packed)
-    packing.pack_stage(maps, np.array([0]), tokens, norms, residuals)
+    tokens, norms, residuals, windows = (array[0, 0] for array in packed)
+    packing.pack_stage(maps, np.array([0]), tokens, norms, residuals, windows)
     back = np.zeros((25, 8), np.float32)
     packing.unpack_stage(tokens, norms[0], residuals, back)
     steps = packed.norms[0, 0, 0, :25, None]
@@ -187,10 +187,10 @@ def test_packing_returns_the_map_to_half_a_step(fine, step):
 def test_compact_loses_nothing(n_pairs):
     rng = np.random.default_rng(n_pairs)
     tokens = (2 * rng.integers(-(2**14), 2**14, (3, n_pairs, 16, 2))).astype(np.int16)
-    kept = np.zeros((3, compact.kept_pairs(n_pairs), 16, 2), np.int16)
-    compact.compact(tokens, kept)
+    kept = np.zeros((3, packing.kept_pairs(n_pairs), 16, 2), np.int16)
+    packing.compact(tokens, kept)
     back = np.ones_like(tokens)
-    compact.expand(kept, back)
+    packing.expand(kept, back)
     np.testing.assert_array_equal(back, tokens)
 
 
@@ -281,22 +281,15 @@ def test_the_product_is_the_same_on_a_processor_without_vector_multiplication(fe
 
 
 @pytest.mark.parametrize(
-    ("degrees", "vectors", "installed", "expected"),
-    [
-        ((1, 3, 5), True, True, "gemm"),
-        ((1,), True, True, "gemm"),
-        ((1, 7), True, True, "faiss"),
-        ((1, 7), True, False, "gemm"),
-        ((1, 3, 5), False, True, "faiss"),
-        ((1, 3, 5), False, False, "gemm"),
-    ],
+    ("vectors", "installed", "expected"),
+    [(True, True, "gemm"), (True, False, "gemm"), (False, True, "faiss"), (False, False, "gemm")],
 )
-def test_auto_is_a_rule_of_shape_and_processor(monkeypatch, degrees, vectors, installed, expected):
+def test_auto_is_a_rule_of_the_processor(monkeypatch, vectors, installed, expected):
     monkeypatch.setattr(lanes, "has_vectors", lambda: vectors)
     monkeypatch.setattr(nearest, "find_spec", lambda name: object() if installed else None)
-    assert nearest.resolve("auto", Geometry(4, degrees, 64, 48)) == expected
-    assert nearest.resolve("faiss", Geometry(4, degrees, 64, 48)) == "faiss"
-    assert nearest.resolve("auto", Geometry(4, degrees, 64, 48), "cuda") == "gemm"
+    assert nearest.resolve("auto") == expected
+    assert nearest.resolve("faiss") == "faiss"
+    assert nearest.resolve("auto", "cuda") == "gemm"
 
 
 def test_the_matcher_never_asks_a_clock(monkeypatch):

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from musc_online import codes, config, regions, ring_setup, threshold
+from musc_online import anomaly_map, codes, config, ring_setup, verdict
 from musc_online.arrays import Geometry
 from musc_online.errors import CapacityError
 
@@ -47,11 +47,11 @@ def rule(**values):
 
 def test_threshold_rules():
     raw = np.array([1.0, 2.0, 3.0, 4.0, 100.0])
-    assert threshold.decide(raw, rule(rule="mad", k=2.0)) == pytest.approx(3 + 2 * 1.4826 * 1)
-    assert threshold.decide(raw, rule(rule="quantile", quantile=0.5)) == 3.0
-    assert threshold.decide(raw, rule(rule="fixed", value=0.4)) == 0.4
-    assert threshold.decide(np.empty(0), rule(rule="mad")) is None
-    assert threshold.decide(np.empty(0), rule(rule="fixed", value=0.4)) == 0.4
+    assert verdict.decide(raw, rule(rule="mad", k=2.0)) == pytest.approx(3 + 2 * 1.4826 * 1)
+    assert verdict.decide(raw, rule(rule="quantile", quantile=0.5)) == 3.0
+    assert verdict.decide(raw, rule(rule="fixed", value=0.4)) == 0.4
+    assert verdict.decide(np.empty(0), rule(rule="mad")) is None
+    assert verdict.decide(np.empty(0), rule(rule="fixed", value=0.4)) == 0.4
 
 
 @pytest.mark.parametrize(
@@ -59,19 +59,19 @@ def test_threshold_rules():
     [(0.5, 0.5, 0.2, 0.6, 0.5), (0.6, 0.5, 0.2, 0.6, 0.75), (9, 0.5, 0.2, 0.6, 1.0), (0.3, 0.3, 1, 1, 0.5)],
 )
 def test_normalised_score(raw, limit, lowest, highest, expected):
-    assert threshold.normalised(raw, limit, lowest, highest) == pytest.approx(expected)
+    assert verdict.normalised(raw, limit, lowest, highest) == pytest.approx(expected)
 
 
 def test_regions_are_boxes_in_frame_pixels_worst_first():
     map_ = np.zeros((10, 10), np.float32)
     map_[1:3, 2:6] = 0.5
     map_[8, 8] = 0.9
-    assert regions.find(map_, 0.5, (20, 30)) == [
+    assert anomaly_map.find_regions(map_, 0.5, (20, 30)) == [
         (24, 16, 3, 2, pytest.approx(0.9)),
         (6, 2, 12, 4, pytest.approx(0.5)),
     ]
-    assert regions.find(map_, 0.95, None) == []
-    assert regions.find(map_, 0.6, None) == [(8, 8, 1, 1, pytest.approx(0.9))]
+    assert anomaly_map.find_regions(map_, 0.95, None) == []
+    assert anomaly_map.find_regions(map_, 0.6, None) == [(8, 8, 1, 1, pytest.approx(0.9))]
 
 
 @pytest.mark.parametrize("matcher", ["gemm", "faiss", "auto"])

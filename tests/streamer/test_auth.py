@@ -11,12 +11,12 @@ from click.testing import CliRunner
 from streamer_support import PATIENCE_S, backbone, header, picture, png, serving, small_config, until
 
 from streamer import auth
+from streamer.ask import ask
 from streamer.errors import StreamerError
 from streamer.keys import main as keys_main
 from streamer.publish import Publisher
 from streamer.reliable import ReliablePublisher
 from streamer.server import allow_list
-from streamer.server.control import ask
 from streamer.server.service import Service
 from streamer.sockets import is_local
 from streamer.subscribe import Subscriber
@@ -97,8 +97,8 @@ def test_nothing_in(locked, folder, tmp_path, name):
         locked.endpoints["frames"], "line", keys=keys_of(folder, "camera"), wait_s=PATIENCE_S
     ) as camera:
         camera.send(picture(0), "a")
-    until(lambda: locked.accounts.totals()["scored"] == 1)
-    assert locked.accounts.totals()["received"] == 1
+    until(lambda: locked.ledger.totals()["scored"] == 1)
+    assert locked.ledger.totals()["received"] == 1
     with pytest.raises(StreamerError, match="no answer"):
         ask({"kind": "shutdown"}, locked.endpoints["control"], keys=keys, timeout_s=1)
     socket.close()
@@ -115,7 +115,7 @@ def test_nothing_out(locked, folder, tmp_path, name):
         ) as camera,
     ):
         camera.send(picture(0), "a")
-        until(lambda: locked.accounts.totals()["scored"] == 1)
+        until(lambda: locked.ledger.totals()["scored"] == 1)
         assert intruder.receive() is None
 
 

@@ -23,9 +23,9 @@ from streamer_support import (
 
 from bench.load.command import measure
 from bench.load.plan import Plan
-from bench.server_process import ServerProcess
 from musc_online import snapshot
 from streamer.ask import ask
+from streamer.process import ServerProcess
 from streamer.reliable import ReliablePublisher
 from streamer.server.snapshot_files import file_name
 

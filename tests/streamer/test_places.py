@@ -24,28 +24,28 @@ from musc_online.config import load
 from musc_online.detector import Detector
 from streamer.errors import StreamerError, WireError
 from streamer.reliable import ReliablePublisher
-from streamer.server.ledger import Accounts
+from streamer.server.outcomes import Ledger
 from streamer.server.scoring import Scoring
 from streamer.server.snapshot_files import SUFFIX
-from streamer.server.streams import Lines
-from streamer.server.waiting import Waiting
+from streamer.server.stream import QueuedFrame
+from streamer.server.streams import Streams
 
 __all__ = ["backbone"]
 
 
 @pytest.fixture
 def accounts():
-    return Accounts()
+    return Ledger()
 
 
 @pytest.fixture
 def lines(accounts, tmp_path):
     values = {"limits": {"streams": 2, "sleeping": 8}, "snapshot": {"path": str(tmp_path)}}
-    return Lines(load(values), lambda _: [], accounts.close)
+    return Streams(load(values), lambda _: [], accounts.close)
 
 
 def claimed(line, frame_id="a"):
-    return line.claim(Waiting(SimpleNamespace(frame_id=frame_id), line, 0))
+    return line.claim(QueuedFrame(SimpleNamespace(frame_id=frame_id), line, 0))
 
 
 def awake(lines):
@@ -137,7 +137,7 @@ def test_a_reliable_sender_comes_again_until_there_is_a_place(backbone, tmp_path
             assert (camera.acknowledged, camera.refused) == (1, {})
         assert screen.until(3, "score")[-1]["n_references"] == 2
         # A copy sent just before the ack came may still be on its way.
-        until(lambda: service.accounts.totals()["queued"] == 0)
+        until(lambda: service.ledger.totals()["queued"] == 0)
         assert all(identity_holds(stream) for stream in control(service, "status")["streams"].values())
 
 
@@ -198,8 +198,8 @@ def test_frames_are_scored_between_the_rings_of_a_flush(backbone, monkeypatch):
         if len(order) == 1:
             camera.picture(9, "b")
             until(lambda: service.pipeline._extracted.qsize() == 1)
-        elif service.accounts.streams()["b"]["received"] == 2:
-            order.append(service.lines.get("b").state["images"])
+        elif service.ledger.streams()["b"]["received"] == 2:
+            order.append(service.streams.get("b").state["images"])
         return flush(scoring, line)
 
     with serving(small_config(), backbone) as service, Camera(service.endpoints["frames"]) as camera:

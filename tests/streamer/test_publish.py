@@ -180,7 +180,7 @@ def test_reliable_frames_are_acknowledged_and_scored_once(backbone):
             f"f{seed}" for seed in range(10)
         ]
         # A frame sent again just before its ack came may still be on its way; it is refused or answered.
-        until(lambda: service.accounts.totals()["queued"] == 0)
+        until(lambda: service.ledger.totals()["queued"] == 0)
         status = control(service, "status")
         assert status["scored"] == 10
         assert identity_holds(status)

@@ -116,12 +116,12 @@ def test_stop_scores_what_was_accepted(backbone):
             with Camera(service.endpoints["frames"]) as camera:
                 for seed in range(20):
                     camera.picture(seed)
-                until(lambda: service.accounts.received().get("line") == 20)
+                until(lambda: service.ledger.received().get("line") == 20)
         finally:
             service.stop()
         scored = [fields["frame_id"] for fields in screen.until(20, "score")]
     assert scored == [f"line-{seed}" for seed in range(20)]
-    assert service.accounts.totals()["queued"] == 0
+    assert service.ledger.totals()["queued"] == 0
 
 
 def test_the_control_socket_survives_nonsense(backbone):

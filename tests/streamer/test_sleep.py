@@ -31,7 +31,7 @@ __all__ = ["backbone", "undisturbed"]
 
 def test_an_idle_stream_gives_its_memory_back_and_goes_on_as_if_it_had_not(backbone, tmp_path, undisturbed):
     def wait(seed):
-        line = service.lines.get("line")
+        line = service.streams.get("line")
         if seed not in {3, 13}:
             return
         until(lambda: line.state["state"] == "asleep")
@@ -50,7 +50,7 @@ def test_an_idle_stream_gives_its_memory_back_and_goes_on_as_if_it_had_not(backb
 def test_what_is_said_does_not_depend_on_naps(backbone, tmp_path, undisturbed, naps):
     def after(seed):
         if seed in naps:
-            ring = weakref.ref(service.lines.get("line").detector.ring)
+            ring = weakref.ref(service.streams.get("line").detector.ring)
             assert nap(service)
             assert ring() is None
 

@@ -123,7 +123,7 @@ def test_a_subscriber_that_was_away_sees_the_gap_and_fills_it(backbone):
             last = screen.until(1, "score")[0]["pub_seq"]
         for seed in (1, 2):
             camera.picture(seed)
-        until(lambda: service.accounts.totals()["scored"] == 3)
+        until(lambda: service.ledger.totals()["scored"] == 3)
         with Screen(service) as screen:
             camera.picture(3)
             now = screen.until(1, "score")[0]["pub_seq"]

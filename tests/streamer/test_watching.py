@@ -16,7 +16,7 @@ from streamer_support import (
     watched,
 )
 
-from streamer.server.rate import Rates
+from streamer.server.receive import Rates
 from streamer.status import main as status_main
 
 __all__ = ["backbone"]
@@ -51,7 +51,7 @@ def test_the_status_command_is_a_health_check(backbone):
     assert (down.exit_code, down.stderr.count("\n")) == (2, 1)
 
 
-def test_heartbeats_carry_the_books(backbone):
+def test_heartbeats_carry_the_ledger(backbone):
     with watched(backbone) as (_, screen, camera):
         camera.picture(0)
         screen.until(1, "score")

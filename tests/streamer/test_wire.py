@@ -14,9 +14,9 @@ from streamer_support import header, picture, png
 from streamer import images
 from streamer.errors import WireError
 from streamer.server.imagezmq_ingest import unpack as unpack_imagezmq
-from streamer.wire import maps
-from streamer.wire.frame import CODES, FrameMessage, Limits, pack_frame, unpack_frame
-from streamer.wire.published import pack_message, topic_of, unpack_message
+from streamer.wire.codes import CODES
+from streamer.wire.frame import FrameMessage, Limits, pack_frame, unpack_frame
+from streamer.wire.published import encode_map, pack_message, topic_of, unpack_message
 
 LIMITS = Limits(header_bytes=2048, payload_bytes=100_000, width=400, height=300, pixels=50_000)
 
@@ -157,7 +157,7 @@ def test_a_header_that_promises_more_than_it_holds_is_refused():
 @given(st.integers(1, 9), st.integers(1, 9), st.floats(0, 2, width=32), st.floats(0, 2, width=32))
 def test_maps_come_back_within_their_precision(encoding, height, width, low, span):
     values = np.linspace(low, low + span, height * width, dtype=np.float32).reshape(height, width)
-    entry, payload = maps.encode(values, encoding)
+    entry, payload = encode_map(values, encoding)
     message = unpack_message(pack_message("s/score", {"kind": "score", "anomaly_map": entry}, payload))
     tolerance = 0.0 if encoding == "float32" else span / 131_070 + 3e-7
     assert np.abs(message.anomaly_map - values).max() <= tolerance
@@ -167,7 +167,7 @@ def test_maps_come_back_within_their_precision(encoding, height, width, low, spa
 
 @pytest.mark.parametrize("payload", [b"", b"not a png", png(picture(0))])
 def test_a_damaged_map_is_an_error(payload):
-    entry, _ = maps.encode(np.zeros((4, 4), np.float32), "png16")
+    entry, _ = encode_map(np.zeros((4, 4), np.float32), "png16")
     message = unpack_message(pack_message("s/score", {"kind": "score", "anomaly_map": entry}, payload))
     with pytest.raises(WireError):
         _ = message.anomaly_map

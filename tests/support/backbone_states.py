@@ -1,5 +1,6 @@
 """Made-up weights for the backbones' tests."""
 
+import itertools
 import math
 
 import torch
@@ -12,11 +13,21 @@ TINY_HEADS, TINY_HIDDEN = 2, 192
 
 
 def timm_state(spec, *, grid, hidden, layer_scale=False, clip=False, seed=0):
-    """Random tensors under timm's names, spread so that every part of the network matters."""
+    """Random tensors under timm's names, spread so that every part of the network matters.
+
+    The large ones look into one store a scale, each from another place on: a file of them stays small.
+    """
     generator = torch.Generator().manual_seed(seed)
     width, patch = spec.n_channels, spec.patch_size
+    stores, places = {}, itertools.count(0, 64)
 
     def draw(*shape, scale=1.0, shift=0.0):
+        size = math.prod(shape)
+        if size > 200_000 and not shift:
+            if scale not in stores:
+                stores[scale] = torch.randn(3_500_000, generator=generator) * scale
+            start = next(places)
+            return stores[scale][start : start + size].view(shape)
         return torch.randn(*shape, generator=generator) * scale + shift
 
     def linear(name, rows, columns):

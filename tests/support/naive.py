@@ -40,7 +40,7 @@ def nearest(image, other):
     """Unit vectors [P, C] and [Q, C] -> [P] distance of each patch to its nearest in the other image."""
     distances = np.empty(len(image))
     for patch in range(len(image)):
-        distances[patch] = min(math.sqrt(((image[patch] - candidate) ** 2).sum()) for candidate in other)
+        distances[patch] = math.sqrt(((image[patch] - other) ** 2).sum(axis=1).min())
     return distances
 
 

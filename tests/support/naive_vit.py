@@ -6,6 +6,7 @@ Tensors go by timm's names. Everything is float64.
 import math
 
 import numpy as np
+from scipy.special import erf
 
 
 def layer_norm(x, weight, bias, eps):
@@ -15,7 +16,7 @@ def layer_norm(x, weight, bias, eps):
 
 
 def gelu(x):
-    return x * 0.5 * (1 + np.vectorize(math.erf)(x / math.sqrt(2)))
+    return x * 0.5 * (1 + erf(x / math.sqrt(2)))
 
 
 def quick_gelu(x):
@@ -37,7 +38,12 @@ def attention(x, state, n_heads):
 
 
 def under(state, prefix):
-    return {name[len(prefix) :]: value for name, value in state.items() if name.startswith(prefix)}
+    """What lies under a prefix, in float64: block by block, so that a large network needs little memory."""
+    return {
+        name[len(prefix) :]: np.asarray(value, dtype=np.float64)
+        for name, value in state.items()
+        if name.startswith(prefix)
+    }
 
 
 def patches(image, weight, patch):
@@ -46,14 +52,14 @@ def patches(image, weight, patch):
     for top in range(0, size, patch):
         for left in range(0, size, patch):
             tile = image[:, top : top + patch, left : left + patch]
-            rows.append([(tile * kernel).sum() for kernel in weight])
+            rows.append(np.tensordot(weight, tile, 3))
     assert weight.shape[1] == channels
     return np.array(rows)
 
 
 def tokens(image, state, *, patch, n_heads, n_blocks, eps, activation=gelu):
     """The output `[1 + P, C]` of every block for one `[3, S, S]` image; `pos_embed` must fit its grid."""
-    state = {name: np.asarray(value, dtype=np.float64) for name, value in state.items()}
+    blocks, state = state, under({n: v for n, v in state.items() if not n.startswith("blocks.")}, "")
     x = patches(np.asarray(image, dtype=np.float64), state["patch_embed.proj.weight"], patch)
     if "patch_embed.proj.bias" in state:
         x = x + state["patch_embed.proj.bias"]
@@ -62,7 +68,7 @@ def tokens(image, state, *, patch, n_heads, n_blocks, eps, activation=gelu):
         x = layer_norm(x, state["norm_pre.weight"], state["norm_pre.bias"], eps)
     outputs = []
     for index in range(n_blocks):
-        block = under(state, f"blocks.{index}.")
+        block = under(blocks, f"blocks.{index}.")
         y = layer_norm(x, block["norm1.weight"], block["norm1.bias"], eps)
         x = x + attention(y, under(block, "attn."), n_heads) * block.get("ls1.gamma", 1.0)
         y = layer_norm(x, block["norm2.weight"], block["norm2.bias"], eps)

@@ -22,7 +22,7 @@ def config(folder, *, after_s=3600, limits=None, **sections):
 
 def nap(service, stream="line"):
     """Let the hour pass for a stream; whether it sleeps now."""
-    line = service.lines.get(stream)
+    line = service.streams.get(stream)
     until(lambda: line.idle)
     line.used_at = float("-inf")
     service.sleep.look()

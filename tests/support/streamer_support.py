@@ -1,7 +1,7 @@
 """What the service's tests share: a small configuration, a running service, a bare camera and screen.
 
-Order comes from messages, never from time: what is published is booked before it goes out, so a test first
-hears what it waits for and then asks. `PATIENCE_S` only ends a test that would wait for ever.
+Order comes from messages, never from time: the ledger knows what is published before it goes out, so a
+test first hears what it waits for and then asks. `PATIENCE_S` only ends a test that would wait for ever.
 """
 
 import threading
@@ -18,11 +18,11 @@ import numpy as np
 import pytest
 import zmq
 
-from bench.server_process import ServerProcess
 from musc_online import backbones
 from musc_online.config import Config, load
 from musc_online.errors import WeightsError
-from streamer.server.control import ask
+from streamer.ask import ask
+from streamer.process import ServerProcess
 from streamer.server.service import Service
 from streamer.wire.frame import NO_STREAM
 
@@ -185,7 +185,7 @@ class Camera:
     def all_offered(self, service: Service) -> None:
         """Wait until what was sent so far is queued or dropped: a message behind it has been refused.
 
-        The books count a frame as received before it is queued, so they alone do not tell.
+        The ledger counts a frame as received before it is queued, so they alone do not tell.
         """
         before = refused(service)
         self.send({}, b"")
@@ -238,7 +238,7 @@ def control(service: Service, kind: str, **fields: Any) -> dict[str, Any]:
 
 def refused(service: Service) -> int:
     """Messages that belong to no stream, and were refused."""
-    return int(sum(service.accounts.streams().get(NO_STREAM, {"refused": {}})["refused"].values()))
+    return int(sum(service.ledger.streams().get(NO_STREAM, {"refused": {}})["refused"].values()))
 
 
 def identity_holds(status: dict[str, Any]) -> bool:

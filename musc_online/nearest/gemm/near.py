@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from musc_online.compiled import compiled
-from musc_online.lnamd import sum_windows
-from musc_online.nearest.gemm.packing import unpack_stage
+from musc_online.compiled import compiled, reordering
+from musc_online.nearest.gemm.lanes import LOWEST as _LOWEST
+from musc_online.nearest.gemm.packing import unit_windows_of, unpack_stage
+
+LOWEST = np.float32(_LOWEST)
 
 NEAR_COSINE = np.float32(1.0 - 2e-4)
 """From this cosine on (distances below 0.02) sqrt(2 - 2 cos) has lost too many digits."""
@@ -39,16 +41,18 @@ def note_near(i: int, row: int, cosines: Any, column_norms: Any, scratch: Any, s
         scratch.near_columns[:] = -1
         scratch.near_best[:] = scratch.near_from[0]
     column_best, column_winner = scratch.near_best[i], scratch.near_columns[i]
-    near_from = scratch.near_from[0]
-    best, winner = near_from, -1
-    for column in range(len(column_best)):
-        cosine = cosines[column]
-        if cosine > near_from and column_norms[column] > 0.0:
-            if cosine > best:
-                best, winner = cosine, column
-            if cosine > column_best[column]:
-                column_best[column] = cosine
-                column_winner[column] = row
+    best = scratch.near_from[0]
+    for column in range(len(column_best)):  # without branches, for vectors
+        cosine = cosines[column] if column_norms[column] > 0.0 else LOWEST
+        better = cosine > column_best[column]
+        column_best[column] = cosine if better else column_best[column]
+        column_winner[column] = row if better else column_winner[column]
+        best = max(best, cosine)
+    winner = -1
+    if best > scratch.near_from[0]:
+        winner = 0
+        while cosines[winner] != best or column_norms[winner] == 0.0:
+            winner += 1
     scratch.near_rows[i, row] = winner
 
 
@@ -62,27 +66,35 @@ def refine(one: Any, other: Any, halos: Any, scratch: Any, forward: Any, backwar
     """
     n_degrees, n_patches = forward.shape
     shape = (n_patches, 2 * one.tokens.shape[1])
-    one_maps, other_maps = np.empty(shape, np.float32), np.empty(shape, np.float32)
-    one_sums, other_sums = np.empty(shape, np.float32), np.empty(shape, np.float32)
-    spare = np.empty(shape, np.float32)
-    unpack_stage(one.tokens, one.norms[0], one.residuals, one_maps)
+    one_maps, other_maps, spare = (
+        np.empty(shape, np.float32),
+        np.empty(shape, np.float32),
+        np.empty(shape, np.float32),
+    )
+    one_units, other_units = np.empty(shape, np.float32), np.empty(shape, np.float32)
+    prepared = one.windows.shape[2] > 0
+    if not prepared:
+        unpack_stage(one.tokens, one.norms[0], one.residuals, one_maps)
     unpack_stage(other.tokens, other.norms[0], other.residuals, other_maps)
     for i in range(n_degrees):
         if not _any(scratch.near_rows[i]):
             continue
-        sum_windows(one_maps, halos[i], spare, one_sums)
-        sum_windows(other_maps, halos[i], spare, other_sums)
-        one_norms, other_norms = one.norms[1 + i, :n_patches], other.norms[1 + i, :n_patches]
-        one_most, other_most = _furthest(one_norms), _furthest(other_norms)
+        if prepared:
+            one_units = one.windows[i]
+        else:
+            unit_windows_of(one_maps, halos[i], spare, one_units)
+        unit_windows_of(other_maps, halos[i], spare, other_units)
+        one_most, other_most = (
+            _furthest(one.norms[1 + i, :n_patches]),
+            _furthest(other.norms[1 + i, :n_patches]),
+        )
         for patch in range(n_patches):
             at = scratch.near_rows[i, patch]
             if at >= 0:
-                gap = _difference(one_sums[patch], one_norms[patch], other_sums[at], other_norms[at])
-                forward[i, patch] = min(gap, other_most)
+                forward[i, patch] = min(_difference(one_units[patch], other_units[at]), other_most)
             at = scratch.near_columns[i, patch]
             if at >= 0:
-                gap = _difference(one_sums[at], one_norms[at], other_sums[patch], other_norms[patch])
-                backward[i, patch] = min(gap, one_most)
+                backward[i, patch] = min(_difference(one_units[at], other_units[patch]), one_most)
 
 
 @compiled
@@ -102,10 +114,10 @@ def _furthest(norms: Any) -> Any:
     return np.float32(2.0)
 
 
-@compiled
-def _difference(one: Any, one_norm: float, other: Any, other_norm: float) -> Any:
-    total = 0.0
+@reordering
+def _difference(one: Any, other: Any) -> Any:
+    total = np.float32(0.0)
     for channel in range(len(one)):
-        gap = np.float64(one[channel] * one_norm - other[channel] * other_norm)
+        gap = one[channel] - other[channel]
         total += gap * gap
     return np.float32(math.sqrt(total))

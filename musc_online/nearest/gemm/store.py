@@ -13,14 +13,13 @@ import torch
 from musc_online.arrays import Geometry, overwrite
 from musc_online.lnamd import standardise
 from musc_online.nearest.gemm import packing, scratch
-from musc_online.nearest.gemm.compact import at_rest, compact
 from musc_online.nearest.gemm.near import ANY_COSINE, NEAR_COSINE
-from musc_online.nearest.gemm.packing import Packed
+from musc_online.nearest.gemm.packing import Packed, at_rest, compact
 from musc_online.nearest.gemm.tile import match_tiles
 from musc_online.parallel import helpers
 
 _MOST_TILES_A_TURN = 8
-_AVERAGED_ENOUGH = 12
+_AVERAGED_ENOUGH = 4
 _FEW_PATCHES = 100
 
 
@@ -28,9 +27,9 @@ def is_fine(geometry: Geometry) -> bool:
     """Whether features keep 24 bits a channel instead of 15.
 
     One distance of vectors in 15 bits is off by 2e-5 (one standard deviation), by 6e-5 now and then. A
-    patch score is the mean of that many distances a reference as there are stages times degrees: of 12 it
-    is within 3e-5, of fewer it need not be. Where there are few patches the finer features cost nothing
-    that counts, and few channels round more coarsely.
+    patch score is the mean of that many distances a reference as there are stages times degrees: where
+    these are three or fewer, hardly anything averages the rounding away. Where there are few patches the
+    finer features cost nothing that counts, few channels round more coarsely, and the sets are small.
     """
     return geometry.n_stages * geometry.n_degrees < _AVERAGED_ENOUGH or geometry.n_patches <= _FEW_PATCHES
 
@@ -74,11 +73,12 @@ class GemmStore:
 
     def prepare(self, patch_tokens: npt.NDArray[np.float32]) -> Packed:
         """`[S, P, C]` tokens to packed int16 panels."""
-        packed = packing.empty(1, self._geometry, fine=self.fine)
-        tokens, norms, residuals = (array[0] for array in packed)
+        packed = Packed(
+            *(array[0] for array in packing.empty(1, self._geometry, fine=self.fine, arrival=True))
+        )
         for stage, standard in enumerate(standardise(patch_tokens)):
-            packing.pack_stage(standard, self._halos, tokens[stage], norms[stage], residuals[stage])
-        return Packed(tokens, norms, residuals)
+            packing.pack_stage(standard, self._halos, *(array[stage] for array in packed))
+        return packed
 
     def put(self, slot: int, features: Packed) -> None:
         """Keep an image's panels in `slot`."""
@@ -128,7 +128,7 @@ class GemmStore:
     def state(self) -> dict[str, npt.NDArray[Any]]:
         """`tokens`, `norms` and, of fine features, `residuals`, `[capacity, ...]` each; views."""
         kept = self._kept._asdict()
-        return kept if self.fine else {name: kept[name] for name in ("tokens", "norms")}
+        return {name: kept[name] for name in ("tokens", "norms", *(("residuals",) if self.fine else ()))}
 
     def restore(self, state: dict[str, npt.NDArray[Any]]) -> None:
         """Overwrite the kept arrays."""

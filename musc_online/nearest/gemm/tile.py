@@ -6,12 +6,10 @@ from typing import Any
 import numpy as np
 
 from musc_online.compiled import compiled
-from musc_online.nearest.gemm.any_halo import maxima_of_any_halo
-from musc_online.nearest.gemm.compact import expand
 from musc_online.nearest.gemm.lanes import LOWEST, PANEL
-from musc_online.nearest.gemm.maxima import sum_rows, take_maxima
+from musc_online.nearest.gemm.maxima import maxima_of_any_halo, sum_rows, take_maxima
 from musc_online.nearest.gemm.near import refine
-from musc_online.nearest.gemm.packing import Packed
+from musc_online.nearest.gemm.packing import Packed, expand
 from musc_online.nearest.gemm.product import product_block
 
 
@@ -27,12 +25,17 @@ def match_tiles(
     n_slots = len(slots)
     for tile in range(turn[0], turn[1]):
         stage, at = tile // n_slots, tile % n_slots
-        one = Packed(arrival.tokens[stage], arrival.norms[stage], arrival.residuals[stage])
+        one = Packed(
+            arrival.tokens[stage], arrival.norms[stage], arrival.residuals[stage], arrival.windows[stage]
+        )
         tokens = kept.tokens[slots[at], stage]
         if tokens.shape[1] < one.tokens.shape[1]:
             expand(tokens, scratch.tokens)
             tokens = scratch.tokens
-        other = Packed(tokens, kept.norms[slots[at], stage], kept.residuals[slots[at], stage])
+        slot = slots[at]
+        other = Packed(
+            tokens, kept.norms[slot, stage], kept.residuals[slot, stage], kept.windows[slot, stage]
+        )
         found_near = _match_stage(one, other, halos, scratch)
         _write_distances(one.norms, other.norms, scratch, forward[at, stage], backward[at, stage])
         if found_near:

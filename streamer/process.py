@@ -12,14 +12,14 @@ from typing import Any
 
 import yaml
 
-from musc_online.errors import MuscError
+from streamer.errors import StreamerError
 
 ANY_PORT = "tcp://127.0.0.1:*"
 _START_S = 300.0
 _STOP_S = 60.0
 
 
-class ServerError(MuscError):
+class ServerError(StreamerError):
     """The server process ended or stalled."""
 
 
@@ -33,6 +33,7 @@ class ServerProcess:
 
     def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
         self.endpoints: dict[str, str] = {}
+        self.model_id = ""
         self._folder = folder
         self._settings = {**settings, "transport": dict(settings.get("transport", {}))}
         self._process: subprocess.Popen[bytes] | None = None
@@ -88,7 +89,8 @@ class ServerProcess:
                 self.kill()
                 raise ServerError(f"streamer.serve: did not come up: {self._last_words()}")
             time.sleep(0.05)
-        self.endpoints = json.loads(ready.read_text(encoding="utf-8"))["endpoints"]
+        said = json.loads(ready.read_text(encoding="utf-8"))
+        self.endpoints, self.model_id = said["endpoints"], said["model_id"]
 
     def kill(self) -> None:
         """`kill -9`."""

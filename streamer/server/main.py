@@ -1,0 +1,100 @@
+"""The process of a service: configuration read, signals, progress told, and how it ends."""
+
+import json
+import os
+import signal
+import sys
+from contextlib import suppress
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import click
+import structlog
+
+from musc_online import config as configuration
+from musc_online.config import Config
+from musc_online.errors import MuscError
+from streamer.errors import StreamerError
+from streamer.server import logs
+from streamer.server.service import Service
+
+log = structlog.get_logger()
+
+
+def serve(path: Path | None, ready_file: Path | None) -> None:
+    """`run` with the configuration in `path` (None: all defaults).
+
+    Raises:
+        StreamerError: a configuration, weights, port or folder that cannot be used.
+    """
+    try:
+        run(configuration.load(path), ready_file)
+    except MuscError as error:
+        raise StreamerError(str(error)) from None
+
+
+def run(config: Config, ready_file: Path | None = None) -> None:
+    """Serve until a signal or a `shutdown` request.
+
+    Args:
+        config: the whole configuration.
+        ready_file: gets `{"endpoints": {...}, "model_id"}` once frames are accepted; written in one piece.
+    """
+    logs.configure(config.log.level, config.log.format)
+    service = Service(config)
+
+    def stop(_signal: int, _frame: FrameType | None) -> None:
+        service.ask_to_stop()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+    service.start()
+    ready = {"endpoints": service.endpoints, "model_id": service.status()["model_id"]}
+    if ready_file is not None:
+        partial = ready_file.with_name(f"{ready_file.name}.part")
+        partial.write_text(json.dumps(ready), encoding="utf-8")
+        partial.replace(ready_file)
+    log.info("ready", **ready)
+    _watch(service, config.log.progress_s)
+    log.info("stopping", queued=service.ledger.totals()["queued"])
+    try:
+        service.stop()
+    except StreamerError as error:
+        # Threads of a service that died may never end; a supervisor restarts the process.
+        log.critical("died", error=str(error))
+        sys.stderr.flush()
+        os._exit(1)
+    log.info("stopped", **_progress(service.ledger.totals()))
+
+
+def _watch(service: Service, every_s: float) -> None:
+    """Say how far it is, on one line of a terminal or as a log line, until asked to stop."""
+    terminal = sys.stderr.isatty()
+    every_s = 1.0 if terminal else every_s
+    before: dict[str, Any] = {}
+    while not service.wait(every_s):
+        now = service.ledger.totals()
+        if now == before:
+            continue
+        fps = (now["scored"] - before.get("scored", 0)) / every_s
+        before = now
+        shown = {**_progress(now), "fps": round(fps, 1)}
+        if terminal:
+            line = "  ".join(f"{name} {value}" for name, value in shown.items())
+            click.echo(f"\r\x1b[K{line}", nl=False, err=True)
+        else:
+            log.info("progress", **shown)
+    if terminal:
+        with suppress(OSError):
+            click.echo("", err=True)
+
+
+def _progress(totals: dict[str, Any]) -> dict[str, int]:
+    return {
+        "received": totals["received"],
+        "scored": totals["scored"],
+        "dropped": sum(totals["dropped"].values()),
+        "refused": sum(totals["refused"].values()),
+        "queued": totals["queued"],
+    }
