@@ -10,8 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from sklearn.metrics import roc_curve
 
-from bench.metrics.pixel_counts import count_ranks
-from bench.metrics.pro import pro_curve, region_weights
+from bench.metrics import pixel_curves
 from bench.replay.run import Recorder
 from bench.replay.scored import Scored, Truth
 
@@ -70,11 +69,9 @@ def curves(truth: Truth, stages: Mapping[str, Scored], path: Path) -> None:
         if 0 < labels.sum() < len(labels):
             rate, found, _ = roc_curve(labels, scores.rescored[known])
             roc.plot(rate, found, **look)
-        masks = None if truth.masks is None else truth.masks[known] != 0
-        if masks is not None and masks.any():
-            rate, overlap = pro_curve(count_ranks(masks, scores.maps[known], region_weights(masks)))
-            shown = np.searchsorted(rate, np.linspace(0, 0.3, 400))
-            pro.plot(rate[shown], overlap[shown], **look)
+        drawn = {} if truth.masks is None else pixel_curves(truth.masks[known], scores.maps[known])
+        if "pro" in drawn:
+            pro.plot(*drawn["pro"], **look)
     roc.set(title="images (after RsCIN)", xlabel="false-positive rate", ylabel="true-positive rate")
     pro.set(
         title="pixels", xlabel="false-positive rate", ylabel="mean overlap with regions (PRO)", xlim=(0, 0.3)
