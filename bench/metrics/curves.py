@@ -1,4 +1,4 @@
-"""Metrics from ranks: ROC and precision-recall equal to scikit-learn's, ties included; and per-region overlap."""
+"""Metrics from ranks: ROC and precision-recall, equal to scikit-learn's with ties; per-region overlap."""
 
 import cv2
 import numpy as np
