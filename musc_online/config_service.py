@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ByteSize, ConfigDict, Field
+from pydantic import BaseModel, ByteSize, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
 WhenFull = Literal["drop_oldest", "drop_newest", "block"]
 Positive = Annotated[int, Field(ge=1)]
@@ -117,3 +117,8 @@ class StreamOverride(Section):
     deadline_ms: float | None = None
     queue: Positive | None = None
     when_full: WhenFull | None = None
+
+    @model_serializer(mode="wrap")
+    def _as_given(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Only what was given, null included: what was not does not override anything."""
+        return {name: value for name, value in serialize(self).items() if name in self.model_fields_set}

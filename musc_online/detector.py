@@ -148,7 +148,7 @@ class Detector:
         return self._revise(self.window.newest(self.config.ring.capacity), final=True)
 
     def take_finals(self) -> list[Score]:
-        """Final scores of the frames evicted since last asked, the newest 64 of them.
+        """Final scores of the frames evicted since last asked; before the last arrival, the newest 64.
 
         Arrays come only with a frame that was never revised: those of others were handed over before.
         """
@@ -288,15 +288,22 @@ class Detector:
         raw = maps.max(axis=(1, 2)).astype(np.float64)
         wanted, class_tokens = self.config.rscin, self.window.class_tokens(scored)
         rescored = rscin.rescore(raw, class_tokens, wanted.neighbour_counts, wanted.normalise)
-        self.verdict.learn(raw)
-        revised = []
-        for index, slot in enumerate(scored):
+        self._learn(dict(zip(scored, raw, strict=True)))
+        at = {slot: index for index, slot in enumerate(scored)}
+        revised: list[Score] = []
+        for slot in slots:
             entry = self.window.entries[slot]
-            if entry.score.is_final:
-                continue
-            score = self._revised(
-                self.ring, slot, scored[slot], maps[index], float(rescored[index]), final=final
-            )
-            entry.score = without_arrays(score)
-            revised.append(score)
+            if slot not in at:  # nothing to score it against: at a flush what was said of it is final
+                revised += self.window.close([slot]) if final else []
+            elif not entry.score.is_final:
+                map_, rescored_one = maps[at[slot]], float(rescored[at[slot]])
+                score = self._revised(self.ring, slot, scored[slot], map_, rescored_one, final=final)
+                entry.score = without_arrays(score)
+                revised.append(score)
         return revised
+
+    def _learn(self, raw_scores: dict[int, np.float64]) -> None:
+        """Threshold and range are those of the window, at a flush of a larger ring too."""
+        recent = [raw_scores[slot] for slot in self.window.newest() if slot in raw_scores]
+        if recent:
+            self.verdict.learn(np.array(recent))

@@ -9,7 +9,9 @@ import numpy.typing as npt
 from musc_online.score import Score
 
 UNTAKEN = 64
-"""Final scores kept for a caller who does not ask for them: memory stays bounded."""
+"""Final scores kept from one arrival to the next for a caller who does not ask: memory stays bounded.
+
+What a single word of an operator evicts, up to a whole ring, is kept until the next arrival."""
 
 
 @dataclass
@@ -22,6 +24,11 @@ class Entry:
     """The last score given, without its arrays."""
     known_good: bool = False
     """An operator said so: its label is False whatever its score."""
+
+    def closed(self) -> Score:
+        """The last score as the final one."""
+        label = False if self.known_good else self.score.pred_label
+        return replace(self.score, is_final=True, pred_label=label)
 
 
 class Window:
@@ -42,13 +49,13 @@ class Window:
     def add(self, slot: int, entry: Entry) -> None:
         """Take a new arrival in; its slot was emptied by `leave`."""
         self.entries[slot] = entry
+        del self.evicted[:-UNTAKEN]
 
     def leave(self, slot: int) -> None:
         """The slot's frame, if any, is evicted: its last score is final."""
         entry = self.entries.pop(slot, None)
         if entry is not None and not entry.score.is_final:
-            self.evicted.append(replace(entry.score, is_final=True))
-            del self.evicted[:-UNTAKEN]
+            self.evicted.append(entry.closed())
 
     def close(self, slots: Iterable[int]) -> list[Score]:
         """Call the last scores of `slots` final where they are not, and return those."""
@@ -56,7 +63,7 @@ class Window:
         for slot in slots:
             entry = self.entries[slot]
             if not entry.score.is_final:
-                entry.score = replace(entry.score, is_final=True)
+                entry.score = entry.closed()
                 closed.append(entry.score)
         return closed
 

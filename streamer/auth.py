@@ -18,6 +18,9 @@ from streamer.errors import StreamerError
 
 ROLES = ("publishers", "subscribers", "controllers")
 
+_KEY_CHARACTERS = 40
+"""Of a CURVE key in Z85."""
+
 
 @dataclass(frozen=True)
 class ServerKeys:
@@ -80,7 +83,7 @@ def load_client(secret_file: Path, server_file: Path) -> ClientKeys:
     """A peer's keys: its own secret file and the detector's `server.key`."""
     public, secret = _load(secret_file)
     try:
-        server, _ = load_certificate(server_file)
+        server, _ = _read(server_file)
     except (OSError, ValueError) as error:
         raise StreamerError(
             f"{server_file}: no public key ({error}); expected the detector's server.key"
@@ -107,11 +110,28 @@ def _pair(folder: Path, name: str) -> list[Path]:
 
 def _load(secret_file: Path) -> tuple[bytes, bytes]:
     try:
-        public, secret = load_certificate(secret_file)
+        public, secret = _read(secret_file)
     except (OSError, ValueError) as error:
         raise StreamerError(
             f"{secret_file}: no key pair ({error}); make one with python -m streamer.keys"
         ) from None
     if secret is None:
         raise StreamerError(f"{secret_file}: holds no secret key; expected a .key_secret file")
+    return public, secret
+
+
+def _read(path: Path) -> tuple[bytes, bytes | None]:
+    """A key file's public key and, where it holds one, its secret key.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is no key file; the text says why.
+    """
+    try:
+        public, secret = load_certificate(path)
+    except IndexError:
+        raise ValueError("a line with a key has no '='") from None
+    for name, key in (("public", public), ("secret", secret)):
+        if key is not None and len(key) != _KEY_CHARACTERS:
+            raise ValueError(f"the {name} key has {len(key)} characters, expected {_KEY_CHARACTERS}")
     return public, secret

@@ -14,6 +14,9 @@ from streamer.errors import StreamerError
 FrameId = str | int
 
 _TOPICS = 100_000
+_AT_ONCE = 64
+_BYTES_AT_ONCE = 1024 * 1024
+# Read under the lock at once, but for a single message that is larger.
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS messages (
@@ -99,17 +102,13 @@ class History:
         """Kept messages of a topic, `first <= pub_seq <= last`, oldest first; and whether there are more."""
         found: list[Entry] = []
         size = 0
-        with self._lock:
-            rows = self._database.execute(
-                "SELECT pub_seq, header, map, bytes FROM messages "
-                "WHERE topic = ? AND pub_seq BETWEEN ? AND ? ORDER BY pub_seq",
-                (topic, first, last),
-            )
+        while rows := self._some(topic, first, last):
             for pub_seq, header, payload, n_bytes in rows:
                 size += n_bytes
                 if found and (len(found) >= limit or size > max_bytes):
                     return found, True
                 found.append(Entry(topic, pub_seq, header, payload))
+            first = found[-1].pub_seq + 1
         return found, False
 
     def status(self) -> dict[str, int]:
@@ -121,6 +120,23 @@ class History:
         """Close the database; nothing is lost."""
         with self._lock:
             self._database.close()
+
+    def _some(self, topic: str, first: int, last: int) -> list[Any]:
+        """The first few of a topic's messages: publishing waits for the lock meanwhile, and for no more."""
+        with self._lock:
+            rows = self._database.execute(
+                "SELECT pub_seq, header, map, bytes FROM messages "
+                "WHERE topic = ? AND pub_seq BETWEEN ? AND ? ORDER BY pub_seq LIMIT ?",
+                (topic, first, last, _AT_ONCE),
+            )
+            taken, size = [], 0
+            for row in rows:
+                taken.append(row)
+                size += row[3]
+                if size >= _BYTES_AT_ONCE:
+                    break
+            rows.close()
+        return taken
 
     def _insert(self, entries: Sequence[Entry]) -> tuple[int, int]:
         messages, total = self._messages, self._bytes

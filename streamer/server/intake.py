@@ -29,9 +29,10 @@ class Intake:
         """Put a frame into its stream's queue if there is room for it, or room can be made.
 
         Args:
-            waiting: the frame.
+            queued: the frame.
             length: frames that may wait in this stream.
-            when_full: `drop_oldest` makes room; `drop_newest` and `block` do not.
+            when_full: `drop_oldest` makes room where it can, and where other streams fill the queues drops
+                nothing in vain; `drop_newest` and `block` do not.
 
         Returns:
             Whether the frame was taken, and the older ones of its stream dropped for it.
@@ -40,10 +41,11 @@ class Intake:
         dropped = []
         with self._changed:
             queue = self._queues.get(queued.stream.name, deque())
-            while queue and not self._fits(queue, size, length) and when_full == "drop_oldest":
-                oldest = queue.popleft()
-                self._bytes -= len(oldest.message.payload)
-                dropped.append(oldest)
+            if when_full == "drop_oldest" and self._could_fit(queue, size, length):
+                while not self._fits(queue, size, length):
+                    oldest = queue.popleft()
+                    self._bytes -= len(oldest.message.payload)
+                    dropped.append(oldest)
             taken = self._fits(queue, size, length)
             if taken:
                 queue.append(queued)
@@ -81,3 +83,8 @@ class Intake:
     def _fits(self, queue: deque[QueuedFrame], size: int, length: int) -> bool:
         # A frame larger than the whole allowance still passes an empty house: the wire limits its size.
         return len(queue) < length and (self._bytes == 0 or self._bytes + size <= self._max_bytes)
+
+    def _could_fit(self, queue: deque[QueuedFrame], size: int, length: int) -> bool:
+        """Whether the frame would fit if nothing else of its stream waited."""
+        others = self._bytes - sum(len(frame.message.payload) for frame in queue)
+        return length > 0 and (others == 0 or others + size <= self._max_bytes)

@@ -189,13 +189,33 @@ class Service:
         self._control = Control(bound.control, handlers(self), self._failed)
 
     def _start_threads(self) -> None:
-        self._outbox.start()
-        self.scoring.resume()
-        self.snapshots.start()
-        self.pipeline.start()
-        self.sleep.start()
-        self._receiver.start()
-        self._control.start()
+        """Start every part; if one fails, those that run are ended in order, each closing its own sockets."""
+        parts: list[tuple[Callable[[], object], Callable[[], object]]] = [
+            (self._outbox.start, self._outbox.stop),
+            (self.scoring.resume, lambda: None),
+            (self.snapshots.start, self.snapshots.stop),
+            (self.pipeline.start, self._end_pipeline),
+            (self.sleep.start, self.sleep.stop),
+            (self._receiver.start, self._end_receiver),
+            (self._control.start, self._control.stop),
+        ]
+        stops: list[Callable[[], object]] = []
+        try:
+            for start, stop in parts:
+                start()
+                stops.append(stop)
+        except BaseException:
+            for stop in reversed(stops):
+                stop()
+            raise
+
+    def _end_pipeline(self) -> None:
+        self._intake.close()
+        self.pipeline.join()
+
+    def _end_receiver(self) -> None:
+        self._receiver.stop()
+        self._receiver.finish()
 
     def _between_frames(self, job: Callable[[], None]) -> None:
         self.pipeline.run_between_frames(job)

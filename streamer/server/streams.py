@@ -144,7 +144,7 @@ class Streams:
 
 def _merged(config: Config, entry: StreamOverride) -> Config:
     values = config.model_dump()
-    for key, value in entry.model_dump(exclude={"match"}, exclude_defaults=True).items():
+    for key, value in entry.model_dump(exclude={"match"}).items():
         if key in {"queue", "when_full"}:
             values["transport"][key] = value
         elif isinstance(value, dict):

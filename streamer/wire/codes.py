@@ -29,6 +29,9 @@ CODES = {
     "backbone_failed": "the backbone raised on this frame",
     "snapshot_refused": "a snapshot on disk is damaged or foreign; it was set aside, the ring starts empty",
     "snapshot_failed": "a snapshot could not be written; scoring goes on",
+    "snapshot_lost": "the file that a sleeping stream's ring was in is gone; the ring starts empty",
+    "unknown_frame": "a request names a frame that is not in the ring",
+    "not_configured": "a request for what the configuration does not have",
     "internal": "an error of the service itself; its log has the details",
 }
 """Every machine-readable code of an `error` message, and what it says."""
