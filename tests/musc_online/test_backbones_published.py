@@ -12,7 +12,7 @@ from backbone_states import timm_state
 from weights_support import nothing_cached, openai_marks, save_torchscript, towers
 
 from musc_online import backbones
-from musc_online.backbones import keys
+from musc_online.backbones import checkpoint
 
 __all__ = ["nothing_cached"]
 
@@ -55,7 +55,7 @@ CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.261302
 def test_clip(tmp_path, name, size, heads, side, tag, asked, activation):
     spec = backbones.spec(name)
     state = timm_state(spec, grid=side, hidden=4 * spec.n_channels, clip=True, shared=True)
-    whole = towers(keys.to_open_clip(state))
+    whole = towers(checkpoint.to_open_clip(state))
     path = tmp_path / "weights.pt"
     if tag == "openai":
         save_torchscript(whole | openai_marks(), path)
