@@ -22,7 +22,7 @@ from streamer_support import (
 )
 
 from bench.load.command import measure
-from bench.load.plan import Plan
+from bench.load.drive import Plan
 from musc_online import snapshot
 from streamer.ask import ask
 from streamer.process import ServerProcess
