@@ -23,6 +23,7 @@ from musc_online import backbones, config
 from musc_online.config import Config
 from musc_online.errors import MuscError
 from streamer.errors import StreamerError
+from streamer.sources import told
 
 
 @dataclass(frozen=True)
@@ -149,6 +150,8 @@ def main(
     try:
         settings = config.load(config_path)
         (chosen,) = datasets.read(dataset, data, category)
+        if chosen.left_out:
+            click.echo(f"warning: {category}: {told(chosen.left_out)}", err=True)
         truth = scored.read_truth(chosen.samples, settings.map_size)
         if truth is None:
             raise click.UsageError(f"{category}: has no labels to measure with")

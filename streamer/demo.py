@@ -43,7 +43,7 @@ def main(data: Path, output: Path, seed: int) -> None:
     console = Console()
     try:
         folder = _frames_folder(data)
-        paths = {path.relative_to(folder).as_posix(): path for path in images_in(folder)}
+        paths = {path.relative_to(folder).as_posix(): path for path in images_in(folder).paths}
         with _detector(len(paths), console) as endpoints, _listening(endpoints) as subscriber:
             with _publishing(folder, endpoints, seed):
                 provisional = _collect(subscriber, "score", len(paths), console, "scored on arrival")

@@ -1,4 +1,7 @@
-"""A frame's payload <-> pixels. Dimensions are read from the file's header before any pixel is decoded."""
+"""A frame's payload <-> pixels, and the one way an image file is decoded, wherever that happens.
+
+Of a payload, dimensions are read from the file's header before any pixel is decoded.
+"""
 
 import io
 import re
@@ -35,20 +38,32 @@ def decode(message: FrameMessage, limits: Limits) -> Frame:
         raise WireError(
             "bad_shape", f"shape: got {list(message.shape)}, expected the image's own [{height}, {width}, 3]"
         )
-    if not _is_whole(message):
-        raise WireError("undecodable", f"payload: the {message.encoding} is truncated")
-    return decode_file(message.payload, message.encoding)
+    return decode_file(message.payload)
 
 
-def decode_file(payload: bytes, encoding: str = "image") -> Frame:
-    """A whole image file of trusted size to `[H, W, 3]` uint8 BGR; its orientation tag is not applied."""
+def decode_file(payload: bytes) -> Frame:
+    """An image file of trusted size to pixels: by service, publisher and replay, and of every picture drawn.
+
+    Grey becomes three equal channels, a palette is resolved, alpha is dropped, 16 bits a channel are cut to
+    8. The EXIF orientation of a JPEG, PNG or WebP is not applied, as in the published readers.
+
+    Returns:
+        `[H, W, 3]` uint8, BGR.
+
+    Raises:
+        WireError: `undecodable`: no image that OpenCV reads, damaged or truncated.
+    """
+    encoding = sniff(payload) or "image"
+    if not _is_whole(payload, encoding):
+        raise WireError("undecodable", f"payload: the {encoding} is truncated")
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
     try:
         frame = cv2.imdecode(np.frombuffer(payload, np.uint8), flags)
     except cv2.error:
         frame = None
     if frame is None:
-        raise WireError("undecodable", f"payload: the {encoding} cannot be decoded; it is damaged")
+        what = "no image that OpenCV can read" if encoding == "image" else f"the {encoding} is damaged"
+        raise WireError("undecodable", f"payload: {what}")
     return frame.astype(np.uint8, copy=False)
 
 
@@ -100,12 +115,9 @@ def _declared_size(message: FrameMessage) -> tuple[int, int]:
     return height, width
 
 
-def _is_whole(message: FrameMessage) -> bool:
-    """Whether the file has its end; OpenCV fills what is missing with grey and says nothing."""
-    if message.encoding == "png":
-        return (
-            b"IEND" in message.payload[-64:]
-            or re.search(rb"IEND\xae\x42\x60\x82", message.payload) is not None
-        )
+def _is_whole(payload: bytes, encoding: str) -> bool:
+    """Whether a JPEG or PNG has its end; OpenCV may fill what is missing with grey and say nothing."""
+    if encoding == "png":
+        return b"IEND" in payload[-64:] or re.search(rb"IEND\xae\x42\x60\x82", payload) is not None
     # Neither marker can occur inside compressed data, and a thumbnail's come before the image's own.
-    return message.payload.rfind(b"\xff\xd9") > message.payload.rfind(b"\xff\xda")
+    return encoding != "jpeg" or payload.rfind(b"\xff\xd9") > payload.rfind(b"\xff\xda")

@@ -138,7 +138,9 @@ def main(
 ) -> None:
     """Push the frames of a source to a detector."""
     try:
-        captured = open_source(source, loop=loop, shuffle=shuffle)
+        captured = open_source(
+            source, loop=loop, shuffle=shuffle, tell=lambda line: click.echo(f"warning: {line}", err=True)
+        )
         keys = client_keys(key, server_key)
         sender: Publisher | ReliablePublisher
         if reliable:

@@ -1,8 +1,10 @@
 """Where frames come from: a folder, an image, a video file, a network stream or a camera, through OpenCV."""
 
+import os
 import random
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -14,16 +16,86 @@ from streamer.errors import StreamerError, WireError
 Captured = Iterator[tuple[str | int | None, images.Frame | bytes]]
 """Frame id (None: by capture time) with pixels `[H, W, 3]` uint8 BGR or the bytes of a JPEG or PNG file."""
 
-IMAGE_SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"))
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 
 
-def open_source(source: str, *, loop: bool = False, shuffle: int | None = None) -> Captured:
+@dataclass(frozen=True)
+class Listing:
+    """The image files below a folder.
+
+    `paths` are sorted as paths are: part by part, by code points ("10.png" before "2.png", "b/1.png" after
+    "a.png"). `left_out` is what is named like an image, or might hold some, and is not taken: the path below
+    the folder, with why in brackets.
+    """
+
+    paths: tuple[Path, ...]
+    left_out: tuple[str, ...] = ()
+
+
+def list_images(folder: Path) -> Listing:
+    """Image files of a folder and its subfolders: the one rule, for publishers, the demo and every data set.
+
+    An image is a file whose name ends as `IMAGE_SUFFIXES` say, in whatever case. Left out, and named, are
+    what is hidden (a name with a dot before it, `._x.png` of macOS among them), links to folders and links
+    to nothing, and files of no bytes. A folder may be named like an image: it is a folder.
+    """
+    found: list[Path] = []
+    left_out: list[tuple[Path, str]] = []
+
+    def unreadable(error: OSError) -> None:
+        left_out.append((Path(error.filename), str(error.strerror)))
+
+    for place, folders, files in os.walk(folder, onerror=unreadable):
+        for name in list(folders):
+            why = _why_not_entered(Path(place, name))
+            if why:
+                left_out.append((Path(place, name), why))
+                folders.remove(name)
+        for path in (Path(place, name) for name in files):
+            if path.suffix.lower() in IMAGE_SUFFIXES:
+                why = _why_not_taken(path)
+                if why:
+                    left_out.append((path, why))
+                else:
+                    found.append(path)
+    named = (f"{path.relative_to(folder).as_posix()} ({why})" for path, why in sorted(left_out))
+    return Listing(tuple(sorted(found)), tuple(named))
+
+
+def told(left_out: Sequence[str], limit: int = 8) -> str:
+    """What a listing left out, counted and named, on one line."""
+    more = f" and {len(left_out) - limit} more" if len(left_out) > limit else ""
+    return f"{len(left_out)} left out: {', '.join(left_out[:limit])}{more}"
+
+
+def _why_not_entered(folder: Path) -> str:
+    if folder.name.startswith("."):
+        return "a hidden folder"
+    return "a link to a folder" if folder.is_symlink() else ""
+
+
+def _why_not_taken(path: Path) -> str:
+    if path.name.startswith("."):
+        return "hidden"
+    if not path.is_file():
+        return "a link to nothing" if path.is_symlink() else "no file"
+    return "" if path.stat().st_size else "no bytes"
+
+
+def open_source(
+    source: str,
+    *,
+    loop: bool = False,
+    shuffle: int | None = None,
+    tell: Callable[[str], None] = lambda line: None,
+) -> Captured:
     """Frames of a source; whether it can be read at all is known before the first one.
 
     Args:
         source: a folder (with its subfolders), an image or video file, a URL, or `camera:INDEX`.
         shuffle: seed of a folder's order, None for sorted.
         loop: start a folder or a video again at its end; the ids of later rounds end in `#1`, `#2`...
+        tell: told in one line what of a folder is left out, if anything.
 
     Raises:
         StreamerError: nothing there, nothing readable in it, or it cannot be opened.
@@ -34,7 +106,10 @@ def open_source(source: str, *, loop: bool = False, shuffle: int | None = None) 
         return _live(_capture(source, source), source)
     path = Path(source)
     if path.is_dir():
-        paths = images_in(path)
+        listing = images_in(path)
+        if listing.left_out:
+            tell(f"source: {path}: {told(listing.left_out)}")
+        paths = list(listing.paths)
         if shuffle is not None:
             random.Random(shuffle).shuffle(paths)  # noqa: S311 - an order, no secret
         return _files(paths, path, loop=loop)
@@ -47,17 +122,18 @@ def open_source(source: str, *, loop: bool = False, shuffle: int | None = None) 
     return _video(path, loop=loop)
 
 
-def images_in(folder: Path) -> list[Path]:
-    """Image files in a folder and its subfolders, sorted.
+def images_in(folder: Path) -> Listing:
+    """`list_images` of a folder that holds some.
 
     Raises:
         StreamerError: there are none.
     """
-    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
-    if not found:
-        wanted = ", ".join(sorted(suffix[1:] for suffix in IMAGE_SUFFIXES))
-        raise StreamerError(f"source: {folder} holds no images; expected files of {wanted}")
-    return found
+    listing = list_images(folder)
+    if not listing.paths:
+        wanted = ", ".join(suffix[1:] for suffix in IMAGE_SUFFIXES)
+        more = f"; {told(listing.left_out)}" if listing.left_out else ""
+        raise StreamerError(f"source: {folder} holds no images; expected files of {wanted}{more}")
+    return listing
 
 
 def _files(paths: list[Path], root: Path, *, loop: bool) -> Captured:

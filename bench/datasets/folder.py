@@ -3,8 +3,9 @@
 from pathlib import Path
 
 from bench.datasets.sample import Category, Sample
-from bench.datasets.tree import SUFFIXES, contents
+from bench.datasets.tree import contents, images
 from musc_online.errors import DataError
+from streamer.sources import IMAGE_SUFFIXES, told
 
 
 def read(root: Path, category: str) -> list[Category]:
@@ -16,9 +17,11 @@ def read(root: Path, category: str) -> list[Category]:
     chosen = root if category.lower() == "all" else root / category
     if not chosen.is_dir():
         raise DataError(f"{root}: no folder '{category}' there; found {contents(root)}")
-    paths = sorted(path for path in chosen.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
-    visible = [path for path in paths if not any(p.startswith(".") for p in path.relative_to(chosen).parts)]
-    if not visible:
-        raise DataError(f"{chosen}: expected images ({', '.join(SUFFIXES)}); found {contents(chosen)}")
-    samples = tuple(Sample(path, None, "", (), path.relative_to(chosen).as_posix()) for path in visible)
-    return [Category(chosen.resolve().name, samples)]
+    listing = images(chosen)
+    if not listing.paths:
+        more = f"; {told(listing.left_out)}" if listing.left_out else ""
+        raise DataError(
+            f"{chosen}: expected images ({', '.join(IMAGE_SUFFIXES)}); found {contents(chosen)}{more}"
+        )
+    samples = tuple(Sample(path, None, "", (), path.relative_to(chosen).as_posix()) for path in listing.paths)
+    return [Category(chosen.resolve().name, samples, listing.left_out)]

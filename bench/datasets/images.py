@@ -1,4 +1,4 @@
-"""Frames and masks from disk, decoded as the published code does."""
+"""Frames from disk, decoded as the service decodes them, and masks as the published code reads them."""
 
 from pathlib import Path
 
@@ -8,6 +8,8 @@ from PIL import Image
 
 from bench.datasets.sample import MaskRule, Sample
 from musc_online.errors import DataError
+from streamer.errors import WireError
+from streamer.images import decode_file
 
 Bytes = npt.NDArray[np.uint8]
 # The least grey, 0 to 255, of an anomalous pixel of the resized mask.
@@ -18,18 +20,19 @@ def read_frame(path: Path) -> Bytes:
     """Decode one image.
 
     Returns:
-        `[H, W, 3]` uint8, BGR. Grey becomes three equal channels, a palette is resolved, alpha is dropped and
-        an EXIF orientation is ignored, all as PIL's `convert("RGB")` in the published readers; 16-bit grey is
-        scaled to 8 bits (PIL would clip it).
+        `[H, W, 3]` uint8, BGR, as `streamer.images.decode_file` says: what a camera's frame is decoded by.
+        8-bit files give the pixels of PIL's `convert("RGB")` in the published readers; 16-bit grey, which PIL
+        would clip, is scaled.
 
     Raises:
         DataError: missing, empty, truncated or no image.
     """
-    image = _open(path)
-    if image.mode.startswith("I"):
-        grey = (np.asarray(image).astype(np.uint32) >> 8).clip(0, 255).astype(np.uint8)
-        image = Image.fromarray(grey)
-    return np.ascontiguousarray(np.asarray(image.convert("RGB"))[..., ::-1])
+    try:
+        return decode_file(path.read_bytes())
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file, expected an image") from None
+    except (OSError, WireError) as error:
+        raise _unreadable(path, error) from None
 
 
 def read_mask(sample: Sample, size: int) -> Bytes:
@@ -107,7 +110,8 @@ def _open(path: Path) -> Image.Image:
 
 
 def _unreadable(path: Path, error: Exception) -> DataError:
-    detail = " ".join(str(error).replace(str(path), "").split())
+    said = error.text.removeprefix("payload: ") if isinstance(error, WireError) else str(error)
+    detail = " ".join(said.replace(str(path), "").split())
     size = path.stat().st_size if path.is_file() else 0
     return DataError(
         f"{path}: cannot be decoded ({detail or type(error).__name__}); {size} bytes, expected an image"

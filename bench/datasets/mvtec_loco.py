@@ -30,9 +30,10 @@ def read(root: Path, category: str) -> list[Category]:
 
 def _all_masks(folder: Path) -> Callable[[Path], tuple[Path, ...]]:
     def find(image: Path) -> tuple[Path, ...]:
-        masks = tuple(images(folder / image.stem))
+        place = folder / image.with_suffix("")
+        masks = images(place).paths
         if not masks:
-            raise DataError(f"{image}: a defective image needs masks; expected {folder / image.stem}/000.png")
+            raise DataError(f"{image}: a defective image needs masks; expected {place}/000.png")
         return masks
 
     return find

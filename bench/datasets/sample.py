@@ -30,10 +30,14 @@ class Sample:
 
 @dataclass(frozen=True)
 class Category:
-    """The test images of one category, scored together."""
+    """The test images of one category, scored together.
+
+    `left_out` names what lies among them and is not taken, as `streamer.sources.list_images` says.
+    """
 
     name: str
     samples: tuple[Sample, ...]
+    left_out: tuple[str, ...] = ()
 
     @property
     def n_anomalous(self) -> int:

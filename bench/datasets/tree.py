@@ -5,8 +5,7 @@ from pathlib import Path
 
 from bench.datasets.sample import Category, MaskRule, Sample
 from musc_online.errors import DataError
-
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+from streamer.sources import Listing, list_images, told
 
 
 def folders(parent: Path) -> list[Path]:
@@ -16,15 +15,12 @@ def folders(parent: Path) -> list[Path]:
     return sorted(path for path in parent.iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
-def images(parent: Path) -> list[Path]:
-    """The image files of a folder, by name as the published code sorts them ("10.png" before "2.png")."""
-    if not parent.is_dir():
-        return []
-    return sorted(
-        path
-        for path in parent.iterdir()
-        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
-    )
+def images(parent: Path) -> Listing:
+    """The images of a folder, as they are published to a detector; none where it does not exist.
+
+    Sorted by name as the published code sorts them ("10.png" before "2.png").
+    """
+    return list_images(parent) if parent.is_dir() else Listing(())
 
 
 def select(root: Path, found: Iterable[Path], wanted: str, expected: str) -> list[Path]:
@@ -54,35 +50,46 @@ def contents(folder: Path, limit: int = 8) -> str:
     return ", ".join(names[:limit]) + more
 
 
-def finish(category: Path, samples: list[Sample], expected: str) -> Category:
+def finish(category: Path, samples: list[Sample], expected: str, left_out: Iterable[str] = ()) -> Category:
     """The category, once it is known to hold something.
 
     Raises:
         DataError: there are no samples.
     """
+    named = tuple(left_out)
     if not samples:
-        raise DataError(f"{category}: expected {expected}; found no image")
-    return Category(category.name, tuple(samples))
+        more = f"; {told(named)}" if named else ""
+        raise DataError(f"{category}: expected {expected}; found no image{more}")
+    return Category(category.name, tuple(samples), named)
 
 
 def one_mask(folder: Path) -> Callable[[Path], tuple[Path, ...]]:
     """A function from an image to its mask in `folder`: `<stem>_mask` or `<stem>`, whatever the image type.
 
-    The published readers pair the n-th image with the n-th mask; by name, one missing file is noticed.
+    The published readers pair the n-th image with the n-th mask; by name, one missing file is noticed. An
+    image in a subfolder has its mask in the same subfolder.
     """
-    by_stem = {path.stem.lower(): path for path in images(folder)}
+    listing = images(folder)
+    by_stem = {_stem(path.relative_to(folder)): path for path in listing.paths}
 
     def find(image: Path) -> tuple[Path, ...]:
-        stem = image.stem.lower()
+        stem = _stem(image)
         mask = by_stem.get(f"{stem}_mask") or by_stem.get(stem)
         if mask is None:
+            found = "no such file" if by_stem else "no mask there"
+            more = f"; {told(listing.left_out)}" if listing.left_out else ""
             raise DataError(
-                f"{image}: a defective image needs its mask; expected {folder / (image.stem + '_mask.png')} "
-                f"(or {image.stem}.png there), found {'no such file' if by_stem else 'no mask there'}"
+                f"{image}: a defective image needs its mask; expected "
+                f"{folder / image.with_name(image.stem + '_mask.png')} (or {image.stem}.png there), "
+                f"found {found}{more}"
             )
         return (mask,)
 
     return find
+
+
+def _stem(path: Path) -> str:
+    return path.with_suffix("").as_posix().lower()
 
 
 def labelled(
@@ -102,28 +109,33 @@ def labelled(
         masks: the folder that holds the masks, one folder a defect. Where it does not exist at all, nobody
             drew any: the samples have labels and no masks, so that images can still be measured.
         normal: the name of the folder of normal images.
-        find: given a defect's mask folder, a function from an image to its masks.
+        find: given a defect's mask folder, a function from an image to its masks; the image's path is the one
+            below the defect's folder.
         mask_rule: of the samples.
 
     Raises:
         DataError: a defective image without a mask, or no image at all.
     """
     samples: list[Sample] = []
+    left_out: list[str] = []
     has_masks = masks.is_dir()
     for folder in folders(test):
         if folder == masks:  # MVTec AD 2 keeps them beside the images
             continue
         is_normal = folder.name == normal
         masks_of = find(masks / folder.name) if has_masks and not is_normal else None
+        listing = images(folder)
+        left_out += [f"{folder.relative_to(category).as_posix()}/{name}" for name in listing.left_out]
         samples += [
             Sample(
                 path=path,
                 label=int(not is_normal),
                 defect="good" if is_normal else folder.name,
-                mask_paths=masks_of(path) if masks_of else (),
+                mask_paths=masks_of(path.relative_to(folder)) if masks_of else (),
                 frame_id=path.relative_to(category).as_posix(),
                 mask_rule=mask_rule,
             )
-            for path in images(folder)
+            for path in listing.paths
         ]
-    return finish(category, samples, f"images in {test.name}/{normal}/ and {test.name}/<defect>/")
+    expected = f"images in {test.name}/{normal}/ and {test.name}/<defect>/"
+    return finish(category, samples, expected, left_out)

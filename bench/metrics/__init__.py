@@ -6,9 +6,19 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
 
-from bench.metrics.pixel_counts import count_ranks
-from bench.metrics.pixel_curves import Curve, average_precision, f1_max, roc_area, roc_curve, thinned
-from bench.metrics.pro import exact_pro, pro_curve, published_pro, region_weights
+from bench.metrics.curves import (
+    Curve,
+    average_precision,
+    exact_pro,
+    f1_max,
+    pro_curve,
+    published_pro,
+    region_weights,
+    roc_area,
+    roc_curve,
+    thinned,
+)
+from bench.metrics.ranks import count_ranks
 from musc_online.arrays import to_numpy
 from musc_online.errors import DataError
 

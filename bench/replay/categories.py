@@ -3,24 +3,22 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
-from bench import datasets
+from bench import datasets, report
 from bench.datasets import Category
 from bench.progress import Phases
-from bench.replay import entries, expectation, table
-from bench.replay.category_run import Outcome, replay
-from bench.replay.entries import Entry
+from bench.replay import outcome, published, resume, table
+from bench.replay.category import replay
 from bench.replay.order import spread
+from bench.replay.outcome import Entry
 from bench.replay.settings import Options
-from bench.report import category as category_report
-from bench.report import files
 from musc_online import backbones
 from musc_online.backbones import Backbone
 from musc_online.config import Config
 from musc_online.errors import DataError
+from streamer.sources import told
 
 
 @dataclass(frozen=True)
@@ -48,22 +46,30 @@ def run_plan(plan: Plan, console: Console, errors: Console) -> int:
     """
     _check_writable(plan)  # before the long work
     categories = [_limited(category, plan.options) for category in _read(plan.options)]
+    for category in categories:
+        if category.left_out:
+            errors.print(
+                f"warning: {category.name}: {told(category.left_out)}",
+                markup=False,
+                highlight=False,
+                soft_wrap=True,
+            )
     if plan.expect_published:
-        for line in expectation.unlike(plan.config, plan.options):
+        for line in published.unlike(plan.config, plan.options):
             errors.print(
                 f"warning: not like with like: {line}", markup=False, highlight=False, soft_wrap=True
             )
     found = list(_replay_each(categories, plan, errors))
-    document = entries.document(found, plan.config, plan.options)
-    missed = expectation.check(document, plan.config, plan.options) if plan.expect_published else []
+    document = outcome.document(found, plan.config, plan.options)
+    missed = published.missed(document, plan.config, plan.options) if plan.expect_published else []
     table.show(document, console)
     for line in missed:
         console.print(f"not as published: {line}", markup=False, highlight=False, soft_wrap=True)
     if plan.output is not None:
-        path = files.write(plan.output, document, plan.options)
+        path = report.write(plan.output, document, plan.options)
         console.print(f"report: {path}", markup=False, highlight=False, soft_wrap=True)
     if plan.json_path is not None:
-        entries.save(plan.json_path, document)
+        outcome.save(plan.json_path, document)
     broken = any(entry["parity"]["holds"] is False for entry in found)
     return 1 if broken or missed else 0
 
@@ -102,8 +108,8 @@ def _replay_each(categories: Sequence[Category], plan: Plan, errors: Console) ->
     found = []
     for number, category in enumerate(categories, start=1):
         kept = _kept_path(plan, category)
-        wanted = entries.fingerprint(category, plan.config, plan.options, backbone.fingerprint)
-        entry, stale = (None, "") if kept is None or plan.fresh else entries.finished(kept, wanted)
+        wanted = resume.fingerprint(category, plan.config, plan.options, backbone.fingerprint)
+        entry, stale = (None, "") if kept is None or plan.fresh else resume.finished(kept, wanted)
         if stale:
             errors.print(f"{category.name}: {stale}, replayed anew", markup=False, soft_wrap=True)
         if entry is not None:
@@ -113,17 +119,17 @@ def _replay_each(categories: Sequence[Category], plan: Plan, errors: Console) ->
             entry = _replay_one(category, plan, backbone, Phases(title, errors))
             if kept is not None:
                 # Last, when all else of the category is written: what is kept is whole.
-                entries.keep(kept, wanted, entry)
+                resume.keep(kept, wanted, entry)
         found.append(entry)
     return found
 
 
 def _replay_one(category: Category, plan: Plan, backbone: Backbone, phases: Phases) -> Entry:
-    outcome: Outcome = replay(category, plan.config, plan.options, backbone, phases)
-    entry: dict[str, Any] = outcome.entry()
+    found = replay(category, plan.config, plan.options, backbone, phases)
+    entry = found.entry()
     if plan.output is not None:
         with phases.phase("pictures"):
-            entry["files"] = category_report.write(plan.output / category.name, outcome, plan.options)
+            entry["files"] = report.write_category(plan.output / category.name, found, plan.options)
     return entry
 
 

@@ -1,6 +1,6 @@
 """What going online costs: capacity, frames seen, seeds, and a defect that comes many times in a row."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -8,19 +8,17 @@ from bench.progress import Phases
 from bench.replay import run
 from bench.replay.features import Features
 from bench.replay.order import Indices, arrivals
+from bench.replay.outcome import Outcome
 from bench.replay.scored import Levels, Scored, Truth, levels
 from bench.replay.settings import Options
 from musc_online.config import Config
 from musc_online.detector import Detector
 
-if TYPE_CHECKING:
-    from bench.replay.category_run import Outcome
-
 _CHECKPOINTS = 10
 
 
 def gather(
-    outcome: "Outcome", features: Features, config: Config, options: Options, phases: Phases
+    outcome: Outcome, features: Features, config: Config, options: Options, phases: Phases
 ) -> dict[str, Any]:
     """All findings that `options` ask for, and those that cost next to nothing.
 
@@ -64,7 +62,7 @@ def against_seen(recorder: run.Recorder, truth: Truth) -> list[dict[str, Any]]:
     return rows
 
 
-def by_defect(outcome: "Outcome", truth: Truth) -> list[dict[str, Any]]:
+def by_defect(outcome: Outcome, truth: Truth) -> list[dict[str, Any]]:
     """Final metrics of each kind of defect with all normal images; empty with fewer than two kinds."""
     kinds = np.array([sample.defect for sample in outcome.category.samples])
     names = sorted(set(kinds[truth.labels == 1]))
@@ -80,7 +78,7 @@ def by_defect(outcome: "Outcome", truth: Truth) -> list[dict[str, Any]]:
 
 
 def _sweep(
-    outcome: "Outcome", features: Features, config: Config, options: Options, phases: Phases
+    outcome: Outcome, features: Features, config: Config, options: Options, phases: Phases
 ) -> list[dict[str, Any]]:
     assert outcome.truth is not None  # noqa: S101  (gather returned without labels)
     main = (outcome.config.ring.capacity, options.seeds[0])
@@ -115,7 +113,7 @@ def _row(recorder: run.Recorder, measured: dict[str, Levels], capacity: int, see
     }
 
 
-def repeat_defect(outcome: "Outcome", features: Features, order: Indices, n_copies: int) -> dict[str, Any]:
+def repeat_defect(outcome: Outcome, features: Features, order: Indices, n_copies: int) -> dict[str, Any]:
     """Let one defect come `n_copies` times in a row in the middle of the stream and watch its score.
 
     The defect taken is the anomalous image with the highest batch score: the one least likely to be missed.

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from bench.replay.divide import PUBLISHED_SEED
+from bench.replay.order import PUBLISHED_SEED
 from musc_online.backbones import registry
 from musc_online.errors import ConfigError
 

@@ -1,14 +1,16 @@
-"""The authors' own figures, from `published.yaml`, in the shape in which `bench.replay` reports ours."""
+"""The authors' figures, from `published.yaml`, and whether the batch gives them (`--expect published`)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from typing import Any
 
 import yaml
 
+from bench.replay.settings import Options
 from musc_online.backbones import registry
 from musc_online.config import Config
+from musc_online.errors import ConfigError
 
 TOLERANCE = 0.003  # `--expect published`: 0.3 points
 
@@ -57,15 +59,6 @@ def departures(dataset: str, config: Config, divide_num: int = 1) -> list[str]:
     return [f"{key}: {_plain(got)}, published {_plain(want)}" for key, got, want in pairs if got != want]
 
 
-def compare(ours: Mapping[str, Mapping[str, float]], theirs: Figures) -> Figures:
-    """Ours minus theirs, for the metrics that both have, in fractions; NaN where ours is undefined."""
-    return {
-        level: {name: ours[level][name] - value for name, value in metrics.items() if name in ours[level]}
-        for level, metrics in theirs.items()
-        if level in ours
-    }
-
-
 def milliseconds(config: Config) -> float | None:
     """Milliseconds an image that the authors report for this backbone and size (RTX 3090, 200 images)."""
     wanted = {"backbone": config.backbone.name, "image_size": config.backbone.image_size}
@@ -86,6 +79,48 @@ def doubts(dataset: str) -> dict[str, dict[str, str]]:
     """Printed cells that contradict the rest of the tables: category -> `pixel_auroc` etc. -> why."""
     found: dict[str, dict[str, str]] = _load()["doubts"].get(dataset, {})
     return found
+
+
+def missed(document: Mapping[str, Any], config: Config, options: Options) -> list[str]:
+    """Compare the batch of each category, and their mean, with what is published.
+
+    Returns:
+        One line for each metric that is further off than `TOLERANCE`, or undefined; empty if all
+        agree.
+
+    Raises:
+        ConfigError: nothing is published for what was replayed.
+    """
+    theirs = expected(options.dataset, config)
+    ours = {entry["category"]: entry["batch"] for entry in document["categories"]}
+    whole = set(theirs) - {"mean"} <= set(ours) and options.limit is None
+    if whole and options.category == "all":
+        ours["mean"] = document["mean"]["batch"]
+    compared = sorted(set(theirs) & set(ours))
+    if not compared:
+        raise ConfigError(
+            f"--expect published: nothing is published for {options.dataset} {', '.join(ours)} with "
+            f"{config.backbone.name} at {config.backbone.image_size}"
+        )
+    return [line for name in compared for line in _differences(name, ours[name], theirs[name])]
+
+
+def unlike(config: Config, options: Options) -> Sequence[str]:
+    """Settings that differ from those the published figures were made with."""
+    lines = departures(options.dataset, config, options.divide_num)
+    return [*lines, f"limit: {options.limit}, published all images"] if options.limit else lines
+
+
+def _differences(name: str, ours: Mapping[str, Any] | None, theirs: Figures) -> list[str]:
+    lines = []
+    for level, metrics in theirs.items():
+        for metric, value in metrics.items():
+            got = ((ours or {}).get(level) or {}).get(metric)
+            # Rounded figures are compared: theirs have two decimals.
+            if got is None or round(abs(got - value), 6) > TOLERANCE:
+                shown = "undefined" if got is None else f"{100 * got:.2f}"
+                lines.append(f"{name}: {level} {metric}: got {shown}, published {100 * value:.2f}")
+    return lines
 
 
 def _figures(row: list[float]) -> Figures:

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bench.datasets import Sample
-from bench.replay import divide, migrate
-from bench.replay.order import Order
+from bench.replay import migrate
+from bench.replay.order import PUBLISHED_SEED, Order, label_free, stratified
 from musc_online import config as configuration
 from musc_online.config import Config
 from musc_online.errors import ConfigError
@@ -32,7 +32,7 @@ class Options:
     seeds: tuple[int, ...] = (0,)
     limit: int | None = None
     divide_num: int = 1
-    divide_seed: int = divide.PUBLISHED_SEED
+    divide_seed: int = PUBLISHED_SEED
     division: Literal["published", "label_free"] = "published"
     batch_size: int = 8
     through: Literal["process", "zmq"] = "process"
@@ -55,8 +55,8 @@ class Options:
     def subsets(self, samples: tuple[Sample, ...]) -> list[list[int]]:
         """The division of the batch (`divide_num`)."""
         if self.division == "published":
-            return divide.stratified([sample.path for sample in samples], self.divide_num, self.divide_seed)
-        return divide.label_free(len(samples), self.divide_num, self.divide_seed)
+            return stratified([sample.path for sample in samples], self.divide_num, self.divide_seed)
+        return label_free(len(samples), self.divide_num, self.divide_seed)
 
     def as_json(self) -> dict[str, Any]:
         """For JSON and for fingerprints."""

@@ -1,17 +1,21 @@
-"""The replay's table for a person: percent, batch, provisional, revised and published beside each other."""
+"""What a person reads on the terminal: metrics, whether parity holds, findings; their rows for the report."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from bench.replay import summary
-from bench.replay.category_run import STAGES
-from bench.replay.entries import Entry
+from bench.replay.outcome import STAGES, Entry
 
+Rows = tuple[list[str], list[list[str]]]
+"""Headings, and rows of cells."""
+
+_SHOWN = {"image_auroc": "image AUROC", "image_raw_auroc": "before RsCIN", "pro": "PRO"}
+_ONLINE = ("provisional", "revised")
 WIDTH = 132
 COLUMNS = (
     ("image", "auroc", "image\nAUROC"),
@@ -111,15 +115,15 @@ def _kept_out(count: int) -> str:
     return f"; {count} kept out of the ring" if count else ""
 
 
-def _findings(entry: Entry) -> Iterator[tuple[str, summary.Rows]]:
+def _findings(entry: Entry) -> Iterator[tuple[str, Rows]]:
     found = entry["findings"]
     if found.get("sweep"):
         n_seeds = len({row["seed"] for row in found["sweep"]})
         spread = f", mean over {n_seeds} orders (lowest to highest)" if n_seeds > 1 else ""
-        yield f"{entry['category']}: per cent against ring capacity{spread}", summary.sweep(found["sweep"])
+        yield f"{entry['category']}: per cent against ring capacity{spread}", sweep_rows(found["sweep"])
     if found.get("repeat"):
         name = found["repeat"]["frame_id"]
-        yield f"{entry['category']}: {name} many times in a row", summary.repeat(found["repeat"])
+        yield f"{entry['category']}: {name} many times in a row", repeat_rows(found["repeat"])
 
 
 def _plain_table(caption: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
@@ -151,3 +155,48 @@ def _minus(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, dict
 
 def _small(value: float | None) -> str:
     return "undefined" if value is None else f"{value:.1e}"
+
+
+def sweep_rows(rows: Sequence[Mapping[str, Any]]) -> Rows:
+    """One row a capacity, per cent: means over the seeds, lowest and highest in brackets."""
+    headings = ["capacity", *(f"{stage} {what}" for stage in _ONLINE for what in _SHOWN.values())]
+    cells = []
+    for capacity in sorted({row["capacity"] for row in rows}):
+        chosen = [row for row in rows if row["capacity"] == capacity]
+        values = [_spread([row[stage][metric] for row in chosen]) for stage in _ONLINE for metric in _SHOWN]
+        changed = sum(row["labels_flipped"] for row in chosen)
+        compared = sum(row["labels_compared"] for row in chosen)
+        cells.append([str(capacity), *values, f"{changed} of {compared}"])
+    return [*headings, "labels changed"], cells
+
+
+def repeat_rows(found: Mapping[str, Any]) -> Rows:
+    """One row a copy of the repeated defect."""
+    headings = [
+        "copy",
+        "score on arrival",
+        "normal images below it",
+        "threshold",
+        "called anomalous",
+        "final",
+    ]
+    cells = []
+    for row in found["copies"]:
+        label = "withheld" if row["label"] is None else ("yes" if row["label"] else "no")
+        below = "-" if row["rank"] is None else f"{100 * row['rank']:.0f}%"
+        scores = three(row["raw"]), below, three(row["threshold"]), label, three(row["final_raw"])
+        cells.append([str(row["copy"]), *scores])
+    return headings, cells
+
+
+def three(value: float | None) -> str:
+    """Three decimals, or a dash."""
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _spread(values: Sequence[float | None]) -> str:
+    known = [100 * value for value in values if value is not None]
+    if not known:
+        return "-"
+    mean = f"{np.mean(known):.2f}"
+    return mean if len(known) == 1 else f"{mean} ({min(known):.2f} to {max(known):.2f})"

@@ -1,4 +1,4 @@
-"""What one category leaves in the report's folder: scores, plots, overlays."""
+"""What one category leaves in the report: scores, plots, and overlays of its worst and best images."""
 
 import csv
 from pathlib import Path
@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.datasets import read_frame
-from bench.replay.category_run import STAGES, Outcome
-from bench.replay.scored import Scored
+from bench.replay.outcome import STAGES, Outcome
+from bench.replay.scored import Doubles
 from bench.replay.settings import Options
-from bench.report import overlay, plots
+from bench.report import pictures
 from musc_online.errors import DataError
 
 _SAMPLE_COLUMNS = ("frame_id", "label", "defect", "arrival", "n_references")
@@ -58,36 +58,36 @@ def _write_scores(path: Path, outcome: Outcome) -> None:
 
 def _write_plots(folder: Path, outcome: Outcome) -> dict[str, str]:
     truth, found = outcome.truth, outcome.findings
-    plots.timeline(outcome.recorder, None if truth is None else truth.labels, folder / "timeline.png")
+    pictures.timeline(outcome.recorder, None if truth is None else truth.labels, folder / "timeline.png")
     drawn = {"timeline": "timeline.png"}
     if truth is None:
         return drawn
     stages = (outcome.batch, outcome.recorder.provisional, outcome.recorder.revised)
-    plots.curves(truth, dict(zip(STAGES, stages, strict=True)), folder / "curves.png")
+    pictures.curves(truth, dict(zip(STAGES, stages, strict=True)), folder / "curves.png")
     drawn["curves"] = "curves.png"
     if found.get("seen"):
-        plots.against_seen(found["seen"], folder / "frames_seen.png")
+        pictures.against_seen(found["seen"], folder / "frames_seen.png")
         drawn["seen"] = "frames_seen.png"
     if len({row["capacity"] for row in found.get("sweep", [])}) > 1:
         batch = outcome.levels["batch"]
         lines = {"image_auroc": _known(batch["image"]["auroc"]), "pro": _known(batch["pixel"]["pro"])}
-        plots.sweep(found["sweep"], lines, folder / "capacity.png")
+        pictures.sweep(found["sweep"], lines, folder / "capacity.png")
         drawn["sweep"] = "capacity.png"
     if found.get("repeat"):
-        plots.repeat(found["repeat"], folder / "repeated_defect.png")
+        pictures.repeat(found["repeat"], folder / "repeated_defect.png")
         drawn["repeat"] = "repeated_defect.png"
     return drawn
 
 
 def _write_overlays(folder: Path, outcome: Outcome, options: Options) -> Files:
     truth, scores = outcome.truth, outcome.recorder.revised
-    ranked = overlay.ranking(None if truth is None else truth.labels, scores.rescored)
+    ranked = ranking(None if truth is None else truth.labels, scores.rescored)
     if not len(ranked):
         return {}
     worst = ranked[: options.overlays]
     best = ranked[::-1][: min(options.overlays, len(ranked) - len(worst))]
     shown = np.concatenate([worst, best])
-    spans = _spans(scores, options)
+    coldest_hottest = spans(scores.maps, whole_set=options.heatmaps == "set")
     errors = _errors(outcome)
     files: Files = {"worst": [], "best": []}
     for number, index in enumerate(shown):
@@ -95,8 +95,12 @@ def _write_overlays(folder: Path, outcome: Outcome, options: Options) -> Files:
         name = f"{kind}_{place:02d}.png"
         sample = outcome.category.samples[index]
         mask = None if truth is None or truth.masks is None else truth.masks[index]
-        picture = overlay.panels(
-            read_frame(sample.path), scores.maps[index], spans[index], mask, outcome.recorder.last_threshold
+        picture = pictures.panels(
+            read_frame(sample.path),
+            scores.maps[index],
+            coldest_hottest[index],
+            mask,
+            outcome.recorder.last_threshold,
         )
         (folder / name).write_bytes(cv2.imencode(".png", picture)[1].tobytes())
         files[kind].append(
@@ -113,15 +117,56 @@ def _write_overlays(folder: Path, outcome: Outcome, options: Options) -> Files:
     return files
 
 
-def _spans(scores: Scored, options: Options) -> list[tuple[float, float]]:
-    return overlay.spans(scores.maps, whole_set=options.heatmaps == "set")
+def spans(maps: npt.NDArray[np.float32], *, whole_set: bool) -> list[tuple[float, float]]:
+    """Coldest and hottest map value of each of `[N, S, S]`: its own, or those of the whole set."""
+    each = [(float(one.min()), float(one.max())) for one in maps]
+    known = [span for span in each if np.isfinite(span).all()]
+    if not whole_set or not known:
+        return each
+    return [(min(low for low, _ in known), max(high for _, high in known))] * len(each)
+
+
+def image_errors(labels: npt.NDArray[np.int64], scores: Doubles) -> Doubles:
+    """How wrong each image's place in the order is: `[N]`, 0 (right) to 1.
+
+    Of an anomalous image the fraction of normal images that score at least as high; of a normal one the
+    fraction of anomalous images that score at most as high. NaN where there is no image of the other kind or
+    no score.
+    """
+    errors = np.full(len(scores), np.nan)
+    normal, anomalous = scores[labels == 0], scores[labels == 1]
+    for index, (label, score) in enumerate(zip(labels, scores, strict=True)):
+        others = normal if label else anomalous
+        if len(others) and np.isfinite(score):
+            errors[index] = np.mean(others >= score) if label else np.mean(others <= score)
+    return errors
+
+
+def ranking(labels: npt.NDArray[np.int64] | None, scores: Doubles) -> npt.NDArray[np.intp]:
+    """Indices of the images with a score, worst first: by error, then by distance from the other kind.
+
+    Without labels: by score, highest first.
+    """
+    known = np.flatnonzero(np.isfinite(scores))
+    if labels is None:
+        return known[np.argsort(-scores[known], kind="stable")]
+    errors = np.nan_to_num(image_errors(labels, scores))
+    margins = np.where(
+        labels == 1, scores - _middle(scores[labels == 0]), _middle(scores[labels == 1]) - scores
+    )
+    return known[np.lexsort((margins[known], -errors[known]))]
+
+
+def _middle(scores: Doubles) -> float:
+    known = scores[np.isfinite(scores)]
+    return float(np.median(known)) if len(known) else 0.0
 
 
 def _errors(outcome: Outcome) -> npt.NDArray[np.float64]:
     scores = outcome.recorder.revised.rescored
     if outcome.truth is None:
         return np.full(len(scores), np.nan)
-    return overlay.image_errors(outcome.truth.labels, scores)
+    return image_errors(outcome.truth.labels, scores)
 
 
 def _known(value: float) -> float | None:

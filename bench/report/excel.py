@@ -8,8 +8,7 @@ from openpyxl import Workbook
 from openpyxl.styles import Font
 from openpyxl.worksheet.worksheet import Worksheet
 
-from bench.replay.category_run import STAGES
-from bench.replay.entries import LEVELS
+from bench.replay.outcome import LEVELS, STAGES
 
 _BOLD = Font(bold=True)
 

@@ -6,8 +6,8 @@ from urllib.parse import quote
 
 import yaml
 
-from bench.replay import summary, table
-from bench.replay.entries import Entry
+from bench.replay import table
+from bench.replay.outcome import Entry
 
 
 def markdown(document: Mapping[str, Any]) -> str:
@@ -116,7 +116,7 @@ def _sweep(name: str, rows: Sequence[Mapping[str, Any]], plots: Mapping[str, str
     seeds = len({row["seed"] for row in rows})
     spread = "" if seeds == 1 else f" Mean over {seeds} orders of arrival, lowest and highest in brackets."
     yield f"Per cent.{spread}\n"
-    yield from _table(*summary.sweep(rows))
+    yield from _table(*table.sweep_rows(rows))
     if "sweep" in plots:
         yield _picture("metrics against ring capacity", name, plots["sweep"])
 
@@ -131,7 +131,7 @@ def _repeat(name: str, found: Mapping[str, Any], plots: Mapping[str, str]) -> It
         "copies are the worst case, and a known weakness of the method. Called anomalous on arrival: "
         f"{'copy ' + ', '.join(map(str, caught)) if caught else 'none of them'}.\n"
     )
-    yield from _table(*summary.repeat(found))
+    yield from _table(*table.repeat_rows(found))
     yield _picture("score of a repeated defect", name, plots["repeat"])
 
 
@@ -143,7 +143,7 @@ def _overlays(name: str, title: str, shown: Sequence[Mapping[str, Any]]) -> Iter
     for one in shown:
         kind = {None: "", 0: "normal, ", 1: f"{one['defect'] or 'anomalous'}, "}[one["label"]]
         wrong = "" if one["error"] is None else f", {_wrong(one)}"
-        scores = f"score {summary.three(one['raw'])}, re-scored {summary.three(one['rescored'])}"
+        scores = f"score {table.three(one['raw'])}, re-scored {table.three(one['rescored'])}"
         yield f"`{one['frame_id']}`: {kind}{scores}{wrong}\n"
         yield _picture(str(one["frame_id"]), name, one["file"])
 

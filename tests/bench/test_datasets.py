@@ -7,11 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from dataset_trees import facts, image, mask, mvtec_tree, one
+from dataset_trees import facts, image, mask, mvtec_tree, one, strange_folder
 
 from bench import datasets
 from bench.datasets import read, read_mask
 from musc_online.errors import DataError
+from streamer.sources import list_images
 
 
 def test_mvtec(tmp_path):
@@ -44,6 +45,44 @@ def test_mvtec_ignores_what_is_no_image_and_reads_upper_case(tmp_path):
         "test/good/10.png",
         "test/good/2.png",
     ]
+
+
+def test_every_layout_and_the_publisher_list_the_same_files(tmp_path):
+    taken, left_out = strange_folder(tmp_path / "part" / "test" / "good")
+    (plain,) = read("folder", tmp_path / "part" / "test" / "good")
+    (labelled,) = read("mvtec", tmp_path)
+    listing = list_images(tmp_path / "part" / "test" / "good")
+    root = tmp_path / "part" / "test" / "good"
+    assert [path.relative_to(root).as_posix() for path in listing.paths] == taken
+    assert list(listing.left_out) == left_out
+    assert [sample.frame_id for sample in plain.samples] == taken
+    assert list(plain.left_out) == left_out
+    assert [sample.frame_id for sample in labelled.samples] == [f"test/good/{name}" for name in taken]
+    assert list(labelled.left_out) == [f"test/good/{name}" for name in left_out]
+
+
+def test_an_image_in_a_subfolder_has_its_mask_in_the_same_one(tmp_path):
+    for place, box in (("one", (0, 0, 2, 2)), ("two", (3, 3, 9, 7))):
+        image(tmp_path / "part" / "test" / "crack" / place / "0.png")
+        mask(tmp_path / "part" / "ground_truth" / "crack" / place / "0_mask.png", box)
+    samples = one("mvtec", tmp_path)
+    assert [sample.mask_paths[0].parent.name for sample in samples] == ["one", "two"]
+    assert read_mask(samples[0], 12).sum() < read_mask(samples[1], 12).sum()
+
+
+def test_a_mask_that_was_left_out_is_named(tmp_path):
+    mvtec_tree(tmp_path)
+    missing = tmp_path / "bottle" / "ground_truth" / "crack" / "001_mask.png"
+    missing.write_bytes(b"")
+    with pytest.raises(DataError, match=r"needs its mask; .*1 left out: 001_mask\.png \(no bytes\)"):
+        read("mvtec", tmp_path)
+
+
+def test_a_category_of_nothing_but_strays_names_them(tmp_path):
+    (tmp_path / "bottle" / "test" / "good").mkdir(parents=True)
+    (tmp_path / "bottle" / "test" / "good" / "0.png").touch()
+    with pytest.raises(DataError, match=r"found no image; 1 left out: test/good/0\.png \(no bytes\)"):
+        read("mvtec", tmp_path)
 
 
 def test_mpdd(tmp_path):

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.replay.divide import label_free, stratified
+from bench.replay.order import label_free, stratified
 from musc_online.errors import DataError
 
 # Sizes of folders of MVTec AD bottle, of a very uneven category, and of VisA's two folders.

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from bench.replay import independent, run
-from bench.replay.compare import parity
 from bench.replay.features import Features
 from bench.replay.order import arrivals
+from bench.replay.parity import judged
 from musc_online import config, msm, nearest, ring
 
 SETTINGS = config.load({"backbone": {"image_size": 28}, "method": {"interval": [0.1, 0.5]}})
@@ -116,8 +116,8 @@ def test_what_batch_and_stream_share_is_held_to_it(monkeypatch, break_it):
     online = run.ring_config(SETTINGS, len(given))
     recorder = run.stream(given, online, arrivals(len(given)))
     found = distances(batch.patch_scores, batch.raw, given.patch_tokens, [1, 4, 6])
-    assert parity(batch, recorder.revised, None).holds, "batch and stream agree on what is wrong, too"
-    assert parity(batch, recorder.revised, None, independent=found).holds is (break_it is None)
+    assert judged(batch, recorder.revised, None).holds, "batch and stream agree on what is wrong, too"
+    assert judged(batch, recorder.revised, None, independent=found).holds is (break_it is None)
     if break_it is not None:
         assert found.max_abs_patch_score == pytest.approx(1e-3, abs=1e-4)
 

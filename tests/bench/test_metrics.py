@@ -14,9 +14,9 @@ from bench.metrics import (
     IMAGE_METRICS,
     PIXEL_METRICS,
     image_metrics,
-    pixel_counts,
     pixel_curves,
     pixel_metrics,
+    ranks,
 )
 from musc_online.errors import DataError
 
@@ -138,7 +138,7 @@ def test_many_small_parts_give_the_same(monkeypatch):
     masks = blobs(rng, 9, 12)
     maps = rng.integers(0, 50, masks.shape).astype(np.float32)
     whole = pixel_metrics(masks, maps)
-    monkeypatch.setattr(pixel_counts, "PART_PIXELS", 100)
+    monkeypatch.setattr(ranks, "PART_PIXELS", 100)
     assert pixel_metrics(masks, maps) == whole
 
 

@@ -14,7 +14,7 @@ import pytest
 from replay_support import CONFIG, call, config, line, needs_weights
 
 import musc_online
-from bench.replay import command, compare, entries
+from bench.replay import command, parity, resume
 
 __all__ = ["config", "line", "needs_weights"]
 
@@ -197,7 +197,7 @@ def test_a_result_kept_by_other_code_is_not_taken(line, config, tmp_path, capsys
     arguments = ("mvtec", "--data", line, "--config", config, "--output", tmp_path, "--limit", 3)
     assert call(capsys, *arguments)[0] == 0
     assert "part: finished before, kept" in call(capsys, *arguments)[2]
-    monkeypatch.setattr(entries, "code", lambda: "of another release")
+    monkeypatch.setattr(resume, "code", lambda: "of another release")
     status, _, said = call(capsys, *arguments)
     assert status == 0
     assert "part: finished before by other code or library versions, replayed anew" in said
@@ -206,14 +206,14 @@ def test_a_result_kept_by_other_code_is_not_taken(line, config, tmp_path, capsys
 
 def test_the_code_is_its_sources_and_the_versions_below_them(tmp_path, monkeypatch):
     def digest():
-        entries.code.cache_clear()
-        return entries.code()
+        resume.code.cache_clear()
+        return resume.code()
 
     try:
         before = digest()
         assert digest() == before
         with monkeypatch.context() as changed:
-            changed.setattr(entries.metadata, "version", lambda name: "0.0.1")
+            changed.setattr(resume.metadata, "version", lambda name: "0.0.1")
             assert digest() != before
         shutil.copytree(Path(musc_online.__path__[0]), tmp_path / "musc_online")
         monkeypatch.setattr(musc_online, "__path__", [str(tmp_path / "musc_online")])
@@ -222,11 +222,11 @@ def test_the_code_is_its_sources_and_the_versions_below_them(tmp_path, monkeypat
             file.write("# another line\n")
         assert digest() != before
     finally:
-        entries.code.cache_clear()
+        resume.code.cache_clear()
 
 
 def test_broken_parity_is_exit_status_1(line, config, capsys, monkeypatch):
-    monkeypatch.setattr(compare, "TOLERANCE", -1.0)
+    monkeypatch.setattr(parity, "TOLERANCE", -1.0)
     status, said, _ = call(capsys, "mvtec", "--data", line, "--config", config, "--limit", 3)
     assert status == 1
     assert "PARITY DOES NOT HOLD" in said
@@ -235,15 +235,18 @@ def test_broken_parity_is_exit_status_1(line, config, capsys, monkeypatch):
 def test_a_folder_without_labels_gives_scores_and_overlays(line, config, tmp_path, capsys):
     pictures = tmp_path / "pictures"
     shutil.copytree(line / "part" / "test" / "good", pictures)
-    status, said, _ = call(
+    (pictures / "._000.png").write_bytes(b"macOS")
+    status, said, warned = call(
         capsys, "folder", "--data", pictures, "--config", config, "--output", tmp_path / "out"
     )
     assert status == 0
+    assert "warning: pictures: 1 left out: ._000.png (hidden)\n" in warned
     assert "no labels" in said
     entry = json.loads((tmp_path / "out" / "report.json").read_text())["categories"][0]
     assert entry["batch"] is None
     assert entry["parity"]["holds"] is True
     assert entry["n_anomalous"] is None
+    assert entry["left_out"] == ["._000.png (hidden)"]
     assert (tmp_path / "out" / "pictures" / "worst_01.png").is_file()
     with (tmp_path / "out" / "pictures" / "scores.csv").open() as file:
         rows = list(csv.DictReader(file))

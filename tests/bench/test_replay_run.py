@@ -8,11 +8,11 @@ import pytest
 
 from bench.datasets import Category, Sample
 from bench.replay import run
-from bench.replay.category_run import Outcome
-from bench.replay.compare import not_asked, parity
 from bench.replay.features import Features
 from bench.replay.findings import repeat_defect
 from bench.replay.order import arrivals
+from bench.replay.outcome import Outcome
+from bench.replay.parity import judged, not_asked
 from bench.replay.scored import Scored, Truth, as_json, levels
 from musc_online import config
 
@@ -64,7 +64,7 @@ def test_a_stream_in_any_order_ends_in_the_batch(golden, settings, features, see
     truth = Truth(golden["labels"], golden["masks"][:, 0])
     measured = levels(batch, truth), levels(recorder.revised, truth)
     assert not_asked(online, len(features)) == ""
-    assert parity(batch, recorder.revised, measured).holds
+    assert judged(batch, recorder.revised, measured).holds
     np.testing.assert_allclose(recorder.revised.raw, golden["image_scores"], atol=1e-4)
     np.testing.assert_allclose(recorder.revised.rescored, golden["rscin_scores"], atol=1e-3)
 
@@ -131,7 +131,7 @@ def test_a_copy_kept_out_of_the_ring_has_a_final_score():
     samples = tuple(Sample(Path(), int(label), "", (), str(i)) for i, label in enumerate(truth.labels))
     batch, recorder = run.batch(features, online), run.stream(features, online, order)
     outcome = Outcome(
-        Category("x", samples), truth, batch, recorder, online, parity(batch, batch, None), {}, {}
+        Category("x", samples), truth, batch, recorder, online, judged(batch, batch, None), {}, {}
     )
     rows = repeat_defect(outcome, features, order, 3)["copies"]
     assert [row["label"] for row in rows] == [True] * 3
@@ -182,7 +182,7 @@ def test_copies_of_one_defect_take_their_own_score_down(golden, settings, featur
         Sample(Path(), int(label), "", (), str(index)) for index, label in enumerate(truth.labels)
     )
     recorder = run.stream(features, online, order)
-    verdict = parity(batch, recorder.revised, None)
+    verdict = judged(batch, recorder.revised, None)
     outcome = Outcome(Category("x", samples), truth, batch, recorder, online, verdict, {}, {})
     found = repeat_defect(outcome, features, order, 6)
     raw = [row["raw"] for row in found["copies"]]

@@ -7,9 +7,9 @@ import openpyxl
 import pytest
 from rich.console import Console
 
-from bench.replay import expectation, published, table
+from bench.replay import published, table
 from bench.replay.settings import Options, parse_capacities, parse_seeds
-from bench.report import excel, overlay, text
+from bench.report import category, excel, pictures, text
 from musc_online import config
 from musc_online.errors import ConfigError
 
@@ -19,40 +19,40 @@ LABELS = np.array([0, 0, 0, 1, 1])
 
 def test_an_images_error_is_the_share_of_the_other_kind_on_the_wrong_side():
     scores = np.array([0.1, 0.5, 0.9, 0.5, 0.95])
-    assert list(overlay.image_errors(LABELS, scores)) == pytest.approx([0, 1 / 2, 1 / 2, 2 / 3, 0])
+    assert list(category.image_errors(LABELS, scores)) == pytest.approx([0, 1 / 2, 1 / 2, 2 / 3, 0])
 
 
 def test_one_minus_mean_error_of_a_kind_is_the_auroc():
     rng = np.random.default_rng(0)
     labels, scores = rng.integers(0, 2, 60), rng.random(60)
-    errors = overlay.image_errors(labels, scores)
+    errors = category.image_errors(labels, scores)
     pairs = scores[labels == 1][:, None] > scores[labels == 0][None]
     assert 1 - errors[labels == 1].mean() == pytest.approx(pairs.mean())
     assert 1 - errors[labels == 0].mean() == pytest.approx(pairs.mean())
 
 
 def test_errors_without_the_other_kind_or_a_score_are_not_numbers():
-    assert np.isnan(overlay.image_errors(np.zeros(3, int), np.arange(3.0))).all()
-    assert np.isnan(overlay.image_errors(LABELS, np.array([NAN, 0, 0, 1, 1]))[0])
+    assert np.isnan(category.image_errors(np.zeros(3, int), np.arange(3.0))).all()
+    assert np.isnan(category.image_errors(LABELS, np.array([NAN, 0, 0, 1, 1]))[0])
 
 
 def test_ranking_is_worst_first_and_breaks_ties_by_the_margin():
     scores = np.array([0.1, 0.5, 0.9, 0.5, 0.95])
-    assert list(overlay.ranking(LABELS, scores)) == [3, 2, 1, 4, 0]
+    assert list(category.ranking(LABELS, scores)) == [3, 2, 1, 4, 0]
     apart = np.array([0.1, 0.3, 0.2, 0.6, 0.9])
-    assert list(overlay.ranking(LABELS, apart)) == [3, 1, 2, 0, 4]
+    assert list(category.ranking(LABELS, apart)) == [3, 1, 2, 0, 4]
 
 
 def test_ranking_without_labels_is_by_score_and_leaves_out_what_has_none():
-    assert list(overlay.ranking(None, np.array([0.2, NAN, 0.9, 0.5]))) == [2, 3, 0]
+    assert list(category.ranking(None, np.array([0.2, NAN, 0.9, 0.5]))) == [2, 3, 0]
 
 
 def test_spans_are_each_images_own_or_those_of_the_set():
     maps = np.stack([np.linspace(low, high, 4).reshape(2, 2) for low, high in ((0, 1), (2, 5))]).astype(
         np.float32
     )
-    assert overlay.spans(maps, whole_set=False) == [(0, 1), (2, 5)]
-    assert overlay.spans(maps, whole_set=True) == [(0, 5), (0, 5)]
+    assert category.spans(maps, whole_set=False) == [(0, 1), (2, 5)]
+    assert category.spans(maps, whole_set=True) == [(0, 5), (0, 5)]
 
 
 def test_panels_show_frame_heat_and_outlines_in_the_frames_shape():
@@ -60,8 +60,8 @@ def test_panels_show_frame_heat_and_outlines_in_the_frames_shape():
     scores = np.zeros((40, 40), np.float32)
     scores[10:20, 20:30] = 1.0
     mask = (scores > 0).astype(np.uint8)
-    shown = overlay.panels(frame, scores, (0, 1), mask, 0.5)
-    height, width = overlay.HEIGHT, 2 * overlay.HEIGHT
+    shown = pictures.panels(frame, scores, (0, 1), mask, 0.5)
+    height, width = pictures.HEIGHT, 2 * pictures.HEIGHT
     assert shown.shape == (height, 3 * width + 12, 3)
     first, heat, outlined = shown[:, :width], shown[:, width + 6 : 2 * width + 6], shown[:, -width:]
     assert (first == 128).all()
@@ -76,8 +76,8 @@ def test_panels_show_frame_heat_and_outlines_in_the_frames_shape():
 def test_nothing_is_outlined_where_nothing_is_wrong():
     frame = np.full((50, 50, 3), 90, np.uint8)
     scores = np.zeros((10, 10), np.float32)
-    shown = overlay.panels(frame, scores, (0, 0), np.zeros((10, 10), np.uint8), 0.5)
-    assert (shown[:, -overlay.HEIGHT :] == 90).all()
+    shown = pictures.panels(frame, scores, (0, 0), np.zeros((10, 10), np.uint8), 0.5)
+    assert (shown[:, -pictures.HEIGHT :] == 90).all()
 
 
 def entry(name="=part", **changes):
@@ -197,7 +197,7 @@ def published_batch(shift=0.0):
 @pytest.mark.parametrize(("shift", "n_missed"), [(0.0, 0), (0.003, 0), (-0.003, 0), (0.0031, 1), (-0.004, 1)])
 def test_expecting_the_published_figures_allows_three_tenths_of_a_point(shift, n_missed):
     paper, ours = published_batch(shift)
-    missed = expectation.check(document(entry("bottle", batch=ours)), paper, Options("mvtec", "data"))
+    missed = published.missed(document(entry("bottle", batch=ours)), paper, Options("mvtec", "data"))
     assert len(missed) == n_missed
     assert all("bottle: pixel pro" in line for line in missed)
 
@@ -205,14 +205,14 @@ def test_expecting_the_published_figures_allows_three_tenths_of_a_point(shift, n
 def test_an_undefined_figure_is_not_as_published():
     paper, ours = published_batch()
     ours["image"]["auroc"] = None
-    missed = expectation.check(document(entry("bottle", batch=ours)), paper, Options("mvtec", "data"))
+    missed = published.missed(document(entry("bottle", batch=ours)), paper, Options("mvtec", "data"))
     assert missed == ["bottle: image auroc: got undefined, published 99.92"]
 
 
 def test_what_is_unlike_the_published_run_is_named():
     paper, _ = published_batch()
-    assert expectation.unlike(paper, Options("mvtec", "data")) == []
-    assert "limit: 5, published all images" in expectation.unlike(paper, Options("mvtec", "data", limit=5))
+    assert published.unlike(paper, Options("mvtec", "data")) == []
+    assert "limit: 5, published all images" in published.unlike(paper, Options("mvtec", "data", limit=5))
 
 
 def test_capacities_and_seeds_from_the_command_line():

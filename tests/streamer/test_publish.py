@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from dataset_trees import image, strange_folder
 from streamer_support import (
     PATIENCE_S,
     Camera,
@@ -28,7 +29,7 @@ from streamer.errors import StreamerError, WireError
 from streamer.publish import Publisher
 from streamer.publish import main as publish_main
 from streamer.reliable import ReliablePublisher
-from streamer.sources import open_source
+from streamer.sources import open_source, told
 
 __all__ = ["backbone"]
 
@@ -60,6 +61,24 @@ def test_files_travel_unchanged_and_others_lossless(folder):
     frames = dict(open_source(str(folder)))
     assert frames["good/1.jpg"] == (folder / "good" / "1.jpg").read_bytes()
     np.testing.assert_array_equal(frames["good/2.bmp"], picture(2))
+
+
+def test_what_a_folder_holds_besides_images_is_counted_and_named(tmp_path):
+    taken, left_out = strange_folder(tmp_path / "frames")
+    said = []
+    frames = dict(open_source(str(tmp_path / "frames"), tell=said.append))
+    assert list(frames) == taken
+    assert said == [f"source: {tmp_path / 'frames'}: 7 left out: {', '.join(left_out)}"]
+    assert told([str(number) for number in range(10)]) == "10 left out: 0, 1, 2, 3, 4, 5, 6, 7 and 2 more"
+    for name in ("empty", "clean"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "empty" / "0.png").touch()
+    with pytest.raises(StreamerError, match=r"holds no images; .*; 1 left out: 0\.png \(no bytes\)"):
+        open_source(str(tmp_path / "empty"))
+    image(tmp_path / "clean" / "0.png")
+    said.clear()
+    assert len(list(open_source(str(tmp_path / "clean"), tell=said.append))) == 1
+    assert said == []
 
 
 def test_shuffling_is_seeded_and_loops_rename(folder):

@@ -1,5 +1,6 @@
 """Small images and masks on disk, and what a reader made of them, for the tests of datasets."""
 
+import os
 from pathlib import Path
 
 from PIL import Image
@@ -38,3 +39,32 @@ def one(dataset: str, root: Path, category: str = "all") -> tuple[Sample, ...]:
 
 def facts(samples: tuple[Sample, ...]) -> list[tuple[str, int | None, str, int]]:
     return [(s.frame_id, s.label, s.defect, len(s.mask_paths)) for s in samples]
+
+
+def strange_folder(root: Path) -> tuple[list[str], list[str]]:
+    """A folder of all that is, or looks like, an image; what is one, and what is to be left out."""
+    taken = ["10.png", "2.PNG", "b/1.jpeg", "b/deep/0.Tif", "c.bmp", "d.webp", "like.png/3.jpg"]
+    for name in taken:
+        image(root / name)
+    image(root / "outside" / "4.png").rename(root.parent / "elsewhere.png")
+    (root / "outside").rmdir()
+    (root / "notes.txt").write_text("no image")
+    (root / "Thumbs.db").write_text("no image")
+    image(root / ".cache" / "5.png")
+    (root / "b" / "._1.jpeg").write_bytes(b"macOS")
+    image(root / ".hidden.png")
+    (root / "empty.png").touch()
+    (root / "gone.png").symlink_to(root / "nowhere.png")
+    (root / "link.png").symlink_to(root.parent / "elsewhere.png")
+    (root / "loop").symlink_to(root, target_is_directory=True)
+    os.mkfifo(root / "pipe.png")
+    left_out = [
+        ".cache (a hidden folder)",
+        ".hidden.png (hidden)",
+        "b/._1.jpeg (hidden)",
+        "empty.png (no bytes)",
+        "gone.png (a link to nothing)",
+        "loop (a link to a folder)",
+        "pipe.png (no file)",
+    ]
+    return sorted([*taken, "link.png"]), left_out

@@ -1,58 +1,17 @@
 """One category from images to verdict: tokens, batch, stream, metrics, parity, findings."""
 
 from contextlib import ExitStack
-from dataclasses import dataclass, field
-from typing import Any
 
 from bench.datasets import Category
 from bench.progress import Phases
-from bench.replay import compare, findings, independent, run, scored
+from bench.replay import findings, independent, parity, run, scored
 from bench.replay.features import Features, extracted
 from bench.replay.order import arrivals
+from bench.replay.outcome import STAGES, Outcome
 from bench.replay.scored import Levels, Scored, Truth
 from bench.replay.settings import Options
 from musc_online.backbones import Backbone
 from musc_online.config import Config
-
-STAGES = ("batch", "provisional", "revised")
-
-
-@dataclass(eq=False)
-class Outcome:
-    """All there is to say of one category; `truth` is None and `levels` empty where there are no labels."""
-
-    category: Category
-    truth: Truth | None
-    batch: Scored
-    recorder: run.Recorder
-    config: Config
-    parity: compare.Parity
-    levels: dict[str, Levels]
-    seconds: dict[str, float]
-    findings: dict[str, Any] = field(default_factory=dict)
-
-    def entry(self) -> dict[str, Any]:
-        """The category's part of the JSON (docs/operate.md#the-replays-json)."""
-        flipped, labelled = self.recorder.n_flipped
-        stages: dict[str, Any] = {name: scored.as_json(levels) for name, levels in self.levels.items()}
-        return {
-            "category": self.category.name,
-            "n_images": len(self.category.samples),
-            "n_anomalous": self.category.n_anomalous if self.truth is not None else None,
-            "capacity": self.config.ring.capacity,
-            **{name: stages.get(name) for name in STAGES},
-            "parity": self.parity.as_json(),
-            "online": {
-                "n_provisional": int(self.recorder.provisional.known.sum()),
-                "n_revised": int(self.recorder.revised.known.sum()),
-                "n_warmup": self.recorder.n_warmup,
-                "n_kept_out": self.recorder.n_kept_out,
-                "labels_flipped": flipped,
-                "labels_compared": labelled,
-            },
-            "findings": self.findings,
-            "seconds": {name: round(value, 3) for name, value in self.seconds.items()},
-        }
 
 
 def replay(
@@ -96,9 +55,9 @@ def replay(
         with phases.phase("metrics"):
             levels = _measure(truth, batch, recorder)
         measured = (levels["batch"], levels["revised"]) if levels else None
-        not_asked = compare.not_asked(online, n_images, len(subsets))
-        parity = compare.parity(batch, recorder.revised, measured, not_asked, second_way)
-        outcome = Outcome(category, truth, batch, recorder, online, parity, levels, phases.seconds)
+        not_asked = parity.not_asked(online, n_images, len(subsets))
+        verdict = parity.judged(batch, recorder.revised, measured, not_asked, second_way)
+        outcome = Outcome(category, truth, batch, recorder, online, verdict, levels, phases.seconds)
         outcome.findings = findings.gather(outcome, features, config, options, phases)
     phases.seconds["total"] = sum(phases.seconds.values())
     return outcome

@@ -1,66 +1,23 @@
-"""Results as JSON: the whole replay, the mean over categories, and what a stopped replay left behind."""
+"""What a stopped replay left behind in `--output`, and whether it may be taken for a result of this one."""
 
 import hashlib
 import json
-from collections.abc import Sequence
 from functools import cache
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 import bench
 import musc_online
 import streamer
 from bench.datasets import Category
-from bench.replay import published
-from bench.replay.category_run import STAGES
+from bench.replay.outcome import Entry, save
 from bench.replay.settings import Options
 from musc_online.config import Config
-from musc_online.errors import DataError
 
-Entry = dict[str, Any]
 _COMPUTES = (
     "numpy", "torch", "numba", "llvmlite", "faiss-cpu", "faiss-gpu", "open_clip_torch", "timm", "openvino",
     "opencv-python-headless", "pillow", "scikit-learn", "matplotlib",
 )  # fmt: skip
-LEVELS = {
-    "image": ("auroc", "f1_max", "ap"),
-    "image_raw": ("auroc", "f1_max", "ap"),
-    "pixel": ("auroc", "f1_max", "ap", "pro", "pro_exact", "pro_05"),
-}
-
-
-def document(entries: Sequence[Entry], config: Config, options: Options) -> dict[str, Any]:
-    """The JSON of docs/operate.md#the-replays-json: what was asked for, found, and published."""
-    return {
-        "dataset": options.dataset,
-        "config": config.model_dump(mode="json"),
-        "options": options.as_json(),
-        "categories": list(entries),
-        "mean": mean(entries),
-        "published": published.expected(options.dataset, config),
-    }
-
-
-def mean(entries: Sequence[Entry]) -> dict[str, Any]:
-    """Unweighted means over the categories where a metric is defined; null where it is nowhere."""
-    return {
-        stage: {
-            level: {name: _mean([_value(entry, stage, level, name) for entry in entries]) for name in names}
-            for level, names in LEVELS.items()
-        }
-        for stage in STAGES
-    }
-
-
-def _value(entry: Entry, stage: str, level: str, name: str) -> float | None:
-    value: float | None = ((entry[stage] or {}).get(level) or {}).get(name)
-    return value
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known else None
 
 
 def fingerprint(category: Category, config: Config, options: Options, backbone_id: str) -> str:
@@ -71,7 +28,7 @@ def fingerprint(category: Category, config: Config, options: Options, backbone_i
     files = [path for sample in category.samples for path in (sample.path, *sample.mask_paths)]
     seen = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files]
     ids = [(sample.frame_id, sample.label) for sample in category.samples]
-    parts = [category.name, config.model_dump(mode="json"), said, backbone_id, ids, seen]
+    parts = [category.name, config.model_dump(mode="json"), said, backbone_id, ids, seen, category.left_out]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
@@ -92,21 +49,6 @@ def code() -> str:
             continue
         digest.update(f"{name}=={version}\n".encode())
     return digest.hexdigest()
-
-
-def save(path: Path, content: object) -> None:
-    """Write JSON whole or not at all.
-
-    Raises:
-        DataError: the file cannot be written.
-    """
-    partial = path.with_name(f"{path.name}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-        partial.replace(path)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be written ({error.strerror}); give another path") from None
 
 
 def keep(path: Path, wanted: str, entry: Entry) -> None:

@@ -46,7 +46,7 @@ def _without_nan(values: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def parity(
+def judged(
     batch: Scored,
     revised: Scored,
     measured: tuple[Levels, Levels] | None,

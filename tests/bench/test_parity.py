@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from bench.metrics import Metrics
-from bench.replay.compare import not_asked, parity
 from bench.replay.independent import Distances
+from bench.replay.parity import judged, not_asked
 from bench.replay.scored import Scored
 from musc_online import config
 
@@ -32,13 +32,13 @@ def levels(auroc):
 
 
 def test_equal_scores_hold():
-    verdict = parity(scored(), scored(), (levels(0.9), levels(0.9)))
+    verdict = judged(scored(), scored(), (levels(0.9), levels(0.9)))
     assert verdict.holds is True
     assert verdict.max_abs_image_score == verdict.max_abs_map == verdict.max_abs_metric == 0
 
 
 def test_noise_of_float32_holds_and_is_told():
-    verdict = parity(scored(), scored(5e-5, 5e-5), (levels(0.9), levels(0.90005)))
+    verdict = judged(scored(), scored(5e-5, 5e-5), (levels(0.9), levels(0.90005)))
     assert verdict.holds is True
     assert verdict.max_abs_image_score == pytest.approx(5e-5)
     assert verdict.max_abs_map == pytest.approx(5e-5, rel=1e-2)
@@ -60,30 +60,30 @@ def test_noise_of_float32_holds_and_is_told():
 )
 def test_one_number_off_breaks_it(other):
     scores, auroc = other
-    assert parity(scored(), scores, (levels(0.9), levels(auroc))).holds is False
+    assert judged(scored(), scores, (levels(0.9), levels(auroc))).holds is False
 
 
 def test_undefined_on_both_sides_is_agreement():
-    verdict = parity(scored(), scored(), (levels(NAN), levels(NAN)))
+    verdict = judged(scored(), scored(), (levels(NAN), levels(NAN)))
     assert verdict.holds is True
     assert verdict.max_abs_metric == 0
 
 
 def test_without_labels_the_scores_decide():
-    assert parity(scored(), scored(), None).holds is True
-    assert parity(scored(), scored(2e-4), None).holds is False
-    assert parity(scored(), scored(), None).as_json()["max_abs_metric"] is None
+    assert judged(scored(), scored(), None).holds is True
+    assert judged(scored(), scored(2e-4), None).holds is False
+    assert judged(scored(), scored(), None).as_json()["max_abs_metric"] is None
 
 
 def test_not_asked_for_is_neither_kept_nor_broken_and_says_why():
-    verdict = parity(scored(), scored(0.3), None, "the ring holds 3 of 6 images")
+    verdict = judged(scored(), scored(0.3), None, "the ring holds 3 of 6 images")
     assert verdict.holds is None
     assert verdict.as_json()["reason"] == "the ring holds 3 of 6 images"
     assert verdict.max_abs_image_score == pytest.approx(0.3)
 
 
 def test_json_has_no_nan():
-    said = parity(scored(), scored(NAN), None, independent=Distances(2, NAN, 1e-6)).as_json()
+    said = judged(scored(), scored(NAN), None, independent=Distances(2, NAN, 1e-6)).as_json()
     assert said["max_abs_image_score"] is None
     assert said["independent"] == {
         "n_images": 2,
@@ -96,8 +96,8 @@ def test_json_has_no_nan():
 @pytest.mark.parametrize(("patch", "image"), [(2e-4, 0.0), (0.0, 2e-4), (NAN, 0.0), (0.0, NAN)])
 def test_a_batch_far_from_the_second_way_breaks_it_whatever_the_ring(patch, image, reason):
     near, far = Distances(2, 9e-5, 9e-5), Distances(2, patch, image)
-    assert parity(scored(), scored(), None, reason, near).holds is (None if reason else True)
-    assert parity(scored(), scored(), None, reason, far).holds is False
+    assert judged(scored(), scored(), None, reason, near).holds is (None if reason else True)
+    assert judged(scored(), scored(), None, reason, far).holds is False
 
 
 @pytest.mark.parametrize(
