@@ -220,6 +220,7 @@ def test_activation_is_part_of_the_fingerprint(tiny_clip):
     assert len(prints) == 2
 
 
+@pytest.mark.slow
 def test_bfloat16_moves_the_mutual_scores_little_and_is_not_float32():
     exact = tiny(image_size=96, stages=(2, 5))
     rough = tiny(image_size=96, stages=(2, 5), chosen="bfloat16")
