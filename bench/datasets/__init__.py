@@ -1,18 +1,26 @@
 """Readers of dataset layouts: a root folder in, categories of samples out. Nothing is decoded here."""
 
 from collections.abc import Callable
-from importlib import import_module
 from pathlib import Path
 
+from bench.datasets import layouts, real_iad, visa
 from bench.datasets.images import read_frame, read_mask
-from bench.datasets.sample import Category, Sample
+from bench.datasets.tree import Category, Sample
 from musc_online.errors import DataError
 
 __all__ = ["DATASETS", "Category", "Sample", "read", "read_frame", "read_mask"]
 
-DATASETS = ("mvtec", "visa", "btad", "folder", "mvtec_ad2", "mvtec_loco", "mpdd", "real_iad")
-
-Reader = Callable[[Path, str], list[Category]]
+_READERS: dict[str, Callable[[Path, str], list[Category]]] = {
+    "mvtec": layouts.mvtec,
+    "visa": visa.read,
+    "btad": layouts.btad,
+    "folder": layouts.folder,
+    "mvtec_ad2": layouts.mvtec_ad2,
+    "mvtec_loco": layouts.mvtec_loco,
+    "mpdd": layouts.mpdd,
+    "real_iad": real_iad.read,
+}
+DATASETS = tuple(_READERS)
 
 
 def read(dataset: str, root: str | Path, category: str = "all") -> list[Category]:
@@ -36,8 +44,7 @@ def read(dataset: str, root: str | Path, category: str = "all") -> list[Category
     if not folder.is_dir():
         found = "a file" if folder.is_file() else "nothing"
         raise DataError(f"{folder}: expected the folder of the dataset ({dataset}), found {found} there")
-    reader: Reader = import_module(f"bench.datasets.{dataset}").read
     try:
-        return reader(folder, category)
+        return _READERS[dataset](folder, category)
     except OSError as error:
         raise DataError(f"{error.filename or folder}: cannot be read ({error.strerror})") from None

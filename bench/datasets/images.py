@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from bench.datasets.sample import MaskRule, Sample
+from bench.datasets.tree import MaskRule, Sample
 from musc_online.errors import DataError
 from streamer.errors import WireError
 from streamer.images import decode_file

@@ -4,8 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from bench.datasets.sample import Category, Sample
-from bench.datasets.tree import finish, select
+from bench.datasets.tree import Category, Sample, finish, select
 from musc_online.errors import DataError
 
 SIZES = ("realiad_1024", "realiad_512", "realiad_256", "realiad_raw")

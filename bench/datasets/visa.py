@@ -4,8 +4,7 @@ import csv
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench.datasets.sample import Category, Sample
-from bench.datasets.tree import finish, folders, labelled, select
+from bench.datasets.tree import Category, Sample, finish, folders, labelled, select
 from musc_online.errors import DataError
 
 SPLIT = Path("split_csv") / "1cls.csv"

@@ -1,4 +1,4 @@
-"""`python -m bench.load`: N publishers at a rate against a real server; latency, drops, loss, accounts."""
+"""`python -m bench.load`: N publishers at a rate against a real server; verdict: none lost, none twice."""
 
 import json
 import sys
@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from bench.load.drive import drive
-from bench.load.judge import judged
-from bench.load.plan import Plan
+from bench.load.drive import Observed, Plan, drive
 from musc_online import config as configuration
 from musc_online.errors import MuscError
 from streamer.errors import StreamerError
@@ -107,6 +106,64 @@ def measure(plan: Plan, config: Path | None = None, connect: str | None = None) 
         return judged(plan, drive(plan, endpoints, server))
 
 
+def judged(plan: Plan, seen: Observed) -> dict[str, Any]:
+    """The figures of a run: counts, latencies, `checks` by name, and whether all of them hold.
+
+    Args:
+        plan: what was asked for.
+        seen: what came of it.
+    """
+    sent, tallies, watch = seen.sent, seen.tallies, seen.watch
+    total = {
+        name: sum(tally[name] for tally in tallies.values()) for name in ("received", "scored", "queued")
+    }
+    dropped, refused = (
+        sum(sum(tally[name].values()) for tally in tallies.values()) for name in ("dropped", "refused")
+    )
+    counts = [watch.scored(report["stream"]) for report in sent]
+    n_sent = sum(report["sent"] for report in sent)
+    n_scored = sum(map(len, counts))
+    n_dropped = 0 if plan.reliable else sum(watch.dropped.values())
+    lost = n_sent - n_scored - n_dropped
+    twice = sum(sum(times > 1 for times in count.values()) for count in counts)
+    checks = {
+        "received = scored + dropped + refused + queued, nothing queued at the end": total["received"]
+        == total["scored"] + dropped + refused
+        and total["queued"] == 0,
+        "no publisher failed": not any("error" in report for report in sent),
+        "no frame scored twice": twice == 0,
+        "every frame sent was scored or told as dropped": lost == 0,
+        "the server was killed as often as asked": seen.kills == plan.kills,
+    }
+    if not plan.reliable:  # there, frames sent again and restarts make the server's own counters differ
+        checks["the server received what was sent"] = total["received"] == n_sent
+        checks["the server counted the scores and drops it published"] = (
+            total["scored"],
+            dropped,
+        ) == (n_scored, n_dropped)
+    return {
+        "publishers": plan.publishers,
+        "fps": plan.fps,
+        "reliable": plan.reliable,
+        "kills": seen.kills,
+        "seconds": round(seen.seconds, 2),
+        "sent": n_sent,
+        "scored": n_scored,
+        "scored_twice": twice,
+        "dropped": n_dropped,
+        "lost": lost,
+        "resent": sum(report.get("resent", 0) for report in sent),
+        "fetched_from_history": watch.fetched,
+        "scored_per_s": round(n_scored / seen.seconds, 2),
+        "late_s": round(max(report["late_s"] for report in sent), 2),
+        "latency_ms": _quantiles(watch.latencies_ms),
+        "server": {**total, "dropped": dropped, "refused": refused},
+        "publisher_errors": [report["error"] for report in sent if "error" in report],
+        "checks": checks,
+        "holds": all(checks.values()),
+    }
+
+
 def _settings(plan: Plan, path: Path | None, folder: Path) -> dict[str, Any]:
     values = configuration.load(path).model_dump(mode="json")
     values["transport"] |= {"frames": ANY_PORT, "scores": ANY_PORT, "control": ANY_PORT, "imagezmq": None}
@@ -158,3 +215,10 @@ def _show(figures: Mapping[str, Any]) -> None:
         console.print(f"{'[green]holds[/green]' if holds else '[red]FAILS[/red]'}  {check}")
     for error in figures["publisher_errors"]:
         console.print(f"publisher: {error}", markup=False)
+
+
+def _quantiles(values: list[float]) -> dict[str, float | None]:
+    wanted = {"p50": 50, "p95": 95, "p99": 99, "max": 100}
+    if not values:
+        return dict.fromkeys(wanted)
+    return {name: round(float(np.percentile(values, percent)), 1) for name, percent in wanted.items()}

@@ -2,14 +2,14 @@
 
 import multiprocessing
 import time
+import uuid
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from typing import Any
 
 from bench.load import publisher
-from bench.load.plan import Plan
 from bench.load.watch import Watch
 from streamer.ask import ask
 from streamer.process import ServerError, ServerProcess
@@ -20,8 +20,32 @@ _SPAWN = multiprocessing.get_context("spawn")
 
 
 @dataclass(frozen=True)
+class Plan:
+    """What is asked for. `kills`: kill -9 of our own server, spread over the run."""
+
+    publishers: int
+    fps: float
+    seconds: float
+    size: int
+    reliable: bool = False
+    kills: int = 0
+    patience_s: float = 300.0
+    prefix: str = field(default_factory=lambda: f"load-{uuid.uuid4().hex[:6]}-")
+
+    @property
+    def frames(self) -> int:
+        """How many are sent in all."""
+        return self.publishers * round(self.fps * self.seconds)
+
+    @property
+    def streams(self) -> list[str]:
+        """One a publisher; new names each run, so that a server's rings of other streams do not matter."""
+        return [f"{self.prefix}{number}" for number in range(self.publishers)]
+
+
+@dataclass(frozen=True)
 class Observed:
-    """What was seen of one run, for `bench.load.judge`.
+    """What was seen of one run, to be judged.
 
     Attributes:
         sent: what each publisher reported.

@@ -1,19 +1,27 @@
-"""Batch: mutual scores of a set, by the published recipe, by faiss and by gemm; same tokens, interleaved."""
+"""Batch: mutual scores of a set, by the published recipe, by faiss and by gemm; same tokens, interleaved.
+
+The recipe, restated: per stage and degree, the distances of one image's patches to all patches of all images
+by one float32 `cdist`, then the minimum over each image's patches; then the interval average. It is given its
+aggregated unit vectors for nothing; our own times include the aggregation.
+"""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from statistics import median
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
-from bench.speed import recipe
 from bench.speed.setup import Shape, timed
-from musc_online.msm import mutual_scores
+from musc_online.lnamd import aggregate
+from musc_online.msm import interval_average, mutual_scores
 
 Scores = npt.NDArray[np.float64]
 Report = Callable[[str], None]
+Vectors = dict[tuple[int, int], torch.Tensor]
+"""(stage, degree) to unit vectors `[N, P, C]`."""
 
 
 def measure(
@@ -29,7 +37,7 @@ def measure(
     started = time.perf_counter()
     mutual_scores(patch_tokens[:, :2], shape.degrees)
     first_call = time.perf_counter() - started
-    vectors = recipe.aggregated(patch_tokens, shape.degrees)
+    vectors = aggregated(patch_tokens, shape.degrees)
     published, recipe_seconds = np.empty((n_images, shape.n_patches)), []
     gemm, gemm_seconds = np.empty_like(published), []
     for turn in range(rounds):
@@ -76,9 +84,32 @@ def measure(
     return result
 
 
-def _published_image(vectors: recipe.Vectors, image: int) -> tuple[float, Scores]:
+def _published_image(vectors: Vectors, image: int) -> tuple[float, Scores]:
     """Seconds of the recipe's distances of one image, and its patch scores (not in the seconds)."""
     started = time.perf_counter()
-    found = [recipe.nearest_to_all(part, part, image) for part in vectors.values()]
+    found = [nearest_to_all(part, part, image) for part in vectors.values()]
     seconds = time.perf_counter() - started
-    return seconds, recipe.patch_scores(np.stack([part.numpy() for part in found]), image)
+    return seconds, patch_scores(np.stack([part.numpy() for part in found]), image)
+
+
+def aggregated(patch_tokens: npt.NDArray[np.float32], degrees: Sequence[int]) -> Vectors:
+    """Unit vectors of every stage and degree of `[S, N, P, C]` tokens."""
+    return {
+        (stage, degree): torch.from_numpy(np.ascontiguousarray(aggregate(tokens, degree)))
+        for stage, tokens in enumerate(patch_tokens)
+        for degree in degrees
+    }
+
+
+def nearest_to_all(vectors: torch.Tensor, references: torch.Tensor, image: int) -> torch.Tensor:
+    """`[P, R]` distances of the image's patches to their nearest in each of `references [R, P, C]`."""
+    n_references, n_patches, n_channels = references.shape
+    distances = torch.cdist(vectors[image], references.reshape(n_references * n_patches, n_channels))
+    return distances.reshape(-1, n_references, n_patches).amin(dim=2)
+
+
+def patch_scores(nearest: npt.NDArray[np.float32], image: int) -> npt.NDArray[np.float64]:
+    """`[P]` scores from `[stages * degrees, P, N]` distances, the image itself left out."""
+    others = np.delete(nearest, image, axis=2)
+    scores: npt.NDArray[np.float64] = np.asarray(interval_average(others)).mean(axis=0)
+    return scores

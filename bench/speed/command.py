@@ -11,10 +11,7 @@ import click
 from rich.console import Console
 from rich.markdown import Markdown
 
-from bench.speed import batch, online, report, scaling
-from bench.speed import profile as profiling
-from bench.speed import service as whole_service
-from bench.speed.metrics import main as metrics
+from bench.speed import batch, metrics, online, profile, report, service
 from bench.speed.setup import Shape, machine, tokens
 from musc_online.errors import MuscError
 from streamer.errors import StreamerError
@@ -49,13 +46,16 @@ _FRAMES = 60
     "--json", "json_path", type=click.Path(path_type=Path), default=None, help="Where the JSON goes."
 )
 @click.option(
-    "--profile", is_flag=True, help="Also write where the time goes: profile.txt in --output, or here."
+    "--profile",
+    "with_profile",
+    is_flag=True,
+    help="Also write where the time goes: profile.txt in --output, or here.",
 )
 @click.pass_context
 def main(
     context: click.Context, images: int, ring: int, patches: int, channels: int, stages: int, rounds: int,
     with_faiss: bool, with_scaling: bool, with_service: bool, output: Path | None, json_path: Path | None,
-    profile: bool,
+    with_profile: bool,
 ) -> None:  # fmt: skip
     """Measure mutual scoring: batch, online, bytes, scaling; and the whole service around it."""
     if context.invoked_subcommand is not None:
@@ -70,19 +70,19 @@ def main(
             patch_tokens, shape, ring=ring, repeats=rounds, with_faiss=with_faiss, say=say
         )
         if with_scaling:
-            document["scaling"] = scaling.measure(shape, largest_ring=ring, repeats=rounds, say=say)
+            document["scaling"] = online.scaling(shape, largest_ring=ring, repeats=rounds, say=say)
         if with_service:
-            document["service"] = whole_service.measure(ring=ring, frames=_FRAMES, say=say)
-        if profile:
+            document["service"] = service.measure(ring=ring, frames=_FRAMES, say=say)
+        if with_profile:
             path = (output or Path()) / "profile.txt"
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(profiling.profile(patch_tokens, shape, min(ring, images), say), encoding="utf-8")
+            path.write_text(profile.report(patch_tokens, shape, min(ring, images), say), encoding="utf-8")
         return document
 
     _run(measure, output, json_path)
 
 
-@main.command()
+@main.command("service")
 @click.option("--ring", type=click.IntRange(min=8), default=200, show_default=True)
 @click.option(
     "--frames",
@@ -97,12 +97,12 @@ def main(
 @click.option(
     "--json", "json_path", type=click.Path(path_type=Path), default=None, help="Where the JSON goes."
 )
-def service(ring: int, frames: int, output: Path | None, json_path: Path | None) -> None:
+def service_alone(ring: int, frames: int, output: Path | None, json_path: Path | None) -> None:
     """Frames a second of a real server process, against the backbone alone."""
 
     def measure(say: Callable[[str], None]) -> dict[str, Any]:
         found = {"machine": machine(), "shape": asdict(Shape())}
-        return {**found, "service": whole_service.measure(ring=ring, frames=frames, say=say)}
+        return {**found, "service": service.measure(ring=ring, frames=frames, say=say)}
 
     _run(measure, output, json_path)
 
@@ -127,4 +127,4 @@ def _run(
     console.print(Markdown(page))
 
 
-main.add_command(metrics, "metrics")
+main.add_command(metrics.main, "metrics")

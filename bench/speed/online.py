@@ -1,6 +1,11 @@
-"""Online: one arrival into a full ring, against the published recipe for that image in one direction."""
+"""Online: one arrival into a full ring, against the published recipe for that image in one direction.
 
+And how the matcher's cost grows: with the ring's size and with the number of patches.
+"""
+
+import math
 import time
+from dataclasses import replace
 from statistics import mean, median
 from typing import Any
 
@@ -8,11 +13,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from bench.speed import recipe as published
-from bench.speed.batch import Report
-from bench.speed.setup import Shape, timed
+from bench.speed.batch import Report, Vectors, aggregated, nearest_to_all
+from bench.speed.setup import Shape, timed, tokens
 from musc_online import config, nearest
 from musc_online.detector import Detector
+
+RINGS = (25, 50, 100, 200)
+SIDES = (8, 12, 16, 24, 32)
 
 
 def measure(
@@ -26,7 +33,7 @@ def measure(
 ) -> dict[str, Any]:
     """Milliseconds of `step_tokens` with its phases, of a revision, of the recipe and of faiss; bytes."""
     detector = filled(patch_tokens, shape, ring, say)
-    vectors = published.aggregated(patch_tokens, shape.degrees)
+    vectors = aggregated(patch_tokens, shape.degrees)
     recipe, steps, phases = [], [], []
     for turn in range(repeats):
         say(f"online, round {turn + 1} of {repeats}")
@@ -69,6 +76,33 @@ def measure(
     return result
 
 
+def scaling(shape: Shape, *, largest_ring: int, repeats: int, say: Report) -> dict[str, Any]:
+    """Milliseconds of one match (best of `repeats`) and the slopes of log cost over log size.
+
+    A slope of 1 over the ring's size and of 2 over the patches is what the arithmetic asks for.
+    """
+    say("scaling")
+    rings = [ring for ring in RINGS if ring <= largest_ring] or [largest_ring]
+    over_ring = {ring: _match_ms(shape, ring, repeats) for ring in rings}
+    over_patches = {
+        side * side: _match_ms(replace(shape, n_patches=side * side), 8, repeats) for side in SIDES
+    }
+    return {
+        "ring_ms": over_ring,
+        "ring_slope": slope(over_ring),
+        "patches_ms": over_patches,
+        "patches_slope": slope(over_patches),
+        "patches_ring": 8,
+    }
+
+
+def slope(costs: dict[int, float]) -> float:
+    """Least-squares slope of log cost over log size; NaN for a single size."""
+    if len(costs) < 2:
+        return math.nan
+    return float(np.polyfit(np.log(list(costs)), np.log(list(costs.values())), 1)[0])
+
+
 def filled(patch_tokens: npt.NDArray[np.float32], shape: Shape, ring: int, say: Report) -> Detector:
     """A detector whose ring is full, by stepping."""
     settings = {"ring": {"capacity": ring}, "method": {"degrees": list(shape.degrees)}}
@@ -93,12 +127,12 @@ def _step(
     return time.perf_counter() - started, score.latency_ms
 
 
-def _published_arrival(vectors: published.Vectors, image: int, ring: int) -> float:
+def _published_arrival(vectors: Vectors, image: int, ring: int) -> float:
     seconds = 0.0
     for part in vectors.values():
         references = part[torch.arange(ring) % part.shape[0]]
         started = time.perf_counter()
-        published.nearest_to_all(part, references, image)
+        nearest_to_all(part, references, image)
         seconds += time.perf_counter() - started
     return seconds
 
@@ -128,3 +162,15 @@ def _bytes(detector: Detector, shape: Shape, ring: int) -> dict[str, float]:
         "mutual_table": ring_held.table.nbytes,
         "ring": ring_held.nbytes,
     }
+
+
+def _match_ms(shape: Shape, ring: int, repeats: int) -> float:
+    images = tokens(shape, 2)
+    store = nearest.create("gemm", ring, shape.geometry)
+    arrival, kept = (store.prepare(np.ascontiguousarray(images[:, image])) for image in range(2))
+    for slot in range(ring):
+        store.put(slot, kept)
+    size = (ring, shape.n_stages, len(shape.degrees), shape.n_patches)
+    forward, backward = np.empty(size, np.float32), np.empty(size, np.float32)
+    slots = np.arange(ring)
+    return 1e3 * min(timed(lambda: store.match(arrival, slots, forward, backward)) for _ in range(repeats))

@@ -20,7 +20,7 @@ from musc_online.nearest.gemm.near import NEAR_COSINE
 from musc_online.nearest.gemm.scratch import make_scratch
 
 
-def profile(patch_tokens: npt.NDArray[np.float32], shape: Shape, ring: int, say: Report) -> str:
+def report(patch_tokens: npt.NDArray[np.float32], shape: Shape, ring: int, say: Report) -> str:
     """Text: ten arrivals by cumulative time, then microseconds of the parts of one pair and stage."""
     detector = online.filled(patch_tokens, shape, ring, say)
     say("profiling")

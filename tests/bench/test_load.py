@@ -9,9 +9,8 @@ from click.testing import CliRunner
 from streamer_support import PATIENCE_S, backbone, serving, small_config
 
 from bench.load import command
-from bench.load.drive import Observed
-from bench.load.judge import judged
-from bench.load.plan import Plan
+from bench.load.command import judged
+from bench.load.drive import Observed, Plan
 from bench.load.publisher import pictures
 from bench.memory import Memory
 from streamer.images import decode_file

@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from bench.speed import command, recipe, report, service
-from bench.speed.batch import measure as measure_batch
-from bench.speed.scaling import slope
+from bench.speed import batch, command, report, service
+from bench.speed.online import slope
 from bench.speed.setup import Shape, tokens
 from musc_online.errors import WeightsError
 
@@ -44,17 +43,17 @@ def test_one_small_run_writes_json_and_markdown(tmp_path):
 
 def test_the_restated_recipe_gives_the_naive_distances():
     images = tokens(SHAPE, 3)
-    vectors = recipe.aggregated(images, SHAPE.degrees)
+    vectors = batch.aggregated(images, SHAPE.degrees)
     forward, _ = naive_nearest.match(images[:, 0], images[:, 1:].swapaxes(0, 1), SHAPE.degrees)
     for (stage, degree), part in vectors.items():
-        found = recipe.nearest_to_all(part, part, 0).numpy()
+        found = batch.nearest_to_all(part, part, 0).numpy()
         expected = forward[:, stage, SHAPE.degrees.index(degree)].T
         np.testing.assert_allclose(found[:, 1:], expected, atol=1e-4)
 
 
 def test_all_images_are_scored_by_the_recipe_whatever_the_rounds():
     images = tokens(SHAPE, 7)
-    result = measure_batch(images, SHAPE, rounds=3, with_faiss=False, say=lambda _: None)
+    result = batch.measure(images, SHAPE, rounds=3, with_faiss=False, say=lambda _: None)
     assert result["gemm"]["max_difference"] < 1e-4
     assert "faiss" not in result
 
@@ -64,6 +63,7 @@ def test_slope_of_a_power_is_its_exponent():
     assert np.isnan(slope({10: 1.0}))
 
 
+@pytest.mark.slow
 def test_a_real_service_is_measured(monkeypatch):
     monkeypatch.setattr(service, "RUNS", service.RUNS[1:])
     try:
