@@ -42,6 +42,8 @@ class Detector:
         self.ring: Ring | None = None
         self.since_revision = 0
         """Arrivals since the last revision."""
+        self._cut_short = False
+        """Whether the deadline left references of the last arrival out."""
         if backbone is not None:
             self.backbone = backbone
         check_capacity(config, expected_geometry(config))
@@ -121,6 +123,7 @@ class Detector:
         limit = self.config.deadline_ms
         visit = ring.measure(ring.store.prepare(tokens), None if limit is None else started + limit / 1e3)
         matched = time.perf_counter()
+        self._cut_short = visit.cut_short
         patches = ring.provisional(visit)
         averaged = time.perf_counter()
         score = self._provisional(frame_id, patches, visit, token, frame_shape)
@@ -177,7 +180,7 @@ class Detector:
             "bytes": 0 if ring is None else ring.nbytes,
             "max_bytes": int(self.config.ring.max_bytes),
             "matcher": self.config.ring.matcher if ring is None else ring.store.name,
-            "state": self.verdict.state(n_images - 1),
+            "state": self.verdict.state(n_images - 1, self._cut_short),
             "threshold": self.threshold,
             "model_id": self.model_id,
         }

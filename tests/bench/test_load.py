@@ -1,12 +1,13 @@
 """The load test itself: what it counts is what happened, and it fails when it should."""
 
 import json
+import threading
 from collections import Counter
 from dataclasses import replace
 
 import pytest
 from click.testing import CliRunner
-from streamer_support import PATIENCE_S, backbone, serving, small_config
+from streamer_support import PATIENCE_S, Held, backbone, serving, small_config, until
 
 from bench.load import command
 from bench.load.command import judged
@@ -37,8 +38,15 @@ def test_every_frame_is_accounted_for(backbone, tmp_path, reliable):
 
 def test_drops_are_seen_from_outside_as_from_inside(backbone):
     config = small_config(transport={"when_full": "drop_oldest", "queue": 1, "batch": 1})
-    with serving(config, backbone) as service:
+    held = Held(backbone)
+    with serving(config, held) as service:
         where = ",".join(f"{name}={service.endpoints[name]}" for name in ("frames", "scores", "control"))
+
+        def release_once_frames_were_dropped():
+            until(lambda: service.ledger.totals()["dropped"])
+            held.release()
+
+        threading.Thread(target=release_once_frames_were_dropped).start()
         figures = command.measure(plan(fps=6000.0, seconds=0.05), connect=where)
     assert figures["holds"], figures["checks"]
     assert figures["dropped"] > 0

@@ -108,3 +108,41 @@ def test_an_unknown_frame_is_named(name):
     play(stream, range(2))
     with pytest.raises(FrameError, match="got 'x', which is not in the ring"):
         getattr(stream.operators, name)("x")
+
+
+def test_every_frame_that_a_closing_ring_drops_gets_its_final_score():
+    """Of 98 frames dropped by one word the last scores of 34 were never handed over."""
+    n_frames = 100
+    tokens, class_tokens = images(1, n_frames, n_stages=1, n_patches=4, n_channels=6)
+    stream = detector(n_frames, ring={"admit": "pinned_only"}, warmup=2)
+    stream.config = stream.config.model_copy(update={"warmup": n_frames + 1})  # all come in
+    for image in range(n_frames):
+        stream.step_tokens(tokens[:, image], class_tokens[image], image)
+    stream.config = stream.config.model_copy(update={"warmup": 2})
+    stream.operators.pin(7)
+    assert stream.take_finals() == []
+    stream.operators.pin(9)
+    finals = stream.take_finals()
+    assert [score.frame_id for score in finals] == [image for image in range(n_frames) if image not in (7, 9)]
+    assert all(score.is_final for score in finals)
+
+
+def test_finals_that_nobody_takes_do_not_pile_up():
+    tokens, class_tokens = images(1, 400, n_stages=1, n_patches=4, n_channels=6)
+    stream = detector(100, revise={"every": 1000})
+    for image in range(400):
+        stream.step_tokens(tokens[:, image], class_tokens[image], image)
+        assert len(stream.window.evicted) <= 64 + 1
+    for image in range(300, 400):
+        stream.operators.forget(image)
+    assert len(stream.window.evicted) <= 64 + 100
+    assert [score.frame_id for score in stream.take_finals()][-100:] == list(range(300, 400))
+
+
+def test_the_final_score_of_a_frame_called_good_says_so():
+    stream = detector(4, warmup=2, threshold={"rule": "fixed", "value": 0.01})
+    play(stream, range(4))
+    stream.operators.false_alarm(3)
+    stream.operators.forget(3)
+    (final,) = stream.take_finals()
+    assert (final.frame_id, final.pred_label, final.is_final) == (3, False, True)

@@ -127,6 +127,7 @@ def with_deadline(monkeypatch, n_frames, subsets_in_time, **ring):
         monkeypatch.setattr("musc_online.ring.time", clock)
         scores.append(stream.step_tokens(tokens[:, i], class_tokens[i], i))
         met.append({int(slot) % stream.ring.n_subsets for slot in stream.ring.references(i)})
+        assert stream.status()["state"] == scores[-1].state  # what Prometheus tells: it was never `degraded`
         stream.check_invariants()
     return scores, met
 
@@ -218,3 +219,39 @@ def test_status_of_a_full_ring():
         "threshold": None,
         "model_id": "",
     }
+
+
+@pytest.mark.parametrize("rule", ["mad", "quantile"])
+def test_the_threshold_is_the_windows_at_a_flush_too(rule):
+    """A flush took it from the whole ring, the older part of which the window had left behind."""
+    tokens, class_tokens = images(3, 16)
+    tokens[:, :8] *= np.linspace(0.2, 5, 16)[:, None]
+    stream = detector(
+        16, revise={"every": 100, "window": 6}, warmup=2, threshold={"rule": rule, "k": 2, "quantile": 0.8}
+    )
+    for image in range(16):
+        stream.step_tokens(tokens[:, image], class_tokens[image], image)
+    finals = stream.flush()
+    raw = np.array([score.raw_score for score in finals])
+    middle = np.median(raw[-6:])
+    expected = {
+        "mad": middle + 2 * 1.4826 * np.median(np.abs(raw[-6:] - middle)),
+        "quantile": np.quantile(raw[-6:], 0.8),
+    }[rule]
+    assert stream.threshold == pytest.approx(expected, abs=1e-12)
+    assert {score.threshold for score in finals} == {stream.threshold}
+    assert len(finals) == 16
+
+
+def test_a_frame_that_met_nobody_is_final_at_a_flush_like_the_others():
+    """Its subset was empty when it came, and no frame met it since."""
+    tokens, class_tokens = images(3, 3)
+    stream = detector(4, ring={"subsets": 4, "score_against": 1}, warmup=1)
+    for image in range(3):
+        stream.step_tokens(tokens[:, image], class_tokens[image], image)
+    alone = [image for image in range(3) if not len(stream.ring.references(stream.ring.slot(image)))]
+    assert alone, "the case this test is about"
+    finals = stream.flush()
+    assert [score.frame_id for score in finals] == [0, 1, 2]
+    assert all(score.is_final for score in finals)
+    assert stream.flush() == []

@@ -1,6 +1,7 @@
 """CURVE: who has no key, the wrong key or another role's key gets nothing in and nothing out."""
 
 import errno
+import re
 import stat
 from pathlib import Path
 
@@ -193,3 +194,24 @@ def test_what_is_local():
     local = ["tcp://127.0.0.1:5555", "tcp://localhost:1", "ipc:///tmp/x", "inproc://x", "tcp://127.9.9.9:*"]
     open_ = ["tcp://*:5555", "tcp://0.0.0.0:1", "tcp://192.168.1.4:1", "tcp://eth0:1", "tcp://example.org:1"]
     assert [is_local(endpoint) for endpoint in local + open_] == [True] * len(local) + [False] * len(open_)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("public-key\nsecret-key\n", "a line with a key has no '='"),
+        ("public-key = 'short'\n", "the public key has 5 characters, expected 40"),
+        ("nothing of the kind\n", "No public key found"),
+        ("", "No public key found"),
+    ],
+)
+@pytest.mark.parametrize("which", ["server.key_secret", "clients/camera.key_secret", "server.key"])
+def test_a_damaged_key_file_is_one_line_that_names_it(tmp_path, text, says, which):
+    """A line without '=' was an IndexError."""
+    auth.create_keys(tmp_path, {"camera": "publishers"})
+    (tmp_path / which).write_text(text)
+    secret, server = tmp_path / "clients" / "camera.key_secret", tmp_path / "server.key"
+    load = (lambda: auth.load_server(tmp_path)) if which == "server.key_secret" else None
+    with pytest.raises(StreamerError, match=f"{which}: no .*{re.escape(says)}") as caught:
+        (load or (lambda: auth.load_client(secret, server)))()
+    assert "\n" not in str(caught.value)

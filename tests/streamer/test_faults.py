@@ -2,6 +2,7 @@
 
 import socket
 import struct
+import threading
 import time
 
 import numpy as np
@@ -19,6 +20,9 @@ from streamer_support import (
     small_config,
     watched,
 )
+
+from streamer.server.outbox import Outgoing
+from streamer.server.service import Service
 
 __all__ = ["backbone"]
 
@@ -137,3 +141,39 @@ def test_a_full_disk_under_the_history_stops_no_score(backbone, tmp_path):
         camera.picture(40)
         screen.until(1, "score")
         assert control(service, "status")["state"] == "ready"
+
+
+@pytest.mark.parametrize(
+    "part", ["scoring.resume", "snapshots.start", "pipeline.start", "_receiver.start", "_control.start"]
+)
+def test_a_start_that_fails_half_way_ends_what_runs(backbone, tmp_path, monkeypatch, part):
+    """The PUB socket was closed under the thread that owns it, which then died of it or lived on."""
+    service = Service(small_config(snapshot={"path": str(tmp_path)}), backbone)
+    told, out = [], []
+    make = service._make_parts
+
+    def make_parts(*given):
+        make(*given)
+        owner, _, name = part.rpartition(".")
+        holder = getattr(service, owner)
+
+        def fail():
+            service._outbox.put(
+                Outgoing("line", "error", {"stream": "line", "frame_id": None}, settle=lambda: out.append(1))
+            )
+            raise RuntimeError("no more threads")
+
+        monkeypatch.setattr(holder, name, fail)
+        monkeypatch.setattr(service._outbox, "_failed", told.append)
+
+    monkeypatch.setattr(service, "_make_parts", make_parts)
+    before = set(threading.enumerate())
+    with pytest.raises(RuntimeError, match="no more threads"):
+        service.start()
+    assert [
+        thread.name for thread in threading.enumerate() if thread not in before and thread.name != "ZAP"
+    ] == []
+    assert told == []  # no thread died of it
+    assert out == [1]  # what was said before is out
+    with serving(small_config(snapshot={"path": str(tmp_path)}), backbone):
+        pass  # and ports, folder and history are free again

@@ -1,6 +1,7 @@
 """The log of published messages: bounded, whole after a restart, and what fills a subscriber's gap."""
 
 import sqlite3
+import threading
 
 import msgpack
 import pytest
@@ -97,3 +98,48 @@ def test_a_full_disk_stops_no_score(backbone, monkeypatch):
         camera.picture(1)
         screen.until(1, "score")
         assert control(service, "status")["history"]["failed"] is None
+
+
+@pytest.mark.parametrize("on_disk", [True, False])
+def test_publishing_goes_on_while_much_is_read(tmp_path, monkeypatch, on_disk):
+    """The lock was held for all that one request may read, up to 32 MiB."""
+    history = History(tmp_path / "h.sqlite" if on_disk else None, max_messages=1000, max_bytes=10**9)
+    history.add([entry(number, size=100_000) for number in range(50)])
+    some, added, holds = history._some, [], []
+
+    def one_bite(topic, first, last):
+        rows = some(topic, first, last)
+        holds.append(sum(row[3] for row in rows))
+        # Another thread publishes between any two bites.
+        publisher = threading.Thread(target=history.add, args=([entry(100 + len(added), "b/score")],))
+        publisher.start()
+        publisher.join(60)
+        added.append(not publisher.is_alive())
+        return rows
+
+    monkeypatch.setattr(history, "_some", one_bite)
+    found, more = history.fetch("a/score", 0, 49, limit=1000, max_bytes=32 * 2**20)
+    assert ([one.pub_seq for one in found], more) == (list(range(50)), False)
+    assert len(added) >= 5
+    assert all(added)
+    assert max(holds) <= 1_100_000
+    monkeypatch.undo()
+    assert len(history.fetch("b/score", 0, 999, limit=1000, max_bytes=10**9)[0]) == len(added)
+    history.close()
+
+
+def test_what_is_trimmed_while_it_is_read_is_passed_over(monkeypatch):
+    history = History(None, max_messages=100, max_bytes=10**9)
+    history.add([entry(number) for number in range(100)])
+    some = history._some
+
+    def trimmed(topic, first, last):
+        rows = some(topic, first, last)
+        if first == 0:
+            history.add([entry(number) for number in range(100, 180)])
+        return rows
+
+    monkeypatch.setattr(history, "_some", trimmed)
+    found, more = history.fetch("a/score", 0, 10_000, limit=10_000, max_bytes=10**9)
+    assert ([one.pub_seq for one in found], more) == ([*range(64), *range(80, 180)], False)
+    history.close()

@@ -19,6 +19,7 @@ from streamer_support import (
     serving,
     settings,
     small_config,
+    until,
 )
 
 from bench.load.command import measure
@@ -42,17 +43,18 @@ def test_three_kills_of_the_detector_under_load_lose_nothing(backbone, one_threa
     assert figures["holds"], figures["checks"]
     assert (figures["kills"], figures["sent"], figures["scored"]) == (3, 120, 120)
     assert (figures["lost"], figures["scored_twice"]) == (0, 0)
-    assert figures["resent"] > 0, "the kills were not noticed"
+    # That a publisher notices a kill and sends again is held by the next test, where it cannot be in time.
 
 
 @pytest.mark.slow
 def test_a_reliable_publisher_outlives_a_killed_detector(backbone, one_thread, tmp_path):
     """kill -9 under load: every frame is acknowledged, and scored once as far as the history knows."""
     n_frames = 60
-    outcome = []
+    outcome, cameras = [], []
 
     def send(endpoint):
         with ReliablePublisher(endpoint, "line", window=8, resend_s=0.5, wait_s=PATIENCE_S) as camera:
+            cameras.append(camera)
             for seed in range(n_frames):
                 camera.send(picture(seed), f"f{seed}", timeout_s=PATIENCE_S)
                 if seed == 20:
@@ -70,6 +72,7 @@ def test_a_reliable_publisher_outlives_a_killed_detector(backbone, one_thread, t
         assert busy.wait(PATIENCE_S)
         server.kill()
         killed.set()
+        until(lambda: cameras[0].resent > 0)  # nobody acknowledges the rest: it is sent again
         server.start()
         sender.join(PATIENCE_S)
         assert outcome == [(n_frames, {})]

@@ -1,6 +1,11 @@
 """Many streams in one service: a ring and a configuration each, up to the limits on number and memory."""
 
+import pytest
 from streamer_support import backbone, control, header, identity_holds, watched
+
+from musc_online.config import load
+from musc_online.errors import ConfigError
+from streamer.server.streams import Streams
 
 __all__ = ["backbone"]
 
@@ -58,3 +63,44 @@ def test_a_second_ring_that_does_not_fit_is_refused_and_the_first_goes_on(backbo
         status = control(service, "status")
         assert status["bytes"]["rings"] <= 1.5 * ring
         assert identity_holds(status)
+
+
+def overridden(settings, **override):
+    config = load({**settings, "streams": [{"match": "a", **override}]})
+    return Streams(config, lambda _: (), lambda _: None).config_of("a")
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "general", "given"),
+    [
+        (None, "deadline_ms", 50.0, None),
+        (None, "deadline_ms", None, 50.0),
+        (None, "warmup", 3, 8),
+        ("output", "map_size", 64, None),
+        ("output", "regions", False, True),
+        ("threshold", "value", 0.3, None),
+        ("ring", "score_against", 1, "all"),
+        ("ring", "admit", "pinned_only", "all"),
+        ("revise", "every", 5, 20),
+        ("rscin", "normalise", False, True),
+        ("method", "degrees", (1,), (1, 3, 5)),
+    ],
+)
+def test_what_a_stream_sets_is_set_null_and_defaults_included(section, key, general, given):
+    """`deadline_ms: null` did nothing: what equals a default was taken for not given."""
+    wrap = (lambda value: {key: value}) if section is None else (lambda value: {section: {key: value}})
+    found = overridden(wrap(general), **wrap(given))
+    assert getattr(found if section is None else getattr(found, section), key) == given
+    again = load(load({**wrap(general), "streams": [{"match": "a", **wrap(given)}]}).model_dump(mode="json"))
+    assert Streams(again, lambda _: (), lambda _: None).config_of("a") == found
+
+
+def test_a_stream_that_sets_nothing_is_as_all_the_others():
+    general = {"deadline_ms": 50.0, "warmup": 3, "transport": {"queue": 5, "when_full": "block"}}
+    assert overridden(general) == load(general)
+    assert overridden(general, queue=64, when_full="drop_oldest").transport.queue == 64
+
+
+def test_null_where_there_must_be_a_value_is_an_error_that_names_the_stream():
+    with pytest.raises(ConfigError, match=r"streams \(match 'a'\): .*warmup"):
+        overridden({}, warmup=None)

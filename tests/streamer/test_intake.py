@@ -1,0 +1,80 @@
+"""Queues before decoding: what is dropped for a new frame, and what is not."""
+
+import pytest
+
+from musc_online import config
+from streamer.server.intake import Intake
+from streamer.server.stream import QueuedFrame, Stream
+from streamer.wire.frame import FrameMessage
+
+LINE, OTHER = (Stream(name, config.load({})) for name in ("line", "other"))
+
+
+def frame(name, size=10, stream=LINE):
+    return QueuedFrame(FrameMessage(stream.name, name, "png", bytes(size)), stream, 0)
+
+
+def offered(intake, queued, length=3, when_full="drop_oldest"):
+    taken, dropped = intake.offer(queued, length=length, when_full=when_full)
+    return taken, [old.message.frame_id for old in dropped]
+
+
+def waiting(intake):
+    intake.close()
+    return [queued.message.frame_id for queued in iter(intake.take, None)]
+
+
+def test_the_oldest_make_room_in_a_full_queue():
+    intake = Intake(1000)
+    assert [offered(intake, frame(i)) for i in range(5)] == [
+        (True, []), (True, []), (True, []), (True, [0]), (True, [1])
+    ]  # fmt: skip
+    assert waiting(intake) == [2, 3, 4]
+
+
+def test_as_many_as_it_takes_make_room_for_a_large_one():
+    intake = Intake(100)
+    for i in range(4):
+        offered(intake, frame(i, 20), length=9)
+    assert offered(intake, frame("large", 70), length=9) == (True, [0, 1, 2])
+    assert intake.status() == {"frames": 2, "bytes": 90}
+    assert waiting(intake) == [3, "large"]
+
+
+def test_nothing_is_dropped_where_that_makes_no_room():
+    """Other streams hold the bytes: the stream's own frames were all dropped, and the new one as well."""
+    intake = Intake(100)
+    offered(intake, frame("theirs", 80, OTHER))
+    for i in range(2):
+        assert offered(intake, frame(i, 10)) == (True, [])
+    assert offered(intake, frame("too much", 30)) == (False, [])
+    assert offered(intake, frame("just", 20)) == (True, [0, 1])
+    assert intake.status() == {"frames": 2, "bytes": 100}
+    assert waiting(intake) == ["theirs", "just"]
+
+
+def test_one_larger_than_all_allowance_passes_alone_and_only_alone():
+    intake = Intake(100)
+    for i in range(3):
+        offered(intake, frame(i, 20))
+    assert offered(intake, frame("huge", 500)) == (True, [0, 1, 2])
+    assert offered(intake, frame("next", 1)) == (True, ["huge"])
+    offered(intake, frame("theirs", 20, OTHER))
+    assert offered(intake, frame("huge again", 500)) == (False, [])
+    assert waiting(intake) == ["next", "theirs"]
+
+
+@pytest.mark.parametrize("when_full", ["drop_newest", "block"])
+def test_the_other_rules_drop_nothing_that_waits(when_full):
+    intake = Intake(50)
+    assert [offered(intake, frame(i, 20), 2, when_full) for i in range(3)] == [
+        (True, []), (True, []), (False, [])
+    ]  # fmt: skip
+    assert offered(intake, frame("large", 40), 9, when_full) == (False, [])
+    assert waiting(intake) == [0, 1]
+
+
+def test_a_queue_of_one_holds_the_newest():
+    intake = Intake(1000)
+    assert [offered(intake, frame(i), length=1) for i in range(3)] == [(True, []), (True, [0]), (True, [1])]
+    assert waiting(intake) == [2]
