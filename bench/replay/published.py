@@ -54,7 +54,9 @@ def departures(dataset: str, config: Config, divide_num: int = 1) -> list[str]:
         ("rscin.neighbour_counts", config.rscin.neighbour_counts, counts),
         ("divide_num", max(divide_num, 1), 1),
     ]
-    if spec.family != "clip":  # CLIP's class tokens are unit vectors already
+    if spec.family == "clip":
+        pairs.append(("backbone.activation", _activation(config, spec), _authors_activation(config, spec)))
+    else:  # CLIP's class tokens are unit vectors already
         pairs.append(("rscin.normalise", config.rscin.normalise, False))
     return [f"{key}: {_plain(got)}, published {_plain(want)}" for key, got, want in pairs if got != want]
 
@@ -140,3 +142,18 @@ def _load() -> dict[str, Any]:
 
 def _plain(value: Any) -> str:
     return str(list(value) if isinstance(value, tuple) else value)
+
+
+def _authors_activation(config: Config, spec: registry.BackboneSpec) -> str:
+    """Plain GELU, which their code builds, but for OpenAI's weights at their pretrained size."""
+    pretrained = "openai" in spec.tags and config.backbone.image_size == spec.default_size
+    return "quick_gelu" if pretrained else "gelu"
+
+
+def _activation(config: Config, spec: registry.BackboneSpec) -> str:
+    """What `auto` becomes for a tag; of a path alone only the file tells."""
+    wanted = config.backbone
+    tag = spec.tags[0] if wanted.weights == "auto" else wanted.weights.partition(":")[0]
+    if wanted.activation != "auto" or tag not in spec.tags:
+        return wanted.activation
+    return "quick_gelu" if tag == "openai" else "gelu"

@@ -12,7 +12,12 @@ SWAPPED = {("visa", "pipe_fryum"): 67.56, ("visa", "mean"): 48.90}
 
 
 def paper(**backbone):
-    backbone = {"name": "ViT-L-14-336", "image_size": 518, "stages": [5, 11, 17, 23]} | backbone
+    backbone = {
+        "name": "ViT-L-14-336",
+        "image_size": 518,
+        "stages": [5, 11, 17, 23],
+        "activation": "gelu",
+    } | backbone
     return config.load({"backbone": backbone})
 
 
@@ -94,6 +99,25 @@ def test_what_was_not_published():
 def test_every_published_backbone_can_be_asked_for():
     for row in published._load()["datasets"]["mvtec"]["backbones"]:
         registry.spec(row["backbone"]).check_size(row["image_size"])
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "weights", "activation", "departs"),
+    [
+        ("ViT-L-14-336", 518, "openai", "auto", "backbone.activation: quick_gelu, published gelu"),
+        ("ViT-L-14-336", 518, "auto", "auto", "backbone.activation: quick_gelu, published gelu"),
+        ("ViT-L-14-336", 518, "clip.pt", "auto", "backbone.activation: auto, published gelu"),
+        ("ViT-L-14-336", 336, "openai", "gelu", "backbone.activation: gelu, published quick_gelu"),
+        ("ViT-L-14-336", 336, "openai:clip.pt", "auto", None),
+        ("ViT-B-16-plus-240", 240, "laion400m_e31", "auto", None),
+    ],
+)
+def test_an_activation_that_the_authors_did_not_run_is_a_departure(name, size, weights, activation, departs):
+    spec = registry.spec(name)
+    settings = paper(
+        name=name, image_size=size, weights=weights, activation=activation, stages=spec.default_stages
+    )
+    assert published.departures("mvtec", settings) == ([] if departs is None else [departs])
 
 
 def test_departures_from_the_published_settings():
