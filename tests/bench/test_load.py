@@ -2,11 +2,12 @@
 
 import json
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
 from click.testing import CliRunner
-from streamer_support import PATIENCE_S, backbone, serving, small_config
+from streamer_support import PATIENCE_S, Held, backbone, serving, small_config, until
 
 from bench.load import command
 from bench.load.command import judged
@@ -37,9 +38,15 @@ def test_every_frame_is_accounted_for(backbone, tmp_path, reliable):
 
 def test_drops_are_seen_from_outside_as_from_inside(backbone):
     config = small_config(transport={"when_full": "drop_oldest", "queue": 1, "batch": 1})
-    with serving(config, backbone) as service:
+    held = Held(backbone)
+    with serving(config, held) as service, ThreadPoolExecutor(1) as pool:
+        # However fast the machine is: nothing is scored before frames were dropped for others.
+        opened = pool.submit(
+            lambda: (until(lambda: sum(service.ledger.totals()["dropped"].values()) > 0), held.release())
+        )
         where = ",".join(f"{name}={service.endpoints[name]}" for name in ("frames", "scores", "control"))
         figures = command.measure(plan(fps=6000.0, seconds=0.05), connect=where)
+        opened.result()
     assert figures["holds"], figures["checks"]
     assert figures["dropped"] > 0
     assert figures["scored"] + figures["dropped"] == figures["sent"] == 600
