@@ -6,15 +6,17 @@ BIN    := $(VENV)/bin
 FAISS  ?= $(shell command -v nvidia-smi >/dev/null 2>&1 && echo gpu || echo cpu)
 OUT    ?= demo-output
 
-.PHONY: help demo test check bench fuzz soak clean
+.PHONY: help demo test test-slow test-all check bench fuzz soak clean
 
 help:
-	@echo "make demo   draw a small production line, stream it through the detector, print the scores"
-	@echo "make test   run the tests"
-	@echo "make check  ruff, mypy, import rules"
-	@echo "make bench  measure speed against the published recipe"
-	@echo "make fuzz   a long run of malformed messages against a real server"
-	@echo "make soak   10,000 frames, memory watched"
+	@echo "make demo       draw a small production line, stream it through the detector, print the scores"
+	@echo "make test       every kind of proof, in minutes: oracle, golden, stream, wire, sockets, snapshot, replay, demo"
+	@echo "make test-slow  the tests that 'make test' leaves out: long streams, kills, load, large networks"
+	@echo "make test-all   the whole suite: both in one run"
+	@echo "make check      ruff, mypy, import rules"
+	@echo "make bench      measure speed against the published recipe"
+	@echo "make fuzz       a long run of malformed messages against a real server"
+	@echo "make soak       10,000 frames, memory watched"
 
 $(VENV)/.ready: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: $(PYTHON) is older than Python 3.11; set PYTHON=/path/to/python3.11"; exit 2; }
@@ -30,6 +32,12 @@ demo: $(VENV)/.ready
 	$(BIN)/python -m streamer.demo --data $(OUT)/data --output $(OUT)
 
 test: $(VENV)/.ready
+	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: $(VENV)/.ready
+	$(BIN)/python -m pytest -m slow
+
+test-all: $(VENV)/.ready
 	$(BIN)/python -m pytest
 
 check: $(VENV)/.ready

@@ -2,7 +2,7 @@
 
 from musc_online import backbones, nearest
 from musc_online.arrays import Geometry
-from musc_online.backbones.precision import choose_device
+from musc_online.backbones.loading import choose_device
 from musc_online.config import Config
 from musc_online.errors import CapacityError
 from musc_online.ring import Ring, table_bytes

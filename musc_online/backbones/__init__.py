@@ -6,8 +6,7 @@ Importing this package is light: torch and the model libraries are imported by t
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from musc_online.backbones.protocol import Backbone
-from musc_online.backbones.registry import BackboneSpec, names, spec
+from musc_online.backbones.registry import Backbone, BackboneSpec, names, spec
 
 if TYPE_CHECKING:
     from musc_online.config import BackboneConfig

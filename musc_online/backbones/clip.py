@@ -8,8 +8,7 @@ import torch
 from open_clip.transformer import LayerNorm, QuickGELU, VisionTransformer
 from torch import nn
 
-from musc_online.backbones import position
-from musc_online.backbones.building import fill
+from musc_online.backbones.building import fill, resample
 from musc_online.backbones.registry import BackboneSpec
 from musc_online.backbones.weights import Weights
 
@@ -22,7 +21,7 @@ class ClipNetwork(nn.Module):
         state = weights.state
         if "positional_embedding" in state:
             grid = spec.check_size(image_size)
-            state = {**state, "positional_embedding": position.resample(state["positional_embedding"], grid)}
+            state = {**state, "positional_embedding": resample(state["positional_embedding"], grid)}
         with torch.device("meta"):
             self.visual: Any = _tower(spec, image_size, weights.quick_gelu)
         fill(self.visual, state, spec.name, weights.source)

@@ -7,8 +7,7 @@ import timm
 import torch
 from torch import nn
 
-from musc_online.backbones import position
-from musc_online.backbones.building import fill
+from musc_online.backbones.building import fill, resample
 from musc_online.backbones.registry import BackboneSpec
 from musc_online.backbones.weights import Weights
 
@@ -24,7 +23,7 @@ class DinoNetwork(nn.Module):
         state = weights.state
         if "pos_embed" in state:
             grid = spec.check_size(image_size)
-            resampled = position.resample(state["pos_embed"].squeeze(0), grid, POSITION_OFFSET)
+            resampled = resample(state["pos_embed"].squeeze(0), grid, POSITION_OFFSET)
             state = {**state, "pos_embed": resampled[None]}
         with torch.device("meta"):
             self.vit: Any = timm.create_model(

@@ -1,15 +1,22 @@
-"""From a name to a backbone that runs. Importing this imports torch; the model libraries come when needed."""
+"""From a name to a backbone that runs, here and as precisely as asked for.
 
+Importing this imports torch; the model libraries come when needed.
+"""
+
+import platform
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from musc_online.backbones import preprocess
-from musc_online.backbones.precision import choose_device, choose_precision
 from musc_online.backbones.registry import BackboneSpec, spec
 from musc_online.backbones.vit import Network, VitBackbone
 from musc_online.backbones.weights import Weights, resolve
+from musc_online.errors import ConfigError
+
+PRECISIONS = ("float32", "bfloat16", "auto")
 
 
 def load_backbone(
@@ -60,3 +67,52 @@ def build(known: BackboneSpec, size: int, weights: Weights) -> tuple[Network, Ca
 
     network = DinoNetwork(known, size, weights)
     return network, preprocess.imagenet(size)
+
+
+def choose_device(device: str) -> torch.device:
+    """`auto` is CUDA where there is one, else the CPU; anything else is a torch device name.
+
+    Raises:
+        ConfigError: no such device, or not on this machine.
+    """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+    except RuntimeError:
+        raise ConfigError(f"backbone.device: got {device!r}, expected auto, cpu, cuda or cuda:0") from None
+    if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
+        raise ConfigError(
+            f"backbone.device: got {device!r}, but {torch.cuda.device_count()} CUDA devices were found; "
+            "use cpu or auto"
+        )
+    if chosen.type not in ("cpu", "cuda"):
+        raise ConfigError(f"backbone.device: got {device!r}, expected auto, cpu, cuda or cuda:0")
+    return chosen
+
+
+def choose_precision(precision: str, device: torch.device) -> str:
+    """`auto` is bfloat16 where the processor multiplies it natively, else float32.
+
+    Raises:
+        ConfigError: not one of `float32`, `bfloat16`, `auto`.
+    """
+    if precision not in PRECISIONS:
+        raise ConfigError(f"backbone.precision: got {precision!r}, expected one of {', '.join(PRECISIONS)}")
+    if precision == "auto":
+        return "bfloat16" if native_bfloat16(device) else "float32"
+    return precision
+
+
+def native_bfloat16(device: torch.device) -> bool:
+    """Whether bfloat16 products are done in hardware; emulated, they are slower than float32."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    cpuinfo = Path("/proc/cpuinfo")
+    if platform.system() != "Linux" or not cpuinfo.exists():
+        return False
+    for line in cpuinfo.read_text(encoding="ascii", errors="replace").splitlines():
+        key, _, value = line.partition(":")
+        if key.strip() in ("flags", "Features"):
+            return not {"avx512_bf16", "amx_bf16", "bf16"}.isdisjoint(value.split())
+    return False

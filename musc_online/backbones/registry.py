@@ -1,13 +1,21 @@
-"""The backbones' names and sizes. Imports neither torch nor a model library."""
+"""The backbones' names and sizes, and what each of them does. Imports neither torch nor a model library."""
 
 from dataclasses import dataclass
 from numbers import Integral
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
+
+import numpy as np
+import numpy.typing as npt
 
 from musc_online.errors import ConfigError
 
+if TYPE_CHECKING:
+    import torch
+
 Family = Literal["clip", "dino", "dinov2"]
 ACTIVATIONS = ("auto", "quick_gelu", "gelu")
+Tokens = TypeVar("Tokens", "torch.Tensor", npt.NDArray[Any])
+"""A torch tensor or a NumPy array: what goes in comes out."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +100,50 @@ class BackboneSpec:
                 f"0 to {self.n_blocks - 1}, e.g. {list(self.default_stages)}"
             )
         return stages
+
+
+class Backbone(Protocol):
+    """A frozen image network that gives patch tokens of chosen blocks (paper section 3.1).
+
+    Both methods may be called from any thread, and from several at once.
+    """
+
+    name: str
+    weights: str
+    """Where the weights came from, for a person to read."""
+    image_size: int
+    """Side S in pixels of what `extract` takes; a multiple of `patch_size`."""
+    stages: tuple[int, ...]
+    """0-based block indices, in the order in which `extract` returns them."""
+    patch_size: int
+    grid: int
+    """Side of the patch grid; `n_patches` is its square."""
+    n_patches: int
+    n_channels: int
+    class_dim: int
+    device: "torch.device"
+    precision: str
+    """`float32` or `bfloat16`: what `auto` became."""
+    fingerprint: str
+    """Short hex of name, weights, image size and stages: equal fingerprints give comparable tokens."""
+
+    def prepare(self, frame: npt.NDArray[np.uint8] | Any) -> "torch.Tensor":
+        """One `[H, W, 3]` uint8 BGR frame to the `[3, S, S]` float32 network input, on the CPU.
+
+        Raises:
+            FrameError: another type, dtype or shape, or an empty frame.
+        """
+        ...
+
+    def extract(self, inputs: Tokens) -> tuple[Tokens, Tokens]:
+        """Prepared frames `[N, 3, S, S]` to patch tokens `[stages, N, P, C]` and class tokens `[N, D]`.
+
+        Float32 whatever the precision; for tensors they are tensors on `device`, for arrays arrays.
+
+        Raises:
+            FrameError: inputs of another type or shape.
+        """
+        ...
 
 
 _LAION = ("laion400m_e31", "laion400m_e32")

@@ -9,8 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from musc_online.backbones.protocol import Tokens
-from musc_online.backbones.registry import BackboneSpec
+from musc_online.backbones.registry import BackboneSpec, Tokens
 from musc_online.errors import FrameError
 
 
@@ -34,7 +33,7 @@ class Network(Protocol):
 
 
 class VitBackbone:
-    """See `protocol.Backbone`, which this implements."""
+    """See `registry.Backbone`, which this implements."""
 
     def __init__(
         self,

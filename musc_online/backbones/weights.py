@@ -22,7 +22,9 @@ from pathlib import Path
 
 import torch
 
-from musc_online.backbones import checkpoint, keys, library_cache, position, wheel
+from musc_online.backbones import checkpoint, library_cache, wheel
+from musc_online.backbones.building import pretrained_grid
+from musc_online.backbones.checkpoint import State
 from musc_online.backbones.registry import SPECS, BackboneSpec
 from musc_online.errors import WeightsError
 
@@ -38,7 +40,7 @@ class Weights:
     `quick_gelu`: CLIP only, the activation is x * sigmoid(1.702 x) rather than GELU.
     """
 
-    state: dict[str, torch.Tensor]
+    state: State
     source: str
     quick_gelu: bool = False
 
@@ -140,11 +142,11 @@ def _wheel(spec: BackboneSpec) -> Path:
     return path
 
 
-def _named(spec: BackboneSpec, path: Path, raw: keys.State) -> keys.State:
+def _named(spec: BackboneSpec, path: Path, raw: State) -> State:
     """The checkpoint's tensors, float32, under the network's own names."""
-    rename = keys.to_open_clip if spec.family == "clip" else keys.to_timm
+    rename = checkpoint.to_open_clip if spec.family == "clip" else checkpoint.to_timm
     try:
-        renamed = rename(keys.unwrapped(raw))
+        renamed = rename(checkpoint.unwrapped(raw))
     except (RuntimeError, IndexError) as error:
         raise WeightsError(
             f"{path}: holds tensors of other shapes than {spec.name}'s ({' '.join(str(error).split())})"
@@ -156,13 +158,13 @@ def _named(spec: BackboneSpec, path: Path, raw: keys.State) -> keys.State:
     return state
 
 
-def _check_grid(spec: BackboneSpec, path: Path, state: keys.State) -> None:
+def _check_grid(spec: BackboneSpec, path: Path, state: State) -> None:
     """Refuse a position embedding that is none, or that another CLIP of the same widths was trained with."""
     embedding = state.get("positional_embedding" if spec.family == "clip" else "pos_embed")
     if embedding is None:
         return
     try:
-        side = position.pretrained_grid(embedding if spec.family == "clip" else embedding.squeeze(0))
+        side = pretrained_grid(embedding if spec.family == "clip" else embedding.squeeze(0))
     except WeightsError as error:
         raise WeightsError(f"{path}: {error}") from None
     wanted = spec.pretrained_grid
@@ -176,13 +178,13 @@ def _check_grid(spec: BackboneSpec, path: Path, state: keys.State) -> None:
     )
 
 
-def _fits(known: BackboneSpec, state: keys.State) -> bool:
+def _fits(known: BackboneSpec, state: State) -> bool:
     kernel = state.get("conv1.weight")
     patch = known.patch_size
     return kernel is not None and kernel.shape == (known.n_channels, 3, patch, patch)
 
 
-def _quick_gelu(spec: BackboneSpec, path: Path, tag: str | None, raw: keys.State, activation: str) -> bool:
+def _quick_gelu(spec: BackboneSpec, path: Path, tag: str | None, raw: State, activation: str) -> bool:
     """Whether CLIP is run with QuickGELU; `auto` decides only what the tag or the file proves."""
     if activation != "auto":
         return activation == "quick_gelu"

@@ -121,6 +121,7 @@ def test_workbook_holds_the_same_figures(folder, document):
     assert rows[-1][0] == "mean"
 
 
+@pytest.mark.slow
 def test_a_stopped_replay_goes_on_after_its_finished_categories(line, config, tmp_path, capsys):
     data, output = tmp_path / "data", tmp_path / "out"
     shutil.copytree(line / "part", data / "first")

@@ -21,6 +21,7 @@ def _weights():
         pytest.skip(str(error))
 
 
+@pytest.mark.slow
 def test_cookie_ends_in_the_published_result(photographs, golden, tmp_path):
     (tmp_path / "published.yaml").write_text("rscin: {normalise: false}\n")
     status = command.main(
@@ -54,6 +55,7 @@ def test_cookie_ends_in_the_published_result(photographs, golden, tmp_path):
         assert entry[stage]["image"]["auroc"] == pytest.approx(roc_auc_score(labels, rescored), abs=0.005)
 
 
+@pytest.mark.slow
 def test_through_a_server_process_the_numbers_are_the_same(tmp_path):
     line = demo_data.generate(tmp_path / "line", n_good=8, n_defective=4, size=96)
     config = tmp_path / "small.yaml"

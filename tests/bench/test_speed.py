@@ -63,6 +63,7 @@ def test_slope_of_a_power_is_its_exponent():
     assert np.isnan(slope({10: 1.0}))
 
 
+@pytest.mark.slow
 def test_a_real_service_is_measured(monkeypatch):
     monkeypatch.setattr(service, "RUNS", service.RUNS[1:])
     try:

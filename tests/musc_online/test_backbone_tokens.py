@@ -11,7 +11,7 @@ import torch
 from backbone_support import TINY, assemble, inputs_for, shapes_of, tiny_clip
 
 from musc_online import backbones
-from musc_online.backbones import keys, position
+from musc_online.backbones import building, checkpoint
 from musc_online.errors import WeightsError
 
 __all__ = ["tiny_clip"]
@@ -93,7 +93,7 @@ def test_layer_scale_of_dinov2_is_applied():
 @pytest.mark.parametrize("grid", [3, 2])
 def test_clip_against_plain_loops(tiny_clip, grid, quick):
     state = backbone_states.timm_state(tiny_clip, grid=3, hidden=512, clip=True)
-    backbone = assemble(tiny_clip, 8 * grid, (0, 2), keys.to_open_clip(state), quick_gelu=quick)
+    backbone = assemble(tiny_clip, 8 * grid, (0, 2), checkpoint.to_open_clip(state), quick_gelu=quick)
     plain = {name: tensor.numpy().astype(np.float64) for name, tensor in state.items()}
     if grid != 3:
         pretrained = plain["pos_embed"][0, 1:].reshape(3, 3, 128)
@@ -128,7 +128,7 @@ def test_clip_equals_open_clip_at_its_own_size():
 @pytest.mark.parametrize("offset", [0.0, 0.1])
 def test_position_embedding_against_plain_loops(side, grid, offset):
     embedding = torch.randn(1 + side * side, 2, generator=torch.Generator().manual_seed(side))
-    resampled = position.resample(embedding, grid, offset).numpy()
+    resampled = building.resample(embedding, grid, offset).numpy()
     patches = embedding[1:].numpy().astype(np.float64).reshape(side, side, 2)
     expected = naive_vit.bicubic(patches, grid, (grid + offset) / side)
     np.testing.assert_allclose(resampled[1:], expected.reshape(-1, 2), atol=1e-5)
@@ -137,15 +137,15 @@ def test_position_embedding_against_plain_loops(side, grid, offset):
 
 def test_position_embedding_of_the_right_size_is_left_alone():
     embedding = torch.randn(10, 4)
-    assert position.resample(embedding, 3, 0.1) is embedding
+    assert building.resample(embedding, 3, 0.1) is embedding
 
 
 @pytest.mark.parametrize("grid", [*range(1, 80), 96, 128])
 def test_the_published_scale_factor_gives_the_grid_asked_for(grid):
     for side in (14, 28, 37):
-        assert position.resample(torch.zeros(1 + side * side, 1), grid, 0.1).shape == (1 + grid * grid, 1)
+        assert building.resample(torch.zeros(1 + side * side, 1), grid, 0.1).shape == (1 + grid * grid, 1)
 
 
 def test_position_embedding_without_a_square_grid_is_refused():
     with pytest.raises(WeightsError, match=r"got shape \[9, 4\], expected"):
-        position.resample(torch.zeros(9, 4), 2)
+        building.resample(torch.zeros(9, 4), 2)

@@ -12,7 +12,7 @@ import torch
 from backbone_support import assemble, inputs_for, shapes_of, tiny, tiny_clip
 
 from musc_online import backbones, config, msm
-from musc_online.backbones import keys, library_cache, loading, precision
+from musc_online.backbones import checkpoint, library_cache, loading
 from musc_online.errors import ConfigError, FrameError
 
 __all__ = ["tiny_clip"]
@@ -215,11 +215,12 @@ def test_the_fingerprint_tells_apart_what_gives_other_tokens():
 
 
 def test_activation_is_part_of_the_fingerprint(tiny_clip):
-    state = keys.to_open_clip(backbone_states.timm_state(tiny_clip, grid=3, hidden=512, clip=True))
+    state = checkpoint.to_open_clip(backbone_states.timm_state(tiny_clip, grid=3, hidden=512, clip=True))
     prints = {assemble(tiny_clip, 24, (0,), state, quick_gelu=quick).fingerprint for quick in (True, False)}
     assert len(prints) == 2
 
 
+@pytest.mark.slow
 def test_bfloat16_moves_the_mutual_scores_little_and_is_not_float32():
     exact = tiny(image_size=96, stages=(2, 5))
     rough = tiny(image_size=96, stages=(2, 5), chosen="bfloat16")
@@ -237,9 +238,9 @@ def test_bfloat16_moves_the_mutual_scores_little_and_is_not_float32():
 def test_auto_precision_follows_the_processor(monkeypatch):
     cpu = torch.device("cpu")
     for native, expected in ((True, "bfloat16"), (False, "float32")):
-        monkeypatch.setattr(precision, "native_bfloat16", lambda _device, native=native: native)
-        assert precision.choose_precision("auto", cpu) == expected
-    assert precision.choose_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
+        monkeypatch.setattr(loading, "native_bfloat16", lambda _device, native=native: native)
+        assert loading.choose_precision("auto", cpu) == expected
+    assert loading.choose_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
 
 
 @pytest.mark.parametrize(
@@ -247,7 +248,7 @@ def test_auto_precision_follows_the_processor(monkeypatch):
 )
 def test_native_bfloat16_is_read_from_the_processors_flags(monkeypatch, flags, native):
     text = f"processor : 0\nmodel name : any bf16\nflags\t\t: {flags}\n"
-    monkeypatch.setattr(precision.platform, "system", lambda: "Linux")
-    monkeypatch.setattr(precision.Path, "exists", lambda _self: True)
-    monkeypatch.setattr(precision.Path, "read_text", lambda _self, **_options: text)
-    assert precision.native_bfloat16(torch.device("cpu")) is native
+    monkeypatch.setattr(loading.platform, "system", lambda: "Linux")
+    monkeypatch.setattr(loading.Path, "exists", lambda _self: True)
+    monkeypatch.setattr(loading.Path, "read_text", lambda _self, **_options: text)
+    assert loading.native_bfloat16(torch.device("cpu")) is native

@@ -12,7 +12,7 @@ from backbone_states import timm_state
 from weights_support import nothing_cached, openai_marks, save_torchscript, towers
 
 from musc_online import backbones
-from musc_online.backbones import keys
+from musc_online.backbones import checkpoint
 
 __all__ = ["nothing_cached"]
 
@@ -54,8 +54,8 @@ CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.261302
 @pytest.mark.parametrize(("name", "size", "heads", "side", "tag", "asked", "activation"), CLIP)
 def test_clip(tmp_path, name, size, heads, side, tag, asked, activation):
     spec = backbones.spec(name)
-    state = timm_state(spec, grid=side, hidden=4 * spec.n_channels, clip=True)
-    whole = towers(keys.to_open_clip(state))
+    state = timm_state(spec, grid=side, hidden=4 * spec.n_channels, clip=True, shared=True)
+    whole = towers(checkpoint.to_open_clip(state))
     path = tmp_path / "weights.pt"
     if tag == "openai":
         save_torchscript(whole | openai_marks(), path)
@@ -98,7 +98,7 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 @pytest.mark.parametrize(("name", "size", "heads", "side", "layer_scale"), DINO)
 def test_dino_and_dinov2(tmp_path, name, size, heads, side, layer_scale):
     spec = backbones.spec(name)
-    state = timm_state(spec, grid=side, hidden=4 * spec.n_channels, layer_scale=layer_scale)
+    state = timm_state(spec, grid=side, hidden=4 * spec.n_channels, layer_scale=layer_scale, shared=True)
     path = tmp_path / f"{name}_pretrain.pth"
     torch.save(state | ({"mask_token": torch.zeros(1, spec.n_channels)} if layer_scale else {}), path)
     backbone = backbones.load(name, str(path), size, STAGES)

@@ -83,6 +83,7 @@ def _weights():
         pytest.skip(str(error))
 
 
+@pytest.mark.slow
 def test_a_loaded_machine_says_what_a_quiet_one_says():
     quiet = in_a_process()
     assert len(set(quiet)) == 4

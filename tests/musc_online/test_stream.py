@@ -3,125 +3,15 @@
 import gc
 import tracemalloc
 
-import naive
 import numpy as np
 import pytest
-from hypothesis import settings
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from stream_support import detector, images
 
 from musc_online import anomaly_map, config, msm, rscin
 from musc_online.detector import Detector
-from musc_online.errors import CapacityError, FrameError
+from musc_online.errors import CapacityError
 
-DEGREES = (1, 3)
 MATCHERS = ["gemm", "faiss"]
-
-
-class StreamMachine(RuleBasedStateMachine):
-    """Arrivals, evictions, revisions and flushes in any order, each answer recomputed by the oracle."""
-
-    @initialize(
-        capacity=st.integers(2, 6),
-        subsets=st.integers(1, 3),
-        rotate=st.booleans(),
-        matcher=st.sampled_from(MATCHERS),
-        seed=st.integers(0, 999),
-    )
-    def start(self, capacity, subsets, rotate, matcher, seed):
-        subsets = min(subsets, capacity)
-        score_against = 1 if rotate else "all"
-        self.tokens, self.class_tokens = images(seed, 10)
-        self.detector = detector(
-            capacity,
-            matcher,
-            ring={"subsets": subsets, "score_against": score_against},
-            method={"degrees": DEGREES},
-            warmup=2,
-        )
-        self.oracle = naive.Stream(
-            self.tokens, self.class_tokens, DEGREES, capacity, subsets, 1 if rotate else None
-        )
-        self.arrived = 0
-        self.final = set()
-        self.closed = set()
-
-    @precondition(lambda self: self.arrived < 10)
-    @rule()
-    def arrive(self):
-        image = self.arrived
-        before = self.oracle.present()
-        unmeasured = {kept for kept in before if not self.oracle.references(kept)}
-        score = self.detector.step_tokens(self.tokens[:, image], self.class_tokens[image], image)
-        expected = self.oracle.arrive(image)
-        self.arrived += 1
-        if expected is None:
-            assert score.raw_score is None
-            assert score.patch_scores is None
-        else:
-            np.testing.assert_allclose(score.patch_scores, expected, atol=1e-4)
-            assert score.raw_score == pytest.approx(naive.upsample(expected, 16).max(), abs=1e-4)
-        assert score.n_references == len(self.oracle.references(image))
-        assert score.revision == 0
-        assert not score.is_final
-        assert (score.state == "warmup") == (score.n_references < 2)
-        evicted = set(before) - set(self.oracle.present())
-        finals = self.detector.take_finals()
-        assert {final.frame_id for final in finals} == evicted - self.closed
-        assert all(final.is_final for final in finals)
-        assert all((final.raw_score is None) == (final.frame_id in unmeasured) for final in finals)
-
-    def check_revision(self, scores, expected_images):
-        known = [image for image in expected_images if self.oracle.references(image)]
-        assert [score.frame_id for score in scores if score.raw_score is not None] == [
-            image for image in known if image not in self.closed
-        ]
-        if not known:
-            return
-        patches = {image: self.oracle.scores(image) for image in known}
-        raw = np.array([naive.upsample(patches[image], 16).max() for image in known])
-        rescored = dict(zip(known, naive.rescore(raw, self.class_tokens[known]), strict=True))
-        for score in scores:
-            np.testing.assert_allclose(score.patch_scores, patches[score.frame_id], atol=1e-4)
-            # Min-max divides by the spread of the raw scores, and so does their rounding.
-            tolerance = 1e-4 * (1 + 2 / max(np.ptp(raw), 1e-3))
-            assert score.rscin_score == pytest.approx(rescored[score.frame_id], abs=tolerance)
-
-    @rule()
-    def revise(self):
-        in_order = sorted(self.oracle.present())
-        self.check_revision(self.detector.revise(), in_order)
-
-    @rule()
-    def flush(self):
-        in_order = sorted(self.oracle.present())
-        scores = self.detector.flush()
-        if any(score.raw_score is not None for score in scores):
-            self.check_revision(scores, in_order)
-        assert all(score.is_final for score in scores)
-        self.closed |= {score.frame_id for score in scores}
-
-    @precondition(lambda self: self.arrived > 0)
-    @rule()
-    def refuse(self):
-        """Bad input changes nothing."""
-        image = self.oracle.present()[0]
-        with pytest.raises(FrameError, match="in the ring already"):
-            self.detector.step_tokens(self.tokens[:, image], self.class_tokens[image], image)
-        with pytest.raises(FrameError, match="NaN or infinity"):
-            self.detector.step_tokens(self.tokens[:, 0] * np.nan, self.class_tokens[0], "nan")
-        with pytest.raises(FrameError, match="as in the ring"):
-            self.detector.step_tokens(self.tokens[:1, 0], self.class_tokens[0], "one stage")
-
-    @invariant()
-    def holds(self):
-        if hasattr(self, "detector"):
-            self.detector.check_invariants()
-
-
-TestStream = StreamMachine.TestCase
-TestStream.settings = settings(max_examples=25, stateful_step_count=22, deadline=None)
 
 
 @pytest.mark.parametrize("matcher", MATCHERS)

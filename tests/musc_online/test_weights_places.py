@@ -30,6 +30,7 @@ def test_the_hub_cache_comes_before_the_wheel(nothing_cached):
     snapshot.mkdir(parents=True)
     (snapshot.parents[1] / "refs").mkdir()
     (snapshot.parents[1] / "refs" / "main").write_text("a" * 40)
+    state = {name: tensor.clone() for name, tensor in state.items()}  # made-up blocks share their memory
     safetensors.torch.save_file(state, snapshot / "model.safetensors")
     backbone = backbones.load("dinov2_vits14", image_size=28)
     assert backbone.weights == f"lvd142m:{snapshot / 'model.safetensors'}"

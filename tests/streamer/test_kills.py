@@ -32,6 +32,7 @@ from streamer.server.snapshot_files import file_name
 __all__ = ["backbone", "one_thread"]
 
 
+@pytest.mark.slow
 def test_three_kills_of_the_detector_under_load_lose_nothing(backbone, one_thread, tmp_path):
     config = tmp_path / "load.yaml"
     config.write_text("{backbone: {image_size: 56}, ring: {capacity: 12, matcher: faiss}, warmup: 2}")
@@ -44,6 +45,7 @@ def test_three_kills_of_the_detector_under_load_lose_nothing(backbone, one_threa
     assert figures["resent"] > 0, "the kills were not noticed"
 
 
+@pytest.mark.slow
 def test_a_reliable_publisher_outlives_a_killed_detector(backbone, one_thread, tmp_path):
     """kill -9 under load: every frame is acknowledged, and scored once as far as the history knows."""
     n_frames = 60

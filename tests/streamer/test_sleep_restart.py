@@ -105,6 +105,7 @@ def test_a_score_nobody_saw_survives_a_nap_and_a_restart(backbone, tmp_path):
         assert state(service)["images"] == 4
 
 
+@pytest.mark.slow
 def test_a_process_killed_while_a_stream_sleeps(tmp_path, backbone):
     sections = {
         "snapshot": {"path": str(tmp_path / "rings"), "every_s": 3600},

@@ -12,10 +12,11 @@ TINY_DINO = BackboneSpec("tiny_dino", "dino", "test_vit", 16, 64, 64, 6, 32, ("m
 TINY_HEADS, TINY_HIDDEN = 2, 192
 
 
-def timm_state(spec, *, grid, hidden, layer_scale=False, clip=False, seed=0):
+def timm_state(spec, *, grid, hidden, layer_scale=False, clip=False, seed=0, shared=False):
     """Random tensors under timm's names, spread so that every part of the network matters.
 
-    The large ones look into one store a scale, each from another place on: a file of them stays small.
+    `shared`: the large ones look into one store a scale, each from another place on, so that a file that
+    `torch.save` writes stays small (safetensors refuses shared memory).
     """
     generator = torch.Generator().manual_seed(seed)
     width, patch = spec.n_channels, spec.patch_size
@@ -23,7 +24,7 @@ def timm_state(spec, *, grid, hidden, layer_scale=False, clip=False, seed=0):
 
     def draw(*shape, scale=1.0, shift=0.0):
         size = math.prod(shape)
-        if size > 200_000 and not shift:
+        if shared and size > 200_000:
             if scale not in stores:
                 stores[scale] = torch.randn(3_500_000, generator=generator) * scale
             start = next(places)

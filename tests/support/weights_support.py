@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from musc_online import backbones
-from musc_online.backbones import keys
+from musc_online.backbones import checkpoint
 
 TINY = backbone_states.TINY_DINO
 
@@ -66,7 +66,7 @@ def clip(monkeypatch):
 
 @pytest.fixture
 def clip_state(clip):
-    state = keys.to_open_clip(backbone_states.timm_state(clip, grid=3, hidden=512, clip=True))
+    state = checkpoint.to_open_clip(backbone_states.timm_state(clip, grid=3, hidden=512, clip=True))
     return {name: tensor.contiguous() for name, tensor in state.items()}
 
 

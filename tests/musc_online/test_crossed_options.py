@@ -1,0 +1,222 @@
+"""Options cross: whole configurations are drawn, and the stream is the oracle's at every step.
+
+Arrivals, revisions, flushes, operators' words and restarts from a snapshot come in any order. A deadline is
+kept by a clock that advances one second with each subset matched, so nothing depends on real time.
+"""
+
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from unittest import mock
+
+import naive
+import naive_stream
+import numpy as np
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from stream_support import assert_said, images, undecided
+
+from musc_online import config, snapshot
+from musc_online import detector as detector_module
+from musc_online import ring as ring_module
+from musc_online.detector import Detector
+from musc_online.errors import FrameError
+
+N_IMAGES = 12
+MAP_SIZE = 16
+
+
+@cache
+def distances(seed, degrees):
+    """The oracle's, of one of a few sets of images: every example asks for the same ones."""
+    return naive.nearest_table(images(seed, N_IMAGES)[0].astype(np.float64), degrees)
+
+
+class Clock:
+    """`time` as ring and detector see it."""
+
+    now = 100.0
+
+    def perf_counter(self):
+        return self.now
+
+
+@st.composite
+def options(draw):
+    """Sections of a configuration, every key given that decides about scores."""
+    capacity = draw(st.sampled_from([2, 3, 4, 5, 6]))
+    subsets = min(draw(st.sampled_from([1, 2, 3])), capacity)
+    rule = draw(st.sampled_from(["mad", "quantile", "fixed"]))
+    return {
+        "method": {
+            # Below the side of the grid: over the whole of it a standardised map sums to nothing.
+            "degrees": draw(st.sampled_from([(1,), (3,), (1, 3), (3, 1)])),
+            "interval": draw(st.sampled_from([(0.0, 0.3), (0.0, 1.0), (0.2, 0.7), (0.5, 1.0), (0.9, 0.95)])),
+        },
+        "ring": {
+            "capacity": capacity,
+            "subsets": subsets,
+            "score_against": draw(st.sampled_from(["all", *range(1, subsets + 1)])),
+            "matcher": draw(st.sampled_from(["gemm", "faiss", "auto"])),
+            "admit": draw(st.sampled_from(["all", "below_threshold", "pinned_only"])),
+        },
+        "rscin": {
+            "neighbour_counts": draw(st.sampled_from([(1,), (1, 2, 3), (1, 8, 9)])),
+            "normalise": draw(st.booleans()),
+        },
+        "revise": {"every": draw(st.integers(1, 5)), "window": draw(st.integers(1, 8))},
+        "threshold": {
+            "rule": rule,
+            "k": draw(st.sampled_from([0.5, 3.0])),
+            "quantile": draw(st.sampled_from([0.3, 0.9])),
+            "value": 1.25,  # about the middle of these images' scores
+        },
+        "warmup": draw(st.integers(1, 4)),
+        "output": {"map_size": MAP_SIZE},
+    }
+
+
+class CrossedOptions(RuleBasedStateMachine):
+    """One stream of one drawn configuration, and the oracle's."""
+
+    @initialize(options=options(), in_time=st.sampled_from([None, 1, 1, 2]), seed=st.integers(0, 3))
+    def start(self, options, in_time, seed):
+        self.options, self.rule = options, options["threshold"]
+        self.tokens, class_tokens = images(seed, N_IMAGES)
+        # As real ones do, they look the same way: weights that cancel would magnify any rounding.
+        self.class_tokens = np.abs(class_tokens)
+        self.config = config.load(
+            options | {"deadline_ms": None if in_time is None else 1000 * in_time - 500}
+        )
+        table = distances(seed, options["method"]["degrees"])
+        self.oracle = naive_stream.Stream(table, self.class_tokens, options, in_time)
+        self.clock = Clock()
+        self.patches = [
+            mock.patch.object(module, "time", self.clock) for module in (detector_module, ring_module)
+        ]
+        for patch in self.patches:
+            patch.start()
+        self.detector = Detector(self.config)
+
+    def teardown(self):
+        for patch in getattr(self, "patches", []):
+            patch.stop()
+
+    def a_second_a_subset(self):
+        store = self.detector.ring.store
+        match = type(store).match
+
+        def timed(*arguments):
+            match(store, *arguments)
+            self.clock.now += 1.0
+
+        store.match = timed
+
+    def compare(self, scores, all_said):
+        scores = {score.frame_id: score for score in scores}
+        assert scores.keys() == {said.image for said in all_said}
+        for said in all_said:
+            assert_said(scores[said.image], said, self.rule)
+
+    def outside(self):
+        return [image for image in range(N_IMAGES) if image not in self.oracle.order]
+
+    @rule(picks=st.lists(st.integers(0, N_IMAGES - 1), min_size=1, max_size=6))
+    def arrive(self, picks):
+        for pick in picks:
+            self.arrive_one(pick)
+            self.the_same_is_there()
+
+    def arrive_one(self, pick):
+        image = self.outside()[pick % len(self.outside())]
+        tokens, class_token = self.tokens[:, image], self.class_tokens[image]
+        if self.oracle.upcoming() is None and self.options["ring"]["admit"] == "all":
+            with pytest.raises(FrameError, match="slots are pinned"):
+                self.detector.step_tokens(tokens, class_token, image)
+            with pytest.raises(naive_stream.RefusedError):
+                self.oracle.arrive(image)
+            return
+        first = self.detector.ring is None
+        score = self.detector.step_tokens(tokens, class_token, image)
+        if first:
+            self.a_second_a_subset()
+        # Within rounding of the threshold either label is right, and what is admitted hangs on it.
+        said = self.oracle.arrive(
+            image, lambda said: score.pred_label if undecided(said, self.rule) else said.label
+        )
+        assert_said(score, said, self.rule)
+        if score.pred_label is not None:
+            assert score.pred_label == (score.raw_score >= score.threshold)
+
+    @rule(final=st.sampled_from([False, False, True]))
+    def rescore(self, final):
+        scores = self.detector.flush() if final else self.detector.revise()
+        said = self.oracle.revise(final=final)
+        if not final:
+            assert [score.frame_id for score in scores] == [one.image for one in said]  # oldest first
+        self.compare(scores, said)
+
+    @precondition(lambda self: self.oracle.order)
+    @rule(name=st.sampled_from(["pin", "unpin", "forget", "false_alarm"]), pick=st.integers(0, N_IMAGES - 1))
+    def operate(self, name, pick):
+        image = self.oracle.order[pick % len(self.oracle.order)]
+        getattr(self.detector.operators, name)(image)
+        getattr(self.oracle, name)(image)
+
+    @precondition(lambda self: self.detector.ring is not None)
+    @rule()
+    def restart(self):
+        """From a snapshot, as if it had never stopped."""
+        self.detector.take_finals()
+        with TemporaryDirectory() as folder:
+            path = Path(folder) / "line.safetensors"
+            snapshot.write(snapshot.capture(self.detector), path)
+            self.detector = Detector(self.config)
+            snapshot.restore(self.detector, snapshot.read(path))
+        self.a_second_a_subset()
+
+    @precondition(lambda self: self.oracle.order)
+    @rule(name=st.sampled_from(["pin", "unpin", "forget", "false_alarm"]))
+    def refuse(self, name):
+        """Bad input changes nothing."""
+        image, new = self.oracle.order[0], self.outside()[0]
+        with pytest.raises(FrameError, match="in the ring already"):
+            self.detector.step_tokens(self.tokens[:, image], self.class_tokens[image], image)
+        with pytest.raises(FrameError, match="NaN or infinity"):
+            self.detector.step_tokens(self.tokens[:, new] * np.nan, self.class_tokens[new], new)
+        with pytest.raises(FrameError, match="as in the ring"):
+            self.detector.step_tokens(self.tokens[:1, new], self.class_tokens[new], new)
+        with pytest.raises(FrameError, match="not in the ring"):
+            getattr(self.detector.operators, name)(new)
+
+    @invariant()
+    def the_same_is_there(self):
+        if not hasattr(self, "detector"):
+            return
+        self.detector.check_invariants()
+        self.compare(self.detector.take_finals(), self.oracle.take_finals())
+        assert self.detector.revise_due == self.oracle.due()
+        status = self.detector.status()
+        assert (status["images"], status["arrivals"], status["pinned"]) == (
+            len(self.oracle.order),
+            self.oracle.arrivals,
+            len(self.oracle.pinned),
+        )
+        if self.detector.ring is not None:
+            assert self.detector.ring.frame_ids == self.oracle.slots
+            for image, slot in self.detector.ring.slot_of.items():
+                known = [self.detector.ring.frame_ids[other] for other in self.detector.ring.references(slot)]
+                assert sorted(known) == self.oracle.references(image)
+
+
+TestCrossedOptions = CrossedOptions.TestCase
+TestCrossedOptions.settings = settings(max_examples=120, stateful_step_count=24, deadline=None)
+
+
+class TestManyCrossedOptions(CrossedOptions.TestCase):
+    """The same, far longer."""
+
+    settings = settings(max_examples=400, stateful_step_count=40, deadline=None)
+    pytestmark = pytest.mark.slow
