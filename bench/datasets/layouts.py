@@ -94,7 +94,7 @@ def mvtec_loco(root: Path, category: str) -> list[Category]:
 
 
 def folder(root: Path, category: str) -> list[Category]:
-    """All images below `root` as one category of its name, without labels: scores and overlays, no metrics.
+    """All images below `root` as one category named after it, without labels: scores, overlays, no metrics.
 
     `category` narrows to a folder below.
 

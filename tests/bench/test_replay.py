@@ -280,7 +280,7 @@ def test_only_normal_images_are_undefined_with_a_reason(line, config, tmp_path, 
 def test_the_demo_draws_its_own_line(config, tmp_path, capsys):
     status, said, _ = call(capsys, "demo", "--data", tmp_path / "line", "--config", config, "--limit", 3)
     assert status == 0
-    assert "demo" in said
+    assert "part: parity holds: stream and batch: raw scores within" in said
     assert (tmp_path / "line" / "part" / "test" / "scratch").is_dir()
 
 

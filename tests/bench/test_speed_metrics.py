@@ -16,7 +16,8 @@ def test_both_sides_agree_on_every_metric():
     assert set(difference) == {"auroc", "f1_max", "ap", "pro"}
     assert max(difference.values()) < 1e-6
     assert result["n_pixels"] == 6 * 96 * 96
-    assert result["ratio"] > 0
+    seconds = result["seconds"]
+    assert result["ratio"] == pytest.approx((seconds["sklearn"] + seconds["pro_loop"]) / seconds["ours"])
 
 
 def test_the_baseline_is_the_published_formula():
