@@ -73,6 +73,7 @@ def test_the_wheels_position_embedding_is_whole():
     assert near > 0.8 > far
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["cookie"])
 def test_real_images_get_the_published_scores(photographs, golden, name):
     """End to end, for some of the images against all of the others, in plain NumPy after the backbone.
@@ -123,6 +124,7 @@ def interval_average(units, image):
     return kept.mean(axis=0)
 
 
+@pytest.mark.slow
 def test_bfloat16_keeps_the_scores_of_real_images(photographs, golden):
     names = golden("e2e_cookie")["files"]
     files = [*names[:2], *names[-6:]]

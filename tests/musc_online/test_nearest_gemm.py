@@ -258,7 +258,7 @@ PROBE = """
 """
 
 
-@pytest.mark.parametrize("features", ["+sse2", None])
+@pytest.mark.parametrize("features", ["+sse2", pytest.param(None, marks=pytest.mark.slow)])
 def test_the_product_is_the_same_on_a_processor_without_vector_multiplication(features, tmp_path):
     """The fallback in plain vector arithmetic, compiled as for another processor, in a process of its own."""
     script = tmp_path / "probe.py"

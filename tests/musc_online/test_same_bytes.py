@@ -93,7 +93,7 @@ def test_a_loaded_machine_says_what_a_quiet_one_says():
     assert digests() == quiet  # and a process that has done other things before
 
 
-@pytest.mark.parametrize("size", [56, 224])
+@pytest.mark.parametrize("size", [56, pytest.param(224, marks=pytest.mark.slow)])
 def test_tokens_do_not_depend_on_how_frames_are_batched(size):
     """The service extracts together the frames that happen to wait: that must not be seen in a score."""
     backbone = backbones.load("dinov2_vits14", image_size=size)
