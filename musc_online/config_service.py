@@ -104,7 +104,11 @@ class Log(Section):
 
 
 class StreamOverride(Section):
-    """Sections that differ for streams whose name matches a shell pattern; the first match counts."""
+    """What differs for streams whose name matches a shell pattern; the first match counts.
+
+    What is set here, null included, is laid over the rest of the configuration; what is not set stays as it
+    is there, so that no default of this section is ever used.
+    """
 
     match: str
     method: dict[str, Any] = {}
@@ -113,10 +117,10 @@ class StreamOverride(Section):
     revise: dict[str, Any] = {}
     threshold: dict[str, Any] = {}
     output: dict[str, Any] = {}
-    warmup: int | None = None
-    deadline_ms: float | None = None
-    queue: Positive | None = None
-    when_full: WhenFull | None = None
+    warmup: Positive = 8
+    deadline_ms: Annotated[float, Field(gt=0)] | None = None
+    queue: Positive = 64
+    when_full: WhenFull = "drop_oldest"
 
     @model_serializer(mode="wrap")
     def _as_given(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:

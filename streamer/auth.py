@@ -9,17 +9,18 @@ DIR/clients/NAME.key_secret                the peers' own pairs, to be moved to 
 `streamer.server.allow_list` reads the public keys at every connection.
 """
 
+import struct
 from dataclasses import dataclass
 from pathlib import Path
 
 from zmq.auth import create_certificates, load_certificate
+from zmq.utils import z85
 
 from streamer.errors import StreamerError
 
 ROLES = ("publishers", "subscribers", "controllers")
 
-_KEY_CHARACTERS = 40
-"""Of a CURVE key in Z85."""
+_KEY_BYTES = 32
 
 
 @dataclass(frozen=True)
@@ -83,12 +84,29 @@ def load_client(secret_file: Path, server_file: Path) -> ClientKeys:
     """A peer's keys: its own secret file and the detector's `server.key`."""
     public, secret = _load(secret_file)
     try:
-        server, _ = _read(server_file)
+        server, _ = read_keys(server_file)
     except (OSError, ValueError) as error:
         raise StreamerError(
             f"{server_file}: no public key ({error}); expected the detector's server.key"
         ) from None
     return ClientKeys(public, secret, server)
+
+
+def read_keys(path: Path) -> tuple[bytes, bytes | None]:
+    """A key file's public key (Z85 text) and, where it holds one, its secret key.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is no key file, or a key in it is none; the text says why.
+    """
+    try:
+        public, secret = load_certificate(path)
+    except IndexError:  # pyzmq's reader takes every line that names a key to have a '='
+        raise ValueError("a line with a key has no '='") from None
+    for name, key in (("public", public), ("secret", secret)):
+        if key is not None and not _is_key(key):
+            raise ValueError(f"the {name} key has {len(key)} characters, expected 40 of Z85")
+    return public, secret
 
 
 def client_keys(key: Path | None, server_key: Path | None) -> ClientKeys | None:
@@ -102,6 +120,13 @@ def client_keys(key: Path | None, server_key: Path | None) -> ClientKeys | None:
     return load_client(key, server_key)
 
 
+def _is_key(text: bytes) -> bool:
+    try:
+        return len(z85.decode(text)) == _KEY_BYTES
+    except (KeyError, ValueError, struct.error):
+        return False
+
+
 def _pair(folder: Path, name: str) -> list[Path]:
     public, secret = map(Path, create_certificates(folder, name))
     secret.chmod(0o600)
@@ -110,28 +135,11 @@ def _pair(folder: Path, name: str) -> list[Path]:
 
 def _load(secret_file: Path) -> tuple[bytes, bytes]:
     try:
-        public, secret = _read(secret_file)
+        public, secret = read_keys(secret_file)
     except (OSError, ValueError) as error:
         raise StreamerError(
             f"{secret_file}: no key pair ({error}); make one with python -m streamer.keys"
         ) from None
     if secret is None:
         raise StreamerError(f"{secret_file}: holds no secret key; expected a .key_secret file")
-    return public, secret
-
-
-def _read(path: Path) -> tuple[bytes, bytes | None]:
-    """A key file's public key and, where it holds one, its secret key.
-
-    Raises:
-        OSError: it cannot be read.
-        ValueError: it is no key file; the text says why.
-    """
-    try:
-        public, secret = load_certificate(path)
-    except IndexError:
-        raise ValueError("a line with a key has no '='") from None
-    for name, key in (("public", public), ("secret", secret)):
-        if key is not None and len(key) != _KEY_CHARACTERS:
-            raise ValueError(f"the {name} key has {len(key)} characters, expected {_KEY_CHARACTERS}")
     return public, secret

@@ -4,10 +4,9 @@ import logging
 from pathlib import Path
 
 import zmq
-from zmq.auth import load_certificate
 from zmq.auth.thread import ThreadAuthenticator
 
-from streamer.auth import ROLES, ServerKeys
+from streamer.auth import ROLES, ServerKeys, read_keys
 from streamer.errors import StreamerError
 from streamer.server.logs import RateLimitedLog
 
@@ -35,10 +34,10 @@ class AllowList:
 
     def _key_in(self, path: Path) -> bytes | None:
         try:
-            return load_certificate(path)[0]
+            return read_keys(path)[0]
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, IndexError) as error:
+        except (OSError, ValueError) as error:
             # Being copied, or damaged: that must not shut out the others.
             self._log.warning("key_unreadable", path.name, file=str(path), error=str(error))
             return self._keys.get(path) if isinstance(error, OSError) else None

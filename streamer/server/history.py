@@ -1,7 +1,6 @@
 """The bounded log of published messages, and the count of each topic, in SQLite: on disk or in memory."""
 
 import sqlite3
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 import msgpack
 
 from streamer.errors import StreamerError
+from streamer.server.threads import FairLock
 
 FrameId = str | int
 
@@ -55,7 +55,7 @@ class History:
     def __init__(
         self, path: Path | None, *, max_messages: int, max_bytes: int, durable: bool = False
     ) -> None:
-        self._lock = threading.Lock()
+        self._lock = FairLock()
         self._max_messages, self._max_bytes = max_messages, max_bytes
         try:
             if path is not None:

@@ -13,6 +13,25 @@ Result = TypeVar("Result")
 _WAIT_S = 0.1
 
 
+class FairLock:
+    """A lock that goes to who has waited longest. Python's own may go to who just gave it back, and again."""
+
+    def __init__(self) -> None:
+        self._turn = threading.Condition()
+        self._next = self._served = 0
+
+    def __enter__(self) -> None:
+        with self._turn:
+            mine = self._next
+            self._next += 1
+            self._turn.wait_for(lambda: self._served == mine)
+
+    def __exit__(self, *_: object) -> None:
+        with self._turn:
+            self._served += 1
+            self._turn.notify_all()
+
+
 class Worker(threading.Thread):
     """Runs `work`; if that raises, logs it and calls `failed` with the exception."""
 

@@ -155,7 +155,7 @@ def test_a_folder_that_cannot_be_read_for_once_shuts_out_nobody(locked, folder, 
     def out_of_descriptors(*_):
         raise OSError(errno.EMFILE, "Too many open files")
 
-    for part in ((Path, "glob"), (allow_list, "load_certificate")):
+    for part in ((Path, "glob"), (allow_list, "read_keys")):
         with monkeypatch.context() as patch:
             patch.setattr(*part, out_of_descriptors)
             assert status_by(locked, folder, "operator")["scored"] == 0
@@ -200,7 +200,9 @@ def test_what_is_local():
     ("text", "says"),
     [
         ("public-key\nsecret-key\n", "a line with a key has no '='"),
-        ("public-key = 'short'\n", "the public key has 5 characters, expected 40"),
+        ("public-key = 'short'\n", "the public key has 5 characters, expected 40 of Z85"),
+        (f"public-key = '{'~' * 40}'\n", "the public key has 40 characters, expected 40 of Z85"),
+        (f"public-key = '{'#' * 40}'\n", "the public key has 40 characters, expected 40 of Z85"),
         ("nothing of the kind\n", "No public key found"),
         ("", "No public key found"),
     ],

@@ -1,6 +1,8 @@
 """Queues before decoding: what is dropped for a new frame, and what is not."""
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from musc_online import config
 from streamer.server.intake import Intake
@@ -78,3 +80,41 @@ def test_a_queue_of_one_holds_the_newest():
     intake = Intake(1000)
     assert [offered(intake, frame(i), length=1) for i in range(3)] == [(True, []), (True, [0]), (True, [1])]
     assert waiting(intake) == [2]
+
+
+SIZES = st.integers(0, 40)
+
+
+@settings(max_examples=300)
+@given(
+    st.lists(st.tuples(st.sampled_from([LINE, OTHER]), SIZES), max_size=12),
+    SIZES,
+    st.integers(1, 4),
+    st.sampled_from(["drop_oldest", "drop_newest", "block"]),
+)
+def test_no_more_is_dropped_than_makes_room(before, size, length, when_full):
+    most, intake = 50, Intake(50)
+    held = {LINE: [], OTHER: []}
+    for stream, one in before:
+        queued = frame(object(), one, stream)
+        if intake.offer(queued, length=4, when_full="block")[0]:
+            held[stream].append(queued)
+
+    def fits(n_dropped):
+        """By the rules: so many frames a stream, so many bytes in all, one alone whatever its size."""
+        kept = held[LINE][n_dropped:]
+        n_bytes = sum(len(queued.message.payload) for queued in kept + held[OTHER])
+        return len(kept) < length and (n_bytes == 0 or n_bytes + size <= most)
+
+    may_drop = len(held[LINE]) if when_full == "drop_oldest" else 0
+    enough = next((count for count in range(may_drop + 1) if fits(count)), None)
+    new = frame("new", size)
+    expected = (False, []) if enough is None else (True, held[LINE][:enough])
+    assert intake.offer(new, length=length, when_full=when_full) == expected
+    if enough is not None:
+        held[LINE] = [*held[LINE][enough:], new]
+    intake.close()
+    left = {LINE: [], OTHER: []}
+    while (queued := intake.take()) is not None:
+        left[queued.stream].append(queued)
+    assert left == held

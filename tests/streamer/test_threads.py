@@ -3,8 +3,9 @@
 import threading
 
 import pytest
+from streamer_support import until
 
-from streamer.server.threads import run_there
+from streamer.server.threads import FairLock, run_there
 
 
 def elsewhere(job):
@@ -38,3 +39,21 @@ def test_what_has_begun_is_waited_for():
         return True
 
     assert run_there(elsewhere, work, give_up) == "done"
+
+
+def test_a_fair_lock_goes_to_who_has_waited_longest():
+    lock, order = FairLock(), []
+
+    def take(name):
+        with lock:
+            order.append(name)
+
+    threads = [threading.Thread(target=take, args=(name,)) for name in "abc"]
+    with lock:
+        for tickets, thread in enumerate(threads, 2):
+            thread.start()
+            until(lambda tickets=tickets: lock._next == tickets)
+    take("who just had it")
+    for thread in threads:
+        thread.join()
+    assert order == ["a", "b", "c", "who just had it"]
