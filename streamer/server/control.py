@@ -176,12 +176,12 @@ class _Requests:
         return {"flushed": flushed, **({"asleep": asleep} if asleep else {})}
 
     def reset(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """Empty the rings; counters go on."""
+        """Empty the rings, the last scores of the frames in them being final; counters go on."""
         streams = self._streams(request)
 
         def reset_all() -> list[None]:
             for stream in streams:
-                stream.reset()
+                self._service.scoring.reset(stream)
             return []
 
         self._between_frames(reset_all)

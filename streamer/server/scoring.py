@@ -110,11 +110,21 @@ class Scoring:
         detector = self._opened(stream)
         if detector is None:
             return 0
-        scores = detector.take_finals() + detector.flush()
+        evicted = detector.take_finals()
+        self._publish(stream, evicted)  # first: whatever becomes of the flush, they are final
+        scores = detector.flush()
         stream.state = detector.status()
         stream.unsaved = True
         self._publish(stream, scores)
-        return len(scores)
+        return len(evicted) + len(scores)
+
+    def reset(self, stream: Stream) -> None:
+        """Forget a stream's ring; the last scores of the frames in it are final, unless it sleeps on disk."""
+        detector = stream.detector
+        if detector is not None:
+            window = detector.window
+            self._publish(stream, detector.take_finals() + window.close(window.newest(len(window.entries))))
+        stream.reset()
 
     def operate(self, stream: Stream, kind: str, frame_id: FrameId) -> dict[str, int]:
         """An operator's word on a frame in the ring: `pin`, `unpin`, `forget` or `false_alarm`.

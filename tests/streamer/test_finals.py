@@ -1,0 +1,76 @@
+"""Every frame's last word goes out: whatever takes it from the ring, its final score is published."""
+
+import pytest
+from streamer_support import backbone, control, identity_holds, watched
+
+from musc_online.detector import Detector
+from streamer.errors import WireError
+
+__all__ = ["backbone"]
+
+
+def finals(screen, count):
+    """Ids of the next `count` final revisions, in their order."""
+    found = []
+    while len(found) < count:
+        (fields,) = screen.until(1, "revision")
+        found += [fields["frame_id"]] if fields["is_final"] else []
+    return found
+
+
+def test_closing_a_ring_publishes_every_final(backbone):
+    """More frames than the 64 finals that are kept for one who does not ask."""
+    ring = {"capacity": 72, "admit": "pinned_only"}
+    with watched(backbone, ring=ring) as (service, screen, camera):
+        for seed in range(70):
+            camera.picture(seed, meta={"part": seed})
+        screen.until(70, "score")
+        control(service, "pin", stream="line", frame_id="line-3")
+        assert control(service, "pin", stream="line", frame_id="line-5")["images"] == 2
+        assert finals(screen, 68) == [f"line-{seed}" for seed in range(70) if seed not in {3, 5}]
+        assert control(service, "flush", stream="line")["flushed"] == 2
+        assert finals(screen, 2) == ["line-3", "line-5"]
+        assert identity_holds(control(service, "status"))
+
+
+def test_a_reset_publishes_the_last_scores_as_final(backbone):
+    with watched(backbone, warmup=50) as (service, screen, camera):  # no revision is due by itself
+        for seed in range(4):
+            camera.picture(seed, meta={"part": seed})
+        scores = screen.until(4, "score")
+        control(service, "reset", stream="line")
+        last = screen.until(4, "revision")
+        same = ("frame_id", "raw_score", "rscin_score", "revision", "meta", "seq")
+        assert [[fields[name] for name in same] for fields in last] == [
+            [fields[name] for name in same] for fields in scores
+        ]
+        assert all(fields["is_final"] for fields in last)
+        # What a flush said already is not said again.
+        camera.picture(4)
+        camera.picture(5)
+        screen.until(2, "score")
+        control(service, "flush")
+        control(service, "reset")
+        camera.picture(6)
+        told = screen.until(3, "score", "revision")
+        assert [(fields["kind"], fields["frame_id"]) for fields in told] == [
+            ("revision", "line-4"),
+            ("revision", "line-5"),
+            ("score", "line-6"),
+        ]
+
+
+def test_a_flush_that_fails_loses_no_final(backbone, monkeypatch):
+    def no_memory(self):
+        raise MemoryError("cannot allocate")
+
+    with watched(backbone) as (service, screen, camera):
+        for seed in range(3):
+            camera.picture(seed)
+        screen.until(3, "score")
+        service.streams.get("line").detector.operators.forget("line-1")  # nobody has taken its final yet
+        with monkeypatch.context() as patch:
+            patch.setattr(Detector, "flush", no_memory)
+            with pytest.raises(WireError, match="not done for stream 'line'"):
+                control(service, "flush")
+        assert finals(screen, 1) == ["line-1"]
