@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import structlog
 import zmq
@@ -24,16 +24,21 @@ from streamer.server.scoring import Scoring
 from streamer.server.snapshots import Snapshots
 from streamer.server.stream import Stream
 from streamer.server.streams import Streams
-from streamer.server.threads import Worker
+from streamer.server.threads import Worker, run_there
 from streamer.sockets import Socket
 from streamer.wire.frame import VERSION, check_frame_id, pack, unpack
 
 log = structlog.get_logger()
 
+Result = TypeVar("Result")
 Handler = Callable[[Mapping[str, Any]], dict[str, Any]]
 
 _POLL_MS = 100
 _MAX_REQUEST = 64 * 1024
+_FETCH_MESSAGES = 1000
+_FETCH_BYTES = 32 * 1024 * 1024
+_PATIENCE_S = 600.0
+_OPERATIONS = ("pin", "unpin", "forget", "false_alarm")
 
 
 class Control(Worker):
@@ -95,14 +100,6 @@ class Control(Worker):
         return pack({"v": VERSION, "kind": kind if isinstance(kind, str) else None, **answer})
 
 
-log = structlog.get_logger()
-
-_FETCH_MESSAGES = 1000
-_FETCH_BYTES = 32 * 1024 * 1024
-_PATIENCE_S = 600.0
-_OPERATIONS = ("pin", "unpin", "forget", "false_alarm")
-
-
 class Requested(Protocol):
     """What requests need of a service."""
 
@@ -154,21 +151,21 @@ class _Requests:
         self._wait(lambda seconds: service.ledger.wait_settled(targets, seconds))
         flushed, asleep, failed = 0, list[str](), list[str]()
 
-        def flush(stream: Stream) -> list[int]:
+        def flush(stream: Stream) -> int:
             if stream.asleep and not named:
                 asleep.append(stream.name)
-                return []
+                return 0
             try:
-                return [service.scoring.flush(stream)]
+                return service.scoring.flush(stream)
             except WireError:
                 raise
             except Exception as error:  # no memory for one ring, perhaps
                 log.exception("flush_failed", stream=stream.name)
                 failed.append(f"stream '{stream.name}' ({type(error).__name__}: {error})")
-                return []
+                return 0
 
         for stream in streams:  # a job each: frames are scored in between
-            flushed += sum(self._between_frames(partial(flush, stream)))
+            flushed += self._between_frames(partial(flush, stream))
         if failed:
             raise WireError(
                 "internal", f"flush: not done for {', '.join(failed)}; {flushed} scores are final"
@@ -179,10 +176,9 @@ class _Requests:
         """Empty the rings, the last scores of the frames in them being final; counters go on."""
         streams = self._streams(request)
 
-        def reset_all() -> list[None]:
+        def reset_all() -> None:
             for stream in streams:
                 self._service.scoring.reset(stream)
-            return []
 
         self._between_frames(reset_all)
         for stream in streams:
@@ -219,7 +215,7 @@ class _Requests:
             )
         (stream,) = self._streams(request)
         frame_id = check_frame_id(request["frame_id"])
-        (counts,) = self._between_frames(lambda: [self._service.scoring.operate(stream, kind, frame_id)])
+        counts = self._between_frames(lambda: self._service.scoring.operate(stream, kind, frame_id))
         return {"stream": stream.name, "frame_id": frame_id, **counts}
 
     def shutdown(self, _: Mapping[str, Any]) -> dict[str, Any]:
@@ -228,12 +224,20 @@ class _Requests:
         return {}
 
     def _wait(self, wait: Callable[[float], bool]) -> None:
-        patience = time.monotonic() + _PATIENCE_S
+        gives_up = self._patience()
         while not wait(0.2):
-            if self._service.failure is not None:
-                raise WireError("internal", "the service is dying; its log has the details")
-            if time.monotonic() > patience:
-                raise WireError("busy", f"the detector did not get to it within {_PATIENCE_S:g} s")
+            if gives_up():
+                raise self._given_up()
+
+    def _patience(self) -> Callable[[], bool]:
+        """Asked now and then: whether to wait no longer."""
+        end = time.monotonic() + _PATIENCE_S
+        return lambda: self._service.failure is not None or time.monotonic() > end
+
+    def _given_up(self) -> WireError:
+        if self._service.failure is not None:
+            return WireError("internal", "the service is dying; its log has the details")
+        return WireError("busy", f"the detector did not get to it within {_PATIENCE_S:g} s; it was not done")
 
     def _streams(self, request: Mapping[str, Any]) -> list[Stream]:
         name = request.get("stream")
@@ -245,21 +249,9 @@ class _Requests:
             raise WireError("bad_value", f"stream: got {str(name)[:80]!r}, open streams: {known}")
         return [stream]
 
-    def _between_frames(self, work: Callable[[], list[Any]]) -> list[Any]:
-        done = threading.Event()
-        results: list[Any] = []
-        failures: list[Exception] = []
-
-        def job() -> None:
-            try:
-                results.extend(work())
-            except Exception as error:
-                failures.append(error)
-            finally:
-                done.set()
-
-        self._service.pipeline.run_between_frames(job)
-        self._wait(done.wait)
-        if failures:
-            raise failures[0]
-        return results
+    def _between_frames(self, work: Callable[[], Result]) -> Result:
+        """Have the matching thread do something. What is given up is not done later either."""
+        done = run_there(self._service.pipeline.run_between_frames, lambda: [work()], self._patience())
+        if done is None:
+            raise self._given_up()
+        return done[0]

@@ -8,10 +8,9 @@ from typing import Any
 
 import msgpack
 
+from musc_online.arrays import FrameId
 from streamer.errors import StreamerError
 from streamer.server.threads import FairLock
-
-FrameId = str | int
 
 _TOPICS = 100_000
 _AT_ONCE = 64

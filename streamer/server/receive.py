@@ -24,6 +24,7 @@ _POLL_MS = 50
 _HELD_MS = 5
 _AFTER_STOP = 64
 # Frames that libzmq had received already when the service was asked to stop, at most so many a socket.
+_SENDERS = 1024
 
 
 @dataclass(eq=False)
@@ -259,9 +260,6 @@ def _reply_to(port: Socket) -> Callable[[], None]:
 
 def _nothing() -> None:
     return None
-
-
-_SENDERS = 1024
 
 
 class Rates:

@@ -20,6 +20,8 @@ from streamer.server.outcomes import Ledger
 from streamer.server.stream import Origin, Stream
 from streamer.wire.checks import check_stream
 
+log = structlog.get_logger()
+
 SUFFIX = ".safetensors"
 _NAME = 80
 
@@ -131,9 +133,6 @@ def prepare(folder: Path) -> None:
         raise StreamerError(
             f"snapshot.path: {folder}: cannot be used ({error.strerror}); expected a folder to write to"
         ) from None
-
-
-log = structlog.get_logger()
 
 
 class SnapshotTally:

@@ -1,5 +1,7 @@
 """The service end to end: real sockets, real backbone; a camera and a screen of bare pyzmq and msgpack."""
 
+import threading
+
 import msgpack
 import numpy as np
 import pytest
@@ -21,6 +23,7 @@ from streamer_support import (
 from musc_online.detector import Detector
 from streamer import images
 from streamer.errors import WireError
+from streamer.server import control as control_module
 from streamer.server.service import Service
 from streamer.wire.published import unpack_message
 
@@ -106,6 +109,29 @@ def test_frames_of_changing_size_share_a_ring(backbone):
             assert finals[index]["is_final"]
             assert all(0 <= x <= x + w <= width and 0 <= y <= y + h <= height
                        for x, y, w, h, _ in finals[index]["regions"])  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["forget", "reset", "flush"])
+def test_a_request_given_up_is_not_done_behind_its_asker(backbone, monkeypatch, kind):
+    """Whoever is told `busy` may ask again, or think better of it."""
+    frame = {"frame_id": "line-1"} if kind == "forget" else {}
+    with watched(backbone) as (service, screen, camera):
+        camera.picture(0)
+        camera.picture(1)
+        screen.until(2, "score")
+        go_on = threading.Event()
+        service.pipeline.run_between_frames(lambda: go_on.wait(PATIENCE_MS / 1000))
+        with monkeypatch.context() as patch:
+            patch.setattr(control_module, "_PATIENCE_S", 0.0)
+            try:
+                with pytest.raises(WireError) as refusal:
+                    control(service, kind, stream="line", **frame)
+            finally:
+                go_on.set()
+        assert refusal.value.code == "busy"
+        camera.picture(2)
+        told = screen.until(1, "score", "revision")
+        assert [(fields["kind"], fields["n_references"]) for fields in told] == [("score", 2)]
 
 
 def test_stop_scores_what_was_accepted(backbone):
