@@ -37,7 +37,7 @@ class Detector:
 
     def __init__(self, config: Config, *, backbone: backbones.Backbone | None = None) -> None:
         self.config = config
-        self.window = Window(min(config.revise.window, config.ring.capacity))
+        self.window = Window(min(config.revise.window, config.ring.capacity), config.ring.capacity)
         self.verdict = Verdict(config)
         self.ring: Ring | None = None
         self.since_revision = 0
@@ -151,7 +151,7 @@ class Detector:
         return self._revise(self.window.newest(self.config.ring.capacity), final=True)
 
     def take_finals(self) -> list[Score]:
-        """Final scores of the frames evicted since last asked; before the last arrival, the newest 64.
+        """Final scores of the frames evicted since last asked, all of them if that was 64 arrivals ago.
 
         Arrays come only with a frame that was never revised: those of others were handed over before.
         """

@@ -9,9 +9,7 @@ import numpy.typing as npt
 from musc_online.score import Score
 
 UNTAKEN = 64
-"""Final scores kept from one arrival to the next for a caller who does not ask: memory stays bounded.
-
-What a single word of an operator evicts, up to a whole ring, is kept until the next arrival."""
+"""Arrivals a caller may let pass without asking for the final scores of the frames they evicted."""
 
 
 @dataclass
@@ -32,10 +30,15 @@ class Entry:
 
 
 class Window:
-    """The frames in the ring in order of arrival; the newest `size` of them are re-scored."""
+    """The frames in the ring in order of arrival; the newest `size` of them are re-scored.
 
-    def __init__(self, size: int) -> None:
-        self.size = size
+    Args:
+        size: frames that are re-scored.
+        capacity: of the ring: so many frames the words of operators may evict between two arrivals.
+    """
+
+    def __init__(self, size: int, capacity: int) -> None:
+        self.size, self.capacity = size, capacity
         self.entries: dict[int, Entry] = {}
         """By slot, in order of arrival."""
         self.evicted: list[Score] = []
@@ -49,7 +52,10 @@ class Window:
     def add(self, slot: int, entry: Entry) -> None:
         """Take a new arrival in; its slot was emptied by `leave`."""
         self.entries[slot] = entry
-        del self.evicted[:-UNTAKEN]
+        # For a caller who never asks, memory stays bounded: old ones lose their arrays first, then go.
+        if len(self.evicted) > UNTAKEN:
+            del self.evicted[: -UNTAKEN - self.capacity]
+            self.evicted[:-UNTAKEN] = map(without_arrays, self.evicted[:-UNTAKEN])
 
     def leave(self, slot: int) -> None:
         """The slot's frame, if any, is evicted: its last score is final."""
@@ -83,7 +89,7 @@ class Window:
         return np.stack([self.entries[slot].class_token for slot in slots])
 
     def take_evicted(self) -> list[Score]:
-        """Final scores of evicted frames since last asked."""
+        """Final scores of evicted frames since last asked, all of them if that was `UNTAKEN` arrivals ago."""
         taken, self.evicted = self.evicted, []
         return taken
 

@@ -127,15 +127,36 @@ def test_every_frame_that_a_closing_ring_drops_gets_its_final_score():
     assert all(score.is_final for score in finals)
 
 
+def test_arrivals_cost_no_final_that_was_not_taken_yet():
+    """A ring emptied between two arrivals, and those that later arrivals pushed out."""
+    tokens, class_tokens = images(1, 20, n_stages=1, n_patches=4, n_channels=6)
+    stream = detector(100, revise={"every": 1000}, warmup=2)
+
+    def arrive(first, last):
+        for image in range(first, last):
+            stream.step_tokens(tokens[:, image % 20], class_tokens[image % 20], image)
+
+    arrive(0, 100)
+    arrive(100, 132)
+    for image in range(32, 132):
+        stream.operators.forget(image)
+    arrive(132, 164)
+    assert [score.frame_id for score in stream.take_finals()] == list(range(132))
+    arrive(164, 264)
+    stream.operators.forget(200)
+    assert [score.frame_id for score in stream.take_finals()] == [*range(132, 164), 200]
+
+
 def test_finals_that_nobody_takes_do_not_pile_up():
     tokens, class_tokens = images(1, 400, n_stages=1, n_patches=4, n_channels=6)
     stream = detector(100, revise={"every": 1000})
     for image in range(400):
         stream.step_tokens(tokens[:, image], class_tokens[image], image)
-        assert len(stream.window.evicted) <= 64 + 1
+        assert len(stream.window.evicted) <= 64 + 100
+        assert sum(score.anomaly_map is not None for score in stream.window.evicted) <= 64
     for image in range(300, 400):
         stream.operators.forget(image)
-    assert len(stream.window.evicted) <= 64 + 100
+    assert len(stream.window.evicted) <= 64 + 100 + 100
     assert [score.frame_id for score in stream.take_finals()][-100:] == list(range(300, 400))
 
 
