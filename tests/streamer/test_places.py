@@ -34,60 +34,60 @@ __all__ = ["backbone"]
 
 
 @pytest.fixture
-def accounts():
+def ledger():
     return Ledger()
 
 
 @pytest.fixture
-def lines(accounts, tmp_path):
+def streams(ledger, tmp_path):
     values = {"limits": {"streams": 2, "sleeping": 8}, "snapshot": {"path": str(tmp_path)}}
-    return Streams(load(values), lambda _: [], accounts.close)
+    return Streams(load(values), lambda _: [], ledger.close)
 
 
-def claimed(line, frame_id="a"):
-    return line.claim(QueuedFrame(SimpleNamespace(frame_id=frame_id), line, 0))
+def claimed(stream, frame_id="a"):
+    return stream.claim(QueuedFrame(SimpleNamespace(frame_id=frame_id), stream, 0))
 
 
-def awake(lines):
-    return [line.name for line in lines.known() if line.detector is not None]
+def awake(streams):
+    return [stream.name for stream in streams.known() if stream.detector is not None]
 
 
-def test_a_stream_just_admitted_keeps_its_place_while_a_sleeper_wakes(lines, accounts):
-    lines.admit("first").detector = object()
-    sleeper = lines.lay_down("sleeper")
-    new = lines.admit("new")
-    accounts.receive("new")
-    with pytest.raises(WireError, match="sleeper"), lines.opening(sleeper):
+def test_a_stream_just_admitted_keeps_its_place_while_a_sleeper_wakes(streams, ledger):
+    streams.admit("first").detector = object()
+    sleeper = streams.lay_down("sleeper")
+    new = streams.admit("new")
+    ledger.receive("new")
+    with pytest.raises(WireError, match="sleeper"), streams.opening(sleeper):
         pytest.fail("there was no place")
     assert claimed(new)
-    accounts.score("new")
-    assert lines.get("new") is new
-    assert accounts.streams()["new"] | {"queued": 0, "received": 1, "scored": 1} == accounts.streams()["new"]
+    ledger.score("new")
+    assert streams.get("new") is new
+    assert ledger.streams()["new"] | {"queued": 0, "received": 1, "scored": 1} == ledger.streams()["new"]
 
 
-def test_a_stream_without_a_usable_frame_makes_place_for_the_next(lines):
-    lines.admit("first").detector = object()
-    lines.admit("useless")
-    assert lines.admit("next").name == "next"
-    assert lines.get("useless") is None
+def test_a_stream_without_a_usable_frame_makes_place_for_the_next(streams):
+    streams.admit("first").detector = object()
+    streams.admit("useless")
+    assert streams.admit("next").name == "next"
+    assert streams.get("useless") is None
 
 
-def test_sleepers_that_were_reset_take_places_like_others(lines):
-    sleepers = [lines.lay_down(f"s{index}") for index in range(4)]
-    for line in sleepers:
-        line.reset()
+def test_sleepers_that_were_reset_take_places_like_others(streams):
+    sleepers = [streams.lay_down(f"s{index}") for index in range(4)]
+    for stream in sleepers:
+        stream.reset()
     refused = 0
     for index in range(4):
         try:
-            line = lines.admit(f"s{index}")
-            assert claimed(line)
-            with lines.opening(line):
-                line.detector = object()
-            line.release("a", scored=True)
+            stream = streams.admit(f"s{index}")
+            assert claimed(stream)
+            with streams.opening(stream):
+                stream.detector = object()
+            stream.release("a", scored=True)
         except WireError as error:
             refused += error.code == "too_many_streams"
-        assert len(awake(lines)) <= 2
-    assert (len(awake(lines)), refused) == (2, 2)
+        assert len(awake(streams)) <= 2
+    assert (len(awake(streams)), refused) == (2, 2)
 
 
 def test_a_ring_that_cannot_be_read_for_once_is_neither_lost_nor_replaced(backbone, tmp_path, monkeypatch):
@@ -193,14 +193,14 @@ def test_a_flush_of_all_leaves_sleepers_and_goes_on_after_a_failure(backbone, tm
 def test_frames_are_scored_between_the_rings_of_a_flush(backbone, monkeypatch):
     flush, order = Scoring.flush, []
 
-    def flush_and_receive(scoring, line):
-        order.append(line.name)
+    def flush_and_receive(scoring, stream):
+        order.append(stream.name)
         if len(order) == 1:
             camera.picture(9, "b")
             until(lambda: service.pipeline._extracted.qsize() == 1)
         elif service.ledger.streams()["b"]["received"] == 2:
             order.append(service.streams.get("b").state["images"])
-        return flush(scoring, line)
+        return flush(scoring, stream)
 
     with serving(small_config(), backbone) as service, Camera(service.endpoints["frames"]) as camera:
         for stream in ("a", "b"):

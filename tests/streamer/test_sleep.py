@@ -31,10 +31,10 @@ __all__ = ["backbone", "undisturbed"]
 
 def test_an_idle_stream_gives_its_memory_back_and_goes_on_as_if_it_had_not(backbone, tmp_path, undisturbed):
     def wait(seed):
-        line = service.streams.get("line")
+        stream = service.streams.get("line")
         if seed not in {3, 13}:
             return
-        until(lambda: line.state["state"] == "asleep")
+        until(lambda: stream.state["state"] == "asleep")
         status = control(service, "status")
         assert (status["state"], status["asleep"], status["bytes"]["rings"]) == ("ready", 1, 0)
         shown = status["streams"]["line"]

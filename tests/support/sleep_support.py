@@ -22,11 +22,11 @@ def config(folder, *, after_s=3600, limits=None, **sections):
 
 def nap(service, stream="line"):
     """Let the hour pass for a stream; whether it sleeps now."""
-    line = service.streams.get(stream)
-    until(lambda: line.idle)
-    line.used_at = float("-inf")
+    found = service.streams.get(stream)
+    until(lambda: found.idle)
+    found.used_at = float("-inf")
     service.sleep.look()
-    return line.asleep
+    return found.asleep
 
 
 def state(service, stream="line"):
