@@ -237,7 +237,8 @@ class _Requests:
     def _given_up(self) -> WireError:
         if self._service.failure is not None:
             return WireError("internal", "the service is dying; its log has the details")
-        return WireError("busy", f"the detector did not get to it within {_PATIENCE_S:g} s; it was not done")
+        text = f"the detector did not get to it within {_PATIENCE_S:g} s; what had not begun is not done"
+        return WireError("busy", text)
 
     def _streams(self, request: Mapping[str, Any]) -> list[Stream]:
         name = request.get("stream")
