@@ -175,6 +175,10 @@ class Outcomes:
         self.ledger.warn(queued.stream.name, code)
         self._error(_about(queued, code, text), queued.stream, None)
 
+    def trouble(self, stream: Stream, text: str) -> None:
+        """An error of the service itself that is no frame's: it is told, and nothing is counted."""
+        self._error(WireError("internal", text, stream=stream.name), stream, None)
+
     def drop(self, queued: QueuedFrame, reason: str) -> None:
         """A frame given up for want of room; a reliable sender is asked to send it again."""
         stream, message = queued.stream, queued.message

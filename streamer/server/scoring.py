@@ -97,9 +97,19 @@ class Scoring:
         self._outcomes.score(queued, header, score.anomaly_map if wanted else None)
         self._publish(stream, detector.take_finals())
         if detector.revise_due:
+            self._revise(stream, detector)
+
+    def _revise(self, stream: Stream, detector: Detector) -> None:
+        try:
             revised = detector.revise()
-            stream.state = detector.status()
-            self._publish(stream, revised)
+        except (
+            Exception
+        ) as error:  # no memory, perhaps; the frame has its score, and is not to be refused too
+            log.exception("revision_failed", stream=stream.name)
+            self._outcomes.trouble(stream, f"revision: not done ({type(error).__name__}: {error})")
+            return
+        stream.state = detector.status()
+        self._publish(stream, revised)
 
     def flush(self, stream: Stream) -> int:
         """Publish the final revision of every frame in the ring; how many there were.

@@ -135,9 +135,12 @@ class Stream:
     def remember(self, frame_id: FrameId, origin: Origin) -> None:
         """Keep what later revisions echo, for as long as the frame can be in the ring."""
         self.origins[frame_id] = origin
-        # A frame just evicted still gets its final score: keep a few more than the ring holds.
+        # A frame just evicted still gets its final score: keep a few more than the ring holds. Frames that
+        # are kept out come and go, and those in the ring may be old: pinned, or all there is.
+        ring = None if self.detector is None else self.detector.ring
+        held = {} if ring is None else ring.slot_of
         while len(self.origins) > self.config.ring.capacity + 16:
-            self.origins.popitem(last=False)
+            del self.origins[next(known for known in self.origins if known not in held)]
 
     @property
     def unpublished(self) -> frozenset[FrameId]:

@@ -74,3 +74,38 @@ def test_a_flush_that_fails_loses_no_final(backbone, monkeypatch):
             with pytest.raises(WireError, match="not done for stream 'line'"):
                 control(service, "flush")
         assert finals(screen, 1) == ["line-1"]
+
+
+def test_a_pinned_frame_s_final_echoes_it_however_many_came_since(backbone):
+    """Frames that were kept out pushed what is echoed of those in the ring out of memory."""
+    with watched(backbone, ring={"capacity": 3, "admit": "pinned_only"}) as (service, screen, camera):
+        for seed in range(2):
+            camera.picture(seed, meta={"part": seed})
+        screen.until(2, "score")
+        for seed in range(2):
+            control(service, "pin", stream="line", frame_id=f"line-{seed}")
+        for seed in range(2, 42):
+            camera.picture(seed, meta={"part": seed})
+        screen.until(40, "score")
+        assert len(service.streams.get("line").origins) == 3 + 16
+        control(service, "flush")
+        last = screen.until(2, "revision")
+        assert [(fields["meta"], fields["seq"]) for fields in last] == [({"part": 0}, 0), ({"part": 1}, 1)]
+
+
+def test_a_revision_that_fails_refuses_no_frame(backbone, monkeypatch):
+    """The frame by which it was due had its score, and was refused too: counted twice."""
+
+    def no_memory(self):
+        raise MemoryError("cannot allocate")
+
+    monkeypatch.setattr(Detector, "revise", no_memory)
+    with watched(backbone, warmup=1) as (service, screen, camera):
+        for seed in range(2):
+            camera.picture(seed)
+        told = screen.until(3, "score", "error")
+        assert [fields["frame_id"] for fields in told] == ["line-0", "line-1", None]
+        assert (told[2]["code"], told[2]["stream"]) == ("internal", "line")
+        status = control(service, "status")
+        assert (status["scored"], status["refused"]) == (2, {})
+        assert identity_holds(status)
