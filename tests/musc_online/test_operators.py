@@ -77,6 +77,20 @@ def test_a_false_alarm_is_called_good_from_then_on():
     assert labels == {image: image != 2 for image in range(6)}
 
 
+@pytest.mark.parametrize("leave", ["evicted", "forgotten"])
+def test_a_false_alarm_is_called_good_in_its_last_word_as_well(leave):
+    stream = detector(6, warmup=2, threshold={"rule": "fixed", "value": 0.01}, revise={"every": 50})
+    play(stream, range(6))
+    assert all(score.pred_label for score in stream.revise())
+    stream.operators.false_alarm(0)
+    if leave == "evicted":
+        play(stream, [6])
+    else:
+        stream.operators.forget(0)
+    (final,) = stream.take_finals()
+    assert (final.frame_id, final.is_final, final.pred_label) == (0, True, False)
+
+
 def test_below_threshold_keeps_anomalies_out_and_scores_them_once():
     stream = detector(
         16, ring={"admit": "below_threshold"}, warmup=3, threshold={"rule": "fixed", "value": 0.01}
