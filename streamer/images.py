@@ -4,7 +4,6 @@ Of a payload, dimensions are read from the file's header before any pixel is dec
 """
 
 import io
-import re
 
 import cv2
 import numpy as np
@@ -16,6 +15,9 @@ from streamer.wire.frame import FrameMessage, Limits, check_size
 Frame = npt.NDArray[np.uint8]
 
 _MAGIC = {"jpeg": b"\xff\xd8\xff", "png": b"\x89PNG\r\n\x1a\n"}
+
+_MAX_CHUNKS = 1 << 16
+"""Of a PNG; encoders write 8 to 64 KiB in each, so a payload of 64 MiB has 8,192 at most."""
 
 
 def sniff(payload: bytes) -> str | None:
@@ -55,7 +57,7 @@ def decode_file(payload: bytes) -> Frame:
     """
     encoding = sniff(payload) or "image"
     if not _is_whole(payload, encoding):
-        raise WireError("undecodable", f"payload: the {encoding} is truncated")
+        raise WireError("undecodable", f"payload: the {encoding} is truncated or damaged")
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
     try:
         frame = cv2.imdecode(np.frombuffer(payload, np.uint8), flags)
@@ -118,6 +120,22 @@ def _declared_size(message: FrameMessage) -> tuple[int, int]:
 def _is_whole(payload: bytes, encoding: str) -> bool:
     """Whether a JPEG or PNG has its end; OpenCV may fill what is missing with grey and say nothing."""
     if encoding == "png":
-        return b"IEND" in payload[-64:] or re.search(rb"IEND\xae\x42\x60\x82", payload) is not None
+        return _chunks_fit(payload)
     # Neither marker can occur inside compressed data, and a thumbnail's come before the image's own.
     return encoding != "jpeg" or payload.rfind(b"\xff\xd9") > payload.rfind(b"\xff\xda")
+
+
+def _chunks_fit(payload: bytes) -> bool:
+    """Whether a PNG's chunks lie in it one behind another up to IEND: OpenCV clears as much memory as a
+    chunk says that it is long, up to 4 GB for a few bytes, before it looks whether they are there.
+    """
+    at = len(_MAGIC["png"])
+    for _ in range(_MAX_CHUNKS):
+        if at + 12 > len(payload):
+            return False
+        length = int.from_bytes(payload[at : at + 4], "big")
+        kind = payload[at + 4 : at + 8]
+        at += 12 + length
+        if kind == b"IEND":
+            return at <= len(payload)
+    return False

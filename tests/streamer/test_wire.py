@@ -98,6 +98,20 @@ def test_every_truncation_is_noticed(encoding):
             images.decode(FrameMessage("s", 1, encoding, whole[:length]), LIMITS)
 
 
+@pytest.mark.parametrize("length", [3_925_873_442, 2**31 - 1, 5000])
+def test_no_memory_is_cleared_for_what_a_chunk_only_says_it_holds(length, monkeypatch):
+    """OpenCV took 2 s and 4 GB for a picture of 5 kB whose pixels were said to be 3.9 GB long."""
+    whole = images.encode(picture(2), "png")
+    at = whole.index(b"IDAT") - 4
+    assert len(whole) - at < 5000 + 12
+    monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("decoded"))
+    with pytest.raises(WireError, match="truncated or damaged") as caught:
+        images.decode(
+            FrameMessage("s", 1, "png", whole[:at] + length.to_bytes(4, "big") + whole[at + 4 :]), LIMITS
+        )
+    assert caught.value.code == "undecodable"
+
+
 @pytest.mark.parametrize("encoding", ["jpeg", "png"])
 def test_dimensions_are_checked_before_pixels_are_decoded(encoding, monkeypatch):
     large = images.encode(np.zeros((301, 10, 3), np.uint8), encoding)
