@@ -17,7 +17,13 @@ from musc_online.errors import WeightsError
 __all__ = ["tiny_clip"]
 
 
-@pytest.mark.parametrize("name", backbones.names())
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow if backbones.spec(name).n_channels > 1000 else ())
+        for name in backbones.names()
+    ],
+)
 def test_shapes_and_token_identity_of_every_architecture(name):
     spec = backbones.spec(name)
     size, pretrained = 2 * spec.patch_size, 3 * spec.patch_size

@@ -45,7 +45,7 @@ CLIP = [
     ("ViT-B-32", 224, 12, 7, "openai", "auto", naive_vit.quick_gelu),
     ("ViT-B-32", 256, 12, 7, "openai", "gelu", naive_vit.gelu),
     ("ViT-B-32", 256, 12, 7, "laion400m_e32", "auto", naive_vit.gelu),
-    ("ViT-B-16", 256, 12, 14, "openai", "gelu", naive_vit.gelu),
+    pytest.param("ViT-B-16", 256, 12, 14, "openai", "gelu", naive_vit.gelu, marks=pytest.mark.slow),
     ("ViT-B-16-plus-240", 240, 14, 15, "laion400m_e31", "auto", naive_vit.gelu),
 ]
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)

@@ -58,7 +58,14 @@ def test_what_is_said_does_not_depend_on_naps(backbone, tmp_path, undisturbed, n
         assert said(service, after) == undisturbed
 
 
-@pytest.mark.parametrize("kind", ["pin", "unpin", "forget", "false_alarm", "flush"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "pin",
+        "flush",
+        *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("unpin", "forget", "false_alarm")),
+    ],
+)
 def test_a_request_for_the_ring_wakes_it(backbone, tmp_path, kind):
     request = {"stream": "line"} if kind == "flush" else {"stream": "line", "frame_id": "line-2"}
     answers, scores = [], []

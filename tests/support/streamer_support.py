@@ -36,7 +36,7 @@ def settings(**sections: Any) -> dict[str, Any]:
     """Free ports, a small image, a small ring; sections are merged over these."""
     values: dict[str, Any] = {
         "backbone": {"image_size": IMAGE_SIZE, "device": "cpu"},
-        "ring": {"capacity": 12, "matcher": "faiss"},
+        "ring": {"capacity": 12},
         "revise": {"every": 100, "window": 12},
         "warmup": 2,
         "transport": {
