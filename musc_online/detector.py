@@ -14,7 +14,7 @@ from musc_online.arrays import FrameId, Geometry, checked_tokens
 from musc_online.config import Config
 from musc_online.errors import FrameError
 from musc_online.parallel import spread
-from musc_online.ring import Ring, Visit
+from musc_online.ring import Measurement, Ring
 from musc_online.ring_setup import check_capacity, expected_geometry, make_ring
 from musc_online.score import Score
 from musc_online.verdict import Verdict
@@ -121,14 +121,16 @@ class Detector:
         check_room(self.config, ring)
         started = time.perf_counter()
         limit = self.config.deadline_ms
-        visit = ring.measure(ring.store.prepare(tokens), None if limit is None else started + limit / 1e3)
+        measurement = ring.measure(
+            ring.store.prepare(tokens), None if limit is None else started + limit / 1e3
+        )
         matched = time.perf_counter()
-        self._cut_short = visit.cut_short
-        patches = ring.provisional(visit)
+        self._cut_short = measurement.cut_short
+        patches = ring.provisional(measurement)
         averaged = time.perf_counter()
-        score = self._provisional(frame_id, patches, visit, token, frame_shape)
+        score = self._provisional(frame_id, patches, measurement, token, frame_shape)
         if admits(self.config, ring, score):
-            self._keep(ring, visit, Entry(token, frame_shape, without_arrays(score)))
+            self._keep(ring, measurement, Entry(token, frame_shape, without_arrays(score)))
         else:
             score = replace(score, is_final=True)
         judged = time.perf_counter()
@@ -220,15 +222,15 @@ class Detector:
         self,
         frame_id: FrameId,
         patches: npt.NDArray[np.float64] | None,
-        visit: Visit,
+        measurement: Measurement,
         token: npt.NDArray[np.float32],
         frame_shape: tuple[int, int] | None,
     ) -> Score:
-        n_references = len(visit.slots)
+        n_references = len(measurement.slots)
         if patches is None:
             return replace(self.verdict.unscored(frame_id, n_references), model_id=self.model_id)
         map_ = self.verdict.maps(patches[None])[0]
-        score = self.verdict.score(frame_id, patches, map_, n_references, frame_shape, visit.cut_short)
+        score = self.verdict.score(frame_id, patches, map_, n_references, frame_shape, measurement.cut_short)
         known, tokens = self.window.known()
         wanted = self.config.rscin
         raw = np.append(known, map_.max())
@@ -237,15 +239,15 @@ class Detector:
         )
         return replace(score, rscin_score=rescored, model_id=self.model_id)
 
-    def _keep(self, ring: Ring, visit: Visit, entry: Entry) -> None:
+    def _keep(self, ring: Ring, measurement: Measurement, entry: Entry) -> None:
         leaving = ring.free_slot()
-        self._last_word(ring, leaving)
+        self._revise_leaving(ring, leaving)
         self.window.leave(leaving)
-        slot = ring.admit(visit, entry.score.frame_id)
+        slot = ring.admit(measurement, entry.score.frame_id)
         self.window.add(slot, entry)
         self.since_revision += 1
 
-    def _last_word(self, ring: Ring, slot: int) -> None:
+    def _revise_leaving(self, ring: Ring, slot: int) -> None:
         """Revise a frame that would leave without ever having been: a ring smaller than `revise.every`."""
         entry = self.window.entries.get(slot)
         if entry is None or entry.score.revision or entry.score.is_final:

@@ -15,7 +15,7 @@ from musc_online.nearest import PatchStore
 
 
 @dataclass(frozen=True, eq=False)
-class Visit:
+class Measurement:
     """An image measured against the ring and not (yet) part of it."""
 
     features: Any
@@ -106,7 +106,7 @@ class Ring:
             )
         return slot
 
-    def measure(self, features: Any, deadline: float | None = None) -> Visit:
+    def measure(self, features: Any, deadline: float | None = None) -> Measurement:
         """Match an image both ways against the chosen subsets; the ring does not change.
 
         The occupant that the image would evict is not among its references.
@@ -136,15 +136,17 @@ class Ring:
         found = np.concatenate(slots) if slots else np.empty(0, np.intp)
         shape = (total, self.geometry.width)
         forward, backward = (encode(side[:total]).reshape(shape) for side in (self._forward, self._backward))
-        return Visit(features, found, forward, backward, skipped)
+        return Measurement(features, found, forward, backward, skipped)
 
-    def provisional(self, visit: Visit) -> npt.NDArray[np.float64] | None:
+    def provisional(self, measurement: Measurement) -> npt.NDArray[np.float64] | None:
         """`[P]` scores of a visiting image; None without a reference."""
-        if not len(visit.slots):
+        if not len(measurement.slots):
             return None
-        return score_codes(visit.forward, np.arange(len(visit.slots)), self.geometry.shape, self.interval)
+        return score_codes(
+            measurement.forward, np.arange(len(measurement.slots)), self.geometry.shape, self.interval
+        )
 
-    def admit(self, visit: Visit, frame_id: FrameId) -> int:
+    def admit(self, measurement: Measurement, frame_id: FrameId) -> int:
         """Keep a visiting image in the next slot, evicting its occupant; returns the slot.
 
         Raises:
@@ -153,11 +155,11 @@ class Ring:
         self.check_new(frame_id)
         slot = self.free_slot()
         self.evict(slot)
-        self.table[slot, visit.slots] = visit.forward
-        self.table[visit.slots, slot] = visit.backward
-        self.measured[slot, visit.slots] = True
-        self.measured[visit.slots, slot] = True
-        self.store.put(slot, visit.features)
+        self.table[slot, measurement.slots] = measurement.forward
+        self.table[measurement.slots, slot] = measurement.backward
+        self.measured[slot, measurement.slots] = True
+        self.measured[measurement.slots, slot] = True
+        self.store.put(slot, measurement.features)
         self.frame_ids[slot] = frame_id
         self.slot_of[frame_id] = slot
         self.next_slot = (slot + 1) % self.capacity

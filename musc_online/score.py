@@ -6,6 +6,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from musc_online.arrays import FrameId
+
 State = Literal["warmup", "ready", "degraded"]
 Region = tuple[int, int, int, int, float]
 
@@ -15,13 +17,13 @@ class Score:
     """One score message before it is put on the wire (docs/wire.md#score), plus its arrays.
 
     `raw_score` is the maximum of `anomaly_map` (None for the first frame of a stream, which has nothing
-    to be scored against), `rscin_score` the re-scored value (revisions only), `pred_score` 0..1 with 0.5
-    at the threshold. `revision` is 0 for the provisional score. `regions` are `(x, y, w, h, score)` in
+    to be scored against), `rscin_score` the same re-scored within the window, `pred_score` 0..1 with 0.5 at
+    the threshold. `revision` is 0 for the provisional score. `regions` are `(x, y, w, h, score)` in
     pixels of the frame (of the map when tokens were scored without a frame).
     `patch_scores` is `[P]` float64, `anomaly_map` `[S, S]` float32; both None while `raw_score` is.
     """
 
-    frame_id: str | int
+    frame_id: FrameId
     raw_score: float | None
     rscin_score: float | None = None
     pred_score: float | None = None
@@ -36,7 +38,7 @@ class Score:
     model_id: str = ""
     patch_scores: npt.NDArray[np.float64] | None = None
     anomaly_map: npt.NDArray[np.float32] | None = None
-    # Filled in by the service, echoed from the frame's header.
+    # Of the message, not of the detector, which leaves them so: the service writes them into the header.
     stream: str = ""
     seq: int = 0
     capture_ns: int = 0

@@ -1,5 +1,8 @@
 """The errors of transport and service; each message is one line."""
 
+FrameId = str | int
+"""A frame's id; named here too, since a camera host does not have musc_online."""
+
 
 class StreamerError(Exception):
     """Base of what goes wrong on the way in or out; command lines print it as `error: ...`."""
@@ -19,7 +22,7 @@ class WireError(StreamerError):
         text: str,
         *,
         stream: str | None = None,
-        frame_id: str | int | None = None,
+        frame_id: FrameId | None = None,
         seq: int | None = None,
     ) -> None:
         super().__init__(text)

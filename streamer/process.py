@@ -58,7 +58,7 @@ class ServerProcess:
             ServerError: it is not running.
         """
         if self._process is None or self._process.poll() is not None:
-            raise ServerError(f"streamer.serve: has ended; last line: {self._last_words()}")
+            raise ServerError(f"streamer.serve: has ended; last line: {self._last_line()}")
         return self._process.pid
 
     def start(self) -> None:
@@ -87,7 +87,7 @@ class ServerProcess:
         while not ready.exists():
             if self._process.poll() is not None or time.monotonic() > deadline:
                 self.kill()
-                raise ServerError(f"streamer.serve: did not come up: {self._last_words()}")
+                raise ServerError(f"streamer.serve: did not come up: {self._last_line()}")
             time.sleep(0.05)
         said = json.loads(ready.read_text(encoding="utf-8"))
         self.endpoints, self.model_id = said["endpoints"], said["model_id"]
@@ -122,6 +122,6 @@ class ServerProcess:
             raise ServerError("memory: /proc is not there; this needs Linux") from None
         return pages * os.sysconf("SC_PAGE_SIZE")
 
-    def _last_words(self) -> str:
+    def _last_line(self) -> str:
         lines = self.log.strip().splitlines()
         return lines[-1][-300:] if lines else "it said nothing"

@@ -11,7 +11,7 @@ import zmq
 
 from streamer import images
 from streamer.auth import ClientKeys, client_keys
-from streamer.errors import StreamerError
+from streamer.errors import FrameId, StreamerError
 from streamer.reliable import RELIABLE, ReliablePublisher
 from streamer.sender import Sender
 from streamer.sockets import FRAMES
@@ -61,12 +61,12 @@ class Publisher(Sender):
     def send(
         self,
         frame: images.Frame | bytes,
-        frame_id: str | int | None = None,
+        frame_id: FrameId | None = None,
         meta: Mapping[str, Any] | None = None,
         *,
         capture_ns: int | None = None,
         timeout_s: float | None = None,
-    ) -> str | int:
+    ) -> FrameId:
         """Send one frame; waits while the detector's queue is full.
 
         Args:

@@ -10,7 +10,7 @@ from typing import Any
 import zmq
 
 from streamer.auth import ClientKeys
-from streamer.errors import StreamerError, WireError
+from streamer.errors import FrameId, StreamerError, WireError
 from streamer.images import Frame
 from streamer.sender import Sender
 from streamer.wire.frame import pack_frame, unpack
@@ -68,19 +68,19 @@ class ReliablePublisher(Sender):
             identity=uuid.uuid4().bytes,
         )
         self.acknowledged, self.resent = 0, 0
-        self.refused: dict[str | int, str] = {}
+        self.refused: dict[FrameId, str] = {}
         self._window, self._resend_s = window, resend_s
-        self._open: OrderedDict[str | int, _Unacknowledged] = OrderedDict()
+        self._open: OrderedDict[FrameId, _Unacknowledged] = OrderedDict()
 
     def send(
         self,
         frame: Frame | bytes,
-        frame_id: str | int | None = None,
+        frame_id: FrameId | None = None,
         meta: Mapping[str, Any] | None = None,
         *,
         capture_ns: int | None = None,
         timeout_s: float | None = None,
-    ) -> str | int:
+    ) -> FrameId:
         """Send one frame; waits while `window` frames are not acknowledged.
 
         Args:

@@ -6,7 +6,7 @@ from typing import Any, Self
 
 from streamer import images
 from streamer.auth import ClientKeys
-from streamer.errors import WireError
+from streamer.errors import FrameId, WireError
 from streamer.images import Frame
 from streamer.sockets import Context, connect
 from streamer.wire.frame import FrameMessage, check_frame_id, check_stream
@@ -69,7 +69,7 @@ class Sender:
     def _message(
         self,
         frame: Frame | bytes,
-        frame_id: str | int | None,
+        frame_id: FrameId | None,
         meta: Mapping[str, Any] | None,
         capture_ns: int | None,
     ) -> FrameMessage:
@@ -83,7 +83,7 @@ def make_message(
     stream: str,
     seq: int,
     frame: images.Frame | bytes,
-    frame_id: str | int | None,
+    frame_id: FrameId | None,
     meta: Mapping[str, Any] | None,
     *,
     capture_ns: int | None,

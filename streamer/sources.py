@@ -11,9 +11,9 @@ import cv2
 import numpy as np
 
 from streamer import images
-from streamer.errors import StreamerError, WireError
+from streamer.errors import FrameId, StreamerError, WireError
 
-Captured = Iterator[tuple[str | int | None, images.Frame | bytes]]
+Captured = Iterator[tuple[FrameId | None, images.Frame | bytes]]
 """Frame id (None: by capture time) with pixels `[H, W, 3]` uint8 BGR or the bytes of a JPEG or PNG file."""
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")

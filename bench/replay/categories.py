@@ -59,6 +59,8 @@ def run_plan(plan: Plan, console: Console, errors: Console) -> int:
             errors.print(
                 f"warning: not like with like: {line}", markup=False, highlight=False, soft_wrap=True
             )
+        for line in published.notes(plan.options.dataset, plan.config):
+            errors.print(f"published: {line}", markup=False, highlight=False, soft_wrap=True)
     found = list(_replay_each(categories, plan, errors))
     document = outcome.document(found, plan.config, plan.options)
     missed = published.missed(document, plan.config, plan.options) if plan.expect_published else []

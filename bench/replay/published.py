@@ -72,15 +72,24 @@ def source() -> str:
     return str(_load()["source"])
 
 
-def corrections(dataset: str) -> str:
-    """Why some figures differ from the printed table; empty where none does."""
-    return str(_load()["corrections"].get(dataset, {}).get("why", "")).strip()
-
-
 def doubts(dataset: str) -> dict[str, dict[str, str]]:
     """Printed cells that contradict the rest of the tables: category -> `pixel_auroc` etc. -> why."""
     found: dict[str, dict[str, str]] = _load()["doubts"].get(dataset, {})
     return found
+
+
+def notes(dataset: str, config: Config) -> list[str]:
+    """What a reader of the comparison should know of the published figures, one line each."""
+    lines = []
+    why = _load()["corrections"].get(dataset, {}).get("why")
+    if why:
+        lines.append(f"corrected here: {why.strip()}")
+    for category, cells in doubts(dataset).items():
+        lines += [f"in doubt: {category} {cell}: {text.strip()}" for cell, text in cells.items()]
+    ms = milliseconds(config)
+    if ms is not None:
+        lines.append(f"theirs took {ms:g} ms an image on one RTX 3090, 200 images together")
+    return lines
 
 
 def missed(document: Mapping[str, Any], config: Config, options: Options) -> list[str]:

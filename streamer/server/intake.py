@@ -2,11 +2,9 @@
 
 import threading
 from collections import OrderedDict, deque
-from typing import Literal
 
+from musc_online.config_service import WhenFull
 from streamer.server.stream import QueuedFrame
-
-WhenFull = Literal["drop_oldest", "drop_newest", "block"]
 
 
 class Intake:

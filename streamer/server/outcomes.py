@@ -89,15 +89,8 @@ class Ledger:
         past.scored = int(tally["scored"])
         for mine, theirs in ((past.dropped, "dropped"), (past.refused, "refused"), (past.warned, "warned")):
             mine.update({str(reason): int(count) for reason, count in tally[theirs].items()})
-
-        def add(counts: Tally) -> None:
-            counts.received += past.settled
-            counts.scored += past.scored
-            counts.dropped += past.dropped
-            counts.refused += past.refused
-            counts.warned += past.warned
-
-        self._enter(stream, add)
+        past.received = past.settled
+        self._enter(stream, lambda counts: counts.add(past))
 
     def close(self, stream: str) -> None:
         """A stream lost its place, all of its frames settled: its tally goes to `-`, so that totals stay."""
@@ -243,5 +236,4 @@ def _about(queued: QueuedFrame, code: str, text: str) -> WireError:
 def _answer(sender: bytes | None, error: WireError, status: str) -> Ack | None:
     if sender is None:
         return None
-    code = "" if status == "scored" else error.code
-    return ack(sender, error.stream, error.frame_id, error.seq, status, code)
+    return ack(sender, error.stream, error.frame_id, error.seq, status, error.code)

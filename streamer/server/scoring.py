@@ -55,8 +55,8 @@ class Scoring:
 
     def _resume(self, name: str, asleep: bool) -> dict[str, Any] | None:
         """Open a stream, or leave it asleep as it was or for want of room; the tally, None if refused."""
-        sleeper = self._streams.lay_down(name) if asleep else None
-        if sleeper is None:
+        asleep_stream = self._streams.put_to_sleep(name) if asleep else None
+        if asleep_stream is None:
             try:
                 stream = self._streams.admit(name)
                 _, tally = self._open(stream)
@@ -64,11 +64,11 @@ class Scoring:
                     stream.detector = None
                 return tally
             except WireError:
-                sleeper = self._streams.lay_down(name)
-                if sleeper is None:
+                asleep_stream = self._streams.put_to_sleep(name)
+                if asleep_stream is None:
                     raise
-        tally = self._snapshots.glance(sleeper)
-        sleeper.asleep = tally is not None
+        tally = self._snapshots.restore_asleep(asleep_stream)
+        asleep_stream.asleep = tally is not None
         return tally
 
     def score(self, tokens: Tokens) -> None:

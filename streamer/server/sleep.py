@@ -55,7 +55,7 @@ class Sleep(Worker):
         for stream in due:
             if self._stopping.is_set() or not self._streams.may_sleep():
                 break
-            self._put_to_sleep(stream)
+            self._try_to_sleep(stream)
         if any(stream.asleep for stream in due):
             _give_back()
 
@@ -64,8 +64,8 @@ class Sleep(Worker):
         self._stopping.set()
         self.join()
 
-    def _put_to_sleep(self, stream: Stream) -> None:
-        self._snapshots.put_away(stream, self._due, self._rest)
+    def _try_to_sleep(self, stream: Stream) -> None:
+        self._snapshots.save_and_release(stream, self._due, self._release)
         if not stream.asleep:
             stream.used_at = time.monotonic()
 
@@ -74,12 +74,12 @@ class Sleep(Worker):
             return False
         return time.monotonic() - stream.used_at >= self._after_s
 
-    def _rest(self, stream: Stream) -> None:
+    def _release(self, stream: Stream) -> None:
         size = stream.state.get("bytes", 0)
-        if self._streams.lay_down(stream.name) is None:
+        if self._streams.put_to_sleep(stream.name) is None:
             log.warning("stream_stays_awake", stream=stream.name, text="limits.sleeping streams are asleep")
             return
-        stream.rest()
+        stream.release_ring()
         log.info("stream_asleep", stream=stream.name, images=stream.state["images"], freed_bytes=size)
 
 

@@ -12,6 +12,7 @@ import structlog
 from safetensors import SafetensorError, safe_open
 
 from musc_online import snapshot
+from musc_online.arrays import FrameId
 from musc_online.errors import SnapshotError
 from musc_online.snapshot import check_readable, unreadable
 from streamer.errors import StreamerError, WireError
@@ -37,8 +38,8 @@ class Kept:
         try:
             if extra["stream"] != stream:
                 raise SnapshotError(f"snapshot: got one of stream '{extra['stream']}', expected '{stream}'")
-            self.scored: list[str | int] = list(extra["scored"])
-            self.unpublished: list[str | int] = list(extra["unpublished"])
+            self.scored: list[FrameId] = list(extra["scored"])
+            self.unpublished: list[FrameId] = list(extra["unpublished"])
             self.origins = [
                 (frame_id, Origin(seq, int(capture_ns), dict(meta)))
                 for frame_id, seq, capture_ns, meta in extra["origins"]

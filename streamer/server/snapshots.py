@@ -103,23 +103,25 @@ class Snapshots(Worker):
         if self._folder is not None:
             self._save(self._changed(), self._copied)
 
-    def put_away(self, stream: Stream, due: Callable[[Stream], bool], rest: Callable[[Stream], None]) -> None:
+    def save_and_release(
+        self, stream: Stream, due: Callable[[Stream], bool], release: Callable[[Stream], None]
+    ) -> None:
         """Write a stream's ring and let go of it, if `due` says so before and after; as `save_now`.
 
         Args:
-            due, rest: called in the matching thread; `rest` only while the file holds the ring as it is.
+            due, release: called in the matching thread; `release` only while the file holds the ring.
         """
 
         def copied(stream: Stream) -> snapshot.Snapshot | None:
             return self._there(lambda: self._copied(stream, asleep=True) if due(stream) else None)
 
-        def rest_if_still_due() -> None:
+        def release_if_still_due() -> None:
             if due(stream) and not stream.unsaved:
-                rest(stream)
+                release(stream)
 
         with self._one_at_a_time:
             if self._write(stream, copied) is not None:
-                self._there(rest_if_still_due)
+                self._there(release_if_still_due)
 
     def restore(self, stream: Stream) -> dict[str, Any] | None:
         """Put a stream's snapshot, if there is one, into its new detector; in the thread that owns it.
@@ -153,7 +155,7 @@ class Snapshots(Worker):
         self._tally.restored(stream.name, stream.state["images"])
         return kept.tally
 
-    def glance(self, stream: Stream) -> dict[str, Any] | None:
+    def restore_asleep(self, stream: Stream) -> dict[str, Any] | None:
         """Know a stream that sleeps on by its snapshot's header; returns as `restore` does."""
         path = self._path(stream.name)
         if path is None:

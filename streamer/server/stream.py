@@ -147,7 +147,7 @@ class Stream:
         """Ids of frames in the ring whose score nobody saw yet."""
         return frozenset(self._unpublished)
 
-    def rest(self) -> None:
+    def release_ring(self) -> None:
         """Let go of the ring, which its snapshot holds as it is; ids are known on, duplicates refused."""
         self.detector = None
         self.origins.clear()

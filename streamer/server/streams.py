@@ -74,7 +74,7 @@ class Streams:
         finally:
             stream.opening = False
 
-    def lay_down(self, name: str) -> Stream | None:
+    def put_to_sleep(self, name: str) -> Stream | None:
         """The stream, asleep from now on: it takes no place, and its detector is the caller's to drop.
 
         None, and nothing has changed, where no stream may sleep or `limits.sleeping` do already.

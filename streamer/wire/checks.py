@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, TypeGuard
 
-from streamer.errors import WireError
+from streamer.errors import FrameId, WireError
 
 NO_STREAM = "-"
 """Stands for the stream in a topic when a message belongs to none, or to none that is known."""
@@ -37,7 +37,7 @@ def check_stream(stream: object) -> str:
     return str(stream)
 
 
-def check_frame_id(frame_id: object) -> str | int:
+def check_frame_id(frame_id: object) -> FrameId:
     """A frame's id: an integer, or 1 to 256 characters."""
     if isinstance(frame_id, int) and not isinstance(frame_id, bool):
         return frame_id

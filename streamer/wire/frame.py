@@ -12,7 +12,7 @@ from typing import Any
 import msgpack
 import numpy as np
 
-from streamer.errors import WireError
+from streamer.errors import FrameId, WireError
 from streamer.wire.checks import (
     NO_STREAM,
     Limits,
@@ -60,7 +60,7 @@ class FrameMessage:
     """
 
     stream: str
-    frame_id: str | int
+    frame_id: FrameId
     encoding: str
     payload: bytes
     seq: int | None = None
@@ -186,7 +186,7 @@ Ack = tuple[bytes, dict[str, Any]]
 def ack(
     sender: bytes,
     stream: str | None,
-    frame_id: str | int | None,
+    frame_id: FrameId | None,
     seq: int | None,
     status: str,
     code: str = "",

@@ -11,8 +11,7 @@ from rich.progress import Progress
 from bench import cost, demo_data
 from bench.replay import run, scored
 from bench.replay.features import Features
-from musc_online import backbones, config
-from musc_online.errors import WeightsError
+from musc_online import config
 
 SETTINGS = config.load({"backbone": {"image_size": 28}, "revise": {"every": 5}, "warmup": 3})
 
@@ -42,10 +41,6 @@ def test_rows_are_means_over_the_seeds_and_all_subsets_are_the_batch(features):
 
 
 def test_the_command_writes_table_figures_and_plot(tmp_path):
-    try:
-        backbones.load("dinov2_vits14", image_size=112, stages=(5, 11))
-    except WeightsError as error:
-        pytest.skip(str(error))
     data = demo_data.generate(tmp_path / "line", n_good=6, n_defective=2, size=64)
     (tmp_path / "small.yaml").write_text(CONFIG)
     arguments = ["mvtec", "--data", str(data), "--category", "part", "--subsets", "2", "--seeds", "0"]

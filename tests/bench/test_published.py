@@ -84,9 +84,12 @@ def test_the_one_doubt_is_where_the_categories_miss_the_mean():
     assert average + (0.9789 - got["fryum"]["pixel"]["auroc"]) / 12 == pytest.approx(mean, abs=1e-4)
 
 
-def test_the_correction_is_explained():
-    assert "swapped" in published.corrections("visa")
-    assert published.corrections("mvtec") == ""
+def test_what_a_reader_should_know_is_said():
+    corrected, doubted, took = published.notes("visa", paper())
+    assert "swapped" in corrected
+    assert doubted.startswith("in doubt: fryum pixel_auroc: ")
+    assert took.startswith("theirs took ")
+    assert published.notes("mvtec", paper(image_size=224)) == []
     assert published.source() == "https://github.com/xrli-U/MuSc"
 
 

@@ -11,12 +11,12 @@ import cv2
 import numpy as np
 import openpyxl
 import pytest
-from replay_support import CONFIG, call, config, line, needs_weights
+from replay_support import CONFIG, call, config, line
 
 import musc_online
 from bench.replay import command, parity, resume
 
-__all__ = ["config", "line", "needs_weights"]
+__all__ = ["config", "line"]
 
 
 @pytest.fixture(scope="module")

@@ -4,11 +4,11 @@ import shutil
 
 import cv2
 import pytest
-from replay_support import call, config, line, needs_weights
+from replay_support import call, config, line
 
 from bench import demo_data
 
-__all__ = ["config", "line", "needs_weights"]
+__all__ = ["config", "line"]
 
 
 def one_image(root):

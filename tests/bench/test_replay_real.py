@@ -9,16 +9,6 @@ from sklearn.metrics import roc_auc_score
 
 from bench import demo_data
 from bench.replay import command
-from musc_online import backbones
-from musc_online.errors import WeightsError
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _weights():
-    try:
-        backbones.load("dinov2_vits14")
-    except WeightsError as error:
-        pytest.skip(str(error))
 
 
 @pytest.mark.slow

@@ -10,7 +10,6 @@ from click.testing import CliRunner
 from bench.speed import batch, command, report, service
 from bench.speed.online import slope
 from bench.speed.setup import Shape, tokens
-from musc_online.errors import WeightsError
 
 SHAPE = Shape(n_stages=2, n_patches=16, n_channels=24)
 
@@ -66,10 +65,7 @@ def test_slope_of_a_power_is_its_exponent():
 @pytest.mark.slow
 def test_a_real_service_is_measured(monkeypatch):
     monkeypatch.setattr(service, "RUNS", service.RUNS[1:])
-    try:
-        found = service.measure(ring=8, frames=4, say=lambda _: None)
-    except WeightsError as error:
-        pytest.skip(f"no weights on this machine: {error}")
+    found = service.measure(ring=8, frames=4, say=lambda _: None)
     (run,) = found["runs"]
     assert run["references"] == 1  # one subset of four, without the image that the arrival evicts
     assert run["of_backbone"] == pytest.approx(run["fps"] / found["backbone_fps"])

@@ -2,19 +2,16 @@
 
 import cv2
 import numpy as np
+import onnx
 import pytest
 import torch
+from onnx import reference
 
 from musc_online import backbones, msm, rscin
 from musc_online.backbones import wheel
 from musc_online.backbones.weights import resolve
 
-onnx = pytest.importorskip("onnx", reason="the offline extra is not installed")
-reference = pytest.importorskip("onnx.reference", reason="the offline extra is not installed")
-
 ONNX = wheel.find()
-
-pytestmark = pytest.mark.skipif(ONNX is None, reason=f"the wheel {wheel.DISTRIBUTION} is not installed")
 
 
 @pytest.fixture(scope="module")

@@ -7,15 +7,12 @@ from bench import demo_data
 from bench.datasets import read
 from bench.replay.features import extracted
 from musc_online import backbones
-from musc_online.errors import DataError, WeightsError
+from musc_online.errors import DataError
 
 
 @pytest.fixture(scope="module")
 def backbone():
-    try:
-        return backbones.load("dinov2_vits14", image_size=56, stages=(2, 11))
-    except WeightsError as error:
-        pytest.skip(str(error))
+    return backbones.load("dinov2_vits14", image_size=56, stages=(2, 11))
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,6 @@ from stream_support import images
 from bench import demo_data
 from musc_online import backbones, config
 from musc_online.detector import Detector
-from musc_online.errors import WeightsError
 
 PROGRAM = "from test_same_bytes import digests; print(*digests())"
 
@@ -73,14 +72,6 @@ def in_a_process():
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.split()
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _weights():
-    try:
-        backbones.load("dinov2_vits14", image_size=112, stages=(5, 11))
-    except WeightsError as error:
-        pytest.skip(str(error))
 
 
 @pytest.mark.slow

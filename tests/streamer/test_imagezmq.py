@@ -10,7 +10,7 @@ from streamer.publish import Publisher
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
-    imagezmq = pytest.importorskip("imagezmq", reason="imagezmq is not installed (extra `dev`)")
+    import imagezmq
 
 __all__ = ["backbone"]
 

@@ -54,7 +54,7 @@ def awake(streams):
 
 def test_a_stream_just_admitted_keeps_its_place_while_a_sleeper_wakes(streams, ledger):
     streams.admit("first").detector = object()
-    sleeper = streams.lay_down("sleeper")
+    sleeper = streams.put_to_sleep("sleeper")
     new = streams.admit("new")
     ledger.receive("new")
     with pytest.raises(WireError, match="sleeper"), streams.opening(sleeper):
@@ -73,7 +73,7 @@ def test_a_stream_without_a_usable_frame_makes_place_for_the_next(streams):
 
 
 def test_sleepers_that_were_reset_take_places_like_others(streams):
-    sleepers = [streams.lay_down(f"s{index}") for index in range(4)]
+    sleepers = [streams.put_to_sleep(f"s{index}") for index in range(4)]
     for stream in sleepers:
         stream.reset()
     refused = 0

@@ -99,7 +99,7 @@ def test_a_duplicate_is_known_without_waking(backbone, tmp_path):
             assert sender.poll(60_000)
             answer = msgpack.unpackb(sender.recv())
         context.term()
-        assert (answer["status"], answer["frame_id"]) == ("scored", "line-2")
+        assert (answer["status"], answer["code"], answer["frame_id"]) == ("scored", "duplicate", "line-2")
         shown = state(service)
         assert (shown["state"], shown["scored"], shown["refused"]) == ("asleep", 3, {"duplicate": 2})
         assert identity_holds(shown)

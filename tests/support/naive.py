@@ -6,7 +6,9 @@ import numpy as np
 
 
 def standardise(tokens):
-    """One image, one stage: [P, C], one mean and one variance over everything."""
+    """One image, one stage: [P, C], one mean and one variance over everything; a constant image is zero."""
+    if (tokens == tokens.flat[0]).all():
+        return np.zeros_like(tokens)  # whatever the mean of equal numbers is rounded to
     mean = tokens.mean()
     variance = ((tokens - mean) ** 2).mean()
     return (tokens - mean) / math.sqrt(variance + 1e-5)

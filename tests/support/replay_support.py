@@ -4,18 +4,8 @@ import pytest
 
 from bench import demo_data
 from bench.replay import command
-from musc_online import backbones
-from musc_online.errors import WeightsError
 
 CONFIG = "backbone: {image_size: 112, stages: [5, 11]}\nrevise: {every: 4}\nwarmup: 3\n"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def needs_weights():
-    try:
-        backbones.load("dinov2_vits14", image_size=112, stages=(5, 11))
-    except WeightsError as error:
-        pytest.skip(str(error))
 
 
 @pytest.fixture(scope="module")

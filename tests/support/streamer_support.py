@@ -20,7 +20,6 @@ import zmq
 
 from musc_online import backbones
 from musc_online.config import Config, load
-from musc_online.errors import WeightsError
 from streamer.ask import ask
 from streamer.process import ServerProcess
 from streamer.server.service import Service
@@ -60,10 +59,7 @@ def small_config(**sections: Any) -> Config:
 @pytest.fixture(scope="session")
 def backbone() -> backbones.Backbone:
     """The real DINOv2 ViT-S/14 at a small size."""
-    try:
-        return backbones.load("dinov2_vits14", "auto", IMAGE_SIZE, (2, 5, 8, 11), "cpu", "float32")
-    except WeightsError as error:
-        pytest.skip(f"no weights on this machine: {error}")
+    return backbones.load("dinov2_vits14", "auto", IMAGE_SIZE, (2, 5, 8, 11), "cpu", "float32")
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from musc_online.arrays import Geometry
+from musc_online.arrays import Geometry, grid_side
 from musc_online.compiled import compiled
 from musc_online.nearest.gemm.lanes import LOWEST, PANEL
 from musc_online.nearest.gemm.packing import aligned_zeros
@@ -45,7 +45,7 @@ class Scratch(NamedTuple):
 def layout(geometry: Geometry) -> dict[str, tuple[tuple[int, ...], type]]:
     """Shape and type of each array of a `Scratch`."""
     n_patches, halos = geometry.n_patches, [degree // 2 for degree in geometry.degrees]
-    side, n_panels = math.isqrt(n_patches), math.ceil(n_patches / PANEL)
+    side, n_panels = grid_side(n_patches), math.ceil(n_patches / PANEL)
     padded = n_panels * PANEL
     spare = math.ceil(PANEL / side)  # the last panel may reach past the last patch
     per_degree = (len(halos), padded)
@@ -69,7 +69,7 @@ def make_scratch(geometry: Geometry, near_from: float) -> Scratch:
     scratch = Scratch(
         **{name: aligned_zeros(shape, kind) for name, (shape, kind) in layout(geometry).items()}
     )
-    side = math.isqrt(geometry.n_patches)
+    side = grid_side(geometry.n_patches)
     column = np.arange(geometry.n_patches) % side
     scratch.edges[0, geometry.n_patches :] = LOWEST
     scratch.edges[1:, : geometry.n_patches] = [column >= 1, column < side - 1, column >= 2, column < side - 2]
