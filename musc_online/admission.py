@@ -23,8 +23,13 @@ def admits(config: Config, ring: Ring, score: Score) -> bool:
     if ring.upcoming_slot() is None:
         return False
     if rule == "pinned_only":
-        return len(ring.pinned) < config.warmup
+        return not is_closed(config, ring)
     return rule == "all" or score.state == "warmup" or not score.pred_label
+
+
+def is_closed(config: Config, ring: Ring) -> bool:
+    """Whether `pinned_only` takes nothing in any more: as many frames are pinned as the warm-up needs."""
+    return config.ring.admit == "pinned_only" and len(ring.pinned) >= config.warmup
 
 
 class Operators:
@@ -44,7 +49,7 @@ class Operators:
         slot = self._ring.slot(frame_id)
         self._ring.pinned.add(slot)
         self._window.entries[slot].known_good = True
-        if self._config.ring.admit == "pinned_only" and len(self._ring.pinned) >= self._config.warmup:
+        if is_closed(self._config, self._ring):
             for other in set(self._ring.slot_of.values()) - self._ring.pinned:
                 self._drop(other)
 

@@ -1,6 +1,8 @@
 """Arrays or tensors in, the same kind out; ids of frames and shapes of features."""
 
 import math
+import operator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -95,13 +97,32 @@ def checked_tokens(
     Raises:
         FrameError: another number of axes, an empty axis, or a value that is not finite.
     """
-    tokens = np.ascontiguousarray(to_numpy(patch_tokens), dtype=np.float32)
-    token = np.ascontiguousarray(to_numpy(class_token), dtype=np.float32)
+    tokens = np.ascontiguousarray(as_float32(to_numpy(patch_tokens)))
+    token = np.ascontiguousarray(as_float32(to_numpy(class_token)))
     if tokens.ndim != 3 or token.ndim != 1 or not tokens.size or not token.size:
         raise FrameError(f"tokens: got {tokens.shape} and {token.shape}, expected [S, P, C] and [D]")
     if not (np.isfinite(tokens).all() and np.isfinite(token).all()):
-        raise FrameError("tokens: got NaN or infinity, expected finite numbers")
+        raise FrameError("tokens: got NaN or infinity, expected finite float32 numbers")
     return tokens, token
+
+
+def as_float32(values: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    """The same in float32, what is too large for it infinite; no copy where it is float32 already."""
+    with np.errstate(over="ignore"):
+        return values.astype(np.float32, copy=False)
+
+
+def whole_degrees(degrees: Iterable[Any]) -> tuple[int, ...]:
+    """LNAMD's degrees as integers.
+
+    Raises:
+        FrameError: one is no whole number by its type: nothing is cut off.
+    """
+    given = list(degrees)
+    try:
+        return tuple(operator.index(degree) for degree in given)
+    except TypeError:
+        raise FrameError(f"degrees: got {given}, expected an odd number >= 1 each, no two alike") from None
 
 
 def overwrite(kept: dict[str, npt.NDArray[Any]], state: dict[str, npt.NDArray[Any]]) -> None:

@@ -12,7 +12,7 @@ Positive = Annotated[int, Field(ge=1)]
 class Section(BaseModel):
     """A part of the configuration: frozen, and an unknown key is an error."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
 
 
 class Transport(Section):

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from musc_online import backbones, rscin
-from musc_online.admission import Operators, admits, check_room
+from musc_online.admission import Operators, admits, check_room, is_closed
 from musc_online.arrays import FrameId, Geometry, checked_tokens
 from musc_online.config import Config
 from musc_online.errors import FrameError
@@ -67,9 +67,14 @@ class Detector:
 
     @property
     def revise_due(self) -> bool:
-        """Whether to call `revise()` now: every `revise.every` arrivals, and once as warm-up ends."""
-        warm = self.ring is not None and self.ring.arrivals == self.config.warmup + 1
-        return self.since_revision >= self.config.revise.every or (warm and self.since_revision > 0)
+        """Whether to call `revise()` now: every `revise.every` arrivals, as warm-up ends, and as a ring of
+        pins closes that never was revised.
+        """
+        if self.ring is None:
+            return False
+        warm = self.ring.arrivals == self.config.warmup + 1 and self.since_revision > 0
+        unlearned = self.threshold is None and len(self.ring) > 1 and is_closed(self.config, self.ring)
+        return self.since_revision >= self.config.revise.every or warm or unlearned
 
     def step(self, frame: npt.NDArray[np.uint8], frame_id: FrameId) -> Score:
         """Score a frame on arrival (provisionally) and take it into the ring.

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from musc_online import nearest
-from musc_online.arrays import ArrayOrTensor, Geometry, like, to_numpy
+from musc_online.arrays import ArrayOrTensor, Geometry, as_float32, like, to_numpy, whole_degrees
 from musc_online.codes import Codes, average_codes, encode
 from musc_online.errors import FrameError
 from musc_online.parallel import spread
@@ -108,11 +108,12 @@ def mutual_scores(
     if tokens.shape[1] < 2:
         raise FrameError("patch_tokens: got 1 image, expected at least 2 to be scored against each other")
     n_stages, _, n_patches, n_channels = tokens.shape
-    geometry = Geometry(n_stages, tuple(int(degree) for degree in degrees), n_patches, n_channels)
+    geometry = Geometry(n_stages, whole_degrees(degrees), n_patches, n_channels)
     total = np.zeros((tokens.shape[1], tokens.shape[2]), np.float64)
-    for stage_tokens in tokens:
+    for given in tokens:
+        stage_tokens = as_float32(given)
         if not np.isfinite(stage_tokens).all():
-            raise FrameError("patch_tokens: got NaN or infinity, expected finite numbers")
+            raise FrameError("patch_tokens: got NaN or infinity, expected finite float32 numbers")
         total += _stage_scores(stage_tokens, geometry, (low, high), matcher, max_bytes)
     return like(patch_tokens, total / tokens.shape[0])
 

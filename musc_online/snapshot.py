@@ -86,6 +86,7 @@ def capture(detector: Detector, extra: dict[str, Any] | None = None) -> Snapshot
         ],
         "evicted": [_plain(score) for score in detector.window.evicted],
         "verdict": [detector.verdict.threshold, detector.verdict.lowest, detector.verdict.highest],
+        "threshold_rule": detector.config.threshold.model_dump(),
         "since_revision": detector.since_revision,
         "extra": extra or {},
         "saved_ns": time.time_ns(),
@@ -219,7 +220,12 @@ def restore(detector: Detector, snapshot: Snapshot) -> dict[str, Any]:
         raise SnapshotError(
             f"snapshot: its parts do not fit ({type(error).__name__}: {error}); it was not loaded"
         ) from None
-    detector.verdict.threshold, detector.verdict.lowest, detector.verdict.highest = threshold, lowest, highest
+    verdict, rule = detector.verdict, detector.config.threshold
+    verdict.lowest, verdict.highest = lowest, highest
+    if rule.rule != "fixed":  # a fixed one is what the configuration says now
+        verdict.threshold = threshold
+    if snapshot.state.get("threshold_rule") != rule.model_dump():
+        detector.since_revision = max(detector.since_revision, detector.config.revise.every)
     return dict(snapshot.state["extra"])
 
 

@@ -145,10 +145,13 @@ class _Requests:
         in the answer. What goes wrong with one does not keep the others from it, and is told at the end.
         """
         streams, named = self._streams(request), request.get("stream") is not None
-        names = {stream.name for stream in streams}
         service = self._service
-        targets = {name: count for name, count in service.ledger.received().items() if name in names}
-        self._wait(lambda seconds: service.ledger.wait_settled(targets, seconds))
+        before = [(stream, stream.in_flight()) for stream in streams]
+        self._wait(
+            lambda seconds: service.ledger.wait_for(
+                lambda: all(stream.has_settled(frames) for stream, frames in before), seconds
+            )
+        )
         flushed, asleep, failed = 0, list[str](), list[str]()
 
         def flush(stream: Stream) -> int:

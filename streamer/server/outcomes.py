@@ -112,22 +112,13 @@ class Ledger:
         with self._settled:
             return {name: counts.as_dict() for name, counts in self._streams.items()}
 
-    def received(self) -> dict[str, int]:
-        """Frames received so far, per stream: what `wait_settled` can wait for."""
-        with self._settled:
-            return {name: counts.received for name, counts in self._streams.items()}
+    def wait_for(self, settled: Callable[[], bool], timeout_s: float) -> bool:
+        """Wait until `settled()`, asked after every entry; False if time ran out.
 
-    def wait_settled(self, targets: Mapping[str, int], timeout_s: float) -> bool:
-        """Wait until as many frames of each stream are settled; False if time ran out."""
+        A frame is entered after its id is released: who asks for frames in flight is woken by the entry.
+        """
         with self._settled:
-            return self._settled.wait_for(
-                lambda: all(self._has_settled(name, count) for name, count in targets.items()),
-                timeout_s,
-            )
-
-    def _has_settled(self, stream: str, count: int) -> bool:
-        counts = self._streams.get(stream)
-        return counts is None or counts.settled >= count
+            return self._settled.wait_for(settled, timeout_s)
 
     def _enter(self, stream: str, entry: Callable[[Tally], object]) -> None:
         with self._settled:
@@ -155,9 +146,9 @@ class Outcomes:
 
     def refuse(self, queued: QueuedFrame, code: str, text: str) -> None:
         """A waiting frame turned out to be unusable."""
-        self.ledger.refuse(queued.stream.name, code)
         error = _about(queued, code, text)
-        queued.stream.release(queued.message.frame_id, scored=False)
+        queued.stream.release(queued)
+        self.ledger.refuse(queued.stream.name, code)
         # A ring that cannot come from disk now can later: a reliable sender sends the frame again.
         later = code == _UNREADABLE or (queued.stream.asleep and code in _NO_PLACE)
         status = "busy" if later else "refused"
@@ -175,8 +166,8 @@ class Outcomes:
     def drop(self, queued: QueuedFrame, reason: str) -> None:
         """A frame given up for want of room; a reliable sender is asked to send it again."""
         stream, message = queued.stream, queued.message
+        stream.release(queued)
         self.ledger.drop(stream.name, reason)
-        stream.release(message.frame_id, scored=False)
         header = {
             "stream": stream.name,
             "frame_id": message.frame_id,
@@ -192,10 +183,10 @@ class Outcomes:
         self, queued: QueuedFrame, header: dict[str, Any], anomaly_map: npt.NDArray[np.float32] | None
     ) -> None:
         """A provisional score; the frame counts as scored, and is acknowledged, once it is published."""
-        stream, frame_id = queued.stream, queued.message.frame_id
+        stream, scored_in = queued.stream, queued.stream.resets
 
         def settle() -> None:
-            stream.release(frame_id, scored=True)
+            stream.release(queued, scored_in)
             self.ledger.score(stream.name)
 
         answer = _answer(queued.sender, _about(queued, "", ""), "scored")

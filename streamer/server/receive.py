@@ -160,7 +160,7 @@ class Receiver(Worker):
         length = queued.stream.config.transport.queue
         taken, _ = self._intake.offer(queued, length=length, when_full="drop_newest")
         if not taken:
-            queued.stream.release(queued.message.frame_id, scored=False)
+            queued.stream.release(queued)
             self._answer(self._outcomes.answer_now(queued, "busy", "busy"))
 
     def _offer(self, queued: QueuedFrame, done: Callable[[], None]) -> bool:
@@ -190,10 +190,19 @@ class Receiver(Worker):
             self._outcomes.receive(known)
             self._outcomes.refuse_message(error, known, sender)
             return None
-        self._outcomes.receive(stream)
         capture_ns = message.capture_ns if message.capture_ns is not None else time.time_ns()
         queued = QueuedFrame(message, stream, capture_ns, sender)
-        return queued if self._is_new(queued) else None
+        scored = sender is not None and stream.was_scored(message.frame_id)
+        # Claimed, then counted: whoever saw the count finds the frame in flight.
+        claimed = not scored and stream.claim(queued)
+        self._outcomes.receive(stream)
+        if scored:
+            self._answer(self._outcomes.answer_now(queued, "scored", "duplicate"))
+        elif not claimed:
+            self._refuse_duplicate(queued)
+        else:
+            self._check_order(queued)
+        return queued if claimed else None
 
     def _read_safely(self, read: Callable[[], FrameMessage]) -> FrameMessage:
         try:
@@ -204,31 +213,27 @@ class Receiver(Worker):
             self._log.warning("message_failed", "internal", exc_info=True)
             raise WireError("internal", f"message: could not be read ({type(error).__name__})") from None
 
-    def _is_new(self, queued: QueuedFrame) -> bool:
+    def _refuse_duplicate(self, queued: QueuedFrame) -> None:
         message, stream = queued.message, queued.stream
-        if queued.sender is not None and stream.was_scored(message.frame_id):
-            self._answer(self._outcomes.answer_now(queued, "scored", "duplicate"))
-            return False
-        if not stream.claim(queued):
-            if queued.sender is not None:
-                self._outcomes.repeated(queued)
-            else:
-                text = (
-                    f"frame_id: {message.frame_id!r} of stream '{stream.name}' is queued "
-                    "or in the ring already"
-                )
-                error = WireError(
-                    "duplicate", text, stream=stream.name, frame_id=message.frame_id, seq=message.seq
-                )
-                self._outcomes.refuse_message(error, stream, None)
-            return False
-        if message.seq is not None:
-            # A reliable sender's resends are late by nature.
-            if stream.last_seq is not None and message.seq < stream.last_seq and queued.sender is None:
-                text = f"seq: got {message.seq} after {stream.last_seq}; scored all the same"
-                self._outcomes.warn(queued, "out_of_order", text)
-            stream.last_seq = message.seq
-        return True
+        if queued.sender is not None:
+            self._outcomes.repeated(queued)
+            return
+        text = (
+            f"frame_id: {message.frame_id!r} of stream '{stream.name}' is queued, in the ring or among the "
+            f"last {stream.config.ring.capacity} scored"
+        )
+        error = WireError("duplicate", text, stream=stream.name, frame_id=message.frame_id, seq=message.seq)
+        self._outcomes.refuse_message(error, stream, None)
+
+    def _check_order(self, queued: QueuedFrame) -> None:
+        message, stream = queued.message, queued.stream
+        if message.seq is None:
+            return
+        # A reliable sender's resends are late by nature.
+        if stream.last_seq is not None and message.seq < stream.last_seq and queued.sender is None:
+            text = f"seq: got {message.seq} after {stream.last_seq}; scored all the same"
+            self._outcomes.warn(queued, "out_of_order", text)
+        stream.last_seq = message.seq
 
     def _acknowledge(self) -> None:
         sender, answer = self._ports.acks.recv_multipart()

@@ -85,6 +85,7 @@ class Scoring:
             tokens.patch_tokens, tokens.class_token, frame_id, frame_shape=tokens.shape
         )
         origin = Origin(queued.message.seq, queued.capture_ns, queued.message.meta)
+        stream.held = frozenset(detector.ring.slot_of if detector.ring is not None else ())
         stream.remember(score.frame_id, origin)
         stream.unsaved = True
         tokens.lap("score")
@@ -155,6 +156,8 @@ class Scoring:
         stream.state = detector.status()
         stream.unsaved = True
         self._publish(stream, detector.take_finals())
+        if detector.revise_due:  # the pin that closed the ring
+            self._revise(stream, detector)
         return {name: int(stream.state[name]) for name in ("images", "pinned")}
 
     def _opened(self, stream: Stream) -> Detector | None:

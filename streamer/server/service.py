@@ -152,7 +152,8 @@ class Service:
 
     def _save_last(self) -> None:
         # Everything is scored; once it is published too, a restart needs nothing sent again.
-        self.ledger.wait_settled(self.ledger.received(), _PUBLISHED_S)
+        streams = self.streams.known()
+        self.ledger.wait_for(lambda: all(stream.idle for stream in streams), _PUBLISHED_S)
         self.snapshots.save_last()
 
     def _make_parts(self, bound: Bound, backbone: Backbone) -> None:

@@ -3,8 +3,9 @@
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from time import perf_counter_ns
 from typing import Any
 
@@ -38,9 +39,9 @@ class QueuedFrame:
 class Stream:
     """A stream. Ids are claimed by the receiving thread and settled by others, under a lock.
 
-    `detector`, `origins`, `unsaved` and `emptied` belong to the matching thread alone; `last_seq` to the
-    receiving one; `asleep` and `opening` to `Streams`, but for a start or a reset. Others may set `unsaved`,
-    never clear it.
+    `detector`, `origins`, `held`, `unsaved` and `emptied` belong to the matching thread alone; `last_seq` to
+    the receiving one; `asleep` and `opening` to `Streams`, but for a start or a reset. Others may set
+    `unsaved`, never clear it.
     """
 
     def __init__(self, name: str, config: Config, settled_before: Iterable[FrameId] = ()) -> None:
@@ -65,9 +66,12 @@ class Stream:
         self.used_at = time.monotonic()
         """When it last had a frame, or was woken."""
         self._unpublished: set[FrameId] = set()
+        self.held: Container[FrameId] = frozenset()
+        """Ids in the ring: old ones may be among them, pinned or in a ring that takes in no others."""
+        self.resets = 0
 
     def claim(self, queued: QueuedFrame) -> bool:
-        """Take a frame's id; False while the same id is queued or in the ring."""
+        """Take a frame's id; False while the same id is queued, in the ring or among the last scored."""
         frame_id = queued.message.frame_id
         with self._ids:
             earlier = self._in_flight.get(frame_id)
@@ -80,14 +84,31 @@ class Stream:
         self.used_at = time.monotonic()
         return True
 
-    def release(self, frame_id: FrameId, *, scored: bool) -> None:
-        """The frame is settled; unless it was scored its id may be used again."""
+    def release(self, queued: QueuedFrame, scored_in: int | None = None) -> None:
+        """The frame is settled; unless it was scored its id may be used again.
+
+        Args:
+            queued: a frame that was claimed.
+            scored_in: `resets` when it was scored, None if it was not. After a reset its id is free.
+        """
+        frame_id = queued.message.frame_id
         with self._ids:
             self._in_flight.pop(frame_id, None)
-            if scored:
+            if scored_in == self.resets:
                 self._scored[frame_id] = None
-                if len(self._scored) > self.config.ring.capacity:
-                    self._scored.popitem(last=False)
+                for old in list(islice(self._scored, max(0, len(self._scored) - self.config.ring.capacity))):
+                    if old not in self.held:
+                        del self._scored[old]
+
+    def in_flight(self) -> list[QueuedFrame]:
+        """Frames claimed and not settled."""
+        with self._ids:
+            return list(self._in_flight.values())
+
+    def has_settled(self, frames: Iterable[QueuedFrame]) -> bool:
+        """Whether none of these frames is in flight any more."""
+        with self._ids:
+            return all(self._in_flight.get(queued.message.frame_id) is not queued for queued in frames)
 
     def was_scored(self, frame_id: FrameId) -> bool:
         """Whether a resent frame has its score already, from before a restart too."""
@@ -163,5 +184,7 @@ class Stream:
         self._unpublished.clear()
         self.state = {"state": "warmup", "images": 0, "capacity": self.config.ring.capacity}
         with self._ids:
+            self.resets += 1  # what was scored before and is not out yet does not count as scored
+            self.held = frozenset()
             self._scored.clear()
             self._settled_before = frozenset()

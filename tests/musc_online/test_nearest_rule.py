@@ -36,7 +36,7 @@ def test_the_matcher_never_asks_a_clock(monkeypatch):
 
 def test_without_faiss_it_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "faiss", None)
-    with pytest.raises(ConfigError, match=r"musc-online\[cpu\].*musc-online\[gpu\]"):
+    with pytest.raises(ConfigError, match=r"install faiss-cpu or, with a GPU, faiss-gpu"):
         nearest.create("faiss", 1, Geometry(1, (1,), 4, 2))
 
 

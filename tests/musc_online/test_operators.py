@@ -181,3 +181,17 @@ def test_the_final_score_of_a_frame_called_good_says_so():
     stream.operators.forget(3)
     (final,) = stream.take_finals()
     assert (final.frame_id, final.pred_label, final.is_final) == (3, False, True)
+
+
+def test_a_ring_closed_during_warm_up_learns_its_threshold():
+    """Nothing more is admitted, so no number of arrivals made a revision due: no label, for ever."""
+    stream = detector(8, ring={"admit": "pinned_only"}, warmup=4)
+    play(stream, range(4))
+    for frame in range(4):
+        assert not stream.revise_due
+        stream.operators.pin(frame)
+    assert stream.revise_due
+    stream.revise()
+    assert not stream.revise_due
+    (score,) = play(stream, [4])
+    assert score.pred_label is not None

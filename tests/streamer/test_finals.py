@@ -1,7 +1,9 @@
 """Every frame's last word goes out: whatever takes it from the ring, its final score is published."""
 
+import threading
+
 import pytest
-from streamer_support import backbone, control, identity_holds, watched
+from streamer_support import Held, backbone, control, identity_holds, until, watched
 
 from musc_online.detector import Detector
 from streamer.errors import WireError
@@ -109,3 +111,63 @@ def test_a_revision_that_fails_refuses_no_frame(backbone, monkeypatch):
         status = control(service, "status")
         assert (status["scored"], status["refused"]) == (2, {})
         assert identity_holds(status)
+
+
+def test_a_flush_waits_for_what_came_before_it_and_not_for_as_many_others(backbone, monkeypatch):
+    """Frames refused at once while it waits were counted in place of those that are not scored yet."""
+    held = Held(backbone)
+    with watched(held, transport={"batch": 1, "queue": 64}) as (service, screen, camera):
+        held.fill(camera)
+        for seed in range(3, 8):
+            camera.picture(seed)
+        camera.all_offered(service)
+        answer, waits, wait_for = {}, threading.Event(), service.ledger.wait_for
+        monkeypatch.setattr(service.ledger, "wait_for", lambda *given: waits.set() or wait_for(*given))
+        flush = threading.Thread(target=lambda: answer.update(control(service, "flush", stream="line")))
+        flush.start()
+        assert waits.wait(60)
+        for _ in range(8):
+            camera.picture(0)
+        until(lambda: service.ledger.totals()["refused"].get("duplicate") == 8)
+        held.release()
+        flush.join()
+        assert answer["flushed"] == 8
+        assert finals(screen, 8) == [f"line-{seed}" for seed in range(8)]
+
+
+def test_ids_are_free_after_a_reset_whatever_was_on_its_way_out(backbone, monkeypatch):
+    with watched(backbone) as (service, screen, camera):
+        inside, gate, add = threading.Event(), threading.Event(), service.history.add
+
+        def slow(entries):
+            if any(entry.topic.endswith("/score") for entry in entries):
+                inside.set()
+                gate.wait(60)
+            return add(entries)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(service.history, "add", slow)
+            camera.picture(0)
+            assert inside.wait(60)
+            assert control(service, "reset", stream="line")["reset"] == 1
+            gate.set()
+            screen.until(1, "score")
+        camera.picture(0)
+        assert screen.until(1, "score", "error")[0]["kind"] == "score"
+
+
+def test_a_pinned_id_is_known_however_many_were_scored_since(backbone):
+    with watched(backbone, ring={"capacity": 3, "admit": "pinned_only"}) as (service, screen, camera):
+        for seed in range(2):
+            camera.picture(seed)
+        screen.until(2, "score")
+        for seed in range(2):
+            control(service, "pin", stream="line", frame_id=f"line-{seed}")
+        for seed in range(2, 9):
+            camera.picture(seed)
+        screen.until(7, "score")
+        camera.picture(0)  # in the ring
+        camera.picture(8)  # scored lately
+        assert [fields["code"] for fields in screen.until(2, "error")] == ["duplicate"] * 2
+        camera.picture(2)  # long ago, and kept out
+        assert screen.until(1, "score")[0]["frame_id"] == "line-2"

@@ -80,10 +80,11 @@ def test_sleepers_that_were_reset_take_places_like_others(streams):
     for index in range(4):
         try:
             stream = streams.admit(f"s{index}")
-            assert claimed(stream)
+            frame = QueuedFrame(SimpleNamespace(frame_id="a"), stream, 0)
+            assert stream.claim(frame)
             with streams.opening(stream):
                 stream.detector = object()
-            stream.release("a", scored=True)
+            stream.release(frame, stream.resets)
         except WireError as error:
             refused += error.code == "too_many_streams"
         assert len(awake(streams)) <= 2
@@ -114,7 +115,7 @@ def test_a_ring_that_cannot_be_read_for_once_is_neither_lost_nor_replaced(backbo
         assert control(service, "status")["streams"]["line"]["state"] == "asleep"
         camera.picture(3)
         assert screen.until(1, "score")[0]["n_references"] == 3
-        assert told(service) == ["snapshot_unreadable"]
+        assert told(service, 1) == ["snapshot_unreadable"]
         assert identity_holds(control(service, "status"))
     assert not list(tmp_path.glob("*.refused-*"))
 

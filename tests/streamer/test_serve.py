@@ -142,7 +142,7 @@ def test_stop_scores_what_was_accepted(backbone):
             with Camera(service.endpoints["frames"]) as camera:
                 for seed in range(20):
                     camera.picture(seed)
-                until(lambda: service.ledger.received().get("line") == 20)
+                until(lambda: service.ledger.totals()["received"] == 20)
         finally:
             service.stop()
         scored = [fields["frame_id"] for fields in screen.until(20, "score")]

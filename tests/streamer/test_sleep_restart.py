@@ -75,7 +75,7 @@ def test_a_ring_that_came_to_harm_asleep_is_told(backbone, tmp_path, damage, cod
         assert nap(service)
         damage(tmp_path / file_name("line"))
         assert [fields["n_references"] for fields in play(service, range(3, 5))] == [0, 1]
-        assert told(service) == [code]
+        assert told(service, 1) == [code]
         assert play(service, [0])[0]["n_references"] == 2  # its id went with the ring
 
 
@@ -85,7 +85,7 @@ def test_a_header_that_came_to_harm_is_told_at_the_restart(backbone, tmp_path):
         assert nap(service)
     tampered(tmp_path / file_name("line"), lambda state: state.pop("slots"))
     with serving(config(tmp_path), backbone) as service:
-        assert (told(service), control(service, "status")["asleep"]) == (["snapshot_refused"], 0)
+        assert (told(service, 1), control(service, "status")["asleep"]) == (["snapshot_refused"], 0)
         assert play(service, [3])[0]["n_references"] == 0
 
 

@@ -55,7 +55,7 @@ def test_sleepers_make_room_and_wait_for_it(backbone, tmp_path, short_of):
         status = control(service, "status")
         assert identity_holds(status)
         assert all(identity_holds(stream) for stream in status["streams"].values())
-        assert told(service, "a") == [code, code]
+        assert told(service, 2, "a") == [code, code]
 
 
 def test_only_so_many_sleep(backbone, tmp_path):
@@ -85,7 +85,7 @@ def test_a_ring_that_cannot_be_saved_stays_awake_and_it_is_told(backbone, tmp_pa
                 (path / "x").touch()
             assert not nap(service)
             service.sleep.look()  # not tried again at once
-        assert told(service) == ["snapshot_failed"]
+        assert told(service, 1) == ["snapshot_failed"]
         status = control(service, "status")
         assert (status["state"], status["asleep"], status["bytes"]["rings"] > 0) == ("degraded", 0, True)
         if trouble == "disk":

@@ -86,9 +86,11 @@ class Stream:
         return self.order[-min(self.options["revise"]["window"], self.capacity) :]
 
     def due(self):
-        """Every so often, and once as the warm-up ends."""
+        """Every so often, once as the warm-up ends, and as a ring of pins closes with no threshold."""
         warm = self.arrivals == self.options["warmup"] + 1 and self.since_revision > 0
-        return self.since_revision >= self.options["revise"]["every"] or warm
+        closed = self.options["ring"]["admit"] == "pinned_only" and len(self.pinned) >= self.options["warmup"]
+        unlearned = closed and self.threshold is None and len(self.order) > 1
+        return self.since_revision >= self.options["revise"]["every"] or warm or unlearned
 
     def upcoming(self):
         """The slot of the next arrival: the next in turn that is not pinned."""

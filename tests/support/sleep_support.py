@@ -33,9 +33,15 @@ def state(service, stream="line"):
     return control(service, "status")["streams"][stream]
 
 
-def told(service, stream="line"):
-    """Codes of the errors of a stream, oldest first."""
-    kept = control(service, "history", topic=f"{stream}/error")["messages"]
+def told(service, count, stream="line"):
+    """Codes of the errors of a stream, oldest first, once there are `count` of them."""
+    kept = []
+
+    def are_there():
+        kept[:] = control(service, "history", topic=f"{stream}/error")["messages"]
+        return len(kept) >= count
+
+    until(are_there)
     return [msgpack.unpackb(entry["header"])["code"] for entry in kept]
 
 
