@@ -28,7 +28,8 @@ $(VENV)/.ready: pyproject.toml
 	@touch $@
 
 demo: $(VENV)/.ready
-	$(BIN)/python -m bench.demo_data $(OUT)/data
+	@# Drawn once; beside it first, so that a run cut short leaves no half of it.
+	test -d $(OUT)/data || { rm -rf $(OUT)/data.new && $(BIN)/python -m bench.demo_data $(OUT)/data.new && mv $(OUT)/data.new $(OUT)/data; }
 	$(BIN)/python -m streamer.demo --data $(OUT)/data --output $(OUT)
 
 test: $(VENV)/.ready
