@@ -2,7 +2,6 @@
 
 import math
 import operator
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -69,9 +68,14 @@ class Geometry:
             raise FrameError(
                 f"tokens: got {self.n_stages} stages of {self.n_channels} channels, expected some"
             )
-        degrees = self.degrees
+        given = list(self.degrees)
+        try:
+            degrees = tuple(operator.index(degree) for degree in given)  # nothing is cut off: 3.9 is not 3
+        except TypeError:
+            degrees = ()
         if not degrees or len(set(degrees)) != len(degrees) or any(d < 1 or d % 2 == 0 for d in degrees):
-            raise FrameError(f"degrees: got {list(degrees)}, expected an odd number >= 1 each, no two alike")
+            raise FrameError(f"degrees: got {given}, expected an odd number >= 1 each, no two alike")
+        object.__setattr__(self, "degrees", degrees)  # Python's integers, whatever kind was given
 
     @property
     def n_degrees(self) -> int:
@@ -110,19 +114,6 @@ def as_float32(values: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
     """The same in float32, what is too large for it infinite; no copy where it is float32 already."""
     with np.errstate(over="ignore"):
         return values.astype(np.float32, copy=False)
-
-
-def whole_degrees(degrees: Iterable[Any]) -> tuple[int, ...]:
-    """LNAMD's degrees as integers.
-
-    Raises:
-        FrameError: one is no whole number by its type: nothing is cut off.
-    """
-    given = list(degrees)
-    try:
-        return tuple(operator.index(degree) for degree in given)
-    except TypeError:
-        raise FrameError(f"degrees: got {given}, expected an odd number >= 1 each, no two alike") from None
 
 
 def overwrite(kept: dict[str, npt.NDArray[Any]], state: dict[str, npt.NDArray[Any]]) -> None:

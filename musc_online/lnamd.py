@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 from torch.nn import functional
 
-from musc_online.arrays import ArrayOrTensor, Geometry, grid_side, like, to_numpy, whole_degrees
+from musc_online.arrays import ArrayOrTensor, Geometry, grid_side, like, to_numpy
 from musc_online.compiled import compiled, reordering
 from musc_online.errors import FrameError
 
@@ -38,8 +38,7 @@ def aggregate(patch_tokens: ArrayOrTensor, degree: int) -> ArrayOrTensor:
     tokens = to_numpy(patch_tokens)
     if tokens.ndim != 3:
         raise FrameError(f"patch_tokens: got shape {tokens.shape}, expected [N, P, C]")
-    (degree,) = whole_degrees([degree])
-    Geometry(1, (degree,), tokens.shape[1], tokens.shape[2])  # which checks them
+    (degree,) = Geometry(1, (degree,), tokens.shape[1], tokens.shape[2]).degrees  # checked
     unit = unit_windows(torch.from_numpy(standardise(tokens)), degree)
     return like(patch_tokens, unit.numpy())
 

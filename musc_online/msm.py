@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from musc_online import nearest
-from musc_online.arrays import ArrayOrTensor, Geometry, as_float32, like, to_numpy, whole_degrees
+from musc_online.arrays import ArrayOrTensor, Geometry, as_float32, like, to_numpy
 from musc_online.codes import Codes, average_codes, encode
 from musc_online.errors import FrameError
 from musc_online.parallel import spread
@@ -108,7 +108,7 @@ def mutual_scores(
     if tokens.shape[1] < 2:
         raise FrameError("patch_tokens: got 1 image, expected at least 2 to be scored against each other")
     n_stages, _, n_patches, n_channels = tokens.shape
-    geometry = Geometry(n_stages, whole_degrees(degrees), n_patches, n_channels)
+    geometry = Geometry(n_stages, tuple(degrees), n_patches, n_channels)
     total = np.zeros((tokens.shape[1], tokens.shape[2]), np.float64)
     for given in tokens:
         stage_tokens = as_float32(given)

@@ -3,6 +3,7 @@
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -112,11 +113,12 @@ class Ledger:
         with self._settled:
             return {name: counts.as_dict() for name, counts in self._streams.items()}
 
-    def wait_for(self, settled: Callable[[], bool], timeout_s: float) -> bool:
-        """Wait until `settled()`, asked after every entry; False if time ran out.
+    def as_one(self) -> AbstractContextManager[object]:
+        """What is done inside, `wait_for` sees all of or none: an id released and the frame entered."""
+        return self._settled
 
-        A frame is entered after its id is released: who asks for frames in flight is woken by the entry.
-        """
+    def wait_for(self, settled: Callable[[], bool], timeout_s: float) -> bool:
+        """Wait until `settled()`, asked after every entry; False if time ran out."""
         with self._settled:
             return self._settled.wait_for(settled, timeout_s)
 
@@ -147,8 +149,9 @@ class Outcomes:
     def refuse(self, queued: QueuedFrame, code: str, text: str) -> None:
         """A waiting frame turned out to be unusable."""
         error = _about(queued, code, text)
-        queued.stream.release(queued)
-        self.ledger.refuse(queued.stream.name, code)
+        with self.ledger.as_one():
+            queued.stream.release(queued)
+            self.ledger.refuse(queued.stream.name, code)
         # A ring that cannot come from disk now can later: a reliable sender sends the frame again.
         later = code == _UNREADABLE or (queued.stream.asleep and code in _NO_PLACE)
         status = "busy" if later else "refused"
@@ -166,8 +169,9 @@ class Outcomes:
     def drop(self, queued: QueuedFrame, reason: str) -> None:
         """A frame given up for want of room; a reliable sender is asked to send it again."""
         stream, message = queued.stream, queued.message
-        stream.release(queued)
-        self.ledger.drop(stream.name, reason)
+        with self.ledger.as_one():
+            stream.release(queued)
+            self.ledger.drop(stream.name, reason)
         header = {
             "stream": stream.name,
             "frame_id": message.frame_id,
@@ -186,8 +190,9 @@ class Outcomes:
         stream, scored_in = queued.stream, queued.stream.resets
 
         def settle() -> None:
-            stream.release(queued, scored_in)
-            self.ledger.score(stream.name)
+            with self.ledger.as_one():
+                stream.release(queued, scored_in)
+                self.ledger.score(stream.name)
 
         answer = _answer(queued.sender, _about(queued, "", ""), "scored")
         self.outbox.put(Outgoing(stream.name, "score", header, anomaly_map, settle, answer))

@@ -85,7 +85,6 @@ class Scoring:
             tokens.patch_tokens, tokens.class_token, frame_id, frame_shape=tokens.shape
         )
         origin = Origin(queued.message.seq, queued.capture_ns, queued.message.meta)
-        stream.held = frozenset(detector.ring.slot_of if detector.ring is not None else ())
         stream.remember(score.frame_id, origin)
         stream.unsaved = True
         tokens.lap("score")
@@ -103,9 +102,7 @@ class Scoring:
     def _revise(self, stream: Stream, detector: Detector) -> None:
         try:
             revised = detector.revise()
-        except (
-            Exception
-        ) as error:  # no memory, perhaps; the frame has its score, and is not to be refused too
+        except Exception as error:  # no memory, perhaps; the frame has its score all the same
             log.exception("revision_failed", stream=stream.name)
             self._outcomes.trouble(stream, f"revision: not done ({type(error).__name__}: {error})")
             return

@@ -159,9 +159,9 @@ class Stream:
         # A frame just evicted still gets its final score: keep a few more than the ring holds. Frames that
         # are kept out come and go, and those in the ring may be old: pinned, or all there is.
         ring = None if self.detector is None else self.detector.ring
-        held = {} if ring is None else ring.slot_of
+        self.held = frozenset(() if ring is None else ring.slot_of)
         while len(self.origins) > self.config.ring.capacity + 16:
-            del self.origins[next(known for known in self.origins if known not in held)]
+            del self.origins[next(known for known in self.origins if known not in self.held)]
 
     @property
     def unpublished(self) -> frozenset[FrameId]:
