@@ -1,30 +1,34 @@
-"""Which arrivals become references, and what operators do about those that are."""
+"""Which arrivals become references, which go into quarantine, and how they change places."""
 
-from musc_online.arrays import FrameId
+from typing import Literal
+
 from musc_online.config import Config
 from musc_online.ring import Ring
 from musc_online.score import Score
 from musc_online.window import Window
 
+Place = Literal["reference", "quarantine", "out"]
+
 
 def check_room(config: Config, ring: Ring) -> None:
     """Raise FrameError if every arrival is to be kept (`ring.admit: all`) and every slot is pinned."""
     if config.ring.admit == "all":
-        ring.free_slot()
+        ring.leaving()
 
 
-def admits(config: Config, ring: Ring, score: Score) -> bool:
-    """Whether an arrival is kept, by `ring.admit`, its provisional score and the room there is.
+def place(config: Config, ring: Ring, score: Score) -> Place:
+    """Where an arrival goes, by `ring.admit`, its provisional score and the room there is.
 
     During warm-up everything is a reference, or there would never be enough. A ring whose every slot is
     pinned takes nothing in: frames are scored against it all the same.
     """
     rule = config.ring.admit
-    if ring.upcoming_slot() is None:
-        return False
-    if rule == "pinned_only":
-        return not is_closed(config, ring)
-    return rule == "all" or score.state == "warmup" or not score.pred_label
+    flagged = bool(score.pred_label) and score.state != "warmup"
+    if flagged and rule == "quarantine":
+        return "quarantine"
+    if ring.is_full_of_pins or (flagged and rule == "below_threshold"):
+        return "out"
+    return "out" if is_closed(config, ring) else "reference"
 
 
 def is_closed(config: Config, ring: Ring) -> bool:
@@ -32,39 +36,36 @@ def is_closed(config: Config, ring: Ring) -> bool:
     return config.ring.admit == "pinned_only" and len(ring.pinned) >= config.warmup
 
 
-class Operators:
-    """An operator's word on frames in the ring; every method raises FrameError for an id that is not in it.
+def drop(ring: Ring, window: Window, slot: int) -> None:
+    """Out of ring and table; the frame's last score is final."""
+    window.leave(slot)
+    ring.evict(slot)
+
+
+def move(ring: Ring, window: Window, slot: int, *, quarantined: bool) -> None:
+    """Make a frame a reference or put it into quarantine, where there is one; who makes room leaves the ring.
+
+    A reference that is pinned stays one, and where all are pinned nothing becomes one.
+    """
+    if quarantined == (slot in ring.quarantined) or slot in ring.pinned or not ring.n_quarantine:
+        return
+    if not quarantined and ring.is_full_of_pins:
+        return
+    leaving = ring.leaving(quarantined=quarantined)
+    if leaving is not None:
+        drop(ring, window, leaving)
+    ring.move(slot, quarantined=quarantined)
+
+
+def sort_by_label(ring: Ring, window: Window, labels: dict[int, bool]) -> None:
+    """After a revision: what it cleared becomes a reference, what it condemned goes into quarantine.
 
     Args:
-        config: of the detector.
-        ring: of the detector.
-        window: of the detector.
+        labels: of revised frames by slot, oldest first.
     """
-
-    def __init__(self, config: Config, ring: Ring, window: Window) -> None:
-        self._config, self._ring, self._window = config, ring, window
-
-    def pin(self, frame_id: FrameId) -> None:
-        """Known good: never evicted, labelled False from now on, and with `pinned_only` what counts."""
-        slot = self._ring.slot(frame_id)
-        self._ring.pinned.add(slot)
-        self._window.entries[slot].known_good = True
-        if is_closed(self._config, self._ring):
-            for other in set(self._ring.slot_of.values()) - self._ring.pinned:
-                self._drop(other)
-
-    def unpin(self, frame_id: FrameId) -> None:
-        """May be evicted in its turn again."""
-        self._ring.pinned.discard(self._ring.slot(frame_id))
-
-    def forget(self, frame_id: FrameId) -> None:
-        """A wrongly admitted defect: out of the ring and the table; its last score is final."""
-        self._drop(self._ring.slot(frame_id))
-
-    def false_alarm(self, frame_id: FrameId) -> None:
-        """Good, and labelled False from now on, but not pinned."""
-        self._window.entries[self._ring.slot(frame_id)].known_good = True
-
-    def _drop(self, slot: int) -> None:
-        self._window.leave(slot)
-        self._ring.evict(slot)
+    if not ring.n_quarantine:
+        return
+    for condemned in (True, False):  # first out: it makes room for those that come in
+        for slot, label in labels.items():
+            if label is condemned and ring.frame_ids[slot] is not None:
+                move(ring, window, slot, quarantined=label)

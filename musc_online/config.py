@@ -63,7 +63,9 @@ class RingConfig(Section):
     `admit` says which arrivals become references. `all` keeps parity with the batch. `below_threshold`
     keeps out what is labelled anomalous at arrival. `pinned_only` closes the ring once `warmup` frames are
     pinned as known good: they are all there is to be scored against. A frame kept out is scored once, and
-    its provisional score is final.
+    its provisional score is final. `quarantine` keeps what is labelled anomalous beside the references, at
+    most `quarantine` frames: it is re-scored as they are, and nothing is scored against it until a revision
+    clears it. A changeover of `accept_after` frames is accepted without an operator; None waits for one.
     """
 
     capacity: Annotated[int, Field(ge=2)] = 200
@@ -71,7 +73,14 @@ class RingConfig(Section):
     score_against: Literal["all"] | PositiveInt = "all"
     max_bytes: ByteSize = ByteSize(4 * 2**30)
     matcher: Literal["auto", "faiss", "gemm"] = "auto"
-    admit: Literal["all", "below_threshold", "pinned_only"] = "all"
+    admit: Literal["all", "below_threshold", "pinned_only", "quarantine"] = "all"
+    quarantine: PositiveInt = 50
+    accept_after: Annotated[int, Field(ge=10)] | None = None
+
+    @property
+    def n_quarantine(self) -> int:
+        """Slots beside the references."""
+        return self.quarantine if self.admit == "quarantine" else 0
 
     @model_validator(mode="after")
     def _subsets_fit(self) -> Self:
@@ -99,9 +108,14 @@ class ReviseConfig(Section):
 
 
 class ThresholdConfig(Section):
-    """Label-free decision: median + k * 1.4826 * MAD, a quantile of the window, or a fixed raw score."""
+    """How labels are decided (docs/method.md#the-threshold), without labels or with the few operators gave.
 
-    rule: Literal["mad", "quantile", "fixed"] = "mad"
+    `auto` finds where the normal frames of the window end, so that about `false_alarms` of them lie above;
+    `mad` is median + k * 1.4826 * MAD, `quantile` a quantile of the window, `fixed` a raw score.
+    """
+
+    rule: Literal["auto", "mad", "quantile", "fixed"] = "auto"
+    false_alarms: Annotated[float, Field(gt=0, lt=0.15)] = 0.02
     k: Annotated[float, Field(gt=0)] = 3.0
     quantile: Annotated[float, Field(gt=0, lt=1)] = 0.99
     value: float | None = None
@@ -179,6 +193,18 @@ def load(source: str | Path | Mapping[str, Any] | None = None) -> Config:
         return Config.model_validate(values)
     except ValidationError as error:
         raise ConfigError(f"{origin}: {_one_line(error)}") from None
+
+
+def threshold_rule(rule: ThresholdConfig, changes: Mapping[str, Any]) -> ThresholdConfig:
+    """A threshold rule with some keys changed.
+
+    Raises:
+        ConfigError: an unknown key or a value out of range.
+    """
+    try:
+        return ThresholdConfig.model_validate({**rule.model_dump(), **changes})
+    except ValidationError as error:
+        raise ConfigError(f"threshold: {_one_line(error)}") from None
 
 
 def _read(source: str | Path | Mapping[str, Any] | None) -> tuple[Mapping[str, Any], str]:

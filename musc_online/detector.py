@@ -9,10 +9,12 @@ import numpy as np
 import numpy.typing as npt
 
 from musc_online import backbones, rscin
-from musc_online.admission import Operators, admits, check_room, is_closed
+from musc_online.admission import check_room, is_closed, place, sort_by_label
 from musc_online.arrays import FrameId, Geometry, checked_tokens
-from musc_online.config import Config
+from musc_online.config import Config, threshold_rule
 from musc_online.errors import FrameError
+from musc_online.events import Event, Events
+from musc_online.operators import Operators
 from musc_online.parallel import spread
 from musc_online.ring import Measurement, Ring
 from musc_online.ring_setup import check_capacity, expected_geometry, make_ring
@@ -39,6 +41,7 @@ class Detector:
         self.config = config
         self.window = Window(min(config.revise.window, config.ring.capacity), config.ring.capacity)
         self.verdict = Verdict(config)
+        self.events = Events()
         self.ring: Ring | None = None
         self.since_revision = 0
         """Arrivals since the last revision."""
@@ -67,14 +70,14 @@ class Detector:
 
     @property
     def revise_due(self) -> bool:
-        """Whether to call `revise()` now: every `revise.every` arrivals, as warm-up ends, and as a ring of
-        pins closes that never was revised.
+        """Whether to call `revise()` now: every `revise.every` arrivals, as warm-up ends, as a ring of pins
+        closes that never was revised, and after an operator's word that changed more than one frame.
         """
         if self.ring is None:
             return False
         warm = self.ring.arrivals == self.config.warmup + 1 and self.since_revision > 0
         unlearned = self.threshold is None and len(self.ring) > 1 and is_closed(self.config, self.ring)
-        return self.since_revision >= self.config.revise.every or warm or unlearned
+        return self.since_revision >= self.config.revise.every or warm or unlearned or self.window.stale
 
     def step(self, frame: npt.NDArray[np.uint8], frame_id: FrameId) -> Score:
         """Score a frame on arrival (provisionally) and take it into the ring.
@@ -134,10 +137,15 @@ class Detector:
         patches = ring.provisional(measurement)
         averaged = time.perf_counter()
         score = self._provisional(frame_id, patches, measurement, token, frame_shape)
-        if admits(self.config, ring, score):
-            self._keep(ring, measurement, Entry(token, frame_shape, without_arrays(score)))
-        else:
+        score = self._with_known_defect(ring, measurement, score)
+        where = place(self.config, ring, score)
+        if where == "out":
             score = replace(score, is_final=True)
+        else:
+            entry = Entry(token, frame_shape, without_arrays(score))
+            self._keep(ring, measurement, entry, quarantined=where == "quarantine")
+        self.events.arrive(ring, measurement, score)
+        self._accept_changeover()
         judged = time.perf_counter()
         spent = {"match": matched - started, "average": averaged - matched, "verdict": judged - averaged}
         return replace(score, latency_ms={phase: 1e3 * seconds for phase, seconds in spent.items()})
@@ -164,23 +172,65 @@ class Detector:
         """
         return self.window.take_evicted()
 
+    def take_events(self) -> list[Event]:
+        """What happened beyond single frames since last asked (docs/method.md#events)."""
+        return self.events.take()
+
     @property
     def operators(self) -> Operators:
-        """Pin, unpin, forget, false alarm.
+        """Pin, unpin, forget, false alarm, confirm, accept, reject, and the threshold's rule.
 
         Raises:
             FrameError: there has been no frame yet.
         """
         if self.ring is None:
             raise FrameError("frame_id: the stream has had no frame yet")
-        return Operators(self.config, self.ring, self.window)
+        return Operators(self.config, self.ring, self.window, self.verdict, self.events)
+
+    def set_threshold(
+        self,
+        rule: str | None = None,
+        value: float | None = None,
+        false_alarms: float | None = None,
+        preview: bool = False,
+    ) -> dict[str, Any]:
+        """Decide labels by another rule from now on, or see what that would do.
+
+        Args:
+            rule: `auto`, `mad`, `quantile` or `fixed`; None keeps the rule, or takes the one that `value`
+                (`fixed`) or `false_alarms` (`auto`) belongs to.
+            value: of the rule `fixed`, a raw score.
+            false_alarms: of the rule `auto`, share of normal frames above the threshold.
+            preview: change nothing.
+
+        Returns:
+            `before` and `after`, each `{rule, threshold, wrong}`, `wrong` being the ids of confirmed frames
+            whose label is not their truth; `to_anomalous` and `to_normal`, ids of the window's frames whose
+            label would change.
+
+        Raises:
+            ConfigError: an unknown rule, or a value it cannot have.
+        """
+        chosen = rule or ("fixed" if value is not None else "auto" if false_alarms is not None else None)
+        changes = {"rule": chosen, "value": value, "false_alarms": false_alarms}
+        wanted = threshold_rule(
+            self.verdict.rule, {key: new for key, new in changes.items() if new is not None}
+        )
+        scored = [self.window.entries[slot] for slot in self.window.newest()]
+        found = self.verdict.compare(wanted, [entry.score for entry in scored if entry.truth is None])
+        if not preview:
+            self.verdict.set_rule(wanted)
+            self.window.stale = True
+        return found
 
     def status(self) -> dict[str, Any]:
         """What an operator asks: images, capacity, arrivals, bytes, matcher, state, threshold."""
         ring = self.ring
-        n_images = 0 if ring is None else len(ring)
+        n_quarantined = 0 if ring is None else len(ring.quarantined)
+        n_images = 0 if ring is None else len(ring) - n_quarantined
         return {
             "images": n_images,
+            "quarantined": n_quarantined,
             "capacity": self.config.ring.capacity,
             "arrivals": 0 if ring is None else ring.arrivals,
             "pinned": 0 if ring is None else len(ring.pinned),
@@ -189,6 +239,8 @@ class Detector:
             "matcher": self.config.ring.matcher if ring is None else ring.store.name,
             "state": self.verdict.state(n_images - 1, self._cut_short),
             "threshold": self.threshold,
+            "threshold_rule": self.verdict.rule.rule,
+            "known_frames": len(self.verdict.known),
             "model_id": self.model_id,
         }
 
@@ -231,7 +283,7 @@ class Detector:
         token: npt.NDArray[np.float32],
         frame_shape: tuple[int, int] | None,
     ) -> Score:
-        n_references = len(measurement.slots)
+        n_references = measurement.n_references
         if patches is None:
             return replace(self.verdict.unscored(frame_id, n_references), model_id=self.model_id)
         map_ = self.verdict.maps(patches[None])[0]
@@ -244,11 +296,26 @@ class Detector:
         )
         return replace(score, rscin_score=rescored, model_id=self.model_id)
 
-    def _keep(self, ring: Ring, measurement: Measurement, entry: Entry) -> None:
-        leaving = ring.free_slot()
-        self._revise_leaving(ring, leaving)
-        self.window.leave(leaving)
-        slot = ring.admit(measurement, entry.score.frame_id)
+    def _with_known_defect(self, ring: Ring, measurement: Measurement, score: Score) -> Score:
+        """A frame that shows a rejected defect is anomalous whatever its score, and says which it is."""
+        if score.pred_label is None:
+            return score
+        name = self.events.known_defect(ring, measurement)
+        return score if name is None else replace(score, known_defect=name, pred_label=True)
+
+    def _accept_changeover(self) -> None:
+        """On a line without an operator a product that stays is accepted."""
+        enough = self.config.ring.accept_after
+        if enough is not None:
+            for number in self.events.changeovers(enough):
+                self.operators.accept(number)
+
+    def _keep(self, ring: Ring, measurement: Measurement, entry: Entry, *, quarantined: bool) -> None:
+        leaving = ring.leaving(quarantined=quarantined)
+        if leaving is not None:
+            self._revise_leaving(ring, leaving)
+            self.window.leave(leaving)
+        slot = ring.admit(measurement, entry.score.frame_id, quarantined=quarantined)
         self.window.add(slot, entry)
         self.since_revision += 1
 
@@ -277,17 +344,18 @@ class Detector:
         entry = self.window.entries[slot]
         n_references = len(ring.references(slot))
         score = self.verdict.score(entry.score.frame_id, patches, map_, n_references, entry.frame_shape)
+        name = entry.score.known_defect
         return replace(
-            score,
+            entry.labelled(replace(score, pred_label=True) if name is not None else score),
             rscin_score=rscin_score,
             revision=entry.score.revision + 1,
             is_final=final,
             model_id=self.model_id,
-            pred_label=False if entry.known_good else score.pred_label,
+            known_defect=name,
         )
 
     def _revise(self, slots: list[int], *, final: bool) -> list[Score]:
-        self.since_revision = 0
+        self.since_revision, self.window.stale = 0, False
         if self.ring is None:
             return []
         patches = dict(zip(slots, spread(self.ring.patch_scores, slots), strict=True))
@@ -310,10 +378,25 @@ class Detector:
                 score = self._revised(self.ring, slot, scored[slot], map_, rescored_one, final=final)
                 entry.score = without_arrays(score)
                 revised.append(score)
+        self._sort(slots, scored)
         return revised
 
     def _learn(self, raw_scores: dict[int, np.float64]) -> None:
         """Threshold and range are those of the window, at a flush of a larger ring too."""
+        for slot, raw in raw_scores.items():
+            self.verdict.known.rescored(self.window.entries[slot].score.frame_id, float(raw))
         recent = [raw_scores[slot] for slot in self.window.newest() if slot in raw_scores]
         if recent:
             self.verdict.learn(np.array(recent))
+
+    def _sort(self, slots: list[int], patches: dict[int, npt.NDArray[np.float64]]) -> None:
+        """What the revised labels mean for quarantine and events."""
+        assert self.ring is not None  # noqa: S101  (it was revised)
+        labels: dict[int, bool] = {}
+        for slot in slots:
+            score = self.window.entries[slot].score
+            if score.pred_label is not None and slot in patches:
+                labels[slot] = bool(score.pred_label)
+                if score.pred_label:
+                    self.events.flag(score, patches[slot])
+        sort_by_label(self.ring, self.window, labels)

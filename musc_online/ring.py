@@ -20,33 +20,40 @@ class Measurement:
 
     features: Any
     slots: npt.NDArray[np.intp]
-    """`[R]` references."""
+    """`[M]` slots it was matched with: references first, then frames in quarantine."""
+    n_references: int
+    """How many of them are references."""
     forward: Codes
-    """`[R, S * D * P]` codes: the image's patches to each reference."""
+    """`[M, S * D * P]` codes: the image's patches to each of them."""
     backward: Codes
-    """`[R, S * D * P]` codes: each reference's patches to the image."""
+    """`[M, S * D * P]` codes: the patches of each of them to the image."""
     cut_short: bool
     """The deadline left references out."""
 
 
-def table_bytes(capacity: int, geometry: Geometry) -> int:
+def table_bytes(n_slots: int, geometry: Geometry) -> int:
     """Bytes of the mutual table and of the scratch of one arrival."""
-    return capacity * capacity * (geometry.width * 2 + 1) + 2 * capacity * geometry.width * 4
+    return n_slots * n_slots * (geometry.width * 2 + 1) + 2 * n_slots * geometry.width * 4
 
 
 class Ring:
     """Up to `capacity` recent images, each pair's nearest-patch distances kept in both directions.
 
-    Slots never leave the process; ids are the publisher's. Arrivals take the slots in turn and overwrite
-    the oldest occupant in place, passing over pinned slots. Slot k belongs to subset `k % n_subsets`.
+    Slots never leave the process; ids are the publisher's. An arrival takes the first empty slot, or, once
+    there are `capacity` references, that of the oldest one that is not pinned. Slot k belongs to subset
+    `k % n_subsets`.
+
+    Beside the references there may be up to `n_quarantine` frames in quarantine: they are matched and
+    scored as all are, but nothing is scored against them.
 
     Args:
-        capacity: number of slots, >= 2.
+        capacity: number of references, >= 2.
         n_subsets: 1..capacity.
         score_against: how many subsets an arrival is matched with (None: all), taken in rotation.
         geometry: shape of one image's features.
-        store: empty, of the same capacity and geometry.
+        store: empty, of `capacity + n_quarantine` slots and the same geometry.
         interval: (low, high) of the interval average.
+        n_quarantine: number of frames in quarantine, >= 0.
     """
 
     def __init__(
@@ -58,23 +65,28 @@ class Ring:
         geometry: Geometry,
         store: PatchStore,
         interval: tuple[float, float],
+        n_quarantine: int = 0,
     ) -> None:
-        self.capacity = capacity
+        self.capacity, self.n_quarantine = capacity, n_quarantine
+        self.n_slots = n_slots = capacity + n_quarantine
         self.n_subsets = n_subsets
         self.score_against = n_subsets if score_against is None else score_against
         self.geometry = geometry
         self.store = store
         self.interval = interval
         self.arrivals = 0
-        self.next_slot = 0
         self.next_subset = 0
-        self.frame_ids: list[FrameId | None] = [None] * capacity
+        self.frame_ids: list[FrameId | None] = [None] * n_slots
         self.slot_of: dict[FrameId, int] = {}
+        """In order of arrival."""
         self.pinned: set[int] = set()
-        self.table: Codes = np.full((capacity, capacity, geometry.width), MISSING, np.uint16)
+        self.quarantined: set[int] = set()
+        self.exemplars: set[int] = set()
+        """In quarantine, and kept there."""
+        self.table: Codes = np.full((n_slots, n_slots, geometry.width), MISSING, np.uint16)
         """`[slot, slot, S * D * P]`: `table[i, j]` holds image i's patches' distances to image j."""
-        self.measured: npt.NDArray[np.bool_] = np.zeros((capacity, capacity), np.bool_)
-        self._forward, self._backward = (np.empty((capacity, *geometry.shape), np.float32) for _ in range(2))
+        self.measured: npt.NDArray[np.bool_] = np.zeros((n_slots, n_slots), np.bool_)
+        self._forward, self._backward = (np.empty((n_slots, *geometry.shape), np.float32) for _ in range(2))
 
     def __len__(self) -> int:
         return len(self.slot_of)
@@ -85,26 +97,30 @@ class Ring:
         own = (self.table, self.measured, self._forward, self._backward)
         return self.store.nbytes + sum(array.nbytes for array in own)
 
-    def upcoming_slot(self) -> int | None:
-        """The slot the next arrival takes, whose occupant, if any, is evicted; None: every slot is pinned."""
-        for step in range(self.capacity):
-            slot = (self.next_slot + step) % self.capacity
-            if slot not in self.pinned:
-                return slot
-        return None
-
-    def free_slot(self) -> int:
-        """`upcoming_slot`, where there must be one.
+    def leaving(self, *, quarantined: bool = False) -> int | None:
+        """The slot that one more reference (or frame in quarantine) empties: of the oldest; None for none.
 
         Raises:
-            FrameError: every slot is pinned.
+            FrameError: there is no room and every reference is pinned, or there is no quarantine.
         """
-        slot = self.upcoming_slot()
-        if slot is None:
-            raise FrameError(
-                f"ring: all {self.capacity} slots are pinned; forget a frame or raise ring.capacity"
-            )
-        return slot
+        if quarantined:
+            if not self.n_quarantine:
+                raise FrameError("ring: there is no quarantine; set ring.admit to quarantine")
+            if len(self.quarantined) < self.n_quarantine:
+                return None
+            free = self.quarantined - self.exemplars
+            return next(slot for slot in self.slot_of.values() if slot in free)
+        if len(self.slot_of) - len(self.quarantined) < self.capacity:
+            return None
+        for slot in self.slot_of.values():
+            if slot not in self.pinned and slot not in self.quarantined:
+                return slot
+        raise FrameError(f"ring: all {self.capacity} slots are pinned; forget a frame or raise ring.capacity")
+
+    @property
+    def is_full_of_pins(self) -> bool:
+        """Whether every reference is pinned and there is no room for another."""
+        return len(self.pinned) >= self.capacity
 
     def measure(self, features: Any, deadline: float | None = None) -> Measurement:
         """Match an image both ways against the chosen subsets; the ring does not change.
@@ -117,54 +133,74 @@ class Ring:
                 subset with images in it is always matched, and the next arrival begins with the first
                 one that was left out.
         """
-        upcoming = self.upcoming_slot()
+        leaving = None if self.is_full_of_pins else self.leaving()
         slots: list[npt.NDArray[np.intp]] = []
         total, begun, skipped = 0, 0, False
         for step in range(self.score_against):
-            others = self._occupied((self.next_subset + step) % self.n_subsets, upcoming)
+            others = self._references((self.next_subset + step) % self.n_subsets, leaving)
             late = deadline is not None and total > 0 and time.perf_counter() >= deadline
             skipped = skipped or (late and len(others) > 0)
             if skipped:
                 break
             begun = step + 1
-            rows = slice(total, total + len(others))
-            if len(others):
-                self.store.match(features, others, self._forward[rows], self._backward[rows])
+            total = self._match(features, others, total)
             slots.append(others)
-            total += len(others)
         self.next_subset = (self.next_subset + begun) % self.n_subsets
+        n_references = total
+        if not skipped and self.quarantined:
+            held = np.array(sorted(self.quarantined), np.intp)
+            total = self._match(features, held, total)
+            slots.append(held)
         found = np.concatenate(slots) if slots else np.empty(0, np.intp)
         shape = (total, self.geometry.width)
         forward, backward = (encode(side[:total]).reshape(shape) for side in (self._forward, self._backward))
-        return Measurement(features, found, forward, backward, skipped)
+        return Measurement(features, found, n_references, forward, backward, skipped)
 
     def provisional(self, measurement: Measurement) -> npt.NDArray[np.float64] | None:
         """`[P]` scores of a visiting image; None without a reference."""
-        if not len(measurement.slots):
+        if not measurement.n_references:
             return None
-        return score_codes(
-            measurement.forward, np.arange(len(measurement.slots)), self.geometry.shape, self.interval
-        )
+        references = np.arange(measurement.n_references)
+        return score_codes(measurement.forward, references, self.geometry.shape, self.interval)
 
-    def admit(self, measurement: Measurement, frame_id: FrameId) -> int:
-        """Keep a visiting image in the next slot, evicting its occupant; returns the slot.
+    def admit(self, measurement: Measurement, frame_id: FrameId, *, quarantined: bool = False) -> int:
+        """Keep a visiting image, evicting whom `leaving` names; returns its slot.
 
         Raises:
-            FrameError: the id is in the ring already, or every slot is pinned; nothing has changed then.
+            FrameError: the id is in the ring already, or there is no room; nothing has changed then.
         """
         self.check_new(frame_id)
-        slot = self.free_slot()
-        self.evict(slot)
-        self.table[slot, measurement.slots] = measurement.forward
-        self.table[measurement.slots, slot] = measurement.backward
-        self.measured[slot, measurement.slots] = True
-        self.measured[measurement.slots, slot] = True
+        leaving = self.leaving(quarantined=quarantined)
+        if leaving is not None:
+            self.evict(leaving)
+        slot = self.frame_ids.index(None)
+        # Whoever was evicted just now is known to nobody any more.
+        there = [index for index, other in enumerate(measurement.slots) if self.frame_ids[other] is not None]
+        others = measurement.slots[there]
+        self.table[slot, others] = measurement.forward[there]
+        self.table[others, slot] = measurement.backward[there]
+        self.measured[slot, others] = True
+        self.measured[others, slot] = True
         self.store.put(slot, measurement.features)
         self.frame_ids[slot] = frame_id
         self.slot_of[frame_id] = slot
-        self.next_slot = (slot + 1) % self.capacity
         self.arrivals += 1
+        if quarantined:
+            self.quarantined.add(slot)
         return slot
+
+    def move(self, slot: int, *, quarantined: bool) -> None:
+        """Make a frame in quarantine a reference, or a reference one in quarantine; room was made before.
+
+        Raises:
+            FrameError: there is no room.
+        """
+        if quarantined == (slot in self.quarantined):
+            return
+        if self.leaving(quarantined=quarantined) is not None:
+            raise FrameError(f"ring: no room for one more {'in quarantine' if quarantined else 'reference'}")
+        (self.quarantined.add if quarantined else self.quarantined.discard)(slot)
+        self.exemplars.discard(slot)
 
     def check_new(self, frame_id: FrameId) -> None:
         """Raise FrameError if the id is in the ring."""
@@ -189,14 +225,19 @@ class Ring:
         del self.slot_of[frame_id]
         self.frame_ids[slot] = None
         self.pinned.discard(slot)
+        self.quarantined.discard(slot)
+        self.exemplars.discard(slot)
         self.measured[slot] = False
         self.measured[:, slot] = False
         self.table[slot] = MISSING
         self.table[:, slot] = MISSING
 
     def references(self, slot: int) -> npt.NDArray[np.intp]:
-        """Slots that `slot` was measured against, `[n]`."""
-        return np.flatnonzero(self.measured[slot])
+        """Slots of the references that `slot` was measured against, `[n]`."""
+        measured = np.flatnonzero(self.measured[slot])
+        if not self.quarantined:
+            return measured
+        return measured[[other not in self.quarantined for other in measured.tolist()]]
 
     def patch_scores(self, slot: int) -> npt.NDArray[np.float64] | None:
         """`[P]` scores of the image in `slot` over the up-to-date table; None without a reference."""
@@ -211,19 +252,39 @@ class Ring:
         _require(
             self.slot_of == {self.frame_ids[slot]: slot for slot in occupied}, "slot_of mirrors frame_ids"
         )
-        _require(len(self) <= min(self.arrivals, self.capacity), "never more images than arrivals or slots")
-        _require(self.pinned <= occupied, "only occupied slots are pinned")
+        n_references = len(self) - len(self.quarantined)
+        _require(len(self) <= self.arrivals, "never more images than arrivals")
+        _require(n_references <= self.capacity, "never more references than the capacity")
+        _require(len(self.quarantined) <= self.n_quarantine, "never more in quarantine than there is room")
+        _require(self.pinned | self.quarantined <= occupied, "only occupied slots are pinned or quarantined")
+        _require(not self.pinned & self.quarantined, "what is pinned is a reference")
+        _require(self.exemplars <= self.quarantined, "exemplars are in quarantine")
+        _require(len(self.exemplars) < max(1, self.n_quarantine), "exemplars leave room in quarantine")
         _require(not self.measured.diagonal().any(), "no image is measured against itself")
         _require(bool((self.measured == self.measured.T).all()), "every pair is measured both ways")
-        empty = [slot for slot in range(self.capacity) if slot not in occupied]
+        empty = [slot for slot in range(self.n_slots) if slot not in occupied]
         _require(not self.measured[empty].any(), "an empty slot is measured against nothing")
         known = (self.table != MISSING).all(axis=2)
         _require(bool((known == self.measured).all()), "distances are held exactly for the measured pairs")
         _require(bool((self.table == MISSING).all(axis=2)[~self.measured].all()), "no half-written pair")
 
-    def _occupied(self, subset: int, but: int | None) -> npt.NDArray[np.intp]:
-        slots = range(subset, self.capacity, self.n_subsets)
-        return np.array([slot for slot in slots if slot != but and self.frame_ids[slot] is not None], np.intp)
+    def _references(self, subset: int, but: int | None) -> npt.NDArray[np.intp]:
+        slots = range(subset, self.n_slots, self.n_subsets)
+        return np.array(
+            [
+                slot
+                for slot in slots
+                if slot != but and slot not in self.quarantined and self.frame_ids[slot] is not None
+            ],
+            np.intp,
+        )
+
+    def _match(self, features: Any, others: npt.NDArray[np.intp], done: int) -> int:
+        """Match with `others` into the rows after the first `done`; how many rows are done then."""
+        rows = slice(done, done + len(others))
+        if len(others):
+            self.store.match(features, others, self._forward[rows], self._backward[rows])
+        return done + len(others)
 
 
 def _require(holds: bool, rule: str) -> None:

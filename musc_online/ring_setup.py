@@ -28,7 +28,8 @@ def make_ring(config: Config, geometry: Geometry) -> Ring:
     """
     wanted = config.ring
     check_capacity(config, geometry)
-    store = nearest.create(wanted.matcher, wanted.capacity, geometry, device=_device(config))
+    n_slots = wanted.capacity + wanted.n_quarantine
+    store = nearest.create(wanted.matcher, n_slots, geometry, device=_device(config))
     return Ring(
         capacity=wanted.capacity,
         n_subsets=wanted.subsets,
@@ -36,15 +37,16 @@ def make_ring(config: Config, geometry: Geometry) -> Ring:
         geometry=geometry,
         store=store,
         interval=config.method.interval,
+        n_quarantine=wanted.n_quarantine,
     )
 
 
 def ring_bytes(config: Config, geometry: Geometry, capacity: int | None = None) -> int:
-    """Bytes that a ring holds: of `capacity` images, or of as many as configured."""
+    """Bytes that a ring holds, quarantine included: of `capacity` references, or of as many as configured."""
     ring = config.ring
-    capacity = ring.capacity if capacity is None else capacity
-    store = nearest.price(ring.matcher, capacity, geometry, device=_device(config))
-    return store + table_bytes(capacity, geometry)
+    n_slots = (ring.capacity if capacity is None else capacity) + ring.n_quarantine
+    store = nearest.price(ring.matcher, n_slots, geometry, device=_device(config))
+    return store + table_bytes(n_slots, geometry)
 
 
 def check_capacity(config: Config, geometry: Geometry) -> None:
@@ -55,6 +57,8 @@ def check_capacity(config: Config, geometry: Geometry) -> None:
         return
     fits = largest_capacity(config, geometry)
     advice = f"set ring.capacity to at most {fits}" if fits else "not even 2 images fit"
+    if ring.n_quarantine:
+        advice += f" beside ring.quarantine ({ring.quarantine})"
     raise CapacityError(
         f"ring.capacity: got {ring.capacity}, which needs {_mib(needed)} ({geometry.n_stages} stages x "
         f"{geometry.n_patches} patches x {geometry.n_channels} channels), but ring.max_bytes allows "

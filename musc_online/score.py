@@ -36,6 +36,8 @@ class Score:
     regions: list[Region] = field(default_factory=list)
     latency_ms: dict[str, float] = field(default_factory=dict)
     model_id: str = ""
+    known_defect: str | None = None
+    """Name of the rejected defect that the frame shows again."""
     patch_scores: npt.NDArray[np.float64] | None = None
     anomaly_map: npt.NDArray[np.float32] | None = None
     # Of the message, not of the detector, which leaves them so: the service writes them into the header.

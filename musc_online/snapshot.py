@@ -22,13 +22,15 @@ from musc_online.arrays import Geometry
 from musc_online.config import Config
 from musc_online.detector import Detector
 from musc_online.errors import CapacityError, MuscError, SnapshotError, UnreadableError
+from musc_online.events import Events
 from musc_online.ring import Ring
 from musc_online.ring_setup import make_ring
 from musc_online.score import Score
+from musc_online.verdict import Verdict
 from musc_online.window import Entry
 
-SCHEMA = 2
-"""2: the geometry names its degrees, and few or single features keep 24 bits a channel."""
+SCHEMA = 3
+"""3: quarantine, events, confirmed frames, an operator's rule. Files of 2, which had none, are read."""
 Arrays = dict[str, npt.NDArray[Any]]
 
 
@@ -76,18 +78,20 @@ def capture(detector: Detector, extra: dict[str, Any] | None = None) -> Snapshot
         "matcher": ring.store.name,
         "geometry": asdict(ring.geometry),
         "arrivals": ring.arrivals,
-        "next_slot": ring.next_slot,
         "next_subset": ring.next_subset,
         "pinned": sorted(ring.pinned),
+        "quarantined": sorted(ring.quarantined),
+        "exemplars": sorted(ring.exemplars),
         "slots": slots,
         "entries": [
-            {"score": _plain(entry.score), "shape": entry.frame_shape, "known_good": entry.known_good}
+            {"score": _plain(entry.score), "shape": entry.frame_shape, "truth": entry.truth}
             for entry in entries
         ],
         "evicted": [_plain(score) for score in detector.window.evicted],
-        "verdict": [detector.verdict.threshold, detector.verdict.lowest, detector.verdict.highest],
-        "threshold_rule": detector.config.threshold.model_dump(),
+        "verdict": detector.verdict.state_dict(),
+        "events": detector.events.state(),
         "since_revision": detector.since_revision,
+        "stale": detector.window.stale,
         "extra": extra or {},
         "saved_ns": time.time_ns(),
     }
@@ -142,11 +146,33 @@ def read(path: Path) -> Snapshot:
         raise SnapshotError(
             f"{path}: is not a snapshot or is damaged ({type(error).__name__}: {error})"
         ) from None
-    if schema != SCHEMA:
+    if schema == 2:
+        state = _from_schema_2(state)
+    elif schema != SCHEMA:
         raise SnapshotError(
             f"{path}: got a snapshot of schema {schema}, expected {SCHEMA}; it was not loaded"
         )
     return Snapshot(arrays, state)
+
+
+def _from_schema_2(state: dict[str, Any]) -> dict[str, Any]:
+    """The state as it would have been written today."""
+    limit, lowest, highest = state["verdict"]
+    rule = {"false_alarms": 0.02, **state["threshold_rule"]}
+    verdict = {"threshold": limit, "range": [lowest, highest], "raw_scores": [], "known": []}
+    entries = [
+        {"score": entry["score"], "shape": entry["shape"], "truth": False if entry["known_good"] else None}
+        for entry in state["entries"]
+    ]
+    return {
+        **state,
+        "entries": entries,
+        "quarantined": [],
+        "exemplars": [],
+        "verdict": {**verdict, "configured": rule, "rule": rule},
+        "events": Events().state(),
+        "stale": False,
+    }
 
 
 def exists(path: Path) -> bool:
@@ -204,8 +230,10 @@ def restore(detector: Detector, snapshot: Snapshot) -> dict[str, Any]:
         evicted = [_score(plain) for plain in snapshot.state["evicted"]]
         before = vars(detector).copy()
         held = (detector.window.entries, detector.window.evicted)
-        threshold, lowest, highest = snapshot.state["verdict"]
-        detector.ring = ring
+        verdict, events = Verdict(detector.config), Events()
+        unchanged = verdict.restore(snapshot.state["verdict"])
+        events.restore(snapshot.state["events"])
+        detector.ring, detector.verdict, detector.events = ring, verdict, events
         detector.window.entries, detector.window.evicted = entries, evicted
         detector.since_revision = int(snapshot.state["since_revision"])
         try:
@@ -220,12 +248,7 @@ def restore(detector: Detector, snapshot: Snapshot) -> dict[str, Any]:
         raise SnapshotError(
             f"snapshot: its parts do not fit ({type(error).__name__}: {error}); it was not loaded"
         ) from None
-    verdict, rule = detector.verdict, detector.config.threshold
-    verdict.lowest, verdict.highest = lowest, highest
-    if rule.rule != "fixed":  # a fixed one is what the configuration says now
-        verdict.threshold = threshold
-    if snapshot.state.get("threshold_rule") != rule.model_dump():
-        detector.since_revision = max(detector.since_revision, detector.config.revise.every)
+    detector.window.stale = bool(snapshot.state["stale"]) or not unchanged
     return dict(snapshot.state["extra"])
 
 
@@ -245,21 +268,30 @@ def _ring(detector: Detector, snapshot: Snapshot) -> Ring:
     if ring.store.name != state["matcher"]:
         raise SnapshotError(f"matcher: got {state['matcher']}, expected {ring.store.name}")
     kept = {name.removeprefix("store."): array for name, array in arrays.items() if name.startswith("store.")}
+    n_slots = len(arrays["measured"])
+    if n_slots > ring.n_slots:
+        raise SnapshotError(f"slots: got {n_slots}, expected {ring.n_slots}: ring.quarantine was larger")
+    if n_slots < ring.n_slots:  # there was no quarantine, or a smaller one: the slots after it are empty
+        kept = {name: _grown(array, ring.n_slots) for name, array in kept.items()}
     ring.store.restore(kept)
-    if arrays["table"].shape != ring.table.shape or arrays["table"].dtype != ring.table.dtype:
-        raise SnapshotError(f"table: got {arrays['table'].shape}, expected {ring.table.shape}")
-    ring.table[:] = arrays["table"]
-    ring.measured[:] = arrays["measured"].astype(np.bool_)
+    there = (n_slots, n_slots, ring.geometry.width)
+    if arrays["table"].shape != there or arrays["table"].dtype != ring.table.dtype:
+        raise SnapshotError(f"table: got {arrays['table'].shape}, expected {there}")
+    ring.table[:n_slots, :n_slots] = arrays["table"]
+    ring.measured[:n_slots, :n_slots] = arrays["measured"].astype(np.bool_)
     for slot, entry in zip(state["slots"], state["entries"], strict=True):
         ring.frame_ids[slot] = entry["score"]["frame_id"]
         ring.slot_of[entry["score"]["frame_id"]] = slot
-    ring.pinned = set(state["pinned"])
-    ring.arrivals, ring.next_slot, ring.next_subset = (
-        state["arrivals"],
-        state["next_slot"],
-        state["next_subset"],
-    )
+    ring.pinned, ring.quarantined = set(state["pinned"]), set(state["quarantined"])
+    ring.exemplars = set(state["exemplars"])
+    ring.arrivals, ring.next_subset = state["arrivals"], state["next_subset"]
     return ring
+
+
+def _grown(array: npt.NDArray[Any], n_slots: int) -> npt.NDArray[Any]:
+    grown = np.zeros((n_slots, *array.shape[1:]), array.dtype)
+    grown[: len(array)] = array
+    return grown
 
 
 def _with_matcher(config: Config, matcher: str) -> Config:
@@ -274,7 +306,7 @@ def _entries(snapshot: Snapshot) -> dict[int, Entry]:
     entries = {}
     for row, (slot, plain) in enumerate(zip(snapshot.state["slots"], snapshot.state["entries"], strict=True)):
         shape = None if plain["shape"] is None else (plain["shape"][0], plain["shape"][1])
-        entries[int(slot)] = Entry(tokens[row], shape, _score(plain["score"]), plain["known_good"])
+        entries[int(slot)] = Entry(tokens[row], shape, _score(plain["score"]), plain["truth"])
     return entries
 
 

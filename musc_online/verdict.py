@@ -1,11 +1,15 @@
-"""From patch scores to what is said of a frame: map, raw score, threshold without labels, label, regions."""
+"""From patch scores to what is said of a frame, and what another rule would change about it."""
+
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from musc_online import anomaly_map
+from musc_online import anomaly_map, threshold
 from musc_online.arrays import FrameId
 from musc_online.config import Config, ThresholdConfig
+from musc_online.known import KnownFrames
 from musc_online.score import Score, State
 
 Values = npt.NDArray[np.float64]
@@ -20,13 +24,61 @@ class Verdict:
 
     def __init__(self, config: Config) -> None:
         self.config = config
-        self.threshold = decide(np.empty(0), config.threshold)
+        self.rule = config.threshold
+        """As configured, or as an operator set it since."""
+        self.known = KnownFrames()
+        self.raw_scores: Values = np.empty(0)
+        """`[N]` raw scores of the window, of which the threshold was learned."""
         self.lowest = self.highest = 0.0
+        self.threshold = self.threshold_by(self.rule)
 
     def learn(self, raw_scores: Values) -> None:
         """Take threshold and range from the window's `[N]` raw scores, N >= 1."""
-        self.threshold = decide(raw_scores, self.config.threshold)
+        self.raw_scores = raw_scores
+        self.threshold = self.threshold_by(self.rule)
         self.lowest, self.highest = float(raw_scores.min()), float(raw_scores.max())
+
+    def threshold_by(self, rule: ThresholdConfig) -> float | None:
+        """What a rule makes of the window and of the frames that operators told of."""
+        limit = threshold.decide(self.raw_scores, rule)
+        if limit is None or rule.rule != "auto":
+            return limit
+        good, defects = self.known.scores("good"), self.known.scores("defect")
+        return threshold.calibrated(limit, self.raw_scores, good, defects, rule.false_alarms)
+
+    def set_rule(self, rule: ThresholdConfig) -> None:
+        """Decide by another rule from now on."""
+        self.rule = rule
+        self.threshold = self.threshold_by(rule)
+
+    def compare(self, rule: ThresholdConfig, scores: Sequence[Score]) -> dict[str, Any]:
+        """What another rule would change (`Detector.set_threshold`).
+
+        Args:
+            rule: to be tried.
+            scores: last ones of the window's frames whose truth nobody told.
+        """
+        limits = self.threshold, self.threshold_by(rule)
+        flips: tuple[list[FrameId], list[FrameId]] = ([], [])
+        for score in scores:
+            if score.raw_score is None or score.state == "warmup":
+                continue
+            was, will = (_is_above(score.raw_score, limit) for limit in limits)
+            if was != will:
+                flips[0 if will else 1].append(score.frame_id)
+        before, after = (
+            {"rule": by.rule, "threshold": limit, "wrong": self._wrong(limit)}
+            for by, limit in zip((self.rule, rule), limits, strict=True)
+        )
+        return {"before": before, "after": after, "to_anomalous": flips[0], "to_normal": flips[1]}
+
+    def _wrong(self, limit: float | None) -> list[FrameId]:
+        """Confirmed frames that a threshold labels against their truth."""
+        return [
+            frame_id
+            for frame_id, word in self.known.words.items()
+            if word.raw_score is not None and _is_above(word.raw_score, limit) != (word.truth == "defect")
+        ]
 
     def maps(self, patch_scores: Values) -> npt.NDArray[np.float32]:
         """`[N, P]` patch scores to `[N, S, S]` maps."""
@@ -70,21 +122,34 @@ class Verdict:
             anomaly_map=map_ if output.anomaly_map else None,
         )
 
+    def state_dict(self) -> dict[str, Any]:
+        """For a snapshot: JSON types."""
+        return {
+            "threshold": self.threshold,
+            "range": [self.lowest, self.highest],
+            "raw_scores": self.raw_scores.tolist(),
+            "configured": self.config.threshold.model_dump(),
+            "rule": self.rule.model_dump(),
+            "known": self.known.state(),
+        }
 
-MAD_TO_SIGMA = 1.4826
-"""A normal distribution's standard deviation over its median absolute deviation."""
+    def restore(self, state: dict[str, Any]) -> bool:
+        """Take over `state_dict()`; whether the rule is still the one the threshold was learned by.
+
+        A rule that was configured since overrules what an operator had set before.
+        """
+        unchanged = state["configured"] == self.config.threshold.model_dump()
+        self.known.restore(state["known"])
+        self.raw_scores = np.array(state["raw_scores"], np.float64)
+        self.lowest, self.highest = state["range"]
+        self.rule = ThresholdConfig(**state["rule"]) if unchanged else self.config.threshold
+        # A fixed threshold is what the rule says now; any other stays until the next revision.
+        self.threshold = self.rule.value if self.rule.rule == "fixed" else state["threshold"]
+        return unchanged
 
 
-def decide(raw_scores: npt.NDArray[np.float64], rule: ThresholdConfig) -> float | None:
-    """Threshold on raw scores, from `[N]` raw scores of the window; None when there is nothing to go by."""
-    if rule.rule == "fixed":
-        return rule.value
-    if not len(raw_scores):
-        return None
-    if rule.rule == "quantile":
-        return float(np.quantile(raw_scores, rule.quantile))
-    median = np.median(raw_scores)
-    return float(median + rule.k * MAD_TO_SIGMA * np.median(np.abs(raw_scores - median)))
+def _is_above(raw_score: float, limit: float | None) -> bool:
+    return limit is not None and bool(raw_score >= limit)
 
 
 def normalised(raw_score: float, threshold: float, lowest: float, highest: float) -> float:

@@ -20,13 +20,16 @@ class Entry:
     frame_shape: tuple[int, int] | None
     score: Score
     """The last score given, without its arrays."""
-    known_good: bool = False
-    """An operator said so: its label is False whatever its score."""
+    truth: bool | None = None
+    """Its label, whatever its score, where an operator told it: whether it is anomalous."""
+
+    def labelled(self, score: Score) -> Score:
+        """A score of this frame with the label that is right."""
+        return score if self.truth is None else replace(score, pred_label=self.truth)
 
     def closed(self) -> Score:
         """The last score as the final one."""
-        label = False if self.known_good else self.score.pred_label
-        return replace(self.score, is_final=True, pred_label=label)
+        return replace(self.labelled(self.score), is_final=True)
 
 
 class Window:
@@ -43,6 +46,8 @@ class Window:
         """By slot, in order of arrival."""
         self.evicted: list[Score] = []
         """Final scores of evicted frames that nobody has taken yet."""
+        self.stale = False
+        """Whether an operator's word changed what the last scores were given by."""
 
     @property
     def token_width(self) -> int | None:

@@ -1,0 +1,294 @@
+"""What happens on a line beyond one frame: repeat, changeover, drift, frozen (docs/method.md#events).
+
+Frames labelled anomalous are compared by the distances the mutual table has anyway. Two are *twins* if each
+finds its flagged patches in the other far nearer than in its references: they share a defect. A frame is
+*foreign* if its patches as a whole are farther from the references than those of normal frames are: it shows
+another product.
+"""
+
+from collections import deque
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from musc_online.arrays import FrameId
+from musc_online.codes import decode
+from musc_online.ring import Measurement, Ring
+from musc_online.score import Region, Score
+from musc_online.threshold import FLOOR
+
+Values = npt.NDArray[np.float64]
+Kind = Literal["repeat", "changeover", "drift", "frozen"]
+
+TWIN = 0.72
+"""Of the distance to the references: nearer than that, flagged patches show the same thing."""
+FOREIGN = 1.4
+"""Of the median patch score of normal frames: above that, a frame is another product."""
+REPEATED = 3
+"""Frames that share a defect, before it is told."""
+LAST, MOST = 10, 8
+"""A changeover is told once so many of the last frames are anomalous and foreign."""
+COPIES = 5
+"""Copies in a row, before the camera is called frozen."""
+RECENT, BEFORE = 20, 40
+"""Normal frames whose level is compared, and least number of earlier ones it is compared with."""
+GROUPS = 64
+"""Groups remembered; of more, the oldest without a name goes."""
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that subscribers are told.
+
+    `group` names the frames for `accept` and `reject`; `since` is the first of them; `regions` are those of
+    the last one, in pixels of its frame; `name` is the group's where it has one.
+    """
+
+    kind: Kind
+    group: int
+    frame_ids: tuple[FrameId, ...]
+    since: FrameId
+    regions: tuple[Region, ...] = ()
+    name: str | None = None
+
+
+@dataclass
+class Mark:
+    """Where an anomalous frame in the ring was flagged, and the mean patch score there."""
+
+    patches: list[int]
+    level: float
+    foreign: bool
+
+
+@dataclass
+class Group:
+    """Frames that belong together; `name` once an operator rejected them as a known defect."""
+
+    kind: Kind
+    frame_ids: list[FrameId] = field(default_factory=list)
+    name: str | None = None
+    told: bool = False
+
+
+class Events:
+    """Watches one stream; every method is called by its detector alone."""
+
+    def __init__(self) -> None:
+        self.marks: dict[FrameId, Mark] = {}
+        self.groups: dict[int, Group] = {}
+        self.next_group = 1
+        self.waiting: list[Event] = []
+        """Events that nobody has taken yet."""
+        self.levels: deque[float] = deque(maxlen=RECENT + 5 * BEFORE)
+        """Raw scores of the last frames that were normal on arrival."""
+        self.last: deque[tuple[FrameId, bool]] = deque(maxlen=LAST)
+        """The last arrivals, and whether each was anomalous and foreign."""
+        self.copies: list[FrameId] = []
+        """The run of copies that the last arrival is part of."""
+        self.typical: deque[float] = deque(maxlen=100)
+        """Median patch scores of the last normal frames."""
+        self.drifted = self.frozen = False
+
+    def known_defect(self, ring: Ring, measurement: Measurement) -> str | None:
+        """Name of the rejected defect that a visiting frame shows: its flagged patches are found in it."""
+        for group in self.groups.values():
+            for frame_id in group.frame_ids if group.name is not None else []:
+                mark, row = self.marks.get(frame_id), _row(ring, measurement, frame_id)
+                if mark is not None and row is not None:
+                    backward = _distances(ring, measurement.backward[row])
+                    if backward[mark.patches].mean() <= TWIN * mark.level:
+                        return group.name
+        return None
+
+    def arrive(self, ring: Ring, measurement: Measurement, score: Score) -> None:
+        """Take note of an arrival, whether it is in the ring now or was kept out."""
+        self._forget_evicted(ring, score.frame_id)
+        self._look_for_copies(ring, measurement, score)
+        patches = score.patch_scores
+        foreign = False
+        if score.pred_label and patches is not None and score.threshold is not None:
+            mark = self._mark(patches, score)
+            foreign = mark.foreign
+            self._group(ring, measurement, score, patches, mark)
+            self.marks[score.frame_id] = mark
+        elif score.pred_label is False and patches is not None and score.raw_score is not None:
+            self.typical.append(float(np.median(patches)))
+            self.levels.append(score.raw_score)
+            self._look_for_drift(score)
+        self.last.append((score.frame_id, foreign))
+        self._look_for_changeover(score)
+
+    def flag(self, score: Score, patches: Values) -> None:
+        """A revision condemned a frame that had passed: later copies of it are found."""
+        if score.frame_id not in self.marks and score.threshold is not None:
+            self.marks[score.frame_id] = self._mark(patches, score)
+
+    def clear(self, frame_id: FrameId) -> None:
+        """The frame is normal after all."""
+        self.marks.pop(frame_id, None)
+        for group in self.groups.values():
+            if frame_id in group.frame_ids:
+                group.frame_ids.remove(frame_id)
+
+    def changeovers(self, enough: int) -> list[int]:
+        """Numbers of the changeovers that were told and have at least `enough` frames."""
+        return [
+            number
+            for number, group in self.groups.items()
+            if group.kind == "changeover" and group.told and len(group.frame_ids) >= enough
+        ]
+
+    def start_anew(self) -> None:
+        """Another product: what was usual is no measure any more."""
+        self.levels.clear()
+        self.last.clear()
+        self.typical.clear()
+
+    def take(self) -> list[Event]:
+        """Events since last asked."""
+        taken, self.waiting = self.waiting, []
+        return taken
+
+    def _mark(self, patches: Values, score: Score) -> Mark:
+        limit = score.threshold or 0.0
+        flagged = np.flatnonzero(patches >= min(limit, patches.max()))
+        typical = float(np.median(patches))
+        foreign = len(self.typical) > 0 and typical >= FOREIGN * float(np.median(self.typical))
+        return Mark([int(patch) for patch in flagged], float(patches[flagged].mean()), foreign)
+
+    def _group(self, ring: Ring, measurement: Measurement, score: Score, patches: Values, mark: Mark) -> None:
+        """Join the frames that share this one's defect."""
+        twins = [
+            frame_id
+            for frame_id, other in self.marks.items()
+            if other.foreign == mark.foreign and self._are_twins(ring, measurement, mark, frame_id, other)
+        ]
+        if not twins:
+            return
+        members = [
+            (sum(twin in group.frame_ids for twin in twins), number) for number, group in self.groups.items()
+        ]
+        shared, number = max(members, default=(0, 0))
+        kind: Kind = "changeover" if mark.foreign else "repeat"
+        if not shared or self.groups[number].kind != kind:
+            number = self._new_group(Group(kind, twins))
+        group = self.groups[number]
+        group.frame_ids.append(score.frame_id)
+        if kind == "repeat" and len(group.frame_ids) >= REPEATED and not group.told:
+            self._tell(number, score)
+
+    def _are_twins(
+        self, ring: Ring, measurement: Measurement, mark: Mark, frame_id: FrameId, other: Mark
+    ) -> bool:
+        row = _row(ring, measurement, frame_id)
+        if row is None:
+            return False
+        forward, backward = (
+            _distances(ring, side[row]) for side in (measurement.forward, measurement.backward)
+        )
+        return bool(
+            forward[mark.patches].mean() <= TWIN * mark.level
+            and backward[other.patches].mean() <= TWIN * other.level
+        )
+
+    def _new_group(self, group: Group) -> int:
+        number = self.next_group
+        self.next_group += 1
+        self.groups[number] = group
+        while len(self.groups) > GROUPS:
+            unnamed = (known for known, held in self.groups.items() if held.name is None)
+            del self.groups[next(unnamed, next(iter(self.groups)))]
+        return number
+
+    def _tell(self, number: int, score: Score) -> None:
+        group = self.groups[number]
+        group.told = True
+        ids = tuple(group.frame_ids)
+        self.waiting.append(Event(group.kind, number, ids, ids[0], tuple(score.regions), group.name))
+
+    def _look_for_changeover(self, score: Score) -> None:
+        foreign = {frame_id for frame_id, is_foreign in self.last if is_foreign}
+        if score.frame_id not in foreign or len(foreign) < MOST:
+            return
+        for number, group in self.groups.items():
+            if score.frame_id in group.frame_ids:
+                if not group.told and len(foreign & set(group.frame_ids)) >= MOST:
+                    self._tell(number, score)
+                return
+
+    def _look_for_drift(self, score: Score) -> None:
+        """Whether the level of the last normal frames has left where most earlier ones were."""
+        if len(self.levels) < RECENT + BEFORE:
+            return
+        levels = np.array(self.levels)
+        recent, before = float(np.median(levels[-RECENT:])), levels[:-RECENT]
+        low, high = np.quantile(before, (0.1, 0.9))
+        if low <= recent <= high:
+            self.drifted = False
+        elif not self.drifted:
+            self.drifted = True
+            self._tell(self._new_group(Group("drift", [score.frame_id])), score)
+
+    def _look_for_copies(self, ring: Ring, measurement: Measurement, score: Score) -> None:
+        """Whether the frame is the one before it again."""
+        before = self.last[-1][0] if self.last else None
+        row = None if before is None else _row(ring, measurement, before)
+        copy = row is not None and bool(_distances(ring, measurement.forward[row]).max() < FLOOR)
+        if not copy:
+            self.copies, self.frozen = [score.frame_id], False
+            return
+        self.copies = [*self.copies, score.frame_id][-GROUPS:]
+        if len(self.copies) >= COPIES and not self.frozen:
+            self.frozen = True
+            self._tell(self._new_group(Group("frozen", list(self.copies))), score)
+
+    def _forget_evicted(self, ring: Ring, arrived: FrameId) -> None:
+        gone = [known for known in self.marks if known not in ring.slot_of and known != arrived]
+        for frame_id in gone:
+            del self.marks[frame_id]
+        for number, group in list(self.groups.items()):
+            group.frame_ids = [known for known in group.frame_ids if known not in gone]
+            if not group.frame_ids:
+                del self.groups[number]
+
+    def state(self) -> dict[str, Any]:
+        """For a snapshot: JSON types."""
+        return {
+            "marks": [[frame_id, asdict(mark)] for frame_id, mark in self.marks.items()],
+            "groups": [[number, asdict(group)] for number, group in self.groups.items()],
+            "next_group": self.next_group,
+            "levels": list(self.levels),
+            "last": [list(entry) for entry in self.last],
+            "copies": self.copies,
+            "typical": list(self.typical),
+            "flags": [self.drifted, self.frozen],
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take over `state()`."""
+        self.marks = {frame_id: Mark(**mark) for frame_id, mark in state["marks"]}
+        self.groups = {int(number): Group(**group) for number, group in state["groups"]}
+        self.next_group = int(state["next_group"])
+        self.levels.extend(state["levels"])
+        self.last.extend((frame_id, bool(foreign)) for frame_id, foreign in state["last"])
+        self.copies = list(state["copies"])
+        self.typical.extend(state["typical"])
+        self.drifted, self.frozen = state["flags"]
+
+
+def _row(ring: Ring, measurement: Measurement, frame_id: FrameId) -> int | None:
+    """Where a frame is among those a visiting one was matched with."""
+    slot = ring.slot_of.get(frame_id)
+    found = [] if slot is None else np.flatnonzero(measurement.slots == slot).tolist()
+    return found[0] if found else None
+
+
+def _distances(ring: Ring, codes: npt.NDArray[np.uint16]) -> Values:
+    """`[S * D * P]` codes of one pair to `[P]` distances, mean over stages and degrees."""
+    geometry = ring.geometry
+    shape = (geometry.n_stages * geometry.n_degrees, geometry.n_patches)
+    distances: Values = decode(codes).reshape(shape).astype(np.float64).mean(axis=0)
+    return distances

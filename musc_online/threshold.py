@@ -1,0 +1,136 @@
+"""Which raw score is the limit between normal and anomalous, found without labels or with a few.
+
+`auto` (docs/method.md#the-threshold) rests on two things seen on every real set: raw scores are distances,
+so that their spread is a proportion of their level, and defects are few or far. The normal frames' scores are
+taken to end a fixed proportion above their 85th percentile, and the normal frames are those below that end:
+the limit is the highest score of which both hold.
+"""
+
+import math
+from collections.abc import Sequence
+from statistics import NormalDist
+
+import numpy as np
+import numpy.typing as npt
+
+from musc_online.config import ThresholdConfig
+
+Values = npt.NDArray[np.float64]
+
+FLOOR = 0.02
+"""Raw scores below it are no anomaly: features this near are the same picture with another noise."""
+MAD_TO_SIGMA = 1.4826
+"""A normal distribution's standard deviation over its median absolute deviation."""
+ANCHOR = 0.85
+"""Quantile of the normal frames that `auto` measures from: high enough to be near the limit, and a seventh of
+the frames may lie above it."""
+SPREAD = 0.116
+"""Standard deviation of the logarithm of normal frames' scores (docs/method.md#the-threshold)."""
+LEAST_NORMAL = 0.4
+"""`auto` never calls fewer than this share of the window normal."""
+SEPARATION = 4.25
+"""Distance of two groups' means, in standard deviations within them, that a single group does not show: the
+best division of a normal distribution has 2.65."""
+BANDWIDTH = 0.04
+"""Of the smoothing of a confirmed frame's score, as a proportion of it."""
+
+
+def decide(raw_scores: Values, rule: ThresholdConfig) -> float | None:
+    """Threshold on raw scores, from `[N]` raw scores of the window; None when there is nothing to go by."""
+    if rule.rule == "fixed":
+        return rule.value
+    if not len(raw_scores):
+        return None
+    if rule.rule == "auto":
+        return auto(raw_scores, rule.false_alarms)
+    if rule.rule == "quantile":
+        return max(FLOOR, float(np.quantile(raw_scores, rule.quantile)))
+    median = np.median(raw_scores)
+    deviation = np.median(np.abs(raw_scores - median))
+    return max(FLOOR, float(median + rule.k * MAD_TO_SIGMA * deviation))
+
+
+def auto(raw_scores: Values, false_alarms: float) -> float:
+    """The end of the normal frames' scores, found among `[N]` raw scores that hold defects too.
+
+    Args:
+        raw_scores: of the window, N >= 1.
+        false_alarms: share of normal frames that may lie above it, 0 to 0.15 exclusive.
+    """
+    scores = np.maximum(raw_scores, FLOOR)
+    normal = NormalDist()
+    reach = math.exp(SPREAD * (normal.inv_cdf(1.0 - false_alarms) - normal.inv_cdf(ANCHOR)))
+    limit, below = math.inf, scores
+    while len(below) >= LEAST_NORMAL * len(scores):
+        end = float(np.quantile(below, ANCHOR)) * reach
+        if end >= limit:
+            break
+        limit, below = end, scores[scores < end]
+    return min(limit, gap(scores))
+
+
+def gap(scores: Values) -> float:
+    """The middle between two groups of `[N]` positive scores that lie far apart; infinite where none do."""
+    logs = np.sort(np.log(scores))
+    n = len(logs)
+    if n < 2 or logs[0] == logs[-1]:
+        return math.inf
+    sizes = np.arange(1, n)
+    sums = np.cumsum(logs)
+    low, high = sums[:-1] / sizes, (sums[-1] - sums[:-1]) / (n - sizes)
+    cut = int(np.argmax(sizes * (n - sizes) * (high - low) ** 2))
+    within = np.sqrt(((logs - np.where(np.arange(n) <= cut, low[cut], high[cut])) ** 2).mean())
+    if high[cut] - low[cut] < SEPARATION * within:
+        return math.inf
+    return float(math.exp((low[cut] + high[cut]) / 2))
+
+
+def calibrated(
+    limit: float, raw_scores: Values, good: Sequence[float], defects: Sequence[float], false_alarms: float
+) -> float:
+    """The limit corrected by frames whose truth an operator told.
+
+    Good frames alone keep the promise of `false_alarms` as far as their number goes: of n exchangeable
+    frames and one more, it is the highest once in n + 1 times. Too few of them to promise it can only raise
+    the limit. With defects known as well, it is where F1 is highest by what both and the window say.
+
+    Args:
+        limit: without them.
+        raw_scores: `[N]`, of the window.
+        good: raw scores of frames known to be good.
+        defects: raw scores of known defects.
+        false_alarms: share of good frames that may lie above the limit.
+    """
+    if not good:
+        return limit
+    if defects:
+        return _best_f1(raw_scores, np.array(good), np.array(defects))
+    ordered = sorted(good)
+    rank = math.ceil((len(good) + 1) * (1.0 - false_alarms))
+    end = float(np.nextafter(ordered[min(rank, len(good)) - 1], math.inf))
+    return end if rank <= len(good) else max(limit, end)
+
+
+def _best_f1(raw_scores: Values, good: Values, defects: Values) -> float:
+    window, known_good, known_bad = (
+        np.log(np.maximum(scores, FLOOR)) for scores in (raw_scores, good, defects)
+    )
+    every = np.unique(np.concatenate([window, known_good, known_bad]))
+    limits = (every[1:] + every[:-1]) / 2 if len(every) > 1 else every
+    alarms, recall = _above(known_good, limits), _above(known_bad, limits)
+    flagged = (window[None] > limits[:, None]).mean(axis=1)
+    # Of the window a share `defective` is; what it flags is that share's recall and the others' alarms.
+    contrast = recall - alarms
+    weight = float((contrast**2).sum())
+    defective = float((contrast * (flagged - alarms)).sum()) / weight if weight > 0 else 0.5
+    defective = min(max(defective, 0.02), 0.9)
+    hits = defective * recall
+    expected = hits / (hits + (1 - defective) * alarms + defective) + hits / (flagged + defective)
+    return float(math.exp(limits[int(np.argmax(expected))]))
+
+
+def _above(known: Values, limits: Values) -> Values:
+    """`[L]` share of `[n]` known frames above each limit, each smoothed by a logistic distribution."""
+    scaled = np.clip((limits[:, None] - known[None]) / (BANDWIDTH * math.sqrt(3) / math.pi), -60, 60)
+    share: Values = (1.0 / (1.0 + np.exp(scaled))).mean(axis=1)
+    return share
