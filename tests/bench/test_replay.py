@@ -15,6 +15,7 @@ from replay_support import CONFIG, call, config, line
 
 import musc_online
 from bench.replay import command, parity, resume
+from bench.replay.verdicts import RATES
 
 __all__ = ["config", "line"]
 
@@ -68,6 +69,28 @@ def test_json_has_the_agreed_shape(document):
     assert entry["online"]["n_provisional"] == 11
     assert entry["online"]["n_warmup"] == 3
     assert {"backbone", "batch", "online", "total"} <= set(entry["seconds"])
+
+
+def test_verdicts_are_those_of_the_labels_in_scores_csv(folder, document):
+    entry = document["categories"][0]
+    said = entry["verdict"]
+    with (folder / "part" / "scores.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    for when in ("provisional", "final"):
+        labelled = [(row["label"], row[f"{when}_label"]) for row in rows if row[f"{when}_label"]]
+        caught, called = labelled.count(("1", "1")), sum(label == "1" for _, label in labelled)
+        n_anomalous = sum(label == "1" for label, _ in labelled)
+        assert (said[when]["n_labelled"], said[when]["n_withheld"]) == (len(labelled), 12 - len(labelled))
+        assert said[when]["recall"] == pytest.approx(caught / n_anomalous)
+        assert said[when]["false_alarms"] == pytest.approx((called - caught) / (len(labelled) - n_anomalous))
+        assert said[when]["f1"] == pytest.approx(2 * caught / (n_anomalous + called))
+        assert {name: said[when][name] for name in RATES} == document["mean"]["verdict"][when]
+    assert said["final"]["best_f1"] == entry["revised"]["image_raw"]["f1_max"]
+    for name in ("labels_flipped", "labels_compared"):
+        assert said[name] == entry["online"][name]
+    # Revised, and so learnt anew, after every fourth arrival.
+    assert [change["arrival"] for change in said["threshold"]] == [5, 9]
+    assert 4 <= said["stable_after"] <= 8
 
 
 def test_findings_of_capacity_seeds_and_repeats(document):
@@ -246,6 +269,11 @@ def test_a_folder_without_labels_gives_scores_and_overlays(line, config, tmp_pat
     assert entry["batch"] is None
     assert entry["parity"]["holds"] is True
     assert entry["n_anomalous"] is None
+    assert (entry["verdict"]["provisional"], entry["verdict"]["final"]) == (None, None)
+    assert entry["verdict"]["threshold"]
+    assert entry["verdict"]["labels_compared"] == entry["online"]["labels_compared"]
+    assert "labels as they were sent" not in said
+    assert "threshold 0." in said
     assert entry["left_out"] == ["._000.png (hidden)"]
     assert (tmp_path / "out" / "pictures" / "worst_01.png").is_file()
     with (tmp_path / "out" / "pictures" / "scores.csv").open() as file:
@@ -275,6 +303,9 @@ def test_only_normal_images_are_undefined_with_a_reason(line, config, tmp_path, 
     assert entry["batch"]["image"]["auroc"] is None
     assert entry["batch"]["reasons"]["image.auroc"] == "no anomalous image"
     assert "undefined, no anomalous image" in said
+    assert entry["verdict"]["final"]["recall"] is None
+    assert entry["verdict"]["final"]["false_alarms"] is not None
+    assert "undefined, no anomalous frame with a label: provisional labels' recall" in said
 
 
 def test_the_demo_draws_its_own_line(config, tmp_path, capsys):
