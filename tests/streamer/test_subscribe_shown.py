@@ -201,13 +201,13 @@ def test_every_kind_reads_well_and_cannot_inject_markup():
         ),
         describe(Message({"kind": "error", "frame_id": None, "code": "bad_shape", "text": "shape: got [1]"})),
         describe(Message({"kind": "dropped", "frame_id": 3, "reason": "drop_oldest"})),
-        describe(Message({"kind": "status", "state": "ready", "received": 3, "scored": 2})),
+        describe(Message({"kind": "status", "state": "ready", "received": 3, "scored": 2, "anomalous": 1})),
     ]
     assert "\\[red]a" in told[0]
     assert "ANOMALOUS" in told[0]
     assert "shape: got \\[1]" in told[1]
     assert "drop_oldest" in told[2]
-    assert "scored 2" in told[3]
+    assert "scored 2  anomalous 1" in told[3]
 
 
 @pytest.mark.parametrize(
