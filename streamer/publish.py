@@ -109,7 +109,8 @@ class Publisher(Sender):
     "--fps", type=click.FloatRange(min=0, min_open=True), default=None, help="At most so many a second."
 )
 @click.option("--loop", is_flag=True, help="Start again at the end of a folder or a video.")
-@click.option("--shuffle", type=int, default=None, metavar="SEED", help="Send a folder in a random order.")
+@click.option("--shuffle", type=int, default=None, metavar="SEED",
+              help="Send a folder's images mixed: the same order everywhere for the same seed.")  # fmt: skip
 @click.option("--encoding", type=click.Choice(("jpeg", "png", "raw")), default="png", show_default=True,
               help="Of frames that are not JPEG or PNG files already.")  # fmt: skip
 @click.option("--endpoint", default=None, help=f"The detector's transport.frames, or .reliable.  [{FRAMES}]")
@@ -136,7 +137,10 @@ def main(
     key: Path | None,
     server_key: Path | None,
 ) -> None:
-    """Push the frames of a source to a detector."""
+    """Push the frames of a source to a detector.
+
+    Of a data set's folder the masks (ground_truth, mask, masks) are left out, and said to be.
+    """
     try:
         captured = open_source(
             source, loop=loop, shuffle=shuffle, tell=lambda line: click.echo(f"warning: {line}", err=True)

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from streamer import images
+from streamer.dataset_folders import asked_told, classes_told, masks_told, split_masks
 from streamer.errors import FrameId, StreamerError, WireError
 
 Captured = Iterator[tuple[FrameId | None, images.Frame | bytes]]
@@ -25,11 +26,12 @@ class Listing:
 
     `paths` are sorted as paths are: part by part, by code points ("10.png" before "2.png", "b/1.png" after
     "a.png"). `left_out` is what is named like an image, or might hold some, and is not taken: the path below
-    the folder, with why in brackets.
+    the folder, with why in brackets. `masks` are those that `images_in` does not take for parts.
     """
 
     paths: tuple[Path, ...]
     left_out: tuple[str, ...] = ()
+    masks: tuple[Path, ...] = ()
 
 
 def list_images(folder: Path) -> Listing:
@@ -91,49 +93,78 @@ def open_source(
 ) -> Captured:
     """Frames of a source; whether it can be read at all is known before the first one.
 
+    Masks of a data set are no parts: see `images_in`.
+
     Args:
         source: a folder (with its subfolders), an image or video file, a URL, or `camera:INDEX`.
-        shuffle: seed of a folder's order, None for sorted.
+        shuffle: seed of a folder's order, which is the same everywhere; None for sorted.
         loop: start a folder or a video again at its end; the ids of later rounds end in `#1`, `#2`...
-        tell: told in one line what of a folder is left out, if anything.
+        tell: told, a line each, what of a folder is left out, and what of it no line would send so.
 
     Raises:
-        StreamerError: nothing there, nothing readable in it, or it cannot be opened.
+        StreamerError: nothing there, nothing readable in it, it cannot be opened, or its order is its own
+            and cannot be shuffled.
     """
     if (camera := re.fullmatch(r"camera:(\d+)", source)) is not None:
+        _check_order(source, shuffle, "a camera")
         return _live(_capture(int(camera[1]), source), source)
     if "://" in source:
+        _check_order(source, shuffle, "a URL")
         return _live(_capture(source, source), source)
     path = Path(source)
     if path.is_dir():
-        listing = images_in(path)
-        if listing.left_out:
-            tell(f"source: {path}: {told(listing.left_out)}")
-        paths = list(listing.paths)
-        if shuffle is not None:
-            random.Random(shuffle).shuffle(paths)  # noqa: S311 - an order, no secret
-        return _files(paths, path, loop=loop)
+        return _files(_in_order(path, shuffle, tell), path, loop=loop)
     if not path.is_file():
         raise StreamerError(
             f"source: {source} does not exist; expected a folder, a file, a URL (rtsp://...) or camera:0"
         )
+    _check_order(source, shuffle, "a file")
     if path.suffix.lower() in IMAGE_SUFFIXES:
         return _files([path], path.parent, loop=loop)
     return _video(path, loop=loop)
 
 
 def images_in(folder: Path) -> Listing:
-    """`list_images` of a folder that holds some.
+    """`list_images` of a folder that holds some, without masks: the parts that a publisher sends.
+
+    What lies in a folder `ground_truth`, `mask` or `masks` below it is a mask, in `Listing.masks`. `folder`
+    itself may have such a name: somebody asked for it.
 
     Raises:
         StreamerError: there are none.
     """
     listing = list_images(folder)
+    parts, masks = split_masks(listing.paths, folder)
+    listing = Listing(parts, listing.left_out, masks)
     if not listing.paths:
         wanted = ", ".join(suffix[1:] for suffix in IMAGE_SUFFIXES)
         more = f"; {told(listing.left_out)}" if listing.left_out else ""
+        more += f"; {masks_told(masks, folder)}" if masks else ""
         raise StreamerError(f"source: {folder} holds no images; expected files of {wanted}{more}")
     return listing
+
+
+def _in_order(folder: Path, shuffle: int | None, tell: Callable[[str], None]) -> list[Path]:
+    """The images to send, in the order to send them; what is odd about the folder is told."""
+    listing = images_in(folder)
+    lines = [told(listing.left_out) if listing.left_out else ""]
+    lines += [masks_told(listing.masks, folder), asked_told(folder)]
+    lines.append("" if shuffle is not None else classes_told(listing.paths, folder))
+    for line in filter(None, lines):
+        tell(f"source: {folder}: {line}")
+    # By names, not as this system compares paths: a seed's order is the same everywhere.
+    paths = sorted(listing.paths, key=lambda path: path.relative_to(folder).parts)
+    if shuffle is not None:
+        random.Random(shuffle).shuffle(paths)  # noqa: S311 - an order, no secret
+    return paths
+
+
+def _check_order(source: str, shuffle: int | None, what: str) -> None:
+    if shuffle is not None:
+        raise StreamerError(
+            f"--shuffle: got {shuffle} with the source {source}, expected a folder of images; "
+            f"leave --shuffle out: {what} comes in its own order"
+        )
 
 
 def _files(paths: list[Path], root: Path, *, loop: bool) -> Captured:

@@ -2,12 +2,16 @@
 
 import json
 import sys
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
+from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from streamer.ask import ask
 from streamer.auth import client_keys
@@ -16,6 +20,8 @@ from streamer.sockets import CONTROL
 
 DEGRADED = 1
 DOWN = 2
+_NAMES = frozenset({"stream", "last frame"})
+_WORDS = _NAMES | {"state", "verdict", "scored at"}
 
 
 @click.command()
@@ -43,28 +49,70 @@ def main(endpoint: str, as_json: bool, timeout_s: float, key: Path | None, serve
 def _show(status: dict[str, Any]) -> None:
     console = Console()
     console.print(f"{status['state']}, up {status['uptime_s']:.0f} s, {status['model_id']}", highlight=False)
-    table = Table()
-    columns = ("stream", "state", "ring", "received", "scored", "dropped", "refused", "queued", "threshold")
-    for name in columns:
-        table.add_column(name, justify="left" if name in {"stream", "state"} else "right")
-    for name, stream in status["streams"].items():
-        threshold = stream.get("threshold")
+    streams = status["streams"]
+    console.print(_frames(streams))
+    console.print()
+    console.print(_verdicts(streams))
+    for line in _reasons(streams):
+        console.print(line, highlight=False)
+
+
+def _frames(streams: Mapping[str, Mapping[str, Any]]) -> Table:
+    """What became of each stream's frames."""
+    table = _table("stream", "state", "ring", "received", "scored", "dropped", "refused", "queued")
+    for name, stream in streams.items():
         table.add_row(
-            name,
+            Text(name),
             stream.get("state", "-"),
             f"{stream['images']}/{stream['capacity']}" if "images" in stream else "-",
             str(stream["received"]),
             str(stream["scored"]),
-            _reasons(stream["dropped"]),
-            _reasons(stream["refused"]),
+            str(sum(stream["dropped"].values())),
+            str(sum(stream["refused"].values())),
             str(stream["queued"]),
-            "-" if threshold is None else f"{threshold:.4f}",
         )
-    console.print(table)
+    return table
 
 
-def _reasons(counts: dict[str, int]) -> str:
-    return "\n".join(f"{count} {reason}" for reason, count in counts.items()) or "0"
+def _verdicts(streams: Mapping[str, Mapping[str, Any]]) -> Table:
+    """What was said of them; a detector of before does not know how many were anomalous, nor the last one."""
+    table = _table("stream", "anomalous", "threshold", "last frame", "verdict", "scored at")
+    for name, stream in streams.items():
+        threshold, last = stream.get("threshold"), stream.get("last_frame")
+        table.add_row(
+            Text(name),
+            str(stream.get("anomalous", "-")),
+            "-" if threshold is None else f"{threshold:.4f}",
+            *(("-", "-", "-") if last is None else _last(last)),
+        )
+    return table
+
+
+def _last(frame: Mapping[str, Any]) -> tuple[Text, str, str]:
+    at = datetime.fromtimestamp(frame["scored_ns"] / 1e9, UTC).astimezone()
+    verdict = {None: "-", True: "anomalous", False: "normal"}[frame["pred_label"]]
+    return Text(str(frame["frame_id"])), verdict, f"{at:%Y-%m-%d %H:%M:%S}"
+
+
+def _reasons(streams: Mapping[str, Mapping[str, Any]]) -> Iterator[Text]:
+    """Why frames were dropped and refused, a line a stream that lost some."""
+    for name, stream in streams.items():
+        told = [
+            f"{count} {what} ({reason})"
+            for what in ("dropped", "refused")
+            for reason, count in stream[what].items()
+        ]
+        if told:
+            yield Text(f"{name}: {', '.join(told)}")
+
+
+def _table(*columns: str) -> Table:
+    """Names fold where a line is too short; numbers are whole, in 80 columns too."""
+    table = Table(box=box.HORIZONTALS, show_edge=False, pad_edge=False, collapse_padding=True)
+    for name in columns:
+        side: Literal["left", "right"] = "left" if name in _WORDS else "right"
+        table.add_column(name, justify=side, overflow="fold", no_wrap=name not in _NAMES)
+    return table
 
 
 if __name__ == "__main__":

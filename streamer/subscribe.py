@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,13 @@ import zmq
 from rich.console import Console
 
 from streamer.auth import ClientKeys, client_keys
+from streamer.describe import describe
 from streamer.errors import StreamerError, WireError
 from streamer.sockets import SCORES, Context, Socket, connect
 from streamer.wire.published import KINDS, Message, topic_of, unpack_message
+
+SHOWN = ("score", "revision", "event", "dropped", "error")
+"""Kinds that the command shows without `--kind`; of revisions, those that change a verdict."""
 
 
 class Subscriber:
@@ -90,12 +95,40 @@ def subscribe(endpoint: str = SCORES, stream: str | None = None, **options: Any)
         yield from subscriber
 
 
+class Verdicts:
+    """The last label of each frame that was heard of, to tell which revisions change one.
+
+    Args:
+        limit: frames remembered; those not heard of for longest make room.
+    """
+
+    def __init__(self, limit: int = 50_000) -> None:
+        self._limit = limit
+        self._labels: OrderedDict[tuple[str, str], bool | None] = OrderedDict()
+
+    def is_news(self, message: Message) -> bool:
+        """Whether to show a message: any but a revision whose label is the last one heard for its frame.
+
+        A revision of a frame not heard of before is no news: whoever comes late is not told of a whole ring.
+        """
+        if message.kind not in {"score", "revision"}:
+            return True
+        # Of whatever type: what came over the wire need not be hashable.
+        frame = repr(message.get("stream")), repr(message.get("frame_id"))
+        label = message.get("pred_label")
+        changed = self._labels.pop(frame, label) != label
+        self._labels[frame] = label
+        if len(self._labels) > self._limit:
+            self._labels.popitem(last=False)
+        return changed or message.kind == "score"
+
+
 @click.command()
 @click.option("--stream", default=None, help="Name of one stream; without it, all.")
 @click.option("--endpoint", default=SCORES, show_default=True, help="The detector's transport.scores.")
-@click.option(
-    "--kind", "kinds", multiple=True, type=click.Choice(KINDS), help="Only these kinds; repeatable."
-)
+@click.option("--kind", "kinds", multiple=True, type=click.Choice(KINDS),
+              help="These kinds, all of each; repeatable. Without: scores, revisions that change a verdict, "
+                   "events, drops and errors.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line, without the maps.")
 @click.option("--count", type=click.IntRange(min=1), default=None, help="Stop after so many messages.")
 @click.option("--timeout", "timeout_s", type=float, default=None, help="Stop after so many silent seconds.")
@@ -113,13 +146,16 @@ def main(
     key: Path | None,
     server_key: Path | None,
 ) -> None:
-    """Print the messages a detector publishes, as they come."""
+    """Print what a detector publishes, as it comes: what matters, or the kinds asked for."""
     console = Console(highlight=False, soft_wrap=True)
+    verdicts = None if kinds else Verdicts()
     shown = 0
     try:
         keys = client_keys(key, server_key)
-        with Subscriber(endpoint, stream, kinds=kinds or None, keys=keys, timeout_s=timeout_s) as subscriber:
+        with Subscriber(endpoint, stream, kinds=kinds or SHOWN, keys=keys, timeout_s=timeout_s) as subscriber:
             for message in subscriber:
+                if verdicts is not None and not verdicts.is_news(message):
+                    continue
                 if as_json:
                     click.echo(json.dumps(message))
                 else:
@@ -132,32 +168,6 @@ def main(
         sys.exit(2)
     except KeyboardInterrupt:
         pass
-
-
-def describe(message: Message) -> str:
-    """A message as one line for a person, with rich's markup."""
-    start = f"[dim]{message.topic}[/dim] "
-    if message.kind in {"score", "revision"}:
-        verdict = {None: "-", True: "[bold red]ANOMALOUS[/bold red]", False: "[green]normal[/green]"}
-        numbers = "  ".join(
-            f"{name} {message.get(key):.4f}"
-            for name, key in (("raw", "raw_score"), ("rscin", "rscin_score"), ("pred", "pred_score"))
-            if message.get(key) is not None
-        )
-        state = f"{message.get('state')}, {message.get('n_references')} references"
-        label = verdict[message.get("pred_label")]
-        return f"{start}{_plain(message.get('frame_id'))}  {label}  {numbers}  ({state})"
-    if message.kind == "dropped":
-        return f"{start}{_plain(message.get('frame_id'))}  [yellow]dropped[/yellow]: {message.get('reason')}"
-    if message.kind == "error":
-        code, text = message.get("code"), _plain(message.get("text"))
-        return f"{start}{_plain(message.get('frame_id'))}  [red]{code}[/red]: {text}"
-    counts = "  ".join(f"{key} {message[key]}" for key in ("received", "scored", "queued") if key in message)
-    return f"{start}{message.get('state')}  {counts}"
-
-
-def _plain(value: object) -> str:
-    return str(value).replace("[", "\\[")
 
 
 if __name__ == "__main__":

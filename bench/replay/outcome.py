@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.datasets import Category
-from bench.replay import published
+from bench.replay import published, verdicts
 from bench.replay.parity import Parity
 from bench.replay.run import Recorder
 from bench.replay.scored import Levels, Scored, Truth, as_json
@@ -58,6 +58,7 @@ class Outcome:
                 "labels_flipped": flipped,
                 "labels_compared": labelled,
             },
+            "verdict": verdicts.of_stream(self.recorder, None if self.truth is None else self.truth.labels),
             "findings": self.findings,
             "seconds": {name: round(value, 3) for name, value in self.seconds.items()},
         }
@@ -76,18 +77,20 @@ def document(entries: Sequence[Entry], config: Config, options: Options) -> dict
 
 
 def mean(entries: Sequence[Entry]) -> dict[str, Any]:
-    """Unweighted means over the categories where a metric is defined; null where it is nowhere."""
+    """Unweighted means over the categories where a metric or rate is defined; null where it is nowhere."""
+    parts: dict[str, dict[str, tuple[str, ...]]] = dict.fromkeys(STAGES, LEVELS)
+    parts["verdict"] = dict.fromkeys(verdicts.SAID, verdicts.RATES)
     return {
-        stage: {
-            level: {name: _mean([_value(entry, stage, level, name) for entry in entries]) for name in names}
-            for level, names in LEVELS.items()
+        part: {
+            level: {name: _mean([_value(entry, part, level, name) for entry in entries]) for name in names}
+            for level, names in levels.items()
         }
-        for stage in STAGES
+        for part, levels in parts.items()
     }
 
 
-def _value(entry: Entry, stage: str, level: str, name: str) -> float | None:
-    value: float | None = ((entry[stage] or {}).get(level) or {}).get(name)
+def _value(entry: Entry, part: str, level: str, name: str) -> float | None:
+    value: float | None = ((entry[part] or {}).get(level) or {}).get(name)
     return value
 
 

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bench.replay.outcome import STAGES, Entry
+from bench.replay.verdicts import SAID, SETTLED
 
 Rows = tuple[list[str], list[list[str]]]
 """Headings, and rows of cells."""
@@ -29,6 +30,16 @@ COLUMNS = (
     ("pixel", "ap", "pixel\nAP"),
     ("pixel", "pro", "pixel\nPRO"),
 )
+LABEL_COLUMNS = (
+    ("n_labelled", "labelled"),
+    ("n_withheld", "withheld"),
+    ("recall", "recall"),
+    ("precision", "precision"),
+    ("false_alarms", "false\nalarms"),
+    ("f1", "F1"),
+    ("best_f1", "best F1 of\none threshold"),
+    ("f1_over_best", "F1 over\nbest"),
+)
 
 
 def results(document: Mapping[str, Any]) -> Table:
@@ -38,10 +49,7 @@ def results(document: Mapping[str, Any]) -> Table:
     table.add_column("scores", no_wrap=True)
     for _, _, heading in COLUMNS:
         table.add_column(heading, justify="right", no_wrap=True)
-    blocks = [(str(entry["category"]), entry) for entry in document["categories"]]
-    if len(blocks) > 1:
-        blocks.append(("mean", document["mean"]))
-    for name, entry in blocks:
+    for name, entry in _blocks(document):
         for index, (stage, cells) in enumerate(lines(entry, document["published"].get(name))):
             table.add_row(name if index == 0 else "", stage, *cells)
         table.add_section()
@@ -56,6 +64,45 @@ def lines(entry: Mapping[str, Any], theirs: Mapping[str, Any] | None) -> list[tu
         if entry.get("batch"):
             rows.append(("batch - published", _cells(_minus(entry["batch"], theirs), signed=True)))
     return rows or [("no labels", ["-"] * len(COLUMNS))]
+
+
+def labels(document: Mapping[str, Any]) -> Table | None:
+    """What the labels that were sent are worth; None where there are no true labels."""
+    rows = label_rows(document)
+    if not rows:
+        return None
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), title="labels as they were sent, per cent")
+    table.add_column("category", no_wrap=True)
+    table.add_column("said", no_wrap=True)
+    for _, heading in LABEL_COLUMNS:
+        table.add_column(heading, justify="right", no_wrap=True)
+    for name, said, *cells in rows:
+        table.add_row(name if said == SAID[0] else "", said, *cells, end_section=said == SAID[-1])
+    return table
+
+
+def label_rows(document: Mapping[str, Any]) -> list[list[str]]:
+    """Rows of the categories with true labels, and their mean: name, when it was said, `LABEL_COLUMNS`."""
+    return [
+        [name, said, *(_label_cell(entry["verdict"][said], column) for column, _ in LABEL_COLUMNS)]
+        for name, entry in _blocks(document)
+        if any(value is not None for said in SAID for value in (entry["verdict"][said] or {}).values())
+        for said in SAID
+    ]
+
+
+def threshold(entry: Entry) -> str:
+    """One line: the threshold when first stated and in the end, and when it had settled."""
+    stated, after = entry["verdict"]["threshold"], entry["verdict"]["stable_after"]
+    if not stated:
+        return "no threshold was stated on arrival"
+    first, last = stated[0], stated[-1]
+    line = f"threshold {three(first['threshold'])} from frame {first['arrival']} on"
+    if len(stated) > 1:
+        line += f", {three(last['threshold'])} from frame {last['arrival']} on ({len(stated)} values)"
+    if after is None:
+        return line
+    return f"{line}; within {SETTLED:.0%} of the last after {after} frames"
 
 
 def verdict(entry: Entry) -> str:
@@ -83,6 +130,9 @@ def undefined(entry: Entry) -> Sequence[str]:
     for stage in STAGES:
         for metric, reason in ((entry[stage] or {}).get("reasons") or {}).items():
             reasons.setdefault(reason, []).append(f"{stage} {metric}")
+    for said in SAID:
+        for rate, reason in ((entry["verdict"][said] or {}).get("reasons") or {}).items():
+            reasons.setdefault(reason, []).append(f"{said} labels' {rate}")
     return [
         f"{entry['category']}: undefined, {reason}: {', '.join(metrics)}"
         for reason, metrics in reasons.items()
@@ -94,6 +144,9 @@ def show(document: Mapping[str, Any], console: Console) -> None:
     if not console.is_terminal:
         console = Console(file=console.file, width=WIDTH, highlight=False)
     console.print(results(document))
+    said = labels(document)
+    if said is not None:
+        console.print(said)
     for entry in document["categories"]:
         online = entry["online"]
         missing = entry["n_images"] - online["n_provisional"]
@@ -105,10 +158,17 @@ def show(document: Mapping[str, Any], console: Console) -> None:
             soft_wrap=True,
             highlight=False,
         )
+        console.print(f"  {threshold(entry)}", soft_wrap=True, markup=False, highlight=False)
         for caption, (headings, rows) in _findings(entry):
             console.print(_plain_table(caption, headings, rows))
         for line in undefined(entry):
             console.print(f"  {line}", soft_wrap=True, markup=False, highlight=False)
+
+
+def _blocks(document: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+    """The categories by name, and their mean where there are several."""
+    blocks = [(str(entry["category"]), entry) for entry in document["categories"]]
+    return [*blocks, ("mean", document["mean"])] if len(blocks) > 1 else blocks
 
 
 def _kept_out(count: int) -> str:
@@ -140,6 +200,13 @@ def _cells(stage: Mapping[str, Any], *, signed: bool = False) -> list[str]:
     values = [(stage.get(level) or {}).get(name) for level, name, _ in COLUMNS]
     form = "{:+.2f}" if signed else "{:.2f}"
     return ["-" if value is None else form.format(100 * value) for value in values]
+
+
+def _label_cell(values: Mapping[str, Any], column: str) -> str:
+    value = values.get(column)  # a mean has no counts
+    if value is None:
+        return "-"
+    return str(value) if column.startswith("n_") else f"{100 * value:.2f}"
 
 
 def _minus(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, dict[str, float]]:

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from sklearn.metrics import roc_curve
 
 from bench.metrics import pixel_curves
+from bench.replay import verdicts
 from bench.replay.run import Recorder
 from bench.replay.scored import Scored, Truth
 
@@ -23,7 +24,14 @@ MASK, ABOVE = (60, 200, 60), (40, 40, 235)
 
 
 def timeline(recorder: Recorder, labels: npt.NDArray[np.int64] | None, path: Path) -> None:
-    """Raw scores in order of arrival: as said at once (rings) and in the end (dots), with the threshold."""
+    """Raw scores in order of arrival: as said at once (rings) and in the end (dots), with the threshold.
+
+    Args:
+        recorder: of the stream.
+        labels: `[N]` ground truth in the order of the samples, shown by colour, and by a cross where another
+            label was sent; None = unknown.
+        path: of the PNG.
+    """
     figure = Figure(figsize=(9.5, 3.6), layout="constrained")
     axes = figure.subplots()
     position = np.arange(1, len(recorder.arrivals) + 1)
@@ -47,12 +55,31 @@ def timeline(recorder: Recorder, labels: npt.NDArray[np.int64] | None, path: Pat
         axes.plot(position[chosen], last[chosen], ".", ms=7, color=colour, label=f"{name}, final")
     thresholds = [np.nan if arrival.threshold is None else arrival.threshold for arrival in recorder.arrivals]
     axes.step(position, thresholds, where="post", color="black", lw=1, label="threshold then")
+    if labels is not None:
+        _cross_wrong_labels(axes, recorder, labels)
+    settled = verdicts.stable_after([arrival.threshold for arrival in recorder.arrivals])
+    if settled:
+        axes.axvline(settled + 0.5, color=GREY, ls=":", lw=1, label="threshold settled")
     if recorder.n_warmup:
         axes.axvspan(0.5, recorder.n_warmup + 0.5, color="0.92", zorder=0)
         axes.text(0.7, 0.02, "warm-up", color=GREY, fontsize=8, transform=axes.get_xaxis_transform())
     axes.set(xlabel="arrival", ylabel="raw score", xlim=(0.5, len(position) + 0.5))
     figure.legend(loc="outside right upper", fontsize=8, frameon=False)
     _save(figure, path)
+
+
+def _cross_wrong_labels(axes: Axes, recorder: Recorder, labels: npt.NDArray[np.int64]) -> None:
+    crosses = [
+        (number, scores.raw[one.index])
+        for number, one in enumerate(recorder.arrivals, start=1)
+        for said, scores in (
+            (one.label, recorder.provisional),
+            (recorder.last_label[one.index], recorder.revised),
+        )
+        if said is not None and said != bool(labels[one.index])
+    ]
+    if crosses:
+        axes.plot(*zip(*crosses, strict=True), "kx", ms=8, mew=1, label="wrong label")
 
 
 def curves(truth: Truth, stages: Mapping[str, Scored], path: Path) -> None:

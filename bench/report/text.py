@@ -15,6 +15,7 @@ def markdown(document: Mapping[str, Any]) -> str:
     lines = [
         *_head(document),
         *_figures(document),
+        *_labels(document),
         *(line for entry in document["categories"] for line in _category(entry)),
         *_settings(document),
     ]
@@ -65,6 +66,23 @@ def _figures(document: Mapping[str, Any]) -> Iterator[str]:
     yield ""
 
 
+def _labels(document: Mapping[str, Any]) -> Iterator[str]:
+    rows = table.label_rows(document)
+    if not rows:
+        return
+    yield "## Labels as they were sent\n"
+    yield (
+        "Per cent of the frames whose label was not withheld. *provisional*: the label said on arrival; "
+        "*final*: the last one said. *false alarms*: of the normal frames, those called anomalous; *best "
+        "F1*: what the best single threshold on the raw scores of the same frames would have reached.\n"
+    )
+    headings = [heading.replace("\n", " ") for _, heading in table.LABEL_COLUMNS]
+    yield _row(["category", "said", *headings])
+    yield "|---|---|" + "---:|" * len(headings)
+    yield from (_row(row) for row in rows)
+    yield ""
+
+
 def _category(entry: Entry) -> Iterator[str]:
     name, online, files = str(entry["category"]), entry["online"], entry.get("files", {})
     anomalous = "no labels" if entry["n_anomalous"] is None else f"{entry['n_anomalous']} anomalous"
@@ -76,8 +94,11 @@ def _category(entry: Entry) -> Iterator[str]:
         yield "### Scores in order of arrival\n"
         yield (
             f"The first {online['n_warmup']} frames are warm-up: scored, but without a label. "
-            f"{_flips(online)} Scores of every image: [scores.csv]({_link(name, files['scores'])}).\n"
+            f"{_flips(online)} {_sentence(table.threshold(entry))} "
+            f"Scores of every image: [scores.csv]({_link(name, files['scores'])}).\n"
         )
+        if entry["n_anomalous"] is not None:
+            yield "A cross is a wrong label: over a ring as said on arrival, over a dot as said last.\n"
         yield _picture("scores in order of arrival", name, plots["timeline"])
     if "curves" in plots:
         yield "### ROC and PRO\n"
@@ -198,6 +219,10 @@ def _picture(text: str, name: str, file: str) -> str:
 
 def _link(name: str, file: str) -> str:
     return quote(f"{name}/{file}")
+
+
+def _sentence(line: str) -> str:
+    return f"{line[0].upper()}{line[1:]}."
 
 
 def _count(number: int, one: str, many: str) -> str:

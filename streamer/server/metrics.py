@@ -95,6 +95,7 @@ class _LedgerCollector(Collector):
                 for one in _STATES:
                     state.add_metric([name, one], float(stream["state"] == one))
         yield from (received, scored, dropped, refused, queued, fill, capacity, state)
+        yield from _verdicts(streams)
         held = GaugeMetricFamily("musc_bytes", "Bytes held", labels=["where"])
         for where, size in status["bytes"].items():
             held.add_metric([where], size)
@@ -105,3 +106,21 @@ class _LedgerCollector(Collector):
         )
         yield CounterMetricFamily("musc_messages_published", "Messages published", status["published"])
         yield GaugeMetricFamily("musc_uptime_seconds", "Seconds since the start", status["uptime_s"])
+
+
+def _verdicts(streams: Mapping[str, Mapping[str, Any]]) -> tuple[Metric, ...]:
+    """What each stream's frames were labelled, by which threshold, and when the last of them was scored."""
+    anomalous = CounterMetricFamily(
+        "musc_frames_anomalous", "Frames labelled anomalous on arrival", labels=["stream"]
+    )
+    threshold = GaugeMetricFamily("musc_threshold", "Threshold on the raw score", labels=["stream"])
+    last = GaugeMetricFamily(
+        "musc_last_frame_timestamp_seconds", "When the last frame was scored, since 1970", labels=["stream"]
+    )
+    for name, stream in streams.items():
+        anomalous.add_metric([name], stream["anomalous"])
+        if stream.get("threshold") is not None:
+            threshold.add_metric([name], stream["threshold"])
+        if stream["last_frame"] is not None:
+            last.add_metric([name], stream["last_frame"]["scored_ns"] / 1e9)
+    return anomalous, threshold, last

@@ -4,12 +4,13 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from streamer.errors import WireError
+from streamer.errors import FrameId, WireError
 from streamer.server.logs import RateLimitedLog
 from streamer.server.outbox import Outbox, Outgoing
 from streamer.server.stream import QueuedFrame, Stream
@@ -19,12 +20,36 @@ _UNREADABLE = "snapshot_unreadable"
 _NO_PLACE = frozenset({"no_room", "too_many_streams"})
 
 
+@dataclass(frozen=True)
+class LastFrame:
+    """The newest frame of a stream that was scored: its id, when (nanoseconds since 1970), its label then.
+
+    Raises:
+        TypeError: not of these types, e.g. from a file.
+    """
+
+    frame_id: FrameId
+    scored_ns: int
+    pred_label: bool | None
+
+    def __post_init__(self) -> None:
+        fits = isinstance(self.frame_id, str | int) and isinstance(self.scored_ns, int)
+        if not fits or self.pred_label not in {None, True, False}:
+            raise TypeError(f"last_frame: got {self}, expected an id, nanoseconds, and true, false or null")
+
+
 class Tally:
-    """One stream's tally; `queued` are the frames whose fate is open."""
+    """One stream's tally; `queued` are the frames whose fate is open.
+
+    `anomalous` are those of the scored whose label on arrival was true: what is said of them later, by
+    revisions or operators, does not change it. `last` is a stream's own and not added.
+    """
 
     def __init__(self) -> None:
         self.received = 0
         self.scored = 0
+        self.anomalous = 0
+        self.last: LastFrame | None = None
         self.dropped: Counter[str] = Counter()
         self.refused: Counter[str] = Counter()
         self.warned: Counter[str] = Counter()
@@ -38,6 +63,7 @@ class Tally:
         """Take over another tally."""
         self.received += other.received
         self.scored += other.scored
+        self.anomalous += other.anomalous
         self.dropped += other.dropped
         self.refused += other.refused
         self.warned += other.warned
@@ -47,11 +73,19 @@ class Tally:
         return {
             "received": self.received,
             "scored": self.scored,
+            "anomalous": self.anomalous,
             "dropped": dict(self.dropped),
             "refused": dict(self.refused),
             "warned": dict(self.warned),
             "queued": self.received - self.settled,
         }
+
+    def score(self, frame: LastFrame | None) -> None:
+        """Enter a scored frame."""
+        self.scored += 1
+        if frame is not None:
+            self.anomalous += frame.pred_label is True
+            self.last = frame
 
 
 class Ledger:
@@ -68,9 +102,9 @@ class Ledger:
         """A message came in."""
         self._enter(stream, lambda counts: setattr(counts, "received", counts.received + 1))
 
-    def score(self, stream: str) -> None:
-        """A frame was scored."""
-        self._enter(stream, lambda counts: setattr(counts, "scored", counts.scored + 1))
+    def score(self, stream: str, frame: LastFrame | None = None) -> None:
+        """A frame was scored; `frame` says which, and how it was labelled."""
+        self._enter(stream, lambda counts: counts.score(frame))
 
     def drop(self, stream: str, reason: str) -> None:
         """A frame was given up for want of room."""
@@ -88,10 +122,20 @@ class Ledger:
         """Go on from an earlier run's tally (of `streams`); what was queued then counts as never received."""
         past = Tally()
         past.scored = int(tally["scored"])
+        # Of a snapshot of before these were counted, there are none.
+        past.anomalous = int(tally.get("anomalous", 0))
+        last = tally.get("last_frame")
+        if last is not None:
+            past.last = LastFrame(last["frame_id"], last["scored_ns"], last["pred_label"])
         for mine, theirs in ((past.dropped, "dropped"), (past.refused, "refused"), (past.warned, "warned")):
             mine.update({str(reason): int(count) for reason, count in tally[theirs].items()})
         past.received = past.settled
-        self._enter(stream, lambda counts: counts.add(past))
+
+        def go_on(counts: Tally) -> None:
+            counts.add(past)
+            counts.last = counts.last or past.last
+
+        self._enter(stream, go_on)
 
     def close(self, stream: str) -> None:
         """A stream lost its place, all of its frames settled: its tally goes to `-`, so that totals stay."""
@@ -109,9 +153,12 @@ class Ledger:
             return total.as_dict()
 
     def streams(self) -> dict[str, dict[str, Any]]:
-        """Each stream by itself."""
+        """Each stream by itself, with the `last_frame` that was scored, null before the first."""
         with self._settled:
-            return {name: counts.as_dict() for name, counts in self._streams.items()}
+            return {
+                name: {**counts.as_dict(), "last_frame": None if counts.last is None else asdict(counts.last)}
+                for name, counts in self._streams.items()
+            }
 
     def as_one(self) -> AbstractContextManager[object]:
         """What is done inside, `wait_for` sees all of or none: an id released and the frame entered."""
@@ -188,11 +235,12 @@ class Outcomes:
     ) -> None:
         """A provisional score; the frame counts as scored, and is acknowledged, once it is published."""
         stream, scored_in = queued.stream, queued.stream.resets
+        frame = LastFrame(header["frame_id"], header["scored_ns"], header["pred_label"])
 
         def settle() -> None:
             with self.ledger.as_one():
                 stream.release(queued, scored_in)
-                self.ledger.score(stream.name)
+                self.ledger.score(stream.name, frame)
 
         answer = _answer(queued.sender, _about(queued, "", ""), "scored")
         self.outbox.put(Outgoing(stream.name, "score", header, anomaly_map, settle, answer))

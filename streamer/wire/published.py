@@ -11,7 +11,7 @@ import numpy.typing as npt
 from streamer.errors import WireError
 from streamer.wire.frame import VERSION, pack, unpack
 
-KINDS = ("score", "revision", "dropped", "error", "status")
+KINDS = ("score", "revision", "event", "operator", "dropped", "error", "status")
 _MAX_HEADER = 4 * 1024 * 1024
 # A subscriber trusts its detector more than a detector its cameras, but not without a limit.
 
@@ -26,7 +26,7 @@ class Message(dict[str, Any]):
 
     @property
     def kind(self) -> str:
-        """`score`, `revision`, `dropped`, `error` or `status`."""
+        """One of `KINDS`; of a newer detector perhaps another, "" where there is none."""
         return str(self.get("kind", ""))
 
     @cached_property

@@ -13,8 +13,8 @@ import openpyxl
 import pytest
 from replay_support import CONFIG, call, config, line
 
-import musc_online
-from bench.replay import command, parity, resume
+from bench.replay import command, parity
+from bench.replay.verdicts import RATES
 
 __all__ = ["config", "line"]
 
@@ -70,6 +70,28 @@ def test_json_has_the_agreed_shape(document):
     assert {"backbone", "batch", "online", "total"} <= set(entry["seconds"])
 
 
+def test_verdicts_are_those_of_the_labels_in_scores_csv(folder, document):
+    entry = document["categories"][0]
+    said = entry["verdict"]
+    with (folder / "part" / "scores.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    for when in ("provisional", "final"):
+        labelled = [(row["label"], row[f"{when}_label"]) for row in rows if row[f"{when}_label"]]
+        caught, called = labelled.count(("1", "1")), sum(label == "1" for _, label in labelled)
+        n_anomalous = sum(label == "1" for label, _ in labelled)
+        assert (said[when]["n_labelled"], said[when]["n_withheld"]) == (len(labelled), 12 - len(labelled))
+        assert said[when]["recall"] == pytest.approx(caught / n_anomalous)
+        assert said[when]["false_alarms"] == pytest.approx((called - caught) / (len(labelled) - n_anomalous))
+        assert said[when]["f1"] == pytest.approx(2 * caught / (n_anomalous + called))
+        assert {name: said[when][name] for name in RATES} == document["mean"]["verdict"][when]
+    assert said["final"]["best_f1"] == entry["revised"]["image_raw"]["f1_max"]
+    for name in ("labels_flipped", "labels_compared"):
+        assert said[name] == entry["online"][name]
+    # Revised, and so learnt anew, after every fourth arrival.
+    assert [change["arrival"] for change in said["threshold"]] == [5, 9]
+    assert 4 <= said["stable_after"] <= 8
+
+
 def test_findings_of_capacity_seeds_and_repeats(document):
     found = document["categories"][0]["findings"]
     assert [(row["capacity"], row["seed"]) for row in found["sweep"]] == [(6, 0), (6, 1), (12, 0), (12, 1)]
@@ -121,32 +143,6 @@ def test_workbook_holds_the_same_figures(folder, document):
     assert rows[-1][0] == "mean"
 
 
-@pytest.mark.slow
-def test_a_stopped_replay_goes_on_after_its_finished_categories(line, config, tmp_path, capsys):
-    data, output = tmp_path / "data", tmp_path / "out"
-    shutil.copytree(line / "part", data / "first")
-    shutil.copytree(line / "part", data / "second")
-    broken = Path("test", "dent", "000.png")
-    (data / "second" / broken).write_bytes(b"not an image")
-    arguments = ("mvtec", "--data", data, "--config", config, "--output", output, "--limit", 3)
-    status, _, said = call(capsys, *arguments, "--category", "first")
-    assert status == 0, said
-    kept = json.loads((output / "report.json").read_text())["categories"][0]
-    status, _, said = call(capsys, *arguments)
-    assert status == 2
-    assert "first: finished before" in said
-    shutil.copy(line / "part" / broken, data / "second" / broken)
-    status, _, said = call(capsys, *arguments)
-    assert status == 0
-    assert "first: finished before" in said
-    document = json.loads((output / "report.json").read_text())
-    assert [entry["category"] for entry in document["categories"]] == ["first", "second"]
-    assert document["categories"][0] == kept
-    (data / "first" / broken).touch()
-    _, _, said = call(capsys, *arguments, "--category", "first")
-    assert "finished before" not in said, "other files are another result"
-
-
 def test_a_small_ring_is_a_finding_not_a_failure(line, config, tmp_path, capsys):
     path = tmp_path / "out.json"
     status, said, warned = call(
@@ -193,38 +189,6 @@ def test_a_ring_that_keeps_frames_out_is_a_finding_and_every_frame_is_in_the_rep
     assert sorted(int(row["arrival"]) for row in rows) == list(range(1, 13))
 
 
-def test_a_result_kept_by_other_code_is_not_taken(line, config, tmp_path, capsys, monkeypatch):
-    arguments = ("mvtec", "--data", line, "--config", config, "--output", tmp_path, "--limit", 3)
-    assert call(capsys, *arguments)[0] == 0
-    assert "part: finished before, kept" in call(capsys, *arguments)[2]
-    monkeypatch.setattr(resume, "code", lambda: "of another release")
-    status, _, said = call(capsys, *arguments)
-    assert status == 0
-    assert "part: finished before by other code or library versions, replayed anew" in said
-    assert "part: finished before, kept" in call(capsys, *arguments)[2]
-
-
-def test_the_code_is_its_sources_and_the_versions_below_them(tmp_path, monkeypatch):
-    def digest():
-        resume.code.cache_clear()
-        return resume.code()
-
-    try:
-        before = digest()
-        assert digest() == before
-        with monkeypatch.context() as changed:
-            changed.setattr(resume.metadata, "version", lambda name: "0.0.1")
-            assert digest() != before
-        shutil.copytree(Path(musc_online.__path__[0]), tmp_path / "musc_online")
-        monkeypatch.setattr(musc_online, "__path__", [str(tmp_path / "musc_online")])
-        assert digest() == before, "where the sources lie does not matter"
-        with (tmp_path / "musc_online" / "rscin.py").open("a") as file:
-            file.write("# another line\n")
-        assert digest() != before
-    finally:
-        resume.code.cache_clear()
-
-
 def test_broken_parity_is_exit_status_1(line, config, capsys, monkeypatch):
     monkeypatch.setattr(parity, "TOLERANCE", -1.0)
     status, said, _ = call(capsys, "mvtec", "--data", line, "--config", config, "--limit", 3)
@@ -246,6 +210,11 @@ def test_a_folder_without_labels_gives_scores_and_overlays(line, config, tmp_pat
     assert entry["batch"] is None
     assert entry["parity"]["holds"] is True
     assert entry["n_anomalous"] is None
+    assert (entry["verdict"]["provisional"], entry["verdict"]["final"]) == (None, None)
+    assert entry["verdict"]["threshold"]
+    assert entry["verdict"]["labels_compared"] == entry["online"]["labels_compared"]
+    assert "labels as they were sent" not in said
+    assert "threshold 0." in said
     assert entry["left_out"] == ["._000.png (hidden)"]
     assert (tmp_path / "out" / "pictures" / "worst_01.png").is_file()
     with (tmp_path / "out" / "pictures" / "scores.csv").open() as file:
@@ -275,6 +244,9 @@ def test_only_normal_images_are_undefined_with_a_reason(line, config, tmp_path, 
     assert entry["batch"]["image"]["auroc"] is None
     assert entry["batch"]["reasons"]["image.auroc"] == "no anomalous image"
     assert "undefined, no anomalous image" in said
+    assert entry["verdict"]["final"]["recall"] is None
+    assert entry["verdict"]["final"]["false_alarms"] is not None
+    assert "undefined, no anomalous frame with a label: provisional labels' recall" in said
 
 
 def test_the_demo_draws_its_own_line(config, tmp_path, capsys):

@@ -7,7 +7,7 @@ import openpyxl
 import pytest
 from rich.console import Console
 
-from bench.replay import published, table
+from bench.replay import outcome, published, table
 from bench.replay.settings import Options, parse_capacities, parse_seeds
 from bench.report import category, excel, pictures, text
 from musc_online import config
@@ -80,6 +80,19 @@ def test_nothing_is_outlined_where_nothing_is_wrong():
     assert (shown[:, -pictures.HEIGHT :] == 90).all()
 
 
+LABELS_SAID = {
+    "n_labelled": 3,
+    "n_withheld": 2,
+    "recall": 0.5,
+    "precision": None,
+    "false_alarms": 0.0,
+    "f1": 0.4,
+    "best_f1": 0.8,
+    "f1_over_best": 0.5,
+    "reasons": {"precision": "no frame was called anomalous"},
+}
+
+
 def entry(name="=part", **changes):
     metrics = {"auroc": 0.9, "f1_max": 0.8, "ap": 0.7}
     stage = {
@@ -106,6 +119,8 @@ def entry(name="=part", **changes):
         "parity": parity,
         "online": {"n_provisional": 4, "n_warmup": 1, "labels_flipped": 0, "labels_compared": 3}
         | {"n_kept_out": 0},
+        "verdict": {"provisional": LABELS_SAID, "final": LABELS_SAID, "labels_flipped": 0}
+        | {"labels_compared": 3, "threshold": [], "stable_after": None},
         "findings": {},
         "seconds": {},
     } | changes
@@ -119,7 +134,7 @@ def document(*entries, **changes):
         "config": config.load().model_dump(mode="json"),
         "options": options,
         "categories": list(entries),
-        "mean": {"batch": mean, "provisional": mean, "revised": mean},
+        "mean": {"batch": mean, "provisional": mean, "revised": mean, "verdict": entries[0]["verdict"]},
         "published": {},
     } | changes
 
@@ -175,6 +190,43 @@ def test_both_distances_are_printed():
         "batch and plain float32 on 8 images: patch scores within 2.0e-05, raw scores 1.0e-05 (allowed 1e-04)"
     )
     assert said in text.markdown(document(entry("p")))
+
+
+def test_what_labels_are_worth_is_printed_within_the_width_and_reported():
+    entries = [entry("a"), entry("a_category_of_a_longer_name")]
+    mean = outcome.mean(entries)
+    assert mean["verdict"]["final"]["recall"] == 0.5
+    assert mean["verdict"]["final"]["precision"] is None
+    said = document(*entries, mean=mean)
+    page, printed = text.markdown(said), io.StringIO()
+    table.show(said, Console(file=printed))
+    cells = ["provisional", "3", "2", "50.00", "-", "0.00", "40.00", "80.00", "50.00"]
+    assert "| a | " + " | ".join(cells) + " |" in page
+    assert "| mean | final | - | - | 50.00 | - | 0.00 | 40.00 | 80.00 | 50.00 |" in page
+    rows = printed.getvalue().splitlines()
+    assert ["a", *cells] in [row.split() for row in rows]
+    assert max(len(row) for row in rows if "final" in row or "labelled" in row) <= table.WIDTH
+    assert "a: undefined, no frame was called anomalous: provisional labels' precision" in printed.getvalue()
+
+
+def test_without_true_labels_no_rates_are_shown():
+    unknown = entry("p")
+    unknown["verdict"] |= {"provisional": None, "final": None}
+    assert table.labels(document(unknown)) is None
+    assert "Labels as they were sent" not in text.markdown(document(unknown))
+
+
+def test_the_threshold_is_told_from_first_to_last():
+    stated = [{"arrival": 10, "threshold": 0.5}, {"arrival": 30, "threshold": 0.625}]
+    told = entry("p")
+    assert table.threshold(told) == "no threshold was stated on arrival"
+    told["verdict"] |= {"threshold": stated, "stable_after": 29}
+    assert table.threshold(told) == (
+        "threshold 0.500 from frame 10 on, 0.625 from frame 30 on (2 values); "
+        "within 5% of the last after 29 frames"
+    )
+    told["verdict"] |= {"threshold": stated[:1], "stable_after": 0}
+    assert table.threshold(told) == "threshold 0.500 from frame 10 on; within 5% of the last after 0 frames"
 
 
 def test_published_figures_stand_beside_ours_with_the_difference():

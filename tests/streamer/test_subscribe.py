@@ -19,9 +19,8 @@ from streamer_support import (
     watched,
 )
 
-from streamer.subscribe import Subscriber, describe, subscribe
+from streamer.subscribe import Subscriber, subscribe
 from streamer.subscribe import main as subscribe_main
-from streamer.wire.published import Message
 
 __all__ = ["backbone"]
 
@@ -59,30 +58,6 @@ def test_the_command_line_writes_json_lines(backbone):
         done = CliRunner().invoke(subscribe_main, arguments)
         assert done.exit_code == 0
         assert [json.loads(line)["kind"] for line in done.stdout.splitlines()] == ["status", "status"]
-
-
-def test_every_kind_reads_well_and_cannot_inject_markup():
-    told = [
-        describe(
-            Message(
-                {
-                    "kind": "score",
-                    "frame_id": "[red]a",
-                    "raw_score": 0.5,
-                    "pred_label": True,
-                    "state": "ready",
-                }
-            )
-        ),
-        describe(Message({"kind": "error", "frame_id": None, "code": "bad_shape", "text": "shape: got [1]"})),
-        describe(Message({"kind": "dropped", "frame_id": 3, "reason": "drop_oldest"})),
-        describe(Message({"kind": "status", "state": "ready", "received": 3, "scored": 2})),
-    ]
-    assert "\\[red]a" in told[0]
-    assert "ANOMALOUS" in told[0]
-    assert "shape: got \\[1]" in told[1]
-    assert "drop_oldest" in told[2]
-    assert "scored 2" in told[3]
 
 
 def test_a_dead_subscriber_slows_nobody(backbone):
