@@ -9,13 +9,13 @@ import numpy as np
 import numpy.typing as npt
 
 from musc_online import backbones, rscin
-from musc_online.admission import check_room, is_closed, place, sort_by_label
+from musc_online.admission import check_room, is_closed, place
 from musc_online.arrays import FrameId, Geometry, checked_tokens
 from musc_online.config import Config, threshold_rule
 from musc_online.errors import FrameError
 from musc_online.events import Event, Events
 from musc_online.operators import Operators
-from musc_online.parallel import spread
+from musc_online.revision import Revision
 from musc_online.ring import Measurement, Ring
 from musc_online.ring_setup import check_capacity, expected_geometry, make_ring
 from musc_online.score import Score
@@ -163,7 +163,7 @@ class Detector:
 
         With `capacity` >= the number of frames and `score_against: all`, these are the batch scores.
         """
-        return self._revise(self.window.newest(self.config.ring.capacity), final=True)
+        return self._revise(list(self.window.entries), final=True)
 
     def take_finals(self) -> list[Score]:
         """Final scores of the frames evicted since last asked, all of them if that was 64 arrivals ago.
@@ -313,90 +313,15 @@ class Detector:
     def _keep(self, ring: Ring, measurement: Measurement, entry: Entry, *, quarantined: bool) -> None:
         leaving = ring.leaving(quarantined=quarantined)
         if leaving is not None:
-            self._revise_leaving(ring, leaving)
+            self._revision(ring).of_leaving(leaving)
             self.window.leave(leaving)
         slot = ring.admit(measurement, entry.score.frame_id, quarantined=quarantined)
         self.window.add(slot, entry)
         self.since_revision += 1
 
-    def _revise_leaving(self, ring: Ring, slot: int) -> None:
-        """Revise a frame that would leave without ever having been: a ring smaller than `revise.every`."""
-        entry = self.window.entries.get(slot)
-        if entry is None or entry.score.revision or entry.score.is_final:
-            return
-        patches = ring.patch_scores(slot)
-        if patches is None:
-            return
-        # Nobody has seen this score's map: it goes with it, for `take_finals` to hand over.
-        map_ = self.verdict.maps(patches[None])[0]
-        entry.score = self._revised(ring, slot, patches, map_, entry.score.rscin_score)
-
-    def _revised(
-        self,
-        ring: Ring,
-        slot: int,
-        patches: npt.NDArray[np.float64],
-        map_: npt.NDArray[np.float32],
-        rscin_score: float | None,
-        *,
-        final: bool = False,
-    ) -> Score:
-        entry = self.window.entries[slot]
-        n_references = len(ring.references(slot))
-        score = self.verdict.score(entry.score.frame_id, patches, map_, n_references, entry.frame_shape)
-        name = entry.score.known_defect
-        return replace(
-            entry.labelled(replace(score, pred_label=True) if name is not None else score),
-            rscin_score=rscin_score,
-            revision=entry.score.revision + 1,
-            is_final=final,
-            model_id=self.model_id,
-            known_defect=name,
-        )
-
     def _revise(self, slots: list[int], *, final: bool) -> list[Score]:
         self.since_revision, self.window.stale = 0, False
-        if self.ring is None:
-            return []
-        patches = dict(zip(slots, spread(self.ring.patch_scores, slots), strict=True))
-        scored = {slot: scores for slot, scores in patches.items() if scores is not None}
-        if not scored:  # a single frame: at a flush it is final, and there was nothing to score it against
-            return self.window.close(slots) if final else []
-        maps = self.verdict.maps(np.stack(list(scored.values())))
-        raw = maps.max(axis=(1, 2)).astype(np.float64)
-        wanted, class_tokens = self.config.rscin, self.window.class_tokens(scored)
-        rescored = rscin.rescore(raw, class_tokens, wanted.neighbour_counts, wanted.normalise)
-        self._learn(dict(zip(scored, raw, strict=True)))
-        at = {slot: index for index, slot in enumerate(scored)}
-        revised: list[Score] = []
-        for slot in slots:
-            entry = self.window.entries[slot]
-            if slot not in at:  # nothing to score it against: at a flush what was said of it is final
-                revised += self.window.close([slot]) if final else []
-            elif not entry.score.is_final:
-                map_, rescored_one = maps[at[slot]], float(rescored[at[slot]])
-                score = self._revised(self.ring, slot, scored[slot], map_, rescored_one, final=final)
-                entry.score = without_arrays(score)
-                revised.append(score)
-        self._sort(slots, scored)
-        return revised
+        return [] if self.ring is None else self._revision(self.ring).run(slots, final=final)
 
-    def _learn(self, raw_scores: dict[int, np.float64]) -> None:
-        """Threshold and range are those of the window, at a flush of a larger ring too."""
-        for slot, raw in raw_scores.items():
-            self.verdict.known.rescored(self.window.entries[slot].score.frame_id, float(raw))
-        recent = [raw_scores[slot] for slot in self.window.newest() if slot in raw_scores]
-        if recent:
-            self.verdict.learn(np.array(recent))
-
-    def _sort(self, slots: list[int], patches: dict[int, npt.NDArray[np.float64]]) -> None:
-        """What the revised labels mean for quarantine and events."""
-        assert self.ring is not None  # noqa: S101  (it was revised)
-        labels: dict[int, bool] = {}
-        for slot in slots:
-            score = self.window.entries[slot].score
-            if score.pred_label is not None and slot in patches:
-                labels[slot] = bool(score.pred_label)
-                if score.pred_label:
-                    self.events.flag(score, patches[slot])
-        sort_by_label(self.ring, self.window, labels)
+    def _revision(self, ring: Ring) -> Revision:
+        return Revision(self.config, ring, self.window, self.verdict, self.events, self.model_id)

@@ -61,6 +61,8 @@ class Mark:
     patches: list[int]
     level: float
     foreign: bool
+    twins: list[FrameId] = field(default_factory=list)
+    """Frames in the ring that share its defect."""
 
 
 @dataclass
@@ -128,10 +130,23 @@ class Events:
 
     def clear(self, frame_id: FrameId) -> None:
         """The frame is normal after all."""
-        self.marks.pop(frame_id, None)
+        self._unmark(frame_id)
         for group in self.groups.values():
             if frame_id in group.frame_ids:
                 group.frame_ids.remove(frame_id)
+
+    def twins(self, frame_id: FrameId) -> list[FrameId]:
+        """Frames in the ring that share an anomalous frame's defect; none for a foreign frame, which is alike
+        its kind all over and may be a variant of the product.
+        """
+        mark = self.marks.get(frame_id)
+        return [] if mark is None or mark.foreign else mark.twins
+
+    def _unmark(self, frame_id: FrameId) -> None:
+        mark = self.marks.pop(frame_id, None)
+        for twin in mark.twins if mark is not None else []:
+            if twin in self.marks:
+                self.marks[twin].twins.remove(frame_id)
 
     def changeovers(self, enough: int) -> list[int]:
         """Numbers of the changeovers that were told and have at least `enough` frames."""
@@ -168,6 +183,9 @@ class Events:
         ]
         if not twins:
             return
+        mark.twins = twins
+        for twin in twins:
+            self.marks[twin].twins.append(score.frame_id)
         members = [
             (sum(twin in group.frame_ids for twin in twins), number) for number, group in self.groups.items()
         ]
@@ -248,7 +266,7 @@ class Events:
     def _forget_evicted(self, ring: Ring, arrived: FrameId) -> None:
         gone = [known for known in self.marks if known not in ring.slot_of and known != arrived]
         for frame_id in gone:
-            del self.marks[frame_id]
+            self._unmark(frame_id)
         for number, group in list(self.groups.items()):
             group.frame_ids = [known for known in group.frame_ids if known not in gone]
             if not group.frame_ids:

@@ -239,9 +239,16 @@ class Ring:
             return measured
         return measured[[other not in self.quarantined for other in measured.tolist()]]
 
-    def patch_scores(self, slot: int) -> npt.NDArray[np.float64] | None:
-        """`[P]` scores of the image in `slot` over the up-to-date table; None without a reference."""
-        references = self.references(slot)
+    def patch_scores(
+        self, slot: int, references: npt.NDArray[np.intp] | None = None
+    ) -> npt.NDArray[np.float64] | None:
+        """`[P]` scores of the image in `slot` over the up-to-date table; None without a reference.
+
+        Args:
+            slot: occupied.
+            references: `[n]` slots it was measured against, its references by default.
+        """
+        references = self.references(slot) if references is None else references
         if not len(references):
             return None
         return score_codes(self.table[slot], references, self.geometry.shape, self.interval)

@@ -24,8 +24,10 @@ MAD_TO_SIGMA = 1.4826
 ANCHOR = 0.85
 """Quantile of the normal frames that `auto` measures from: high enough to be near the limit, and a seventh of
 the frames may lie above it."""
-SPREAD = 0.116
+SPREAD = 0.113
 """Standard deviation of the logarithm of normal frames' scores (docs/method.md#the-threshold)."""
+FEW = 8
+"""Frames by which the end of few is less certain than that of many: with so many the reach is doubled."""
 LEAST_NORMAL = 0.4
 """`auto` never calls fewer than this share of the window normal."""
 SEPARATION = 4.25
@@ -59,7 +61,8 @@ def auto(raw_scores: Values, false_alarms: float) -> float:
     """
     scores = np.maximum(raw_scores, FLOOR)
     normal = NormalDist()
-    reach = math.exp(SPREAD * (normal.inv_cdf(1.0 - false_alarms) - normal.inv_cdf(ANCHOR)))
+    reach = SPREAD * (normal.inv_cdf(1.0 - false_alarms) - normal.inv_cdf(ANCHOR))
+    reach = math.exp(reach * (1.0 + FEW / len(scores)))
     limit, below = math.inf, scores
     while len(below) >= LEAST_NORMAL * len(scores):
         end = float(np.quantile(below, ANCHOR)) * reach
@@ -73,7 +76,7 @@ def gap(scores: Values) -> float:
     """The middle between two groups of `[N]` positive scores that lie far apart; infinite where none do."""
     logs = np.sort(np.log(scores))
     n = len(logs)
-    if n < 2 or logs[0] == logs[-1]:
+    if n < 30 or logs[0] == logs[-1]:
         return math.inf
     sizes = np.arange(1, n)
     sums = np.cumsum(logs)

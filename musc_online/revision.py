@@ -1,0 +1,170 @@
+"""The window re-scored: against whom, by which threshold, and what that means for quarantine and events."""
+
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from musc_online import rscin
+from musc_online.admission import move, sort_by_label
+from musc_online.config import Config
+from musc_online.events import Events
+from musc_online.parallel import spread
+from musc_online.ring import Ring
+from musc_online.score import Score
+from musc_online.verdict import Verdict
+from musc_online.window import Window, without_arrays
+
+Values = npt.NDArray[np.float64]
+Maps = npt.NDArray[np.float32]
+
+
+class Revision:
+    """One revision; the parts are those of its detector.
+
+    Args:
+        config: of the detector.
+        ring: with frames in it.
+        window: whose entries are re-scored.
+        verdict: learns the threshold.
+        events: told of frames that are condemned.
+        model_id: to be written into the scores.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        ring: Ring,
+        window: Window,
+        verdict: Verdict,
+        events: Events,
+        model_id: str,
+    ) -> None:
+        self._config, self._ring, self._window = config, ring, window
+        self._verdict, self._events, self._model_id = verdict, events, model_id
+
+    def run(self, slots: list[int], *, final: bool) -> list[Score]:
+        """Revised scores of `slots` that are not final yet, in their order.
+
+        Args:
+            slots: occupied, oldest first.
+            final: call the scores final.
+        """
+        patches = self._support(slots)
+        if not patches:  # a single frame: at a flush it is final, and there was nothing to score it against
+            return self._window.close(slots) if final else []
+        maps = self._maps(patches)
+        self._learn(patches, maps)
+        if self._ring.quarantined:
+            self._clear(patches, maps)
+            slots = [slot for slot in slots if slot in self._window.entries]
+            patches = self._patch_scores(slots)
+            maps = self._maps(patches)
+        revised = self._say(slots, patches, maps, final=final)
+        self._sort(slots, patches)
+        return revised
+
+    def of_leaving(self, slot: int) -> None:
+        """Revise a frame that would leave without ever having been: a ring smaller than `revise.every`."""
+        entry = self._window.entries.get(slot)
+        if entry is None or entry.score.revision or entry.score.is_final:
+            return
+        patches = self._ring.patch_scores(slot)
+        if patches is None:
+            return
+        # Nobody has seen this score's map: it goes with it, for `take_finals` to hand over.
+        map_ = self._verdict.maps(patches[None])[0]
+        entry.score = self._revised(slot, patches, map_, entry.score.rscin_score)
+
+    def _support(self, slots: list[int]) -> dict[int, Values]:
+        """`[P]` scores by slot, as the threshold is learned of them.
+
+        References as they are scored. Frames in quarantine against all others, be they in quarantine too, but
+        their twins: a rare variant of good parts is supported by its kind a little, a defect that repeats by
+        its twins alone, and without them it is as anomalous as it was.
+        """
+        ring = self._ring
+        held = [slot for slot in slots if slot in ring.quarantined]
+        if not held:
+            return self._patch_scores(slots)
+
+        def scored(slot: int) -> Values | None:
+            if slot not in ring.quarantined:
+                return ring.patch_scores(slot)
+            twins = self._events.twins(self._window.entries[slot].score.frame_id)
+            there = [ring.slot_of[twin] for twin in twins if twin in ring.slot_of]
+            others = np.flatnonzero(ring.measured[slot])
+            return ring.patch_scores(slot, others[~np.isin(others, there)])
+
+        found = zip(slots, spread(scored, slots), strict=True)
+        return {slot: patches for slot, patches in found if patches is not None}
+
+    def _patch_scores(self, slots: list[int]) -> dict[int, Values]:
+        found = zip(slots, spread(self._ring.patch_scores, slots), strict=True)
+        return {slot: patches for slot, patches in found if patches is not None}
+
+    def _maps(self, patches: dict[int, Values]) -> Maps:
+        return self._verdict.maps(np.stack(list(patches.values())))
+
+    def _learn(self, patches: dict[int, Values], maps: Maps) -> None:
+        """Threshold and range are those of the window, at a flush of a larger ring too."""
+        raw = dict(zip(patches, maps.max(axis=(1, 2)).astype(np.float64), strict=True))
+        for slot, score in raw.items():
+            self._verdict.known.rescored(self._window.entries[slot].score.frame_id, float(score))
+        recent = [raw[slot] for slot in self._window.newest() if slot in raw]
+        if recent:
+            self._verdict.learn(np.array(recent))
+
+    def _clear(self, patches: dict[int, Values], maps: Maps) -> None:
+        """What is normal by its support becomes a reference; an operator's word stands above it."""
+        limit = self._verdict.threshold
+        for slot, map_ in zip(patches, maps, strict=True):
+            entry = self._window.entries.get(slot)  # gone, if one before it took its place
+            if entry is None or slot not in self._ring.quarantined or limit is None:
+                continue
+            if not entry.truth and entry.score.known_defect is None and float(map_.max()) < limit:
+                move(self._ring, self._window, slot, quarantined=False)
+
+    def _say(self, slots: list[int], patches: dict[int, Values], maps: Maps, *, final: bool) -> list[Score]:
+        raw = maps.max(axis=(1, 2)).astype(np.float64)
+        wanted, class_tokens = self._config.rscin, self._window.class_tokens(patches)
+        rescored = rscin.rescore(raw, class_tokens, wanted.neighbour_counts, wanted.normalise)
+        at = {slot: index for index, slot in enumerate(patches)}
+        revised: list[Score] = []
+        for slot in slots:
+            entry = self._window.entries[slot]
+            if slot not in at:  # nothing to score it against: at a flush what was said of it is final
+                revised += self._window.close([slot]) if final else []
+            elif not entry.score.is_final:
+                map_, rescored_one = maps[at[slot]], float(rescored[at[slot]])
+                score = self._revised(slot, patches[slot], map_, rescored_one, final=final)
+                entry.score = without_arrays(score)
+                revised.append(score)
+        return revised
+
+    def _revised(
+        self, slot: int, patches: Values, map_: Maps, rscin_score: float | None, *, final: bool = False
+    ) -> Score:
+        entry = self._window.entries[slot]
+        n_references = len(self._ring.references(slot))
+        score = self._verdict.score(entry.score.frame_id, patches, map_, n_references, entry.frame_shape)
+        name = entry.score.known_defect
+        return replace(
+            entry.labelled(replace(score, pred_label=True) if name is not None else score),
+            rscin_score=rscin_score,
+            revision=entry.score.revision + 1,
+            is_final=final,
+            model_id=self._model_id,
+            known_defect=name,
+        )
+
+    def _sort(self, slots: list[int], patches: dict[int, Values]) -> None:
+        """What the revised labels mean for quarantine and events."""
+        labels: dict[int, bool] = {}
+        for slot in slots:
+            score = self._window.entries[slot].score
+            if score.pred_label is not None and slot in patches:
+                labels[slot] = bool(score.pred_label)
+                if score.pred_label:
+                    self._events.flag(score, patches[slot])
+        sort_by_label(self._ring, self._window, labels)
