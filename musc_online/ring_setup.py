@@ -20,15 +20,21 @@ def expected_geometry(config: Config) -> Geometry:
     return Geometry(len(wanted.stages), config.method.degrees, side * side, spec.n_channels)
 
 
-def make_ring(config: Config, geometry: Geometry) -> Ring:
+def make_ring(config: Config, geometry: Geometry, store: nearest.PatchStore | None = None) -> Ring:
     """An empty ring.
+
+    Args:
+        config: of the detector.
+        geometry: shape of one image's features.
+        store: in the configured matcher's place; `bench` looks up what was matched before.
 
     Raises:
         CapacityError: it does not fit in `ring.max_bytes`.
     """
     wanted = config.ring
     check_capacity(config, geometry)
-    store = nearest.create(wanted.matcher, wanted.capacity, geometry, device=_device(config))
+    if store is None:
+        store = nearest.create(wanted.matcher, wanted.capacity, geometry, device=_device(config))
     return Ring(
         capacity=wanted.capacity,
         n_subsets=wanted.subsets,
