@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -11,15 +11,14 @@ from musc_online import nearest
 from musc_online.anomaly_map import image_score, upsample
 from musc_online.arrays import Geometry
 from musc_online.backbones.loading import choose_device
-from musc_online.codes import Codes, decode
+from musc_online.codes import SCALE, Codes
 from musc_online.config import Config
 from musc_online.msm import score_codes, whole_table
 from musc_online.parallel import spread
+from musc_online.ring import Ring
 
 Floats = npt.NDArray[np.float32]
 Indices = npt.NDArray[np.intp]
-_DISTANCES = decode(np.arange(2**16, dtype=np.uint16))
-"""By code: one look-up instead of three passes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,7 +93,7 @@ class LookUp:
 
     def __init__(self, pairs: Pairs) -> None:
         self._codes = pairs.codes.reshape(len(pairs), len(pairs), *pairs.geometry.shape)
-        self._held: dict[int, int] = {}
+        self.held: dict[int, int] = {}
         """Slot to image; how many slots there are is the ring's affair."""
 
     def prepare(self, patch_tokens: Floats) -> int:
@@ -103,14 +102,14 @@ class LookUp:
 
     def put(self, slot: int, features: int) -> None:
         """Keep an image's number."""
-        self._held[slot] = features
+        self.held[slot] = features
 
     def match(self, features: int, slots: Sequence[int] | Indices, forward: Floats, backward: Floats) -> None:
         """See `PatchStore.match`."""
-        for row, slot in enumerate(slots):
-            other = self._held[int(slot)]
-            np.take(_DISTANCES, self._codes[features, other], out=forward[row], mode="clip")
-            np.take(_DISTANCES, self._codes[other, features], out=backward[row], mode="clip")
+        others = [self.held[int(slot)] for slot in slots]
+        # As `decode` does it, but in place: every pair was measured.
+        np.divide(self._codes[features, others], np.float32(SCALE), out=forward)
+        np.divide(self._codes[others, features], np.float32(SCALE), out=backward)
 
     @property
     def nbytes(self) -> int:
@@ -119,8 +118,40 @@ class LookUp:
 
     def state(self) -> dict[str, npt.NDArray[Any]]:
         """`images` `[n, 2]`: slot and image; no ring of this store is put on disk, but it could be."""
-        return {"images": np.array(sorted(self._held.items()), np.int64).reshape(-1, 2)}
+        return {"images": np.array(sorted(self.held.items()), np.int64).reshape(-1, 2)}
 
     def restore(self, state: dict[str, npt.NDArray[Any]]) -> None:
         """Take slots and images from `state`."""
-        self._held = {int(slot): int(image) for slot, image in state["images"]}
+        self.held = {int(slot): int(image) for slot, image in state["images"]}
+
+
+Memory = dict[tuple[tuple[float, float], tuple[int, ...]], npt.NDArray[np.float64]]
+"""Patch scores by interval, and image before the sorted images it was scored against."""
+
+
+class RememberingRing(Ring):
+    """A ring of looked-up images that averages no image twice against the same others.
+
+    Rules that are compared see the same frames in the same order, and mostly the same rings: all but the
+    first find their revisions done. The interval average is exact whatever the order of its references, so
+    nothing else changes.
+
+    Args:
+        memory: shared by the rings of one set of pairs.
+        **given: as for `Ring`; the store is a `LookUp`.
+    """
+
+    def __init__(self, memory: Memory, **given: Any) -> None:
+        super().__init__(**given)
+        self._memory = memory
+
+    def patch_scores(self, slot: int) -> npt.NDArray[np.float64] | None:
+        """See `Ring.patch_scores`."""
+        held = cast(LookUp, self.store).held
+        others = sorted(held[other] for other in self.references(slot).tolist())
+        key = (self.interval, (held[slot], *others))
+        if others and key not in self._memory:
+            scores = super().patch_scores(slot)
+            assert scores is not None  # noqa: S101  (there are references)
+            self._memory[key] = scores
+        return self._memory.get(key)

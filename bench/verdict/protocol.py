@@ -11,7 +11,7 @@ from bench.metrics import image_metrics
 from bench.replay.order import arrivals
 from bench.verdict.draws import Draw, draws
 from bench.verdict.figures import Figures, flipped, judge, stable_after
-from bench.verdict.pairs import Pairs
+from bench.verdict.pairs import Memory, Pairs
 from bench.verdict.stream import play
 from musc_online import config as configuration
 from musc_online.config import Config
@@ -102,8 +102,9 @@ def measure(
         auroc = _auroc(pairs, labels, draw, series[0].config)
         for order in range(plan.n_orders):
             images = draw.images[arrivals(len(draw.images), "shuffled", plan.seed + order)]
+            memory: Memory = {}
             for one in series:
-                yield _run(category, one, pairs, labels, draw, order, auroc, images)
+                yield _run(category, one, pairs, labels, draw, order, auroc, images, memory)
                 done(1)
 
 
@@ -116,8 +117,9 @@ def _run(
     order: int,
     auroc: float | None,
     images: npt.NDArray[np.intp],
+    memory: Memory,
 ) -> Run:
-    stream, truth = play(pairs, series.config, images), labels[images]
+    stream, truth = play(pairs, series.config, images, memory), labels[images]
     n_flipped, n_compared = flipped(stream.arrival.labels, stream.final.labels)
     return Run(
         category=category,

@@ -1,12 +1,14 @@
 """One stream through the real detector, and what was said of each frame first and last."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from bench.verdict.pairs import Indices, LookUp, Pairs
+from bench.verdict.pairs import Indices, LookUp, Memory, Pairs, RememberingRing
 from musc_online.config import Config
 from musc_online.detector import Detector
 from musc_online.ring_setup import make_ring
@@ -41,19 +43,26 @@ class Stream:
     """One stream: what was said on arrival, what was said last, and the threshold on the way.
 
     `thresholds` are those after each arrival, and the revision that it may have caused; `threshold` the last
-    of all, after the flush.
+    of all, after the flush. `events` are those of the detector, each with the frame whose arrival brought it;
+    their `frame_ids` are frames of the stream.
     """
 
     arrival: Said
     final: Said
     thresholds: list[float | None]
     threshold: float | None
+    events: list[tuple[int, Any]] = field(default_factory=list)
 
 
-def detector(pairs: Pairs, config: Config) -> Detector:
+def detector(pairs: Pairs, config: Config, memory: Memory | None = None) -> Detector:
     """A detector without a frame whose ring looks its distances up: step it with `Pairs.tokens`.
 
     No deadline holds: a look-up takes no time that a matcher would.
+
+    Args:
+        pairs: the distances of all images that may come.
+        config: of the detector.
+        memory: shared by streams of the same frames in the same order, which then take less time.
 
     Raises:
         CapacityError: the ring does not fit in `ring.max_bytes`.
@@ -61,17 +70,21 @@ def detector(pairs: Pairs, config: Config) -> Detector:
     output = config.output.model_copy(update={"anomaly_map": False, "regions": False})
     config = config.model_copy(update={"deadline_ms": None, "output": output})
     made = Detector(config)
-    made.ring = make_ring(config, pairs.geometry, LookUp(pairs))
+    kind = partial(RememberingRing, {} if memory is None else memory)
+    made.ring = make_ring(config, pairs.geometry, LookUp(pairs), kind)
     return made
 
 
-def play(pairs: Pairs, config: Config, images: Iterable[int] | Indices) -> Stream:
+def play(
+    pairs: Pairs, config: Config, images: Iterable[int] | Indices, memory: Memory | None = None
+) -> Stream:
     """Let images arrive one by one, revise when due, flush at the end (docs/method.md#online).
 
     Args:
         pairs: the distances of all images.
         config: of the detector.
         images: numbers of the images as they arrive; one may come more than once.
+        memory: see `detector`.
 
     Raises:
         CapacityError: the ring does not fit in `ring.max_bytes`.
@@ -79,7 +92,10 @@ def play(pairs: Pairs, config: Config, images: Iterable[int] | Indices) -> Strea
     arriving = [int(image) for image in images]
     arrival, final = Said.nothing(len(arriving)), Said.nothing(len(arriving))
     thresholds: list[float | None] = []
-    stream = detector(pairs, config)
+    events: list[tuple[int, Any]] = []
+    stream = detector(pairs, config, memory)
+    # A detector without events says nothing of repeats.
+    take_events = getattr(stream, "take_events", list)
     for frame, image in enumerate(arriving):
         score = stream.step_tokens(pairs.tokens(image), pairs.class_tokens[image], frame)
         arrival.take(frame, score)
@@ -88,9 +104,10 @@ def play(pairs: Pairs, config: Config, images: Iterable[int] | Indices) -> Strea
         if stream.revise_due:
             _take_all(final, stream.revise())
         thresholds.append(stream.threshold)
+        events += [(frame, event) for event in take_events()]
     _take_all(final, stream.flush())
     _take_all(final, stream.take_finals())
-    return Stream(arrival, final, thresholds, stream.threshold)
+    return Stream(arrival, final, thresholds, stream.threshold, events)
 
 
 def _take_all(said: Said, scores: Iterable[Score]) -> None:
