@@ -1,6 +1,6 @@
 """MSM: interval average, and the mutual scores of a whole set (paper section 3.3)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -134,7 +134,7 @@ def _stage_scores(
     shape = (1, geometry.n_degrees, n_patches)
     width = geometry.n_degrees * n_patches
     if n_images * n_images * width * 2 <= max_bytes:
-        table = _whole_table(store, features, shape)
+        table = whole_table(store, features, shape)
         rows = spread(
             lambda image: score_codes(table[image], _others(image, n_images), shape, interval),
             range(n_images),
@@ -150,7 +150,23 @@ def _stage_scores(
     return scores
 
 
-def _whole_table(store: nearest.PatchStore, features: list[Any], shape: tuple[int, int, int]) -> Codes:
+def whole_table(
+    store: nearest.PatchStore,
+    features: Sequence[Any],
+    shape: tuple[int, int, int],
+    done: Callable[[int], None] = lambda count: None,
+) -> Codes:
+    """Every pair's nearest-patch distances, each pair matched once: the codes a ring would keep of them.
+
+    Args:
+        store: holds image i of `features` in slot i.
+        features: of N images, from `store.prepare`.
+        shape: (S, D, P) of the store.
+        done: told after each image but the first.
+
+    Returns:
+        `[N, N, S * D * P]` uint16: `[i, j]` are image i's patches to their nearest in image j; 0 for itself.
+    """
     n_images = len(features)
     table = np.zeros((n_images, n_images, int(np.prod(shape))), np.uint16)
     forward, backward = (np.empty((n_images, *shape), np.float32) for _ in range(2))
@@ -158,6 +174,7 @@ def _whole_table(store: nearest.PatchStore, features: list[Any], shape: tuple[in
         store.match(features[image], np.arange(image), forward[:image], backward[:image])
         table[image, :image] = encode(forward[:image]).reshape(image, -1)
         table[:image, image] = encode(backward[:image]).reshape(image, -1)
+        done(1)
     return table
 
 

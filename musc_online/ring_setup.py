@@ -1,5 +1,7 @@
 """From configuration to ring: whether it fits in `ring.max_bytes`, before anything is allocated."""
 
+from collections.abc import Callable
+
 from musc_online import backbones, nearest
 from musc_online.arrays import Geometry
 from musc_online.backbones.loading import choose_device
@@ -20,17 +22,29 @@ def expected_geometry(config: Config) -> Geometry:
     return Geometry(len(wanted.stages), config.method.degrees, side * side, spec.n_channels)
 
 
-def make_ring(config: Config, geometry: Geometry) -> Ring:
+def make_ring(
+    config: Config,
+    geometry: Geometry,
+    store: nearest.PatchStore | None = None,
+    kind: Callable[..., Ring] = Ring,
+) -> Ring:
     """An empty ring.
+
+    Args:
+        config: of the detector.
+        geometry: shape of one image's features.
+        store: in the configured matcher's place; `bench` looks up what was matched before.
+        kind: makes the ring, called as `Ring` is; `bench` remembers what it has averaged before.
 
     Raises:
         CapacityError: it does not fit in `ring.max_bytes`.
     """
     wanted = config.ring
     check_capacity(config, geometry)
-    n_slots = wanted.capacity + wanted.n_quarantine
-    store = nearest.create(wanted.matcher, n_slots, geometry, device=_device(config))
-    return Ring(
+    if store is None:
+        n_slots = wanted.capacity + wanted.n_quarantine
+        store = nearest.create(wanted.matcher, n_slots, geometry, device=_device(config))
+    return kind(
         capacity=wanted.capacity,
         n_subsets=wanted.subsets,
         score_against=None if wanted.score_against == "all" else wanted.score_against,

@@ -138,7 +138,7 @@ class Verdict:
 
         A rule that was configured since overrules what an operator had set before.
         """
-        unchanged = state["configured"] == self.config.threshold.model_dump()
+        unchanged = bool(state["configured"] == self.config.threshold.model_dump())
         self.known.restore(state["known"])
         self.raw_scores = np.array(state["raw_scores"], np.float64)
         self.lowest, self.highest = state["range"]

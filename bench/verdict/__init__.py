@@ -1,0 +1,1 @@
+"""`python -m bench.verdict`: what labels are worth, whatever share of the frames is defective."""

@@ -1,0 +1,158 @@
+"""Every pair of a set's images matched once, and a ring's matcher that only looks up what was found."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from musc_online import nearest
+from musc_online.anomaly_map import image_score, upsample
+from musc_online.arrays import Geometry
+from musc_online.backbones.loading import choose_device
+from musc_online.codes import SCALE, Codes
+from musc_online.config import Config
+from musc_online.msm import score_codes, whole_table
+from musc_online.parallel import spread
+from musc_online.ring import Ring
+
+Floats = npt.NDArray[np.float32]
+Indices = npt.NDArray[np.intp]
+
+
+@dataclass(frozen=True, eq=False)
+class Pairs:
+    """The distances of every pair of N images, as codes.
+
+    `codes` is `[N, N, S * D * P]` uint16, `[i, j]` image i's patches to their nearest in image j;
+    `class_tokens` `[N, D]` float32. `geometry` has one channel: what stands for an image's tokens is its
+    number (see `tokens`), so that thousands of streams need no features.
+    """
+
+    codes: Codes
+    geometry: Geometry
+    class_tokens: Floats
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    def tokens(self, image: int) -> Floats:
+        """`[S, P, 1]`: what `LookUp.prepare` reads the image's number from."""
+        return np.full((self.geometry.n_stages, self.geometry.n_patches, 1), image, np.float32)
+
+    def batch_scores(self, images: Indices, config: Config) -> npt.NDArray[np.float64]:
+        """Raw scores `[n]` of n >= 2 images as a batch: each against all the others, whatever the order."""
+        patches = spread(lambda image: self._against(image, images, config), images)
+        maps = upsample(np.stack(patches), config.map_size)
+        return np.array([image_score(map_) for map_ in maps])
+
+    def _against(self, image: int, images: Indices, config: Config) -> npt.NDArray[np.float64]:
+        others = images[images != image]
+        return score_codes(self.codes[image], others, self.geometry.shape, config.method.interval)
+
+
+def match_all(
+    patch_tokens: Floats,
+    class_tokens: Floats,
+    config: Config,
+    done: Callable[[int], None] = lambda count: None,
+) -> Pairs:
+    """Match every pair of N >= 2 images once, with the matcher of the configuration.
+
+    Args:
+        patch_tokens: `[S, N, P, C]` float32.
+        class_tokens: `[N, D]` float32.
+        config: method, matcher and device are used.
+        done: told after each image but the first.
+    """
+    n_stages, n_images, n_patches, n_channels = patch_tokens.shape
+    geometry = Geometry(n_stages, config.method.degrees, n_patches, n_channels)
+    device = str(choose_device(config.backbone.device))
+    store = nearest.create(config.ring.matcher, n_images, geometry, device=device)
+    features = spread(
+        lambda image: store.prepare(np.ascontiguousarray(patch_tokens[:, image])), range(n_images)
+    )
+    for slot, kept in enumerate(features):
+        store.put(slot, kept)
+    codes = whole_table(store, features, geometry.shape, done)
+    return Pairs(codes, replace(geometry, n_channels=1), class_tokens)
+
+
+class LookUp:
+    """A `PatchStore` (`musc_online/nearest`) whose distances were found before.
+
+    Codes are what a ring keeps of a distance, and decoding and encoding gives the same code, so a ring with
+    this store holds the very table that it would have of the images' tokens.
+
+    Args:
+        pairs: of the images that may arrive.
+    """
+
+    name = "look-up"
+
+    def __init__(self, pairs: Pairs) -> None:
+        self._codes = pairs.codes.reshape(len(pairs), len(pairs), *pairs.geometry.shape)
+        self.held: dict[int, int] = {}
+        """Slot to image; how many slots there are is the ring's affair."""
+
+    def prepare(self, patch_tokens: Floats) -> int:
+        """The image's number from `Pairs.tokens`."""
+        return int(patch_tokens.flat[0])
+
+    def put(self, slot: int, features: int) -> None:
+        """Keep an image's number."""
+        self.held[slot] = features
+
+    def match(self, features: int, slots: Sequence[int] | Indices, forward: Floats, backward: Floats) -> None:
+        """See `PatchStore.match`."""
+        others = [self.held[int(slot)] for slot in slots]
+        # As `decode` does it, but in place: every pair was measured.
+        np.divide(self._codes[features, others], np.float32(SCALE), out=forward)
+        np.divide(self._codes[others, features], np.float32(SCALE), out=backward)
+
+    @property
+    def nbytes(self) -> int:
+        """Nothing but numbers of images; the table is the caller's."""
+        return 0
+
+    def state(self) -> dict[str, npt.NDArray[Any]]:
+        """`images` `[n, 2]`: slot and image; no ring of this store is put on disk, but it could be."""
+        return {"images": np.array(sorted(self.held.items()), np.int64).reshape(-1, 2)}
+
+    def restore(self, state: dict[str, npt.NDArray[Any]]) -> None:
+        """Take slots and images from `state`."""
+        self.held = {int(slot): int(image) for slot, image in state["images"]}
+
+
+Memory = dict[tuple[tuple[float, float], tuple[int, ...]], npt.NDArray[np.float64]]
+"""Patch scores by interval, and image before the sorted images it was scored against."""
+
+
+class RememberingRing(Ring):
+    """A ring of looked-up images that averages no image twice against the same others.
+
+    Rules that are compared see the same frames in the same order, and mostly the same rings: all but the
+    first find their revisions done. The interval average is exact whatever the order of its references, so
+    nothing else changes.
+
+    Args:
+        memory: shared by the rings of one set of pairs.
+        **given: as for `Ring`; the store is a `LookUp`.
+    """
+
+    def __init__(self, memory: Memory, **given: Any) -> None:
+        super().__init__(**given)
+        self._memory = memory
+
+    def patch_scores(self, slot: int, references: Indices | None = None) -> npt.NDArray[np.float64] | None:
+        """See `Ring.patch_scores`."""
+        held = cast(LookUp, self.store).held
+        references = self.references(slot) if references is None else references
+        others = sorted(held[other] for other in references.tolist())
+        key = (self.interval, (held[slot], *others))
+        if others and key not in self._memory:
+            scores = super().patch_scores(slot, references)
+            assert scores is not None  # noqa: S101  (there are references)
+            self._memory[key] = scores
+        return self._memory.get(key)

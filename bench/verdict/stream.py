@@ -1,0 +1,113 @@
+"""One stream through the real detector, and what was said of each frame first and last."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import partial
+
+import numpy as np
+import numpy.typing as npt
+
+from bench.verdict.pairs import Indices, LookUp, Memory, Pairs, RememberingRing
+from musc_online.config import Config
+from musc_online.detector import Detector
+from musc_online.events import Event
+from musc_online.ring_setup import make_ring
+from musc_online.score import Score
+
+Labels = list[bool | None]
+
+
+@dataclass(frozen=True, eq=False)
+class Said:
+    """What was said of N frames, in order of arrival.
+
+    `raw` `[N]` float64, NaN where there is none; `labels` N, None while withheld.
+    """
+
+    raw: npt.NDArray[np.float64]
+    labels: Labels
+
+    @classmethod
+    def nothing(cls, n_frames: int) -> "Said":
+        """Of none of the frames anything yet."""
+        return cls(np.full(n_frames, np.nan), [None] * n_frames)
+
+    def take(self, frame: int, score: Score) -> None:
+        """A frame's score, in the place of any before."""
+        self.raw[frame] = np.nan if score.raw_score is None else score.raw_score
+        self.labels[frame] = score.pred_label
+
+
+@dataclass(frozen=True, eq=False)
+class Stream:
+    """One stream: what was said on arrival, what was said last, and the threshold on the way.
+
+    `thresholds` are those after each arrival, and the revision that it may have caused; `threshold` the last
+    of all, after the flush. `events` are those of the detector, each with the frame whose arrival brought it;
+    their `frame_ids` are frames of the stream.
+    """
+
+    arrival: Said
+    final: Said
+    thresholds: list[float | None]
+    threshold: float | None
+    events: list[tuple[int, Event]] = field(default_factory=list)
+
+
+def detector(pairs: Pairs, config: Config, memory: Memory | None = None) -> Detector:
+    """A detector without a frame whose ring looks its distances up: step it with `Pairs.tokens`.
+
+    No deadline holds: a look-up takes no time that a matcher would.
+
+    Args:
+        pairs: the distances of all images that may come.
+        config: of the detector.
+        memory: shared by streams of the same frames in the same order, which then take less time.
+
+    Raises:
+        CapacityError: the ring does not fit in `ring.max_bytes`.
+    """
+    output = config.output.model_copy(update={"anomaly_map": False, "regions": False})
+    config = config.model_copy(update={"deadline_ms": None, "output": output})
+    made = Detector(config)
+    kind = partial(RememberingRing, {} if memory is None else memory)
+    made.ring = make_ring(config, pairs.geometry, LookUp(pairs), kind)
+    return made
+
+
+def play(
+    pairs: Pairs, config: Config, images: Iterable[int] | Indices, memory: Memory | None = None
+) -> Stream:
+    """Let images arrive one by one, revise when due, flush at the end (docs/method.md#online).
+
+    Args:
+        pairs: the distances of all images.
+        config: of the detector.
+        images: numbers of the images as they arrive; one may come more than once.
+        memory: see `detector`.
+
+    Raises:
+        CapacityError: the ring does not fit in `ring.max_bytes`.
+    """
+    arriving = [int(image) for image in images]
+    arrival, final = Said.nothing(len(arriving)), Said.nothing(len(arriving))
+    thresholds: list[float | None] = []
+    events: list[tuple[int, Event]] = []
+    stream = detector(pairs, config, memory)
+    for frame, image in enumerate(arriving):
+        score = stream.step_tokens(pairs.tokens(image), pairs.class_tokens[image], frame)
+        arrival.take(frame, score)
+        final.take(frame, score)
+        _take_all(final, stream.take_finals())
+        if stream.revise_due:
+            _take_all(final, stream.revise())
+        thresholds.append(stream.threshold)
+        events += [(frame, event) for event in stream.take_events()]
+    _take_all(final, stream.flush())
+    _take_all(final, stream.take_finals())
+    return Stream(arrival, final, thresholds, stream.threshold, events)
+
+
+def _take_all(said: Said, scores: Iterable[Score]) -> None:
+    for score in scores:
+        said.take(int(score.frame_id), score)
