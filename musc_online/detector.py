@@ -13,7 +13,7 @@ from musc_online.admission import check_room, is_closed, place
 from musc_online.arrays import FrameId, Geometry, checked_tokens
 from musc_online.config import Config, threshold_rule
 from musc_online.errors import FrameError
-from musc_online.events import Event, Events
+from musc_online.events import Event, Events, contrast_of
 from musc_online.operators import Operators
 from musc_online.revision import Revision
 from musc_online.ring import Measurement, Ring
@@ -70,14 +70,18 @@ class Detector:
 
     @property
     def revise_due(self) -> bool:
-        """Whether to call `revise()` now: every `revise.every` arrivals, as warm-up ends, as a ring of pins
-        closes that never was revised, and after an operator's word that changed more than one frame.
+        """Whether to call `revise()` now: as warm-up ends, then ever less often up to every `revise.every`
+        arrivals, as a ring of pins closes that never was revised, and after an operator's word on many frames.
         """
         if self.ring is None:
             return False
-        warm = self.ring.arrivals == self.config.warmup + 1 and self.since_revision > 0
+        arrivals, warmup = self.ring.arrivals, self.config.warmup
         unlearned = self.threshold is None and len(self.ring) > 1 and is_closed(self.config, self.ring)
-        return self.since_revision >= self.config.revise.every or warm or unlearned or self.window.stale
+        if self.window.stale or unlearned:
+            return True
+        # What a few frames taught is soon out of date: a young ring is revised each time it grew by a third.
+        young = max(1, arrivals // 4) if arrivals > warmup else self.config.revise.every
+        return self.since_revision >= min(self.config.revise.every, young)
 
     def step(self, frame: npt.NDArray[np.uint8], frame_id: FrameId) -> Score:
         """Score a frame on arrival (provisionally) and take it into the ring.
@@ -98,7 +102,9 @@ class Detector:
         patch_tokens, class_token = self.backbone.extract(inputs[None])
         extracted = time.perf_counter()
         shape = (frame.shape[0], frame.shape[1])
-        score = self.step_tokens(patch_tokens[:, 0], class_token[0], frame_id, frame_shape=shape)
+        score = self.step_tokens(
+            patch_tokens[:, 0], class_token[0], frame_id, frame_shape=shape, contrast=contrast_of(frame)
+        )
         spent = {"prepare": 1e3 * (prepared - started), "backbone": 1e3 * (extracted - prepared)}
         return replace(score, latency_ms={**spent, **score.latency_ms})
 
@@ -108,6 +114,7 @@ class Detector:
         class_token: Any,
         frame_id: FrameId,
         frame_shape: tuple[int, int] | None = None,
+        contrast: float | None = None,
     ) -> Score:
         """`step` from tokens, without a backbone.
 
@@ -117,6 +124,7 @@ class Detector:
             class_token: `[D]`.
             frame_id: new; not in the ring.
             frame_shape: (height, width) of the frame, for regions in its pixels.
+            contrast: of the frame, from `musc_online.events.contrast_of`: frames without are told as frozen.
 
         Raises:
             FrameError: a shape, value or id that cannot be used, or `ring.admit: all` and every slot is
@@ -137,14 +145,14 @@ class Detector:
         patches = ring.provisional(measurement)
         averaged = time.perf_counter()
         score = self._provisional(frame_id, patches, measurement, token, frame_shape)
-        score = self._with_known_defect(ring, measurement, score)
+        score = self._with_known_groups(ring, measurement, score)
         where = place(self.config, ring, score)
         if where == "out":
             score = replace(score, is_final=True)
         else:
             entry = Entry(token, frame_shape, without_arrays(score))
             self._keep(ring, measurement, entry, quarantined=where == "quarantine")
-        self.events.arrive(ring, measurement, score)
+        self.events.arrive(ring, measurement, score, contrast)
         self._accept_changeover()
         judged = time.perf_counter()
         spent = {"match": matched - started, "average": averaged - matched, "verdict": judged - averaged}
@@ -296,12 +304,16 @@ class Detector:
         )
         return replace(score, rscin_score=rescored, model_id=self.model_id)
 
-    def _with_known_defect(self, ring: Ring, measurement: Measurement, score: Score) -> Score:
-        """A frame that shows a rejected defect is anomalous whatever its score, and says which it is."""
+    def _with_known_groups(self, ring: Ring, measurement: Measurement, score: Score) -> Score:
+        """What operators rejected is anomalous whatever its score, what they accepted is not."""
         if score.pred_label is None:
             return score
         name = self.events.known_defect(ring, measurement)
-        return score if name is None else replace(score, known_defect=name, pred_label=True)
+        if name is not None:
+            return replace(score, known_defect=name, pred_label=True)
+        if self.events.is_accepted(ring, measurement, score):
+            return replace(score, pred_label=False)
+        return score
 
     def _accept_changeover(self) -> None:
         """On a line without an operator a product that stays is accepted."""

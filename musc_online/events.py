@@ -22,16 +22,20 @@ from musc_online.threshold import FLOOR
 Values = npt.NDArray[np.float64]
 Kind = Literal["repeat", "changeover", "drift", "frozen"]
 
-TWIN = 0.72
+TWIN = 0.78
 """Of the distance to the references: nearer than that, flagged patches show the same thing."""
 FOREIGN = 1.4
-"""Of the median patch score of normal frames: above that, a frame is another product."""
+FAR, VERY_FOREIGN = 0.55, 2.4
+"""A frame shows another product if its median patch score is FOREIGN times that of normal frames and at
+least FAR, or VERY_FOREIGN times it: a large defect doubles it, another product is nothing like."""
 REPEATED = 3
 """Frames that share a defect, before it is told."""
 LAST, MOST = 10, 8
 """A changeover is told once so many of the last frames are anomalous and foreign."""
 COPIES = 5
-"""Copies in a row, before the camera is called frozen."""
+"""Copies in a row, or frames without contrast, before the camera is called frozen."""
+CONTRAST = 2.0
+"""Standard deviation of a frame's values, of 255, below which it shows nothing: a covered lens."""
 RECENT, BEFORE = 20, 40
 """Normal frames whose level is compared, and least number of earlier ones it is compared with."""
 GROUPS = 64
@@ -73,6 +77,8 @@ class Group:
     frame_ids: list[FrameId] = field(default_factory=list)
     name: str | None = None
     told: bool = False
+    accepted: bool = False
+    """An operator said that its frames are good, and so are later ones like them."""
 
 
 class Events:
@@ -88,6 +94,8 @@ class Events:
         """Raw scores of the last frames that were normal on arrival."""
         self.last: deque[tuple[FrameId, bool]] = deque(maxlen=LAST)
         """The last arrivals, and whether each was anomalous and foreign."""
+        self.before: FrameId | None = None
+        """The last arrival."""
         self.copies: list[FrameId] = []
         """The run of copies that the last arrival is part of."""
         self.typical: deque[float] = deque(maxlen=100)
@@ -98,35 +106,68 @@ class Events:
         """Name of the rejected defect that a visiting frame shows: its flagged patches are found in it."""
         for group in self.groups.values():
             for frame_id in group.frame_ids if group.name is not None else []:
-                mark, row = self.marks.get(frame_id), _row(ring, measurement, frame_id)
-                if mark is not None and row is not None:
-                    backward = _distances(ring, measurement.backward[row])
-                    if backward[mark.patches].mean() <= TWIN * mark.level:
-                        return group.name
+                mark, pair = self.marks.get(frame_id), _visited(ring, measurement, frame_id)
+                if mark is not None and pair is not None and _shows(mark, pair[1]):
+                    return group.name
         return None
 
-    def arrive(self, ring: Ring, measurement: Measurement, score: Score) -> None:
-        """Take note of an arrival, whether it is in the ring now or was kept out."""
+    def is_accepted(self, ring: Ring, measurement: Measurement, score: Score) -> bool:
+        """Whether a visiting frame that is flagged is flagged for what an operator accepted."""
+        if not score.pred_label or score.patch_scores is None:
+            return False
+        mark = self._mark(score.patch_scores, score)
+        return any(
+            _share(mark, self.marks[frame_id], _visited(ring, measurement, frame_id))
+            for group in self.groups.values()
+            if group.accepted
+            for frame_id in group.frame_ids
+            if frame_id in self.marks
+        )
+
+    def accept(self, number: int) -> None:
+        """The group's frames are good; a changeover is over, of a variant the frames stay known."""
+        group = self.groups[number]
+        group.accepted = True
+        if group.kind == "changeover":
+            del self.groups[number]
+            for frame_id in group.frame_ids:
+                self._unmark(frame_id)
+            self.levels.clear()  # what was usual is no measure any more
+            self.last.clear()
+            self.typical.clear()
+
+    def arrive(
+        self, ring: Ring, measurement: Measurement, score: Score, contrast: float | None = None
+    ) -> None:
+        """Take note of an arrival, whether it is in the ring now or was kept out.
+
+        Args:
+            ring: as it is now.
+            measurement: of the arrival, before it was in the ring.
+            score: the provisional one, with its patch scores.
+            contrast: standard deviation of the frame's values (`contrast_of`); None where it is not known.
+        """
         self._forget_evicted(ring, score.frame_id)
-        self._look_for_copies(ring, measurement, score)
+        flat = contrast is not None and contrast < CONTRAST
+        self._look_for_copies(score, flat or self._is_copy(ring, measurement))
+        self.before = score.frame_id
         patches = score.patch_scores
-        foreign = False
-        if score.pred_label and patches is not None and score.threshold is not None:
-            mark = self._mark(patches, score)
-            foreign = mark.foreign
-            self._group(ring, measurement, score, patches, mark)
-            self.marks[score.frame_id] = mark
-        elif score.pred_label is False and patches is not None and score.raw_score is not None:
+        if patches is None or score.raw_score is None or score.pred_label is None:
+            return
+        foreign = self._is_foreign(patches)
+        if score.pred_label or foreign:
+            self._group(ring, score, self._mark(patches, score))
+        else:
             self.typical.append(float(np.median(patches)))
             self.levels.append(score.raw_score)
             self._look_for_drift(score)
         self.last.append((score.frame_id, foreign))
         self._look_for_changeover(score)
 
-    def flag(self, score: Score, patches: Values) -> None:
-        """A revision condemned a frame that had passed: later copies of it are found."""
+    def flag(self, ring: Ring, score: Score, patches: Values) -> None:
+        """A revision condemned a frame that had passed: it is compared as an arrival is."""
         if score.frame_id not in self.marks and score.threshold is not None:
-            self.marks[score.frame_id] = self._mark(patches, score)
+            self._group(ring, score, self._mark(patches, score))
 
     def clear(self, frame_id: FrameId) -> None:
         """The frame is normal after all."""
@@ -140,7 +181,10 @@ class Events:
         its kind all over and may be a variant of the product.
         """
         mark = self.marks.get(frame_id)
-        return [] if mark is None or mark.foreign else mark.twins
+        if mark is None or mark.foreign:
+            return []
+        accepted = {known for group in self.groups.values() if group.accepted for known in group.frame_ids}
+        return [] if frame_id in accepted else mark.twins
 
     def _unmark(self, frame_id: FrameId) -> None:
         mark = self.marks.pop(frame_id, None)
@@ -156,30 +200,29 @@ class Events:
             if group.kind == "changeover" and group.told and len(group.frame_ids) >= enough
         ]
 
-    def start_anew(self) -> None:
-        """Another product: what was usual is no measure any more."""
-        self.levels.clear()
-        self.last.clear()
-        self.typical.clear()
-
     def take(self) -> list[Event]:
         """Events since last asked."""
         taken, self.waiting = self.waiting, []
         return taken
 
     def _mark(self, patches: Values, score: Score) -> Mark:
-        limit = score.threshold or 0.0
-        flagged = np.flatnonzero(patches >= min(limit, patches.max()))
-        typical = float(np.median(patches))
-        foreign = len(self.typical) > 0 and typical >= FOREIGN * float(np.median(self.typical))
+        limit, foreign = score.threshold or 0.0, self._is_foreign(patches)
+        flagged = np.flatnonzero((patches >= min(limit, patches.max())) | foreign)
         return Mark([int(patch) for patch in flagged], float(patches[flagged].mean()), foreign)
 
-    def _group(self, ring: Ring, measurement: Measurement, score: Score, patches: Values, mark: Mark) -> None:
-        """Join the frames that share this one's defect."""
+    def _is_foreign(self, patches: Values) -> bool:
+        usual = float(np.median(self.typical)) if self.typical else np.inf
+        return bool(np.median(patches) >= max(FOREIGN * usual, min(FAR, VERY_FOREIGN * usual)))
+
+    def _group(self, ring: Ring, score: Score, mark: Mark) -> None:
+        """Keep a frame's mark, and join it with the frames that share its defect."""
+        self.marks[score.frame_id] = mark
         twins = [
             frame_id
             for frame_id, other in self.marks.items()
-            if other.foreign == mark.foreign and self._are_twins(ring, measurement, mark, frame_id, other)
+            if frame_id != score.frame_id
+            and other.foreign == mark.foreign
+            and _share(mark, other, _between(ring, score.frame_id, frame_id))
         ]
         if not twins:
             return
@@ -197,20 +240,6 @@ class Events:
         group.frame_ids.append(score.frame_id)
         if kind == "repeat" and len(group.frame_ids) >= REPEATED and not group.told:
             self._tell(number, score)
-
-    def _are_twins(
-        self, ring: Ring, measurement: Measurement, mark: Mark, frame_id: FrameId, other: Mark
-    ) -> bool:
-        row = _row(ring, measurement, frame_id)
-        if row is None:
-            return False
-        forward, backward = (
-            _distances(ring, side[row]) for side in (measurement.forward, measurement.backward)
-        )
-        return bool(
-            forward[mark.patches].mean() <= TWIN * mark.level
-            and backward[other.patches].mean() <= TWIN * other.level
-        )
 
     def _new_group(self, group: Group) -> int:
         number = self.next_group
@@ -250,12 +279,13 @@ class Events:
             self.drifted = True
             self._tell(self._new_group(Group("drift", [score.frame_id])), score)
 
-    def _look_for_copies(self, ring: Ring, measurement: Measurement, score: Score) -> None:
-        """Whether the frame is the one before it again."""
-        before = self.last[-1][0] if self.last else None
-        row = None if before is None else _row(ring, measurement, before)
-        copy = row is not None and bool(_distances(ring, measurement.forward[row]).max() < FLOOR)
-        if not copy:
+    def _is_copy(self, ring: Ring, measurement: Measurement) -> bool:
+        """Whether a visiting frame is the one before it again."""
+        pair = None if self.before is None else _visited(ring, measurement, self.before)
+        return pair is not None and bool(pair[0].max() < FLOOR)
+
+    def _look_for_copies(self, score: Score, is_copy: bool) -> None:
+        if not is_copy:
             self.copies, self.frozen = [score.frame_id], False
             return
         self.copies = [*self.copies, score.frame_id][-GROUPS:]
@@ -280,6 +310,7 @@ class Events:
             "next_group": self.next_group,
             "levels": list(self.levels),
             "last": [list(entry) for entry in self.last],
+            "before": self.before,
             "copies": self.copies,
             "typical": list(self.typical),
             "flags": [self.drifted, self.frozen],
@@ -292,16 +323,44 @@ class Events:
         self.next_group = int(state["next_group"])
         self.levels.extend(state["levels"])
         self.last.extend((frame_id, bool(foreign)) for frame_id, foreign in state["last"])
-        self.copies = list(state["copies"])
+        self.before, self.copies = state["before"], list(state["copies"])
         self.typical.extend(state["typical"])
         self.drifted, self.frozen = state["flags"]
 
 
-def _row(ring: Ring, measurement: Measurement, frame_id: FrameId) -> int | None:
-    """Where a frame is among those a visiting one was matched with."""
+def contrast_of(frame: npt.NDArray[np.uint8]) -> float:
+    """Standard deviation of a frame's values, 0..128, of `[H, W, 3]` uint8; of every eighth row and column."""
+    return float(frame[:: min(8, len(frame)), :: min(8, frame.shape[1])].std(axis=(0, 1)).max())
+
+
+Pair = tuple[Values, Values]
+"""`[P]` distances of one frame's patches to another, and of the other's to the one."""
+
+
+def _shows(mark: Mark, distances: Values) -> bool:
+    """Whether what was flagged in a frame is found again at these `[P]` distances of its patches."""
+    return bool(distances[mark.patches].mean() <= TWIN * mark.level)
+
+
+def _share(mark: Mark, other: Mark, pair: Pair | None) -> bool:
+    return pair is not None and _shows(mark, pair[0]) and _shows(other, pair[1])
+
+
+def _visited(ring: Ring, measurement: Measurement, frame_id: FrameId) -> Pair | None:
+    """A visiting frame and one in the ring; None if they were not matched."""
     slot = ring.slot_of.get(frame_id)
-    found = [] if slot is None else np.flatnonzero(measurement.slots == slot).tolist()
-    return found[0] if found else None
+    rows = [] if slot is None else np.flatnonzero(measurement.slots == slot).tolist()
+    if not rows:
+        return None
+    return _distances(ring, measurement.forward[rows[0]]), _distances(ring, measurement.backward[rows[0]])
+
+
+def _between(ring: Ring, frame_id: FrameId, other: FrameId) -> Pair | None:
+    """Two frames in the ring; None if one is not, or they were not matched."""
+    one, two = ring.slot_of.get(frame_id), ring.slot_of.get(other)
+    if one is None or two is None or not ring.measured[one, two]:
+        return None
+    return _distances(ring, ring.table[one, two]), _distances(ring, ring.table[two, one])
 
 
 def _distances(ring: Ring, codes: npt.NDArray[np.uint16]) -> Values:

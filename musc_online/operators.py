@@ -92,14 +92,11 @@ class Operators:
             for other in set(self._ring.slot_of.values()) - set(slots) - self._ring.pinned:
                 if other not in self._ring.exemplars:
                     drop(self._ring, self._window, other)
-            self._events.start_anew()
         for slot in slots:
             self._good(slot)
         self._window.stale = True
-        accepted = list(held.frame_ids)
-        del self._events.groups[group]
-        for frame_id in accepted:
-            self._events.marks.pop(frame_id, None)
+        accepted = [self._window.entries[slot].score.frame_id for slot in slots]
+        self._events.accept(group)
         return accepted
 
     def reject(self, group: int, name: str) -> list[FrameId]:

@@ -111,9 +111,17 @@ class Revision:
         raw = dict(zip(patches, maps.max(axis=(1, 2)).astype(np.float64), strict=True))
         for slot, score in raw.items():
             self._verdict.known.rescored(self._window.entries[slot].score.frame_id, float(score))
-        recent = [raw[slot] for slot in self._window.newest() if slot in raw]
+        recent = [raw[slot] for slot in self._window.newest() if slot in raw and not self._is_repeat(slot)]
         if recent:
             self._verdict.learn(np.array(recent))
+
+    def _is_repeat(self, slot: int) -> bool:
+        """Whether an older frame shows the same defect: counted once, or many would raise the threshold."""
+        frame_id = self._window.entries[slot].score.frame_id
+        twins = set(self._events.twins(frame_id))
+        if not twins:
+            return False
+        return next(known for known in self._ring.slot_of if known == frame_id or known in twins) != frame_id
 
     def _clear(self, patches: dict[int, Values], maps: Maps) -> None:
         """What is normal by its support becomes a reference; an operator's word stands above it."""
@@ -166,5 +174,5 @@ class Revision:
             if score.pred_label is not None and slot in patches:
                 labels[slot] = bool(score.pred_label)
                 if score.pred_label:
-                    self._events.flag(score, patches[slot])
+                    self._events.flag(self._ring, score, patches[slot])
         sort_by_label(self._ring, self._window, labels)

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from stream_support import assert_said, images, undecided
+from stream_support import SCORE, assert_said, close, images, undecided
 
 from musc_online import config, snapshot
 from musc_online import detector as detector_module
@@ -48,7 +48,7 @@ def options(draw):
     """Sections of a configuration, every key given that decides about scores."""
     capacity = draw(st.sampled_from([2, 3, 4, 5, 6]))
     subsets = min(draw(st.sampled_from([1, 2, 3])), capacity)
-    rule = draw(st.sampled_from(["mad", "quantile", "fixed"]))
+    rule = draw(st.sampled_from(["auto", "auto", "mad", "quantile", "fixed"]))
     return {
         "method": {
             # Below the side of the grid: over the whole of it a standardised map sums to nothing.
@@ -60,7 +60,10 @@ def options(draw):
             "subsets": subsets,
             "score_against": draw(st.sampled_from(["all", *range(1, subsets + 1)])),
             "matcher": draw(st.sampled_from(["gemm", "faiss", "auto"])),
-            "admit": draw(st.sampled_from(["all", "below_threshold", "pinned_only"])),
+            "admit": draw(
+                st.sampled_from(["all", "below_threshold", "pinned_only", "quarantine", "quarantine"])
+            ),
+            "quarantine": draw(st.integers(1, 4)),
         },
         "rscin": {
             "neighbour_counts": draw(st.sampled_from([(1,), (1, 2, 3), (1, 8, 9)])),
@@ -69,6 +72,7 @@ def options(draw):
         "revise": {"every": draw(st.integers(1, 5)), "window": draw(st.integers(1, 8))},
         "threshold": {
             "rule": rule,
+            "false_alarms": draw(st.sampled_from([0.02, 0.1])),
             "k": draw(st.sampled_from([0.5, 3.0])),
             "quantile": draw(st.sampled_from([0.3, 0.9])),
             "value": 1.25,  # about the middle of these images' scores
@@ -132,7 +136,7 @@ class CrossedOptions(RuleBasedStateMachine):
     def arrive_one(self, pick):
         image = self.outside()[pick % len(self.outside())]
         tokens, class_token = self.tokens[:, image], self.class_tokens[image]
-        if self.oracle.upcoming() is None and self.options["ring"]["admit"] == "all":
+        if self.oracle.full_of_pins() and self.options["ring"]["admit"] == "all":
             with pytest.raises(FrameError, match="slots are pinned"):
                 self.detector.step_tokens(tokens, class_token, image)
             with pytest.raises(naive_stream.RefusedError):
@@ -153,7 +157,12 @@ class CrossedOptions(RuleBasedStateMachine):
     @rule(final=st.sampled_from([False, False, True]))
     def rescore(self, final):
         scores = self.detector.flush() if final else self.detector.revise()
-        said = self.oracle.revise(final=final)
+        labels = {score.frame_id: score.pred_label for score in scores}
+        said = self.oracle.revise(
+            final=final,
+            told=self.detector.verdict.raw_scores,
+            decided=lambda one: labels[one.image] if undecided(one, self.rule) else one.label,
+        )
         if not final:
             assert [score.frame_id for score in scores] == [one.image for one in said]  # oldest first
         self.compare(scores, said)
@@ -164,6 +173,14 @@ class CrossedOptions(RuleBasedStateMachine):
         image = self.oracle.order[pick % len(self.oracle.order)]
         getattr(self.detector.operators, name)(image)
         getattr(self.oracle, name)(image)
+
+    @precondition(lambda self: self.oracle.order)
+    @rule(verdict=st.sampled_from(["good", "defect"]), pick=st.integers(0, N_IMAGES - 1))
+    def confirm(self, verdict, pick):
+        image = self.oracle.order[pick % len(self.oracle.order)]
+        self.detector.operators.confirm(image, verdict)
+        self.oracle.confirm(image, verdict)
+        assert close(self.detector.threshold, self.oracle.threshold, SCORE)
 
     @precondition(lambda self: self.detector.ring is not None)
     @rule()
@@ -199,8 +216,10 @@ class CrossedOptions(RuleBasedStateMachine):
         self.compare(self.detector.take_finals(), self.oracle.take_finals())
         assert self.detector.revise_due == self.oracle.due()
         status = self.detector.status()
-        assert (status["images"], status["arrivals"], status["pinned"]) == (
-            len(self.oracle.order),
+        n_quarantined = len(self.oracle.quarantined)
+        assert (status["images"], status["quarantined"], status["arrivals"], status["pinned"]) == (
+            len(self.oracle.order) - n_quarantined,
+            n_quarantined,
             self.oracle.arrivals,
             len(self.oracle.pinned),
         )

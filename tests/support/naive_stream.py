@@ -6,6 +6,9 @@ Every answer is recomputed from the images that are there; nothing is kept up to
 from dataclasses import dataclass, replace
 
 import naive
+import naive_threshold
+import numpy as np
+from naive_threshold import quantile
 
 
 class RefusedError(Exception):
@@ -31,6 +34,7 @@ class Said:
     n_references: int = 0
     revision: int = 0
     is_final: bool = False
+    known_defect: str | None = None
 
 
 def threshold_of(raw_scores, rule):
@@ -39,19 +43,12 @@ def threshold_of(raw_scores, rule):
         return rule["value"]
     if not raw_scores:
         return None
+    if rule["rule"] == "auto":
+        return naive_threshold.auto(raw_scores, rule["false_alarms"])
     if rule["rule"] == "quantile":
-        return quantile(raw_scores, rule["quantile"])
+        return max(0.02, quantile(raw_scores, rule["quantile"]))
     middle = quantile(raw_scores, 0.5)
-    return middle + rule["k"] * 1.4826 * quantile([abs(raw - middle) for raw in raw_scores], 0.5)
-
-
-def quantile(values, fraction):
-    """Linear between the two nearest of the sorted values."""
-    ordered = sorted(values)
-    at = fraction * (len(ordered) - 1)
-    below = min(int(at), len(ordered) - 1)
-    above = min(below + 1, len(ordered) - 1)
-    return ordered[below] + (at - below) * (ordered[above] - ordered[below])
+    return max(0.02, middle + rule["k"] * 1.4826 * quantile([abs(raw - middle) for raw in raw_scores], 0.5))
 
 
 class Stream:
@@ -67,38 +64,67 @@ class Stream:
     def __init__(self, table, class_tokens, options, in_time=None):
         self.table, self.class_tokens, self.options, self.in_time = table, class_tokens, options, in_time
         self.capacity, self.n_subsets = options["ring"]["capacity"], options["ring"]["subsets"]
-        self.slots = [None] * self.capacity
-        self.pinned, self.known_good = set(), set()
+        self.admit = options["ring"]["admit"]
+        self.room = options["ring"]["quarantine"] if self.admit == "quarantine" else 0
+        self.slots = [None] * (self.capacity + self.room)
+        self.pinned, self.quarantined = set(), set()
+        self.truth = {}  # by image in the ring: whether it is anomalous, where an operator told it
+        self.known = {}  # by image, wherever it is: its truth and its last raw score
         self.pairs = set()
         self.order = []  # of arrival
         self.last = {}  # by image: what was last said of it
+        self.marks = {}  # of anomalous images in the ring: flagged patches and their mean score
+        self.twins = set()
+        self.typical = []  # median patch scores of the last normal images
         self.finals = []
-        self.arrivals = self.next_slot = self.next_subset = self.since_revision = 0
+        self.arrivals = self.next_subset = self.since_revision = 0
+        self.stale = False
+        self.raw_scores = []
         self.threshold = threshold_of([], options["threshold"])
         self.lowest = self.highest = 0.0
 
     # What is there.
 
-    def references(self, image):
+    def measured(self, image):
         return sorted(other for left, other in self.pairs if left == image)
+
+    def references(self, image):
+        """What is in quarantine is no reference for anything."""
+        return [other for other in self.measured(image) if other not in self.quarantined]
+
+    def support(self, image):
+        """As the threshold is learned: one in quarantine is held to all but its twins."""
+        if image not in self.quarantined:
+            return self.references(image)
+        return [other for other in self.measured(image) if (image, other) not in self.twins]
 
     def window(self):
         return self.order[-min(self.options["revise"]["window"], self.capacity) :]
 
     def due(self):
-        """Every so often, once as the warm-up ends, and as a ring of pins closes with no threshold."""
-        warm = self.arrivals == self.options["warmup"] + 1 and self.since_revision > 0
-        closed = self.options["ring"]["admit"] == "pinned_only" and len(self.pinned) >= self.options["warmup"]
+        """Ever less often as the ring grows, as a ring of pins closes, and where an operator changed much."""
+        closed = self.admit == "pinned_only" and len(self.pinned) >= self.options["warmup"]
         unlearned = closed and self.threshold is None and len(self.order) > 1
-        return self.since_revision >= self.options["revise"]["every"] or warm or unlearned
+        every = self.options["revise"]["every"]
+        if self.arrivals > self.options["warmup"]:
+            every = min(every, max(1, self.arrivals // 4))
+        return self.since_revision >= every or unlearned or self.stale
 
-    def upcoming(self):
-        """The slot of the next arrival: the next in turn that is not pinned."""
-        for step in range(self.capacity):
-            slot = (self.next_slot + step) % self.capacity
-            if self.slots[slot] not in self.pinned:
-                return slot
-        return None
+    def leaving(self, quarantined=False):
+        """Who goes when one more comes in: the oldest of its kind, or nobody where there is room."""
+        if quarantined:
+            held = [image for image in self.order if image in self.quarantined]
+            return held[0] if len(held) >= self.room else None
+        held = [image for image in self.order if image not in self.quarantined]
+        if len(held) < self.capacity:
+            return None
+        free = [image for image in held if image not in self.pinned]
+        if not free:
+            raise RefusedError
+        return free[0]
+
+    def full_of_pins(self):
+        return len(self.pinned) >= self.capacity
 
     # Scores.
 
@@ -144,10 +170,10 @@ class Stream:
             decided: `label -> label`, asked where admission hangs on it: within rounding of the threshold
                 either label is right.
         """
-        admit, upcoming = self.options["ring"]["admit"], self.upcoming()
-        if admit == "all" and upcoming is None:
+        if self.admit == "all" and self.full_of_pins():
             raise RefusedError
-        references, cut_short = self.matched(upcoming)
+        leaving = None if self.full_of_pins() else self.leaving()
+        references, cut_short = self.matched(leaving)
         scored = self.scored(image, references) if references else None
         said = self.judged(image, references, scored, cut_short)
         if said.raw is not None:
@@ -157,19 +183,65 @@ class Stream:
             said.rscin = float(self.rescored(raw_scores, [*known, image])[-1])
         if decided:
             said.label = decided(said)
-        room = upcoming is not None
-        if admit == "pinned_only":
-            kept = room and len(self.pinned) < self.options["warmup"]
-        elif admit == "below_threshold":
-            kept = room and (said.state == "warmup" or not said.label)
+        measured = [*references, *([] if cut_short else self.quarantined)]
+        place = self.place(said)
+        if place == "out":
+            said = replace(said, is_final=True)
         else:
-            kept = True
-        if not kept:
-            return replace(said, is_final=True)
-        self.keep(image, upcoming, references, said)
+            self.keep(image, measured, said, quarantined=place == "quarantine")
+        self.note(image, said)
         return said
 
-    def matched(self, upcoming):
+    def place(self, said):
+        flagged = said.label and said.state != "warmup"
+        if flagged and self.admit == "quarantine":
+            return "quarantine"
+        if self.full_of_pins() or (flagged and self.admit == "below_threshold"):
+            return "out"
+        closed = self.admit == "pinned_only" and len(self.pinned) >= self.options["warmup"]
+        return "out" if closed else "reference"
+
+    # Twins: anomalous images that show the same thing where they were flagged.
+
+    def note(self, image, said):
+        """After an arrival: its mark, and whose twin it is."""
+        for known in [known for known in self.marks if known not in self.order and known != image]:
+            self.unmark(known)
+        if said.label is None or said.patches is None:
+            return
+        if said.label or self.foreign(said.patches):
+            self.flag(image, said.patches, said.threshold)
+        else:
+            self.typical = [*self.typical, float(np.median(said.patches))][-100:]
+
+    def flag(self, image, patches, threshold):
+        foreign = self.foreign(patches)
+        flagged = [i for i, score in enumerate(patches) if foreign or score >= min(threshold, max(patches))]
+        mark = flagged, sum(patches[i] for i in flagged) / len(flagged), foreign
+        for other, (where, level, other_foreign) in self.marks.items():
+            if other == image or foreign or other_foreign or (image, other) not in self.pairs:
+                continue
+            there = self.between(image, other, flagged) <= 0.78 * mark[1]
+            if there and self.between(other, image, where) <= 0.78 * level:
+                self.twins |= {(image, other), (other, image)}
+        self.marks[image] = mark
+
+    def foreign(self, patches):
+        """Of another product, by its patches as a whole."""
+        if not self.typical:
+            return False
+        usual = np.median(self.typical)
+        return bool(np.median(patches) >= max(1.4 * usual, min(0.55, 2.4 * usual)))
+
+    def unmark(self, image):
+        del self.marks[image]
+        self.twins = {pair for pair in self.twins if image not in pair}
+
+    def between(self, image, other, patches):
+        """Mean distance of some patches to another image."""
+        return float(np.mean([naive.patch_scores(self.table, image, [other])[patch] for patch in patches]))
+
+    def matched(self, leaving):
         """References of an arrival, and whether the deadline left some out; the next begins with those."""
         against = self.options["ring"]["score_against"]
         against = self.n_subsets if against == "all" else against
@@ -179,7 +251,7 @@ class Stream:
             others = [
                 other
                 for slot, other in enumerate(self.slots)
-                if slot % self.n_subsets == subset and slot != upcoming and other is not None
+                if slot % self.n_subsets == subset and other not in {None, leaving, *self.quarantined}
             ]
             if others and visited == self.in_time:
                 self.next_subset = subset
@@ -190,22 +262,35 @@ class Stream:
         self.next_subset = (self.next_subset + begun) % self.n_subsets
         return references, False
 
-    def keep(self, image, slot, references, said):
-        leaving = self.slots[slot]
+    def keep(self, image, measured, said, quarantined):
+        leaving = self.leaving(quarantined)
         if leaving is not None:
             last = self.last[leaving]
             if last.revision == 0 and not last.is_final and self.references(leaving):
                 scored = self.scored(leaving, self.references(leaving))
                 self.last[leaving] = self.revised(leaving, scored, rscin=last.rscin, spread=last.spread)
             self.leave(leaving)
-        for other in references:
-            self.pairs |= {(image, other), (other, image)}
-        self.slots[slot] = image
+        for other in measured:
+            if other in self.order:
+                self.pairs |= {(image, other), (other, image)}
+        self.slots[self.slots.index(None)] = image
         self.order.append(image)
+        if quarantined:
+            self.quarantined.add(image)
         self.last[image] = without_arrays(said)
-        self.next_slot = (slot + 1) % self.capacity
         self.arrivals += 1
         self.since_revision += 1
+
+    def move(self, image, quarantined):
+        """Into quarantine or out of it, where there is one; a pinned image stays a reference."""
+        if not self.room or image in self.pinned or quarantined == (image in self.quarantined):
+            return
+        if not quarantined and self.full_of_pins():
+            return
+        leaving = self.leaving(quarantined)
+        if leaving is not None:
+            self.leave(leaving)
+        (self.quarantined.add if quarantined else self.quarantined.discard)(image)
 
     def leave(self, image):
         """Its last score is final, if that was not said before; what an operator called good is good."""
@@ -216,10 +301,11 @@ class Stream:
         self.order.remove(image)
         self.pairs = {pair for pair in self.pairs if image not in pair}
         self.pinned.discard(image)
-        self.known_good.discard(image)
+        self.quarantined.discard(image)
+        self.truth.pop(image, None)
 
     def label(self, image, label):
-        return False if image in self.known_good else label
+        return self.truth.get(image, label)
 
     def revised(self, image, scored, *, rscin, spread, final=False):
         said = self.judged(image, self.references(image), scored)
@@ -228,19 +314,24 @@ class Stream:
         said.label = self.label(image, said.label)
         return said
 
-    def revise(self, *, final=False):
-        """Revised scores of the window, or of all at a flush, those excepted that were final before."""
-        self.since_revision = 0
+    def revise(self, *, final=False, told=None, decided=None):
+        """Revised scores of the window, or of all at a flush, those excepted that were final before.
+
+        Args:
+            final: a flush.
+            told: raw scores of the window that the threshold is to be learned of, once they were found near
+                enough: a rule that jumps is asked of the very same numbers.
+            decided: of a `Said`, the label that was given: within rounding of the threshold either is right.
+        """
+        self.since_revision, self.stale = 0, False
         images = list(self.order if final else self.window())
+        self.learn(images, told)
+        images = [image for image in images if image in self.order]
         known = [image for image in images if self.references(image)]
         scored = {image: self.scored(image, self.references(image)) for image in known}
         raw_scores = [float(scored[image][1].max()) for image in known]
         spread = max(raw_scores, default=0.0) - min(raw_scores, default=0.0)
         rescored = dict(zip(known, self.rescored(raw_scores, known), strict=True)) if known else {}
-        newest = [raw for image, raw in zip(known, raw_scores, strict=True) if image in self.window()]
-        if newest:
-            self.threshold = threshold_of(newest, self.options["threshold"])
-            self.lowest, self.highest = min(newest), max(newest)
         said = []
         for image in images:
             last = self.last[image]
@@ -250,18 +341,71 @@ class Stream:
                 last = self.revised(
                     image, scored[image], rscin=float(rescored[image]), spread=spread, final=final
                 )
+                if decided:
+                    last.label = decided(last)
             else:  # nothing to score it against
                 last = replace(last, is_final=True, label=self.label(image, last.label))
             self.last[image] = without_arrays(last)
             said.append(last)
+        self.sort([image for image in images if image in rescored], scored)
         return said
+
+    def learn(self, images, told):
+        """Threshold and range; then what is normal by its support leaves quarantine."""
+        support = {image: self.support(image) for image in images}
+        raw = {
+            image: float(self.scored(image, others)[1].max()) for image, others in support.items() if others
+        }
+        for image, score in raw.items():
+            if image in self.known:
+                self.known[image] = (self.known[image][0], score)
+        newest = [image for image in raw if image in self.window() and not self.is_repeat(image)]
+        if newest:
+            found = [raw[image] for image in newest]
+            assert told is None or np.allclose(found, told, rtol=0, atol=1e-4)
+            self.raw_scores = found if told is None else list(told)
+            raw |= dict(zip(newest, self.raw_scores, strict=True))
+            self.decide()
+            self.lowest, self.highest = min(self.raw_scores), max(self.raw_scores)
+        for image in images:
+            normal = image in raw and self.threshold is not None and raw[image] < self.threshold
+            if image in self.quarantined and normal and not self.truth.get(image):
+                self.move(image, quarantined=False)
+
+    def is_repeat(self, image):
+        """One defect counts once: that of the oldest of its twins."""
+        held = self.order[: self.order.index(image)]
+        return any((image, other) in self.twins for other in held)
+
+    def decide(self):
+        rule = self.options["threshold"]
+        self.threshold = threshold_of(self.raw_scores, rule)
+        if rule["rule"] == "auto" and self.threshold is not None:
+            good = [raw for truth, raw in self.known.values() if truth == "good" and raw is not None]
+            bad = [raw for truth, raw in self.known.values() if truth == "defect" and raw is not None]
+            self.threshold = naive_threshold.calibrated(
+                self.threshold, self.raw_scores, good, bad, rule["false_alarms"]
+            )
+
+    def sort(self, images, scored):
+        """What was condemned goes into quarantine, what was cleared comes out of it."""
+        labels = {image: self.last[image].label for image in images}
+        for image, label in labels.items():
+            if label and image not in self.marks:
+                self.flag(image, scored[image][0], self.last[image].threshold)
+        for condemned in (True, False):
+            for image, label in labels.items():
+                if label is condemned and image in self.order:
+                    self.move(image, quarantined=label)
 
     # What operators do.
 
     def pin(self, image):
+        if image in self.quarantined:
+            self.leaving()
+        self.good(image)
         self.pinned.add(image)
-        self.known_good.add(image)
-        if self.options["ring"]["admit"] == "pinned_only" and len(self.pinned) >= self.options["warmup"]:
+        if self.admit == "pinned_only" and len(self.pinned) >= self.options["warmup"]:
             for other in [other for other in self.order if other not in self.pinned]:
                 self.leave(other)
 
@@ -272,7 +416,22 @@ class Stream:
         self.leave(image)
 
     def false_alarm(self, image):
-        self.known_good.add(image)
+        self.good(image)
+
+    def good(self, image):
+        self.truth[image] = False
+        self.move(image, quarantined=False)
+
+    def confirm(self, image, verdict):
+        self.known.pop(image, None)
+        self.known[image] = (verdict, self.last[image].raw)
+        if verdict == "good":
+            self.good(image)
+        else:
+            self.truth[image] = True
+            self.pinned.discard(image)
+            self.move(image, quarantined=True)
+        self.decide()
 
     def take_finals(self):
         taken, self.finals = self.finals, []
@@ -284,7 +443,9 @@ def without_arrays(said):
 
 
 def largest_error(rule, of_a_score):
-    """How far a threshold can be off where each raw score is off by `of_a_score`."""
+    """How far a threshold can be off where each raw score is off by `of_a_score`; `auto` is asked of the
+    same raw scores, and then only sums are rounded.
+    """
     if rule["rule"] == "mad":
         return of_a_score * (1 + 2 * rule["k"] * 1.4826)
     return 0.0 if rule["rule"] == "fixed" else of_a_score

@@ -1,0 +1,91 @@
+"""The threshold's rules in plain loops: their oracle. Imports nothing of ours, and is slow on purpose."""
+
+import itertools
+import math
+from statistics import NormalDist
+
+
+def quantile(values, fraction):
+    """Linear between the two nearest of the sorted values."""
+    ordered = sorted(values)
+    at = fraction * (len(ordered) - 1)
+    below = min(int(at), len(ordered) - 1)
+    above = min(below + 1, len(ordered) - 1)
+    return ordered[below] + (at - below) * (ordered[above] - ordered[below])
+
+
+def auto(raw_scores, false_alarms):
+    """The highest score that is where those below it end, and below the gap where there is one."""
+    scores = [max(raw, 0.02) for raw in raw_scores]
+    n = len(scores)
+    steps = NormalDist().inv_cdf(1 - false_alarms) - NormalDist().inv_cdf(0.85)
+    reach = math.exp(0.113 * steps * (1 + 8 / n))
+    limit = math.inf
+    while True:
+        below = [score for score in scores if score < limit]
+        if len(below) < 0.4 * n:
+            break
+        end = quantile(below, 0.85) * reach
+        if end >= limit:
+            break
+        limit = end
+    return min(limit, gap(scores))
+
+
+def gap(scores):
+    """Try every division into a low and a high group; the middle of the best, if it is far enough apart."""
+    logs = sorted(math.log(score) for score in scores)
+    n = len(logs)
+    if n < 30:
+        return math.inf
+    best, means, within = -1.0, (0.0, 0.0), 0.0
+    for size in range(1, n):
+        low, high = sum(logs[:size]) / size, sum(logs[size:]) / (n - size)
+        between = size * (n - size) * (high - low) ** 2
+        if between > best:
+            squares = [(x - low) ** 2 for x in logs[:size]] + [(x - high) ** 2 for x in logs[size:]]
+            best, means, within = between, (low, high), math.sqrt(sum(squares) / n)
+    low, high = means
+    return math.exp((low + high) / 2) if high > low and high - low >= 4.25 * within else math.inf
+
+
+def calibrated(limit, raw_scores, good, defects, false_alarms):
+    """By frames of which the truth is known."""
+    if not good:
+        return limit
+    if defects:
+        return best_f1(raw_scores, good, defects)
+    # Of n exchangeable frames and one more it lies above the k-th lowest n + 1 - k times in n + 1.
+    for lies_below, score in enumerate(sorted(good), start=1):
+        if (len(good) + 1 - lies_below) / (len(good) + 1) <= false_alarms + 1e-12:
+            return math.nextafter(score, math.inf)
+    return max(limit, math.nextafter(max(good), math.inf))
+
+
+def best_f1(raw_scores, good, defects):
+    """Where F1 is highest, by the known frames and by how many of the window lie above."""
+    window, known_good, known_bad = (
+        [math.log(max(raw, 0.02)) for raw in scores] for scores in (raw_scores, good, defects)
+    )
+    every = sorted({*window, *known_good, *known_bad})
+    limits = [(low + high) / 2 for low, high in itertools.pairwise(every)] or every
+    rows = [
+        (above(known_good, limit), above(known_bad, limit), sum(x > limit for x in window) / len(window))
+        for limit in limits
+    ]
+    weight = sum((recall - alarms) ** 2 for alarms, recall, _ in rows)
+    share = 0.5
+    if weight > 0:
+        share = sum((recall - alarms) * (flagged - alarms) for alarms, recall, flagged in rows) / weight
+    share = min(max(share, 0.02), 0.9)
+    expected = [
+        share * recall / (share * recall + (1 - share) * alarms + share) + share * recall / (flagged + share)
+        for alarms, recall, flagged in rows
+    ]
+    return math.exp(limits[max(range(len(limits)), key=lambda index: expected[index])])
+
+
+def above(known, limit):
+    """Share of the known scores above a limit, each one blurred."""
+    width = 0.04 * math.sqrt(3) / math.pi
+    return sum(1 / (1 + math.exp(min(max((limit - score) / width, -60), 60))) for score in known) / len(known)
