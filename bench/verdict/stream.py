@@ -42,8 +42,8 @@ class Said:
 class Stream:
     """One stream: what was said on arrival, what was said last, and the threshold on the way.
 
-    `thresholds` are those after each arrival, and the revision that it may have caused; `threshold` the last
-    of all, after the flush. `events` are those of the detector, each with the frame whose arrival brought it;
+    `thresholds` are those stated with each arrival, None while there was none; `threshold` the last of all,
+    after the flush. `events` are those of the detector, each with the frame whose arrival brought it;
     their `frame_ids` are frames of the stream.
     """
 
@@ -101,7 +101,7 @@ def play(
         _take_all(final, stream.take_finals())
         if stream.revise_due:
             _take_all(final, stream.revise())
-        thresholds.append(stream.threshold)
+        thresholds.append(score.threshold)
         events += [(frame, event) for event in stream.take_events()]
     _take_all(final, stream.flush())
     _take_all(final, stream.take_finals())

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from bench.metrics.labels import RATES
 from bench.verdict.draws import ALL
 from bench.verdict.protocol import Run
 
@@ -93,9 +94,7 @@ def _asked(run: Run) -> float:
 
 def _over(runs: Sequence[Run], series: str, stage: str, name: str, worst: Any) -> dict[str, Any] | None:
     values = {
-        f"{chosen[0].category} {_named(chosen[0])}": _mean(
-            [getattr(getattr(run, stage), name) for run in chosen]
-        )
+        f"{chosen[0].category} {_named(chosen[0])}": _mean([getattr(run, stage).rate(name) for run in chosen])
         for chosen in _grouped(run for run in runs if run.series == series).values()
     }
     known = {where: value for where, value in values.items() if value is not None}
@@ -134,8 +133,7 @@ def _cell(runs: list[Run]) -> Cell:
 
 
 def _means(runs: list[Run], stage: str) -> dict[str, float | None]:
-    names = ("recall", "false_alarms", "f1", "best_f1", "f1_over_best")
-    return {name: _mean([getattr(getattr(run, stage), name) for run in runs]) for name in names}
+    return {name: _mean([getattr(run, stage).rate(name) for run in runs]) for name in RATES}
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
