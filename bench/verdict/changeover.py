@@ -26,7 +26,7 @@ from musc_online.events import Event
 
 SETTLING = 30
 """Frames after the acceptance that are not measured: the ring fills with the new product."""
-SECOND = 30 + SETTLING + 60
+SECOND = 60 + SETTLING + 60
 """Least frames of the second product: to be told of and accepted, to settle, to measure."""
 
 
