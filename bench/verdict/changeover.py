@@ -84,12 +84,25 @@ class Accepting(Operator):
         if frame < self.change:
             self.n_early += len(told)
             return
-        if told and self.event_at is None:
-            self.event_at, self._group = frame, told[0].group
+        if self.accepted_at is not None:
+            return
+        if told and self._group is None:
+            self._group = told[0].group
+            self.event_at = frame if self.event_at is None else self.event_at
             if not self.by_itself:
-                stream.operators.accept(told[0].group)
-        if self._group is not None and self.accepted_at is None and self._group not in stream.events.groups:
-            self.accepted_at = frame
+                stream.operators.accept(self._group)
+                self.accepted_at = frame
+        if self.by_itself and self._group is not None:
+            self._watch(frame, self._group, stream)
+
+    def _watch(self, frame: int, group: int, stream: Detector) -> None:
+        """The group goes when it is accepted, and when the last of its frames has left the ring."""
+        if group in stream.events.groups:
+            return
+        if any(entry.truth is False for entry in stream.window.entries.values()):
+            self.accepted_at = frame  # nobody else tells a truth here
+        else:
+            self._group = None  # forgotten: the next one counts
 
 
 def accepting_after(config: Config, n_frames: int) -> Config:
@@ -100,6 +113,14 @@ def accepting_after(config: Config, n_frames: int) -> Config:
     """
     given = config.model_dump()
     return configuration.load(given | {"ring": given["ring"] | {"accept_after": n_frames}})
+
+
+def at_least(config: Config) -> int:
+    """Least frames of the second product; a line that waits for so many to accept takes twice as many more.
+
+    Only frames that are labelled anomalous count towards it: on real parts it took several times as many.
+    """
+    return SECOND + 2 * (config.ring.accept_after or 0)
 
 
 def measure(
@@ -114,7 +135,7 @@ def measure(
 
     Args:
         category: the first product, with labels.
-        other: the second, with labels; at least `SECOND` frames of it come.
+        other: the second, with labels; at least `at_least` frames of it come.
         series: whose configurations share features and distances; those without `ring.accept_after` have an
             operator who accepts at once.
         plan: how often; draws do not count.
@@ -126,7 +147,7 @@ def measure(
         CapacityError: a ring does not fit in `ring.max_bytes`.
     """
     first, second = rounds.good(category), rounds.good(other)
-    n_second = max(len(second), SECOND)
+    n_second = max(len(second), *(at_least(one.config) for one in series))
     images = np.append(np.arange(len(first)), len(first) + rounds.shown(len(second), n_second, plan.seed))
     name = f"{category.name}, {other.name}"
     with rounds.pictures([*first, *second], images, plan.seed) as pictures:

@@ -80,11 +80,16 @@ def test_a_clean_line_is_all_false_alarms():
 
 
 class Line:
-    """A detector as an operator knows it: `accept` takes the group away."""
+    """A detector as an operator knows it: `accept` takes the group away and calls its frames good."""
 
     def __init__(self, *groups):
         self.events = SimpleNamespace(groups=dict.fromkeys(groups))
-        self.operators = SimpleNamespace(accept=self.events.groups.pop)
+        self.operators = self
+        self.window = SimpleNamespace(entries={0: SimpleNamespace(truth=None)})
+
+    def accept(self, group):
+        del self.events.groups[group]
+        self.window.entries[0].truth = False
 
 
 def test_the_first_changeover_after_the_change_is_accepted():
@@ -101,10 +106,22 @@ def test_a_line_that_accepts_by_itself_is_watched():
     watching, line = changeover.Accepting(2, by_itself=True), Line(4)
     watching.after(3, [event("changeover", 4)], line)
     assert (watching.event_at, watching.accepted_at) == (3, None)
-    line.events.groups.clear()
+    line.accept(4)
     watching.after(5, [], line)
     watching.after(6, [], line)
     assert watching.accepted_at == 5
+
+
+def test_a_group_whose_frames_have_left_was_not_accepted():
+    watching, line = changeover.Accepting(2, by_itself=True), Line(4, 6)
+    watching.after(3, [event("changeover", 4)], line)
+    del line.events.groups[4]
+    watching.after(5, [], line)
+    assert watching.accepted_at is None
+    watching.after(7, [event("changeover", 6)], line)
+    line.accept(6)
+    watching.after(8, [], line)
+    assert (watching.event_at, watching.accepted_at) == (3, 8)
 
 
 def test_what_is_measured_begins_when_the_ring_has_settled():
@@ -229,7 +246,9 @@ def test_the_command_changes_the_product(line, tmp_path):
     done, found = called(line, tmp_path, "--changeover", "other", "--accept-after", "11")
     assert done.exit_code == 0, done.output
     assert {one["series"] for one in found["changeovers"]} == {"mad", "quantile"}
-    assert {(one["n_first"], one["n_second"]) for one in found["changeovers"]} == {(6, changeover.SECOND)}
+    assert {(one["n_first"], one["n_second"]) for one in found["changeovers"]} == {
+        (6, changeover.SECOND + 22)
+    }
     assert found["options"]["configs"]["mad"]["ring"]["accept_after"] == 11
 
 
