@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.datasets import Category
+from bench.metrics.labels import RATES
 from bench.replay import published, verdicts
 from bench.replay.parity import Parity
 from bench.replay.run import Recorder
@@ -79,7 +80,7 @@ def document(entries: Sequence[Entry], config: Config, options: Options) -> dict
 def mean(entries: Sequence[Entry]) -> dict[str, Any]:
     """Unweighted means over the categories where a metric or rate is defined; null where it is nowhere."""
     parts: dict[str, dict[str, tuple[str, ...]]] = dict.fromkeys(STAGES, LEVELS)
-    parts["verdict"] = dict.fromkeys(verdicts.SAID, verdicts.RATES)
+    parts["verdict"] = dict.fromkeys(verdicts.SAID, RATES)
     return {
         part: {
             level: {name: _mean([_value(entry, part, level, name) for entry in entries]) for name in names}

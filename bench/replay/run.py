@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from bench.metrics.labels import flipped
 from bench.replay.features import Features
 from bench.replay.order import Indices
 from bench.replay.scored import Scored
@@ -78,12 +79,8 @@ class Recorder:
     @property
     def n_flipped(self) -> tuple[int, int]:
         """Frames whose label changed from provisional to final, and frames that had both."""
-        both = [
-            (arrival.label, self.last_label[arrival.index])
-            for arrival in self.arrivals
-            if arrival.label is not None and self.last_label[arrival.index] is not None
-        ]
-        return sum(first != last for first, last in both), len(both)
+        first = [arrival.label for arrival in self.arrivals]
+        return flipped(first, [self.last_label[arrival.index] for arrival in self.arrivals])
 
 
 def ring_config(config: Config, capacity: int) -> Config:

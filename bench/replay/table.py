@@ -9,8 +9,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from bench.metrics.labels import SETTLED
 from bench.replay.outcome import STAGES, Entry
-from bench.replay.verdicts import SAID, SETTLED
+from bench.replay.verdicts import SAID
 
 Rows = tuple[list[str], list[list[str]]]
 """Headings, and rows of cells."""

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from sklearn.metrics import roc_curve
 
 from bench.metrics import pixel_curves
-from bench.replay import verdicts
+from bench.metrics.labels import stable_after
 from bench.replay.run import Recorder
 from bench.replay.scored import Scored, Truth
 
@@ -57,7 +57,7 @@ def timeline(recorder: Recorder, labels: npt.NDArray[np.int64] | None, path: Pat
     axes.step(position, thresholds, where="post", color="black", lw=1, label="threshold then")
     if labels is not None:
         _cross_wrong_labels(axes, recorder, labels)
-    settled = verdicts.stable_after([arrival.threshold for arrival in recorder.arrivals])
+    settled = stable_after([arrival.threshold for arrival in recorder.arrivals])
     if settled:
         axes.axvline(settled + 0.5, color=GREY, ls=":", lw=1, label="threshold settled")
     if recorder.n_warmup:

@@ -1,6 +1,6 @@
 """The command line of `bench.verdict`."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +9,10 @@ from rich.console import Console
 
 from bench import datasets
 from bench.datasets import Category
-from bench.progress import Phases
 from bench.replay import outcome
-from bench.verdict import protocol, repeats, sequences, show, summary
+from bench.verdict.changeover import accepting_after
 from bench.verdict.protocol import Plan, Series, with_rule
-from bench.verdict.sets import Matched, same_pairs, truth
+from bench.verdict.work import Work
 from musc_online import config as configuration
 from musc_online.errors import ConfigError, DataError, MuscError
 from streamer.errors import StreamerError
@@ -36,6 +35,12 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 @click.option("--seed", default=0, type=click.IntRange(0), help="Of choices and orders.")
 @click.option("--repeat", type=click.IntRange(2), help="Instead: one defect on so many parts, jittered.")
 @click.option("--sequences", "csv", type=_FILE, help="Instead: wear, by a CSV in the category.")
+@click.option("--changeover", "other", metavar="OTHER", help="Instead: after its good parts those of OTHER.")
+@click.option(
+    "--accept-after", type=click.IntRange(10), help="With --changeover: the line accepts it itself."
+)
+@click.option("--clean", type=click.IntRange(2), help="Instead: so many frames of good parts, jittered.")
+@click.option("--confirmed", type=click.IntRange(2), help="Instead: so many confirmed, half good, half not.")
 @click.option("--output", type=click.Path(file_okay=False, path_type=Path), help="For verdict.json and .png.")
 @click.option("--json", "json_path", type=_FILE, help="The figures.")
 def main(
@@ -49,6 +54,10 @@ def main(
     seed: int,
     repeat: int | None,
     csv: Path | None,
+    other: str | None,
+    accept_after: int | None,
+    clean: int | None,
+    confirmed: int | None,
     output: Path | None,
     json_path: Path | None,
 ) -> None:
@@ -57,12 +66,20 @@ def main(
     Every draw, order of arrival and threshold rule is one stream through the detector; each pair of images is
     matched once (docs/operate.md#what-labels-are-worth).
     """
-    work = _Work(Plan(draws, orders, seed), output, Console(), Console(stderr=True))
+    work = Work(Plan(draws, orders, seed), output, Console(), Console(stderr=True))
+    instead = {
+        "repeat": repeat,
+        "sequences": csv,
+        "changeover": other,
+        "clean": clean,
+        "confirmed": confirmed,
+    }
     try:
-        if repeat is not None and csv is not None:
-            raise DataError("--repeat and --sequences: got both, expected one")
+        _check(instead, accept_after)
         _check_writable(output, json_path)
         series = _series(configs, rules, work)
+        if accept_after is not None:
+            series = [Series(one.name, accepting_after(one.config, accept_after)) for one in series]
         categories = datasets.read(dataset, data, category)
         for one in categories:
             if one.left_out:
@@ -71,9 +88,16 @@ def main(
             found = work.repeats(categories, series, repeat)
         elif csv is not None:
             found = work.sequences(categories, series, data, csv)
+        elif other is not None:
+            found = work.changeovers(categories, series, _one(datasets.read(dataset, data, other), other))
+        elif clean is not None:
+            found = work.clean(categories, series, clean)
+        elif confirmed is not None:
+            found = work.confirmed(categories, series, confirmed)
         else:
             found = work.contaminations(categories, series)
         options = {"dataset": dataset, "draws": draws, "orders": orders, "seed": seed, "repeat": repeat}
+        options |= {"changeover": other, "accept_after": accept_after, "clean": clean, "confirmed": confirmed}
         options["configs"] = {one.name: one.config.model_dump(mode="json") for one in series}
         for path in (output and output / "verdict.json", json_path):
             if path is not None:
@@ -82,69 +106,28 @@ def main(
         raise click.UsageError(str(error)) from None
 
 
-class _Work:
-    """What each protocol prints, writes beside the JSON, and leaves for the JSON."""
+def _check(instead: Mapping[str, Any], accept_after: int | None) -> None:
+    """Whether options go together; `instead` are those that ask for another protocol, by name.
 
-    def __init__(self, plan: Plan, output: Path | None, console: Console, errors: Console) -> None:
-        self.plan, self.output, self.console, self.errors = plan, output, console, errors
-        self.matched = Matched(self.phases)
-
-    def contaminations(self, categories: Sequence[Category], series: Sequence[Series]) -> dict[str, Any]:
-        runs: list[protocol.Run] = []
-        for category in categories:
-            labels = truth(category)
-            n_streams = len(self.plan.draws(labels)) * self.plan.n_orders
-            for sharing in _sharing(series):
-                pairs = self.matched.pairs(category.name, category.samples, sharing[0].config)
-                with self.streams(category)(n_streams * len(sharing)) as done:
-                    runs += protocol.measure(category.name, pairs, labels, sharing, self.plan, done)
-        cells, headlines = summary.cells(runs), summary.headlines(runs)
-        show.show(cells, headlines, self.console)
-        if self.output is not None:
-            show.plot(cells, self.output / "verdict.png")
-        return summary.as_json(runs)
-
-    def repeats(
-        self, categories: Sequence[Category], series: Sequence[Series], n_copies: int
-    ) -> dict[str, Any]:
-        found: list[repeats.Repeat] = []
-        for category in categories:
-            for sharing in _sharing(series):
-                streams = self.streams(category)
-                found += repeats.measure(category, n_copies, sharing, self.plan, self.matched, streams)
-        self.console.print(repeats.table(found))
-        return {"repeats": [one.as_json() for one in found]}
-
-    def sequences(
-        self, categories: Sequence[Category], series: Sequence[Series], data: Path, csv: Path
-    ) -> dict[str, Any]:
-        found: list[sequences.Wear] = []
-        for category in categories:
-            beside = data / category.name / csv
-            courses = sequences.read(beside if beside.is_file() else csv, category)
-            for sharing in _sharing(series):
-                found += sequences.measure(category, courses, sharing, self.matched)
-        self.console.print(sequences.table(found))
-        return {"sequences": [one.as_json() for one in found]}
-
-    def streams(self, category: Category) -> Callable[[int], Any]:
-        """The progress of so many streams."""
-        return lambda n: self.phases(category.name).phase("streams", n, f"{n} streams")
-
-    def phases(self, name: str) -> Phases:
-        return Phases(name, self.errors)
-
-    def warn(self, text: str) -> None:
-        self.errors.print(f"warning: {text}", markup=False, highlight=False, soft_wrap=True)
+    Raises:
+        DataError: two protocols, or a number that does not fit.
+    """
+    given = [f"--{name}" for name, value in instead.items() if value is not None]
+    if len(given) > 1:
+        raise DataError(f"{' and '.join(given)}: got {len(given)} protocols, expected one")
+    if accept_after is not None and given != ["--changeover"]:
+        raise DataError("--accept-after: got no --changeover, expected one")
+    if instead["confirmed"] is not None and instead["confirmed"] % 2:
+        raise DataError(f"--confirmed: got {instead['confirmed']}, expected an even number, half of it good")
 
 
-def _sharing(series: Sequence[Series]) -> Iterator[list[Series]]:
-    """The series that share features and distances, together."""
-    for key in dict.fromkeys(same_pairs(one.config) for one in series):
-        yield [one for one in series if same_pairs(one.config) == key]
+def _one(found: Sequence[Category], name: str) -> Category:
+    if len(found) != 1:
+        raise DataError(f"--changeover: got '{name}', expected the name of one category")
+    return found[0]
 
 
-def _series(paths: Sequence[Path], rules: str, work: _Work) -> list[Series]:
+def _series(paths: Sequence[Path], rules: str, work: Work) -> list[Series]:
     """Every configuration with every rule.
 
     Raises:

@@ -1,16 +1,16 @@
 """The protocol of one category: every draw, order of arrival and threshold rule, each a stream."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from bench.metrics import image_metrics
+from bench.metrics.labels import Verdicts, flipped, judge, stable_after
 from bench.replay.order import arrivals
 from bench.verdict.draws import Draw, draws
-from bench.verdict.figures import Figures, flipped, judge, stable_after
 from bench.verdict.pairs import Memory, Pairs
 from bench.verdict.stream import play
 from musc_online import config as configuration
@@ -42,8 +42,8 @@ class Run:
     draw: int
     order: int
     auroc: float | None
-    arrival: Figures
-    final: Figures
+    arrival: Verdicts
+    final: Verdicts
     n_flipped: int
     n_compared: int
     stable_after: int | None
@@ -51,7 +51,7 @@ class Run:
 
     def as_json(self) -> dict[str, Any]:
         """Plain values, null where undefined."""
-        return asdict(self)
+        return {**vars(self), "arrival": self.arrival.as_json(), "final": self.final.as_json()}
 
 
 def with_rule(config: Config, rule: str) -> Config:
@@ -131,11 +131,11 @@ def _run(
         draw=draw.number,
         order=order,
         auroc=auroc,
-        arrival=judge(stream.arrival, truth),
-        final=judge(stream.final, truth),
+        arrival=judge(truth, stream.arrival.labels, stream.arrival.raw),
+        final=judge(truth, stream.final.labels, stream.final.raw),
         n_flipped=n_flipped,
         n_compared=n_compared,
-        stable_after=stable_after(stream.thresholds, stream.threshold),
+        stable_after=stable_after(stream.thresholds),
         threshold=stream.threshold,
     )
 

@@ -18,6 +18,7 @@ from bench.verdict.jitter import write_jittered
 from bench.verdict.pairs import Memory, Pairs
 from bench.verdict.protocol import Plan, Series
 from bench.verdict.sets import Matched, truth
+from bench.verdict.show import span
 from bench.verdict.stream import Stream, play
 
 
@@ -161,22 +162,14 @@ def table(found: Sequence[Repeat]) -> Table:
     for one in found:
         groups.setdefault((one.category, one.defect, one.series), []).append(one)
     for (category, defect, series), runs in groups.items():
-        told = [run.event_at for run in runs if run.event_at is not None]
-        events = _range(told) if told else "none"
-        missing = f", {len(runs) - len(told)} never" if told and len(told) < len(runs) else ""
         alarms = 100 * sum(run.n_false_alarms for run in runs) / sum(run.n_good for run in runs)
         shown.add_row(
             category,
             defect,
             series,
-            _range([run.n_labelled for run in runs]),
+            span([run.n_labelled for run in runs]),
             str(runs[0].n_copies),
-            events + missing,
+            span([run.event_at for run in runs]),
             f"{alarms:.1f}",
         )
     return shown
-
-
-def _range(values: Sequence[int]) -> str:
-    low, high = min(values), max(values)
-    return str(low) if low == high else f"{low} to {high}"

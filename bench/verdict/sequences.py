@@ -15,6 +15,7 @@ from rich.text import Text
 from bench.datasets import Category, Sample
 from bench.verdict.protocol import Series
 from bench.verdict.sets import Matched
+from bench.verdict.show import percent
 from bench.verdict.stream import Labels, play
 from musc_online.errors import DataError
 
@@ -142,9 +143,9 @@ def table(found: Sequence[Wear]) -> Table:
             one.series,
             str(one.n_frames),
             "-" if one.appears_at is None else str(one.appears_at),
-            _percent(one.labelled),
+            percent(one.labelled),
             "never" if one.first_within is None else str(one.first_within),
-            _percent(one.false_alarms),
+            percent(one.false_alarms),
         )
     return shown
 
@@ -170,7 +171,3 @@ def _number(path: Path, row: dict[str, str], column: str) -> int:
         return int(row[column])
     except ValueError:
         raise DataError(f"{path}: {row['file']}: {column}: got '{row[column]}', expected a number") from None
-
-
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{100 * value:.1f}"

@@ -32,9 +32,9 @@ def category_table(cells: Sequence[Cell]) -> Table:
         table.add_row(
             "" if cell.contamination == shown else _contamination(cell),
             cell.series,
-            _percent(cell.auroc),
-            *(_percent(getattr(cell, stage)[name]) for stage in STAGES for name in _PLOTTED),
-            _percent(cell.flipped),
+            percent(cell.auroc),
+            *(percent(getattr(cell, stage)[name]) for stage in STAGES for name in _PLOTTED),
+            percent(cell.flipped),
             "-" if cell.stable_after is None else f"{cell.stable_after:.0f}",
         )
         shown = cell.contamination
@@ -113,8 +113,18 @@ def _contamination(cell: Cell) -> str:
 def _mean_and_worst(found: dict[str, Any] | None) -> tuple[str, str]:
     if found is None:
         return "-", "-"
-    return _percent(found["mean"]), f"{_percent(found['worst'])} {found['where']}"
+    return percent(found["mean"]), f"{percent(found['worst'])} {found['where']}"
 
 
-def _percent(value: float | None) -> str:
+def percent(value: float | None) -> str:
+    """A fraction as a table shows it."""
     return "-" if value is None else f"{100 * value:.1f}"
+
+
+def span(values: Sequence[int | None]) -> str:
+    """From the lowest to the highest, and how many there are none of."""
+    known = sorted(value for value in values if value is not None)
+    if not known:
+        return "never"
+    missing = f", {len(values) - len(known)} never" if len(known) < len(values) else ""
+    return (str(known[0]) if known[0] == known[-1] else f"{known[0]} to {known[-1]}") + missing

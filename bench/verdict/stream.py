@@ -1,6 +1,6 @@
 """One stream through the real detector, and what was said of each frame first and last."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -42,8 +42,8 @@ class Said:
 class Stream:
     """One stream: what was said on arrival, what was said last, and the threshold on the way.
 
-    `thresholds` are those after each arrival, and the revision that it may have caused; `threshold` the last
-    of all, after the flush. `events` are those of the detector, each with the frame whose arrival brought it;
+    `thresholds` are those stated with each arrival, None while there was none; `threshold` the last of all,
+    after the flush. `events` are those of the detector, each with the frame whose arrival brought it;
     their `frame_ids` are frames of the stream.
     """
 
@@ -52,6 +52,16 @@ class Stream:
     thresholds: list[float | None]
     threshold: float | None
     events: list[tuple[int, Event]] = field(default_factory=list)
+
+
+class Operator:
+    """Who watches a stream and may have a word on it; this one says nothing."""
+
+    def after(self, frame: int, events: Sequence[Event], stream: Detector) -> None:
+        """The frame has arrived, and `events` with it; a revision that is due after this comes at once."""
+
+    def at_end(self, stream: Detector) -> None:
+        """The last frame has arrived; the flush is next."""
 
 
 def detector(pairs: Pairs, config: Config, memory: Memory | None = None) -> Detector:
@@ -76,7 +86,11 @@ def detector(pairs: Pairs, config: Config, memory: Memory | None = None) -> Dete
 
 
 def play(
-    pairs: Pairs, config: Config, images: Iterable[int] | Indices, memory: Memory | None = None
+    pairs: Pairs,
+    config: Config,
+    images: Iterable[int] | Indices,
+    memory: Memory | None = None,
+    operator: Operator | None = None,
 ) -> Stream:
     """Let images arrive one by one, revise when due, flush at the end (docs/method.md#online).
 
@@ -85,10 +99,12 @@ def play(
         config: of the detector.
         images: numbers of the images as they arrive; one may come more than once.
         memory: see `detector`.
+        operator: who watches; nobody by default.
 
     Raises:
         CapacityError: the ring does not fit in `ring.max_bytes`.
     """
+    watching = operator or Operator()
     arriving = [int(image) for image in images]
     arrival, final = Said.nothing(len(arriving)), Said.nothing(len(arriving))
     thresholds: list[float | None] = []
@@ -99,13 +115,21 @@ def play(
         arrival.take(frame, score)
         final.take(frame, score)
         _take_all(final, stream.take_finals())
-        if stream.revise_due:
-            _take_all(final, stream.revise())
-        thresholds.append(stream.threshold)
-        events += [(frame, event) for event in stream.take_events()]
+        _revise_if_due(final, stream)
+        thresholds.append(score.threshold)
+        told = stream.take_events()
+        events += [(frame, event) for event in told]
+        watching.after(frame, told, stream)
+        _revise_if_due(final, stream)  # as the service does after a request
+    watching.at_end(stream)
     _take_all(final, stream.flush())
     _take_all(final, stream.take_finals())
     return Stream(arrival, final, thresholds, stream.threshold, events)
+
+
+def _revise_if_due(said: Said, stream: Detector) -> None:
+    if stream.revise_due:
+        _take_all(said, stream.revise())
 
 
 def _take_all(said: Said, scores: Iterable[Score]) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from bench.metrics.labels import RATES
 from bench.verdict.draws import ALL
 from bench.verdict.protocol import Run
 
@@ -93,17 +94,14 @@ def _asked(run: Run) -> float:
 
 def _over(runs: Sequence[Run], series: str, stage: str, name: str, worst: Any) -> dict[str, Any] | None:
     values = {
-        f"{chosen[0].category} {_named(chosen[0])}": _mean(
-            [getattr(getattr(run, stage), name) for run in chosen]
-        )
+        f"{chosen[0].category} {_named(chosen[0])}": mean([getattr(run, stage).rate(name) for run in chosen])
         for chosen in _grouped(run for run in runs if run.series == series).values()
     }
     known = {where: value for where, value in values.items() if value is not None}
     if not known:
         return None
     where = worst(known, key=lambda name: known[name])
-    mean = float(np.mean(list(known.values())))
-    return {"mean": mean, "worst": known[where], "where": where, "cells": len(known)}
+    return {"mean": mean(list(known.values())), "worst": known[where], "where": where, "cells": len(known)}
 
 
 def _grouped(runs: Iterable[Run]) -> dict[tuple[str, str, str], list[Run]]:
@@ -124,20 +122,20 @@ def _cell(runs: list[Run]) -> Cell:
         n_good=first.n_good,
         n_defective=first.n_defective,
         n_runs=len(runs),
-        auroc=_mean([run.auroc for run in runs]),
+        auroc=mean([run.auroc for run in runs]),
         arrival=_means(runs, "arrival"),
         final=_means(runs, "final"),
-        flipped=_mean([run.n_flipped / run.n_compared if run.n_compared else None for run in runs]),
-        withheld=_mean([run.arrival.n_withheld / frames for run in runs]),
-        stable_after=_mean([run.stable_after for run in runs]),
+        flipped=mean([run.n_flipped / run.n_compared if run.n_compared else None for run in runs]),
+        withheld=mean([run.arrival.n_withheld / frames for run in runs]),
+        stable_after=mean([run.stable_after for run in runs]),
     )
 
 
 def _means(runs: list[Run], stage: str) -> dict[str, float | None]:
-    names = ("recall", "false_alarms", "f1", "best_f1", "f1_over_best")
-    return {name: _mean([getattr(getattr(run, stage), name) for run in runs]) for name in names}
+    return {name: mean([getattr(run, stage).rate(name) for run in runs]) for name in RATES}
 
 
-def _mean(values: Sequence[float | None]) -> float | None:
+def mean(values: Sequence[float | None]) -> float | None:
+    """Of those that are defined; None where none is."""
     known = [value for value in values if value is not None]
     return float(np.mean(known)) if known else None

@@ -13,8 +13,8 @@ import openpyxl
 import pytest
 from replay_support import CONFIG, call, config, line
 
+from bench.metrics.labels import RATES
 from bench.replay import command, parity
-from bench.replay.verdicts import RATES
 
 __all__ = ["config", "line"]
 

@@ -1,4 +1,4 @@
-"""bench.verdict: draws, figures, runs and headlines are what they say; the command writes them."""
+"""bench.verdict: draws, runs and headlines are what they say; the command writes them."""
 
 import json
 
@@ -10,9 +10,7 @@ from replay_support import CONFIG
 from bench import demo_data
 from bench.verdict import command, pairs, summary
 from bench.verdict.draws import draws
-from bench.verdict.figures import best_f1, flipped, judge, stable_after
 from bench.verdict.protocol import Plan, Series, measure, with_rule
-from bench.verdict.stream import Said
 from musc_online import config
 
 SETTINGS = {"output": {"map_size": 16}, "revise": {"every": 5}, "warmup": 3}
@@ -46,47 +44,6 @@ def test_a_contamination_without_a_defective_image_is_left_out():
     assert [draw.contamination for draw in draws(labels_of(20, 0), 2, seed=0)] == ["0", "all"]
 
 
-def said(labels, raw):
-    return Said(np.array(raw, float), labels)
-
-
-def test_figures_are_of_the_frames_that_were_labelled():
-    labels = [None, False, True, True, False, True]
-    truth = np.array([True, False, False, True, True, True])
-    figures = judge(said(labels, [9.0, 1.0, 2.0, 3.0, 2.5, 4.0]), truth)
-    assert (figures.n_withheld, figures.n_missed, figures.n_false_alarms) == (1, 1, 1)
-    assert figures.recall == 2 / 3
-    assert figures.false_alarms == 1 / 2
-    assert figures.f1 == 2 * 2 / (2 * 2 + 1 + 1)
-    assert figures.best_f1 == 1.0
-    assert figures.f1_over_best == figures.f1
-    clean = judge(said([False, True], [1.0, 2.0]), np.array([False, False]))
-    assert (clean.recall, clean.f1, clean.best_f1, clean.f1_over_best) == (None, None, None, None)
-    assert clean.false_alarms == 1 / 2
-    assert judge(said([None], [np.nan]), np.array([True])).f1 is None
-
-
-def test_the_best_f1_is_that_of_the_best_threshold():
-    rng = np.random.default_rng(0)
-    for _ in range(50):
-        defective, raw = rng.random(12) < 0.4, rng.integers(0, 6, 12).astype(float)
-        if not defective.any():
-            continue
-        each = []
-        for threshold in raw:
-            called = raw >= threshold
-            each.append(2 * (called & defective).sum() / (called.sum() + defective.sum()))
-        assert best_f1(defective, raw) == pytest.approx(max(each), abs=1e-15)
-
-
-def test_flips_and_stability():
-    assert flipped([None, True, False, True], [True, False, False, None]) == (1, 2)
-    assert stable_after([None, 1.0, 0.5, 0.52, 0.51], 0.5) == 2
-    assert stable_after([0.5, 0.5], 0.5) == 0
-    assert stable_after([0.5, 0.5], 1.0) == 2
-    assert stable_after([None], None) is None
-
-
 def measured(rules=("mad", "quantile")):
     rng, truth = np.random.default_rng(1), labels_of(22, 8)
     tokens = rng.normal(size=(2, 1, 16, 24)) + 0.4 * rng.normal(size=(2, 30, 16, 24))
@@ -108,7 +65,7 @@ def test_a_run_for_every_draw_order_and_rule_and_means_of_them():
     chosen = [run for run in runs if run.contamination == "20" and run.series == "mad"]
     cell = next(cell for cell in cells if cell.contamination == "20" and cell.series == "mad")
     assert cell.n_runs == 4
-    assert cell.final["recall"] == pytest.approx(np.mean([run.final.recall for run in chosen]))
+    assert cell.final["recall"] == pytest.approx(np.mean([run.final.rate("recall") for run in chosen]))
     assert cell.auroc == pytest.approx(np.mean([run.auroc for run in chosen]))
     assert len({(run.draw, run.auroc) for run in chosen}) == 2  # whatever the order
     json.dumps(summary.as_json(runs), allow_nan=False)
@@ -117,11 +74,11 @@ def test_a_run_for_every_draw_order_and_rule_and_means_of_them():
 def test_a_headline_counts_clean_draws_for_alarms_and_separable_contaminated_ones_for_f1():
     runs = measured(("mad",))
     (headline,) = summary.headlines(runs)
-    clean = [run.final.false_alarms for run in runs if run.contamination == "0"]
+    clean = [run.final.rate("false_alarms") for run in runs if run.contamination == "0"]
     assert headline.false_alarms["final"]["mean"] == pytest.approx(np.mean(clean))
     assert headline.f1_over_best["final"]["cells"] == 5
     over = [
-        np.mean([run.final.f1_over_best for run in runs if run.contamination == name])
+        np.mean([run.final.rate("f1_over_best") for run in runs if run.contamination == name])
         for name in ("5", "10", "20", "30", "all")
     ]
     assert headline.f1_over_best["final"]["mean"] == pytest.approx(np.mean(over))
