@@ -70,8 +70,8 @@ class Detector:
 
     @property
     def revise_due(self) -> bool:
-        """Whether to call `revise()` now: as warm-up ends, then ever less often up to every `revise.every`
-        arrivals, as a ring of pins closes that never was revised, and after an operator's word on many frames.
+        """Whether to call `revise()` now: as warm-up ends, then ever less often down to every `revise.every`
+        arrivals, as a ring of pins closes that never was revised, and where an operator's word changed much.
         """
         if self.ring is None:
             return False

@@ -329,7 +329,7 @@ class Events:
 
 
 def contrast_of(frame: npt.NDArray[np.uint8]) -> float:
-    """Standard deviation of a frame's values, 0..128, of `[H, W, 3]` uint8; of every eighth row and column."""
+    """Standard deviation, 0..128, of a frame `[H, W, 3]` uint8, by every eighth row and column."""
     return float(frame[:: min(8, len(frame)), :: min(8, frame.shape[1])].std(axis=(0, 1)).max())
 
 

@@ -154,6 +154,9 @@ class CrossedOptions(RuleBasedStateMachine):
         if score.pred_label is not None:
             assert score.pred_label == (score.raw_score >= score.threshold)
 
+    def known_scores(self):
+        return {image: word.raw_score for image, word in self.detector.verdict.known.words.items()}
+
     @rule(final=st.sampled_from([False, False, True]))
     def rescore(self, final):
         scores = self.detector.flush() if final else self.detector.revise()
@@ -161,6 +164,7 @@ class CrossedOptions(RuleBasedStateMachine):
         said = self.oracle.revise(
             final=final,
             told=self.detector.verdict.raw_scores,
+            known=self.known_scores(),
             decided=lambda one: labels[one.image] if undecided(one, self.rule) else one.label,
         )
         if not final:
@@ -179,7 +183,7 @@ class CrossedOptions(RuleBasedStateMachine):
     def confirm(self, verdict, pick):
         image = self.oracle.order[pick % len(self.oracle.order)]
         self.detector.operators.confirm(image, verdict)
-        self.oracle.confirm(image, verdict)
+        self.oracle.confirm(image, verdict, self.known_scores())
         assert close(self.detector.threshold, self.oracle.threshold, SCORE)
 
     @precondition(lambda self: self.detector.ring is not None)
@@ -231,7 +235,7 @@ class CrossedOptions(RuleBasedStateMachine):
 
 
 TestCrossedOptions = CrossedOptions.TestCase
-TestCrossedOptions.settings = settings(max_examples=120, stateful_step_count=24, deadline=None)
+TestCrossedOptions.settings = settings(max_examples=400, stateful_step_count=24, deadline=None)
 
 
 class TestManyCrossedOptions(CrossedOptions.TestCase):

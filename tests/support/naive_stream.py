@@ -314,18 +314,19 @@ class Stream:
         said.label = self.label(image, said.label)
         return said
 
-    def revise(self, *, final=False, told=None, decided=None):
+    def revise(self, *, final=False, told=None, known=None, decided=None):
         """Revised scores of the window, or of all at a flush, those excepted that were final before.
 
         Args:
             final: a flush.
             told: raw scores of the window that the threshold is to be learned of, once they were found near
                 enough: a rule that jumps is asked of the very same numbers.
+            known: the same of confirmed images, by image.
             decided: of a `Said`, the label that was given: within rounding of the threshold either is right.
         """
         self.since_revision, self.stale = 0, False
         images = list(self.order if final else self.window())
-        self.learn(images, told)
+        self.learn(images, told, known)
         images = [image for image in images if image in self.order]
         known = [image for image in images if self.references(image)]
         scored = {image: self.scored(image, self.references(image)) for image in known}
@@ -350,7 +351,7 @@ class Stream:
         self.sort([image for image in images if image in rescored], scored)
         return said
 
-    def learn(self, images, told):
+    def learn(self, images, told, told_known):
         """Threshold and range; then what is normal by its support leaves quarantine."""
         support = {image: self.support(image) for image in images}
         raw = {
@@ -359,11 +360,12 @@ class Stream:
         for image, score in raw.items():
             if image in self.known:
                 self.known[image] = (self.known[image][0], score)
+        self.told_known(told_known)
         newest = [image for image in raw if image in self.window() and not self.is_repeat(image)]
         if newest:
             found = [raw[image] for image in newest]
             assert told is None or np.allclose(found, told, rtol=0, atol=1e-4)
-            self.raw_scores = found if told is None else list(told)
+            self.raw_scores = found if told is None else [float(raw) for raw in told]
             raw |= dict(zip(newest, self.raw_scores, strict=True))
             self.decide()
             self.lowest, self.highest = min(self.raw_scores), max(self.raw_scores)
@@ -371,6 +373,12 @@ class Stream:
             normal = image in raw and self.threshold is not None and raw[image] < self.threshold
             if image in self.quarantined and normal and not self.truth.get(image):
                 self.move(image, quarantined=False)
+
+    def told_known(self, raw_scores):
+        for image, raw in (raw_scores or {}).items():
+            truth, found = self.known[image]
+            assert (raw is None and found is None) or abs(raw - found) <= 1e-4
+            self.known[image] = (truth, raw)
 
     def is_repeat(self, image):
         """One defect counts once: that of the oldest of its twins."""
@@ -422,7 +430,7 @@ class Stream:
         self.truth[image] = False
         self.move(image, quarantined=False)
 
-    def confirm(self, image, verdict):
+    def confirm(self, image, verdict, told_known=None):
         self.known.pop(image, None)
         self.known[image] = (verdict, self.last[image].raw)
         if verdict == "good":
@@ -431,6 +439,7 @@ class Stream:
             self.truth[image] = True
             self.pinned.discard(image)
             self.move(image, quarantined=True)
+        self.told_known(told_known)
         self.decide()
 
     def take_finals(self):
