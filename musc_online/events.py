@@ -149,11 +149,14 @@ class Events:
                 self.marks[twin].twins.remove(frame_id)
 
     def changeovers(self, enough: int) -> list[int]:
-        """Numbers of the changeovers that were told and have at least `enough` frames."""
+        """Numbers of the changeovers that were told, were not rejected, and have at least `enough` frames."""
         return [
             number
             for number, group in self.groups.items()
-            if group.kind == "changeover" and group.told and len(group.frame_ids) >= enough
+            if group.kind == "changeover"
+            and group.told
+            and group.name is None
+            and len(group.frame_ids) >= enough
         ]
 
     def start_anew(self) -> None:
@@ -192,7 +195,7 @@ class Events:
         shared, number = max(members, default=(0, 0))
         kind: Kind = "changeover" if mark.foreign else "repeat"
         if not shared or self.groups[number].kind != kind:
-            number = self._new_group(Group(kind, twins))
+            number = self._new_group(Group(kind, list(twins)))  # a list of its own: it grows
         group = self.groups[number]
         group.frame_ids.append(score.frame_id)
         if kind == "repeat" and len(group.frame_ids) >= REPEATED and not group.told:
