@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from contextlib import contextmanager
 from typing import Any
 
+import msgpack
 import numpy as np
 from snapshot_support import config as base_config
 from streamer_support import Camera, Screen, control, header, picture, png
@@ -63,3 +64,9 @@ def changed_over(service: Any) -> dict[str, Any]:
         (event,) = screen.until(1, "event")
     assert event["event"] == "changeover"
     return event
+
+
+def words(service: Any) -> list[dict[str, Any]]:
+    """The operator messages of the stream so far."""
+    messages = control(service, "history", topic="line/operator")["messages"]
+    return [msgpack.unpackb(message["header"]) for message in messages]
