@@ -38,6 +38,8 @@ CONTRAST = 2.0
 """Standard deviation of a frame's values, of 255, below which it shows nothing: a covered lens."""
 RECENT, BEFORE = 20, 40
 """Normal frames whose level is compared, and least number of earlier ones it is compared with."""
+UNTAKEN = 256
+"""Events kept for a caller who never asks."""
 GROUPS = 64
 """Groups remembered; of more, the oldest without a name goes."""
 
@@ -88,7 +90,7 @@ class Events:
         self.marks: dict[FrameId, Mark] = {}
         self.groups: dict[int, Group] = {}
         self.next_group = 1
-        self.waiting: list[Event] = []
+        self.waiting: deque[Event] = deque(maxlen=UNTAKEN)
         """Events that nobody has taken yet."""
         self.levels: deque[float] = deque(maxlen=RECENT + 5 * BEFORE)
         """Raw scores of the last frames that were normal on arrival."""
@@ -193,16 +195,20 @@ class Events:
                 self.marks[twin].twins.remove(frame_id)
 
     def changeovers(self, enough: int) -> list[int]:
-        """Numbers of the changeovers that were told and have at least `enough` frames."""
+        """Numbers of the changeovers that were told, were not rejected, and have at least `enough` frames."""
         return [
             number
             for number, group in self.groups.items()
-            if group.kind == "changeover" and group.told and len(group.frame_ids) >= enough
+            if group.kind == "changeover"
+            and group.told
+            and group.name is None
+            and len(group.frame_ids) >= enough
         ]
 
     def take(self) -> list[Event]:
         """Events since last asked."""
-        taken, self.waiting = self.waiting, []
+        taken = list(self.waiting)
+        self.waiting.clear()
         return taken
 
     def _mark(self, patches: Values, score: Score) -> Mark:
