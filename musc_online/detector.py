@@ -186,7 +186,7 @@ class Detector:
 
     @property
     def operators(self) -> Operators:
-        """Pin, unpin, forget, false alarm, confirm, accept, reject, and the threshold's rule.
+        """Pin, unpin, forget, false alarm, confirm, accept, reject; the threshold's rule is `set_threshold`.
 
         Raises:
             FrameError: there has been no frame yet.
