@@ -215,31 +215,40 @@ class Events:
         return bool(np.median(patches) >= max(FOREIGN * usual, min(FAR, VERY_FOREIGN * usual)))
 
     def _group(self, ring: Ring, score: Score, mark: Mark) -> None:
-        """Keep a frame's mark, and join it with the frames that share its defect."""
+        """Keep a frame's mark, and join it with the frames that share its defect, or its product."""
         self.marks[score.frame_id] = mark
-        twins = [
+        if mark.foreign:
+            before = [known for known, foreign in self.last if foreign and known != score.frame_id]
+            self._join("changeover", before, score.frame_id)
+            return
+        mark.twins = [
             frame_id
             for frame_id, other in self.marks.items()
             if frame_id != score.frame_id
-            and other.foreign == mark.foreign
+            and not other.foreign
             and _share(mark, other, _between(ring, score.frame_id, frame_id))
         ]
-        if not twins:
-            return
-        mark.twins = twins
-        for twin in twins:
+        for twin in mark.twins:
             self.marks[twin].twins.append(score.frame_id)
-        members = [
-            (sum(twin in group.frame_ids for twin in twins), number) for number, group in self.groups.items()
-        ]
-        shared, number = max(members, default=(0, 0))
-        kind: Kind = "changeover" if mark.foreign else "repeat"
-        if not shared or self.groups[number].kind != kind:
-            number = self._new_group(Group(kind, twins))
-        group = self.groups[number]
-        group.frame_ids.append(score.frame_id)
-        if kind == "repeat" and len(group.frame_ids) >= REPEATED and not group.told:
-            self._tell(number, score)
+        if mark.twins:
+            number = self._join("repeat", mark.twins, score.frame_id)
+            if len(self.groups[number].frame_ids) >= REPEATED and not self.groups[number].told:
+                self._tell(number, score)
+
+    def _join(self, kind: Kind, others: list[FrameId], frame_id: FrameId) -> int:
+        """Put a frame into the group that most of `others` are in, or into a new one with them."""
+        shared, number = max(
+            (
+                (sum(other in group.frame_ids for other in others), number)
+                for number, group in self.groups.items()
+                if group.kind == kind
+            ),
+            default=(0, 0),
+        )
+        if not shared:
+            number = self._new_group(Group(kind, list(others)))
+        self.groups[number].frame_ids.append(frame_id)
+        return number
 
     def _new_group(self, group: Group) -> int:
         number = self.next_group
@@ -257,14 +266,11 @@ class Events:
         self.waiting.append(Event(group.kind, number, ids, ids[0], tuple(score.regions), group.name))
 
     def _look_for_changeover(self, score: Score) -> None:
-        foreign = {frame_id for frame_id, is_foreign in self.last if is_foreign}
-        if score.frame_id not in foreign or len(foreign) < MOST:
+        if sum(is_foreign for _, is_foreign in self.last) < MOST:
             return
         for number, group in self.groups.items():
-            if score.frame_id in group.frame_ids:
-                if not group.told and len(foreign & set(group.frame_ids)) >= MOST:
-                    self._tell(number, score)
-                return
+            if group.kind == "changeover" and score.frame_id in group.frame_ids and not group.told:
+                self._tell(number, score)
 
     def _look_for_drift(self, score: Score) -> None:
         """Whether the level of the last normal frames has left where most earlier ones were."""
