@@ -3,7 +3,7 @@
 Frames labelled anomalous are compared by the distances the mutual table has anyway. Two are *twins* if each
 finds its flagged patches in the other far nearer than in its references: they share a defect. A frame is
 *foreign* if its patches as a whole are farther from the references than those of normal frames are: it shows
-another product, and is compared with other foreign frames whatever its label.
+another product, and belongs to the other foreign frames of late whatever its label.
 """
 
 from collections import deque
@@ -31,7 +31,7 @@ least FAR, or VERY_FOREIGN times it: a large defect doubles it, another product 
 REPEATED = 3
 """Frames that share a defect, before it is told."""
 LAST, MOST = 10, 8
-"""A changeover is told once so many of the last labelled arrivals are foreign and of one group."""
+"""A changeover is told once so many of the last labelled arrivals are foreign."""
 COPIES = 5
 """Copies in a row, or frames without contrast, before the camera is called frozen."""
 CONTRAST = 2.0
