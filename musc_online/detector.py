@@ -308,7 +308,7 @@ class Detector:
     def _by_known_groups(
         self, ring: Ring, measurement: Measurement, score: Score
     ) -> tuple[Score, bool | None]:
-        """What operators rejected is anomalous whatever its score, what they accepted is good, now and later."""
+        """What operators rejected is anomalous whatever its score; what they accepted is good, and stays so."""
         if score.pred_label is None:
             return score, None
         name = self.events.known_defect(ring, measurement)

@@ -232,8 +232,9 @@ class Events:
             self.marks[twin].twins.append(score.frame_id)
         if mark.twins:
             number = self._join("repeat", mark.twins, score.frame_id)
-            if len(self.groups[number].frame_ids) >= REPEATED and not self.groups[number].told:
-                self._tell(number, score)
+            group = self.groups[number]
+            if len(group.frame_ids) >= REPEATED and not group.told:
+                self._tell(group, number, score)
 
     def _join(self, kind: Kind, others: list[FrameId], frame_id: FrameId) -> int:
         """Put a frame into the group that most of `others` are in, or into a new one with them."""
@@ -251,16 +252,19 @@ class Events:
         return number
 
     def _new_group(self, group: Group) -> int:
-        number = self.next_group
-        self.next_group += 1
+        number = self._number()
         self.groups[number] = group
         while len(self.groups) > GROUPS:
             unnamed = (known for known, held in self.groups.items() if held.name is None)
             del self.groups[next(unnamed, next(iter(self.groups)))]
         return number
 
-    def _tell(self, number: int, score: Score) -> None:
-        group = self.groups[number]
+    def _number(self) -> int:
+        number = self.next_group
+        self.next_group += 1
+        return number
+
+    def _tell(self, group: Group, number: int, score: Score) -> None:
         group.told = True
         ids = tuple(group.frame_ids)
         self.waiting.append(Event(group.kind, number, ids, ids[0], tuple(score.regions), group.name))
@@ -270,7 +274,7 @@ class Events:
             return
         for number, group in self.groups.items():
             if group.kind == "changeover" and score.frame_id in group.frame_ids and not group.told:
-                self._tell(number, score)
+                self._tell(group, number, score)
 
     def _look_for_drift(self, score: Score) -> None:
         """Whether the level of the last normal frames has left where most earlier ones were."""
@@ -283,7 +287,7 @@ class Events:
             self.drifted = False
         elif not self.drifted:
             self.drifted = True
-            self._tell(self._new_group(Group("drift", [score.frame_id])), score)
+            self._tell(Group("drift", [score.frame_id]), self._number(), score)
 
     def _is_copy(self, ring: Ring, measurement: Measurement) -> bool:
         """Whether a visiting frame is the one before it again."""
@@ -297,7 +301,7 @@ class Events:
         self.copies = [*self.copies, score.frame_id][-GROUPS:]
         if len(self.copies) >= COPIES and not self.frozen:
             self.frozen = True
-            self._tell(self._new_group(Group("frozen", list(self.copies))), score)
+            self._tell(Group("frozen", self.copies), self._number(), score)
 
     def _forget_evicted(self, ring: Ring, arrived: FrameId) -> None:
         gone = [known for known in self.marks if known not in ring.slot_of and known != arrived]
