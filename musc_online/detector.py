@@ -194,7 +194,7 @@ class Detector:
 
     @property
     def operators(self) -> Operators:
-        """Pin, unpin, forget, false alarm, confirm, accept, reject, and the threshold's rule.
+        """Pin, unpin, forget, false alarm, confirm, accept, reject; the threshold's rule is `set_threshold`.
 
         Raises:
             FrameError: there has been no frame yet.
@@ -315,7 +315,7 @@ class Detector:
     def _by_known_groups(
         self, ring: Ring, measurement: Measurement, score: Score
     ) -> tuple[Score, bool | None]:
-        """What operators rejected is anomalous whatever its score; what they accepted is good and stays so."""
+        """What operators rejected is anomalous whatever its score, what they accepted good from now on."""
         if score.pred_label is None:
             return score, None
         name = self.events.known_defect(ring, measurement)

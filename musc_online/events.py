@@ -3,7 +3,7 @@
 Frames labelled anomalous are compared by the distances the mutual table has anyway. Two are *twins* if each
 finds its flagged patches in the other far nearer than in its references: they share a defect. A frame is
 *foreign* if its patches as a whole are farther from the references than those of normal frames are: it shows
-another product.
+another product, and belongs to the other foreign frames of late whatever its label.
 """
 
 from collections import deque
@@ -31,7 +31,7 @@ least FAR, or VERY_FOREIGN times it: a large defect doubles it, another product 
 REPEATED = 3
 """Frames that share a defect, before it is told."""
 LAST, MOST = 10, 8
-"""A changeover is told once so many of the last frames are anomalous and foreign."""
+"""A changeover is told once so many of the last labelled arrivals are foreign."""
 COPIES = 5
 """Copies in a row, or frames without contrast, before the camera is called frozen."""
 CONTRAST = 2.0
@@ -95,7 +95,7 @@ class Events:
         self.levels: deque[float] = deque(maxlen=RECENT + 5 * BEFORE)
         """Raw scores of the last frames that were normal on arrival."""
         self.last: deque[tuple[FrameId, bool]] = deque(maxlen=LAST)
-        """The last arrivals, and whether each was anomalous and foreign."""
+        """The last arrivals with a label, and whether each was foreign."""
         self.before: FrameId | None = None
         """The last arrival."""
         self.copies: list[FrameId] = []
