@@ -39,7 +39,8 @@ class Detector:
 
     def __init__(self, config: Config, *, backbone: backbones.Backbone | None = None) -> None:
         self.config = config
-        self.window = Window(min(config.revise.window, config.ring.capacity), config.ring.capacity)
+        n_slots = config.ring.capacity + config.ring.n_quarantine
+        self.window = Window(min(config.revise.window, config.ring.capacity), n_slots)
         self.verdict = Verdict(config)
         self.events = Events()
         self.ring: Ring | None = None
@@ -145,12 +146,12 @@ class Detector:
         patches = ring.provisional(measurement)
         averaged = time.perf_counter()
         score = self._provisional(frame_id, patches, measurement, token, frame_shape)
-        score = self._with_known_groups(ring, measurement, score)
+        score, truth = self._by_known_groups(ring, measurement, score)
         where = place(self.config, ring, score)
         if where == "out":
             score = replace(score, is_final=True)
         else:
-            entry = Entry(token, frame_shape, without_arrays(score))
+            entry = Entry(token, frame_shape, without_arrays(score), truth)
             self._keep(ring, measurement, entry, quarantined=where == "quarantine")
         self.events.arrive(ring, measurement, score, contrast)
         self._accept_changeover()
@@ -304,16 +305,18 @@ class Detector:
         )
         return replace(score, rscin_score=rescored, model_id=self.model_id)
 
-    def _with_known_groups(self, ring: Ring, measurement: Measurement, score: Score) -> Score:
-        """What operators rejected is anomalous whatever its score, what they accepted is not."""
+    def _by_known_groups(
+        self, ring: Ring, measurement: Measurement, score: Score
+    ) -> tuple[Score, bool | None]:
+        """What operators rejected is anomalous whatever its score; what they accepted is good, and stays so."""
         if score.pred_label is None:
-            return score
+            return score, None
         name = self.events.known_defect(ring, measurement)
         if name is not None:
-            return replace(score, known_defect=name, pred_label=True)
+            return replace(score, known_defect=name, pred_label=True), None
         if self.events.is_accepted(ring, measurement, score):
-            return replace(score, pred_label=False)
-        return score
+            return replace(score, pred_label=False), False
+        return score, None
 
     def _accept_changeover(self) -> None:
         """On a line without an operator a product that stays is accepted."""

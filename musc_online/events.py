@@ -215,56 +215,66 @@ class Events:
         return bool(np.median(patches) >= max(FOREIGN * usual, min(FAR, VERY_FOREIGN * usual)))
 
     def _group(self, ring: Ring, score: Score, mark: Mark) -> None:
-        """Keep a frame's mark, and join it with the frames that share its defect."""
+        """Keep a frame's mark, and join it with the frames that share its defect, or its product."""
         self.marks[score.frame_id] = mark
-        twins = [
+        if mark.foreign:
+            before = [known for known, foreign in self.last if foreign and known != score.frame_id]
+            self._join("changeover", before, score.frame_id)
+            return
+        mark.twins = [
             frame_id
             for frame_id, other in self.marks.items()
             if frame_id != score.frame_id
-            and other.foreign == mark.foreign
+            and not other.foreign
             and _share(mark, other, _between(ring, score.frame_id, frame_id))
         ]
-        if not twins:
-            return
-        mark.twins = twins
-        for twin in twins:
+        for twin in mark.twins:
             self.marks[twin].twins.append(score.frame_id)
-        members = [
-            (sum(twin in group.frame_ids for twin in twins), number) for number, group in self.groups.items()
-        ]
-        shared, number = max(members, default=(0, 0))
-        kind: Kind = "changeover" if mark.foreign else "repeat"
-        if not shared or self.groups[number].kind != kind:
-            number = self._new_group(Group(kind, twins))
-        group = self.groups[number]
-        group.frame_ids.append(score.frame_id)
-        if kind == "repeat" and len(group.frame_ids) >= REPEATED and not group.told:
-            self._tell(number, score)
+        if mark.twins:
+            number = self._join("repeat", mark.twins, score.frame_id)
+            group = self.groups[number]
+            if len(group.frame_ids) >= REPEATED and not group.told:
+                self._tell(group, number, score)
+
+    def _join(self, kind: Kind, others: list[FrameId], frame_id: FrameId) -> int:
+        """Put a frame into the group that most of `others` are in, or into a new one with them."""
+        shared, number = max(
+            (
+                (sum(other in group.frame_ids for other in others), number)
+                for number, group in self.groups.items()
+                if group.kind == kind
+            ),
+            default=(0, 0),
+        )
+        if not shared:
+            number = self._new_group(Group(kind, list(others)))
+        self.groups[number].frame_ids.append(frame_id)
+        return number
 
     def _new_group(self, group: Group) -> int:
-        number = self.next_group
-        self.next_group += 1
+        number = self._number()
         self.groups[number] = group
         while len(self.groups) > GROUPS:
             unnamed = (known for known, held in self.groups.items() if held.name is None)
             del self.groups[next(unnamed, next(iter(self.groups)))]
         return number
 
-    def _tell(self, number: int, score: Score) -> None:
-        group = self.groups[number]
+    def _number(self) -> int:
+        number = self.next_group
+        self.next_group += 1
+        return number
+
+    def _tell(self, group: Group, number: int, score: Score) -> None:
         group.told = True
         ids = tuple(group.frame_ids)
         self.waiting.append(Event(group.kind, number, ids, ids[0], tuple(score.regions), group.name))
 
     def _look_for_changeover(self, score: Score) -> None:
-        foreign = {frame_id for frame_id, is_foreign in self.last if is_foreign}
-        if score.frame_id not in foreign or len(foreign) < MOST:
+        if sum(is_foreign for _, is_foreign in self.last) < MOST:
             return
         for number, group in self.groups.items():
-            if score.frame_id in group.frame_ids:
-                if not group.told and len(foreign & set(group.frame_ids)) >= MOST:
-                    self._tell(number, score)
-                return
+            if group.kind == "changeover" and score.frame_id in group.frame_ids and not group.told:
+                self._tell(group, number, score)
 
     def _look_for_drift(self, score: Score) -> None:
         """Whether the level of the last normal frames has left where most earlier ones were."""
@@ -277,7 +287,7 @@ class Events:
             self.drifted = False
         elif not self.drifted:
             self.drifted = True
-            self._tell(self._new_group(Group("drift", [score.frame_id])), score)
+            self._tell(Group("drift", [score.frame_id]), self._number(), score)
 
     def _is_copy(self, ring: Ring, measurement: Measurement) -> bool:
         """Whether a visiting frame is the one before it again."""
@@ -291,7 +301,7 @@ class Events:
         self.copies = [*self.copies, score.frame_id][-GROUPS:]
         if len(self.copies) >= COPIES and not self.frozen:
             self.frozen = True
-            self._tell(self._new_group(Group("frozen", list(self.copies))), score)
+            self._tell(Group("frozen", self.copies), self._number(), score)
 
     def _forget_evicted(self, ring: Ring, arrived: FrameId) -> None:
         gone = [known for known in self.marks if known not in ring.slot_of and known != arrived]

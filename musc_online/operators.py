@@ -41,6 +41,7 @@ class Operators:
         if slot in self._ring.quarantined:
             self._ring.leaving()  # raises where there is no room
         self._good(slot)
+        self._events.clear(frame_id)
         self._ring.pinned.add(slot)
         if is_closed(self._config, self._ring):
             for other in set(self._ring.slot_of.values()) - self._ring.pinned:
@@ -57,6 +58,7 @@ class Operators:
     def false_alarm(self, frame_id: FrameId) -> None:
         """Good, and labelled False from now on, but not pinned."""
         self._good(self._ring.slot(frame_id))
+        self._events.clear(frame_id)
 
     def confirm(self, frame_id: FrameId, verdict: Truth, name: str | None = None) -> None:
         """The frame's truth, kept though it leaves the ring: the threshold is calibrated on it.
@@ -73,7 +75,11 @@ class Operators:
         raw = earlier.raw_score if earlier is not None else None
         if held is not None:
             raw = self._window.entries[held].score.raw_score
-            (self._good if verdict == "good" else self._defect)(held)
+            if verdict == "good":
+                self._good(held)
+                self._events.clear(frame_id)
+            else:
+                self._defect(held)
         known.tell(frame_id, Word(verdict, name, raw))
         self._verdict.set_rule(self._verdict.rule)
 

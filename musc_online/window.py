@@ -37,7 +37,7 @@ class Window:
 
     Args:
         size: frames that are re-scored.
-        capacity: of the ring: so many frames the words of operators may evict between two arrivals.
+        capacity: slots of the ring: so many frames an operator's word may evict between two arrivals.
     """
 
     def __init__(self, size: int, capacity: int) -> None:

@@ -235,7 +235,7 @@ class CrossedOptions(RuleBasedStateMachine):
 
 
 TestCrossedOptions = CrossedOptions.TestCase
-TestCrossedOptions.settings = settings(max_examples=400, stateful_step_count=24, deadline=None)
+TestCrossedOptions.settings = settings(max_examples=100, stateful_step_count=24, deadline=None)
 
 
 class TestManyCrossedOptions(CrossedOptions.TestCase):

@@ -429,6 +429,8 @@ class Stream:
     def good(self, image):
         self.truth[image] = False
         self.move(image, quarantined=False)
+        if image in self.marks:
+            self.unmark(image)
 
     def confirm(self, image, verdict, told_known=None):
         self.known.pop(image, None)
