@@ -123,7 +123,7 @@ def test_good_frames_calibrate_as_the_oracle_says(good, false_alarms, limit):
 
 @given(st.integers(0, 9999), st.integers(1, 120), FALSE_ALARMS)
 def test_good_frames_keep_the_promise(seed, n_good, false_alarms):
-    """Of n + 1 frames each is the new one once: no more than the share of false alarms lie above the rest's."""
+    """Of n + 1 frames each is the new one once: so many lie above the others at most."""
     drawn = np.random.default_rng(seed).normal(1, 0.2, n_good + 1).round(2).tolist()
     enough = 1 / (n_good + 1) <= false_alarms
     above = 0
