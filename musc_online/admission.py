@@ -57,15 +57,24 @@ def move(ring: Ring, window: Window, slot: int, *, quarantined: bool) -> None:
     ring.move(slot, quarantined=quarantined)
 
 
-def sort_by_label(ring: Ring, window: Window, labels: dict[int, bool]) -> None:
-    """After a revision: what it cleared becomes a reference, what it condemned goes into quarantine.
+def sort_by_label(config: Config, ring: Ring, window: Window, labels: dict[int, bool]) -> None:
+    """After a revision: what it condemned goes into quarantine, what it cleared becomes a reference.
+
+    A threshold set far too low must not cost the ring its references: none is condemned where that would
+    push another frame out of quarantine, or leave fewer than warm-up asks for.
 
     Args:
+        config: of the detector.
+        ring: of the detector.
+        window: of the detector.
         labels: of revised frames by slot, oldest first.
     """
     if not ring.n_quarantine:
         return
-    for condemned in (True, False):  # first out: it makes room for those that come in
-        for slot, label in labels.items():
-            if label is condemned and ring.frame_ids[slot] is not None:
-                move(ring, window, slot, quarantined=label)
+    for slot, label in labels.items():
+        has_room = len(ring.quarantined) < ring.n_quarantine
+        if label and has_room and len(ring) - len(ring.quarantined) > config.warmup + 1:
+            move(ring, window, slot, quarantined=True)
+    for slot, label in labels.items():
+        if not label and ring.frame_ids[slot] is not None:
+            move(ring, window, slot, quarantined=False)

@@ -46,6 +46,8 @@ class Detector:
         self.ring: Ring | None = None
         self.since_revision = 0
         """Arrivals since the last revision."""
+        self.accepted: list[tuple[int, list[FrameId]]] = []
+        """Changeovers that `ring.accept_after` accepted, and that nobody has asked for yet."""
         self._cut_short = False
         """Whether the deadline left references of the last arrival out."""
         if backbone is not None:
@@ -185,9 +187,14 @@ class Detector:
         """What happened beyond single frames since last asked (docs/method.md#events)."""
         return self.events.take()
 
+    def take_accepted(self) -> list[tuple[int, list[FrameId]]]:
+        """Number and frames of each changeover that `ring.accept_after` accepted since last asked."""
+        taken, self.accepted = self.accepted, []
+        return taken
+
     @property
     def operators(self) -> Operators:
-        """Pin, unpin, forget, false alarm, confirm, accept, reject, and the threshold's rule.
+        """Pin, unpin, forget, false alarm, confirm, accept, reject; the threshold's rule is `set_threshold`.
 
         Raises:
             FrameError: there has been no frame yet.
@@ -308,7 +315,7 @@ class Detector:
     def _by_known_groups(
         self, ring: Ring, measurement: Measurement, score: Score
     ) -> tuple[Score, bool | None]:
-        """What operators rejected is anomalous whatever its score; what they accepted is good, and stays so."""
+        """What operators rejected is anomalous whatever its score, what they accepted good from now on."""
         if score.pred_label is None:
             return score, None
         name = self.events.known_defect(ring, measurement)
@@ -323,7 +330,7 @@ class Detector:
         enough = self.config.ring.accept_after
         if enough is not None:
             for number in self.events.changeovers(enough):
-                self.operators.accept(number)
+                self.accepted.append((number, self.operators.accept(number)))
 
     def _keep(self, ring: Ring, measurement: Measurement, entry: Entry, *, quarantined: bool) -> None:
         leaving = ring.leaving(quarantined=quarantined)

@@ -3,7 +3,7 @@
 Frames labelled anomalous are compared by the distances the mutual table has anyway. Two are *twins* if each
 finds its flagged patches in the other far nearer than in its references: they share a defect. A frame is
 *foreign* if its patches as a whole are farther from the references than those of normal frames are: it shows
-another product.
+another product, and belongs to the other foreign frames of late whatever its label.
 """
 
 from collections import deque
@@ -31,13 +31,15 @@ least FAR, or VERY_FOREIGN times it: a large defect doubles it, another product 
 REPEATED = 3
 """Frames that share a defect, before it is told."""
 LAST, MOST = 10, 8
-"""A changeover is told once so many of the last frames are anomalous and foreign."""
+"""A changeover is told once so many of the last labelled arrivals are foreign."""
 COPIES = 5
 """Copies in a row, or frames without contrast, before the camera is called frozen."""
 CONTRAST = 2.0
 """Standard deviation of a frame's values, of 255, below which it shows nothing: a covered lens."""
 RECENT, BEFORE = 20, 40
 """Normal frames whose level is compared, and least number of earlier ones it is compared with."""
+UNTAKEN = 256
+"""Events kept for a caller who never asks."""
 GROUPS = 64
 """Groups remembered; of more, the oldest without a name goes."""
 
@@ -88,12 +90,12 @@ class Events:
         self.marks: dict[FrameId, Mark] = {}
         self.groups: dict[int, Group] = {}
         self.next_group = 1
-        self.waiting: list[Event] = []
+        self.waiting: deque[Event] = deque(maxlen=UNTAKEN)
         """Events that nobody has taken yet."""
         self.levels: deque[float] = deque(maxlen=RECENT + 5 * BEFORE)
         """Raw scores of the last frames that were normal on arrival."""
         self.last: deque[tuple[FrameId, bool]] = deque(maxlen=LAST)
-        """The last arrivals, and whether each was anomalous and foreign."""
+        """The last arrivals with a label, and whether each was foreign."""
         self.before: FrameId | None = None
         """The last arrival."""
         self.copies: list[FrameId] = []
@@ -193,16 +195,20 @@ class Events:
                 self.marks[twin].twins.remove(frame_id)
 
     def changeovers(self, enough: int) -> list[int]:
-        """Numbers of the changeovers that were told and have at least `enough` frames."""
+        """Numbers of the changeovers that were told, were not rejected, and have at least `enough` frames."""
         return [
             number
             for number, group in self.groups.items()
-            if group.kind == "changeover" and group.told and len(group.frame_ids) >= enough
+            if group.kind == "changeover"
+            and group.told
+            and group.name is None
+            and len(group.frame_ids) >= enough
         ]
 
     def take(self) -> list[Event]:
         """Events since last asked."""
-        taken, self.waiting = self.waiting, []
+        taken = list(self.waiting)
+        self.waiting.clear()
         return taken
 
     def _mark(self, patches: Values, score: Score) -> Mark:

@@ -44,6 +44,14 @@ class KnownFrames:
             if word.truth == truth and word.raw_score is not None
         ]
 
+    def correct(self, frame_id: FrameId, truth: Truth) -> bool:
+        """The newest word on a frame counts; whether there was another one before."""
+        word = self.words.get(frame_id)
+        if word is None or word.truth == truth:
+            return False
+        word.truth, word.name = truth, None
+        return True
+
     def rescored(self, frame_id: FrameId, raw_score: float) -> None:
         """A frame that is still in the ring was revised."""
         if frame_id in self.words:

@@ -138,7 +138,10 @@ class Operators:
         return [self._ring.slot_of[known] for known in group.frame_ids if known in self._ring.slot_of]
 
     def _good(self, slot: int) -> None:
-        self._window.entries[slot].truth = False
+        entry = self._window.entries[slot]
+        entry.truth = False
+        if self._verdict.known.correct(entry.score.frame_id, "good"):
+            self._verdict.set_rule(self._verdict.rule)
         move(self._ring, self._window, slot, quarantined=False)
 
     def _defect(self, slot: int) -> None:

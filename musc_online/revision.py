@@ -110,7 +110,9 @@ class Revision:
         """Threshold and range are those of the window, at a flush of a larger ring too."""
         raw = dict(zip(patches, maps.max(axis=(1, 2)).astype(np.float64), strict=True))
         for slot, score in raw.items():
-            self._verdict.known.rescored(self._window.entries[slot].score.frame_id, float(score))
+            entry = self._window.entries[slot]
+            if entry.truth is not None:  # else it only has the id of a frame that was confirmed once
+                self._verdict.known.rescored(entry.score.frame_id, float(score))
         recent = [raw[slot] for slot in self._window.newest() if slot in raw and not self._is_repeat(slot)]
         if recent:
             self._verdict.learn(np.array(recent))
@@ -175,4 +177,4 @@ class Revision:
                 labels[slot] = bool(score.pred_label)
                 if score.pred_label:
                     self._events.flag(self._ring, score, patches[slot])
-        sort_by_label(self._ring, self._window, labels)
+        sort_by_label(self._config, self._ring, self._window, labels)

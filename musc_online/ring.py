@@ -39,8 +39,8 @@ def table_bytes(n_slots: int, geometry: Geometry) -> int:
 class Ring:
     """Up to `capacity` recent images, each pair's nearest-patch distances kept in both directions.
 
-    Slots never leave the process; ids are the publisher's. An arrival takes the first empty slot, or, once
-    there are `capacity` references, that of the oldest one that is not pinned. Slot k belongs to subset
+    Slots never leave the process; ids are the publisher's. An arrival takes the first empty slot; once there
+    are `capacity` references, the oldest one that is not pinned is evicted first. Slot k belongs to subset
     `k % n_subsets`.
 
     Beside the references there may be up to `n_quarantine` frames in quarantine: they are matched and

@@ -135,24 +135,32 @@ def read(path: Path) -> Snapshot:
             arrays = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118  (not a mapping)
         text = metadata["state"]
         if metadata["digest"] != _digest(arrays, text):
-            raise SnapshotError(
-                f"{path}: the snapshot is damaged (its digest does not match); it was not loaded"
-            )
-        state = json.loads(text)
-        schema = state["schema"]
+            raise SnapshotError("the snapshot is damaged (its digest does not match)")
+        state = current(json.loads(text))
     except OSError as error:  # the file could be opened a moment ago: safe_open hides the reason
         raise unreadable(path, error) from None
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise SnapshotError(
             f"{path}: is not a snapshot or is damaged ({type(error).__name__}: {error})"
         ) from None
-    if schema == 2:
-        state = _from_schema_2(state)
-    elif schema != SCHEMA:
-        raise SnapshotError(
-            f"{path}: got a snapshot of schema {schema}, expected {SCHEMA}; it was not loaded"
-        )
+    except SnapshotError as error:
+        raise SnapshotError(f"{path}: {error}; it was not loaded") from None
     return Snapshot(arrays, state)
+
+
+def current(state: dict[str, Any]) -> dict[str, Any]:
+    """A state that was read, as it would have been written today.
+
+    Raises:
+        SnapshotError: of a schema that is not read any more, or not yet.
+        KeyError, TypeError, ValueError: it is none.
+    """
+    schema = state["schema"]
+    if schema == 2:
+        return _from_schema_2(state)
+    if schema != SCHEMA:
+        raise SnapshotError(f"got a snapshot of schema {schema}, expected {SCHEMA}")
+    return state
 
 
 def _from_schema_2(state: dict[str, Any]) -> dict[str, Any]:

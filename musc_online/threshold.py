@@ -18,7 +18,8 @@ from musc_online.config import ThresholdConfig
 Values = npt.NDArray[np.float64]
 
 FLOOR = 0.02
-"""Raw scores below it are no anomaly: features this near are the same picture with another noise."""
+"""Least threshold that a rule learns of the window: features this near are the same picture with another
+noise."""
 MAD_TO_SIGMA = 1.4826
 """A normal distribution's standard deviation over its median absolute deviation."""
 ANCHOR = 0.85
@@ -29,7 +30,8 @@ SPREAD = 0.113
 FEW = 8
 """Frames by which the end of few is less certain than that of many: with so many the reach is doubled."""
 LEAST_NORMAL = 0.4
-"""`auto` never calls fewer than this share of the window normal."""
+"""Once fewer of the window lie below the limit, it is sought no lower: about a third stays normal at least.
+The gap between two groups (`gap`) does not ask for it."""
 SEPARATION = 4.25
 """Distance of two groups' means, in standard deviations within them, that a single group does not show: the
 best division of a normal distribution has 2.65."""

@@ -57,9 +57,19 @@ def _operator(word: Message) -> str:
     who = "" if word.get("who") is None else f" by {_of(word, 'who')}"
     of_group = "" if word.get("group") is None else f" group {_of(word, 'group')}"
     about = of_group if word.get("frame_id") is None else f" {_of(word, 'frame_id')}"
-    before, after = word.get("before"), word.get("after")
-    change = "" if before is None and after is None else f": {_value(before)} to {_value(after)}"
+    change = _change(word.get("before"), word.get("after"))
     return f"[bold cyan]{_of(word, 'what')}[/bold cyan]{about}{who}{change}"
+
+
+def _change(before: Any, after: Any) -> str:
+    """What a word changed, value by value; nothing where both are alike."""
+    if isinstance(before, dict) and isinstance(after, dict):
+        changed = [key for key in {**before, **after} if before.get(key) != after.get(key)]
+        told = [f"{_plain(key)} {_value(before.get(key))} to {_value(after.get(key))}" for key in changed]
+        return f": {', '.join(told)}" if told else ""
+    if isinstance(before, dict):  # gone: out of the ring, or a group that was accepted
+        return f": was {', '.join(f'{_plain(key)} {_value(value)}' for key, value in before.items())}"
+    return "" if before is None and after is None else f": {_value(before)} to {_value(after)}"
 
 
 def _dropped(dropped: Message) -> str:

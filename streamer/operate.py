@@ -1,6 +1,8 @@
 """`python -m streamer.operate`: tell a running detector something, as a person at the line does."""
 
+import math
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +12,36 @@ from streamer.ask import ask
 from streamer.auth import ClientKeys, client_keys
 from streamer.errors import StreamerError, WireError
 from streamer.sockets import CONTROL
+from streamer.wire.requests import OF_A_FRAME, OF_A_GROUP
 
-OF_A_FRAME = ("pin", "unpin", "forget", "false_alarm")
 OF_A_STREAM = ("flush", "reset")
 OF_ALL = ("snapshot", "shutdown")
 
+_NEEDS = {
+    **dict.fromkeys(OF_A_FRAME, ("stream", "frame_id")),
+    "confirm": ("stream", "frame_id", "verdict"),
+    "threshold": ("stream",),
+    "accept": ("stream", "group"),
+    "reject": ("stream", "group", "name"),
+}
+_SHOWN = 8
+"""Ids in a line; the answer has more of them."""
+
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.argument("kind", type=click.Choice([*OF_A_FRAME, *OF_A_STREAM, *OF_ALL]))
+@click.argument("kind", type=click.Choice([*OF_A_FRAME, "threshold", *OF_A_GROUP, *OF_A_STREAM, *OF_ALL]))
 @click.option("--stream", default=None, help="Name of the stream; flush and reset without it mean all.")
 @click.option("--frame-id", default=None, help="Of a frame in the ring, as its score message says it.")
+@click.option(
+    "--verdict", type=click.Choice(["good", "defect"]), default=None, help="What a frame is: confirm."
+)
+@click.option("--group", type=int, default=None, help="Of an event message: accept, reject.")
+@click.option("--name", default=None, help="Of the defect: reject, and confirm if you like.")
+@click.option("--rule", default=None, help="Of the threshold: auto, mad, quantile or fixed.")
+@click.option("--value", type=float, default=None, help="Raw score that the rule fixed takes.")
+@click.option("--false-alarms", type=float, default=None, help="Share of good frames, of the rule auto.")
+@click.option("--preview", is_flag=True, help="Say what the threshold would change, and change nothing.")
+@click.option("--who", default=None, help="Who says it, told to everybody with the word.")
 @click.option("--endpoint", default=CONTROL, show_default=True, help="The detector's transport.control.")
 @click.option(
     "--timeout", "timeout_s", default=60.0, show_default=True, help="Seconds to wait for an answer."
@@ -29,73 +51,120 @@ OF_ALL = ("snapshot", "shutdown")
     "--server-key", type=click.Path(path_type=Path), default=None, help="The detector's server.key."
 )
 def main(
-    kind: str,
-    stream: str | None,
-    frame_id: str | None,
-    endpoint: str,
-    timeout_s: float,
-    key: Path | None,
-    server_key: Path | None,
+    kind: str, endpoint: str, timeout_s: float, key: Path | None, server_key: Path | None, **said: Any
 ) -> None:
-    """Tell a detector something about a frame, a stream, or itself.
+    """Tell a detector something about a frame, a group of frames, a stream, or itself.
 
     \b
     pin          the frame is known good: never evicted, never called anomalous
     unpin        it may be evicted in its turn again
     forget       a defect that got into the ring: out of it, nothing is compared with it any more
     false_alarm  the frame was good: never called anomalous again
+    confirm      what the frame is, good or defect: the threshold is calibrated on it from now on
+    threshold    decide by another rule, value or share of false alarms; --preview only asks
+    accept       the frames of an event are good: after a changeover, the only references
+    reject       the frames of an event show a defect: whatever shows it again is told by its name
     flush        make every score in the ring final
     reset        empty the ring
     snapshot     write the rings to disk now
     shutdown     score what was accepted, then end
 
+    \b
+    Examples:
+      operate confirm --stream line-1 --frame-id part-17 --verdict defect --name scratch --who anna
+      operate threshold --stream line-1 --false-alarms 0.005 --preview
+      operate threshold --stream line-1 --value 0.42
+      operate accept --stream line-1 --group 3
+      operate reject --stream line-1 --group 4 --name "worn tool"
+
     Exit status: 0 done, 2 not.
     """
     try:
-        keys = client_keys(key, server_key)
-        answer = operate(kind, stream, frame_id, endpoint, keys, timeout_s)
+        answer = operate(_request(kind, said), endpoint, client_keys(key, server_key), timeout_s)
     except StreamerError as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(2)
-    facts = {name: value for name, value in answer.items() if name not in {"v", "ok", "kind"}}
-    click.echo(f"{kind}: done" + "".join(f", {name} {value}" for name, value in facts.items()))
+    for line in _read(kind, answer):
+        click.echo(line)
 
 
 def operate(
-    kind: str,
-    stream: str | None,
-    frame_id: str | None,
-    endpoint: str,
-    keys: ClientKeys | None,
-    timeout_s: float,
+    request: Mapping[str, Any], endpoint: str, keys: ClientKeys | None, timeout_s: float
 ) -> dict[str, Any]:
     """One request; the detector's answer.
 
     Args:
-        kind: one of `OF_A_FRAME`, `OF_A_STREAM`, `OF_ALL`.
-        frame_id: as text; where no frame has it, the number it spells is tried.
+        request: of docs/wire.md#control. Where no frame has its `frame_id`, the number it spells is tried.
+        endpoint: of the detector's control socket.
+        keys: CURVE keys where the detector asks for them.
+        timeout_s: seconds to wait for an answer.
 
     Raises:
-        StreamerError: no answer, or something is missing.
+        StreamerError: no answer.
         WireError: the detector cannot do it.
     """
-    request: dict[str, Any] = {"kind": kind}
-    if kind in OF_A_FRAME and (stream is None or frame_id is None):
-        raise StreamerError(f"{kind}: needs --stream and --frame-id")
-    if stream is not None:
-        request["stream"] = stream
-    if frame_id is not None:
-        request["frame_id"] = frame_id
     try:
         return ask(request, endpoint, keys=keys, timeout_s=timeout_s)
     except WireError as error:
-        number = _number(frame_id)
+        number = _number(request.get("frame_id"))
         if error.code != "unknown_frame" or number is None:
             raise
         return ask({**request, "frame_id": number}, endpoint, keys=keys, timeout_s=timeout_s)
 
 
-def _number(text: str | None) -> int | None:
+def _request(kind: str, said: Mapping[str, Any]) -> dict[str, Any]:
+    """What was said, without what was left out; the detector checks it."""
+    needed = _NEEDS.get(kind, ())
+    if any(said[key] is None for key in needed):
+        options = [f"--{key.replace('_', '-')}" for key in needed]
+        listed = " and ".join([", ".join(options[:-1])] * bool(options[:-1]) + options[-1:])
+        raise StreamerError(f"{kind}: needs {listed}")
+    for key in ("value", "false_alarms"):
+        if said[key] is not None and not math.isfinite(said[key]):  # it would go out as null
+            raise StreamerError(f"{key}: got {said[key]}, expected a finite number")
+    return {
+        "kind": kind,
+        **{key: value for key, value in said.items() if value is not None and value is not False},
+    }
+
+
+def _read(kind: str, answer: Mapping[str, Any]) -> list[str]:
+    """An answer as lines for a person."""
+    if kind == "threshold":
+        return _read_threshold(answer)
+    facts = {name: value for name, value in answer.items() if name not in {"v", "ok", "kind", "frame_ids"}}
+    return [f"{kind}: done" + "".join(f", {name} {value}" for name, value in facts.items())]
+
+
+def _read_threshold(answer: Mapping[str, Any]) -> list[str]:
+    before, after = answer["before"], answer["after"]
+    old, new = (
+        f"{'none yet' if side['threshold'] is None else format(side['threshold'], '.4f')} ({side['rule']})"
+        for side in (before, after)
+    )
+    preview = answer["preview"]
+    return [
+        f"threshold: {'would be' if preview else 'is'} {new}, {'is' if preview else 'was'} {old}",
+        _flips("anomalous", answer["n_to_anomalous"], answer["to_anomalous"]),
+        _flips("normal", answer["n_to_normal"], answer["to_normal"]),
+        f"confirmed frames labelled wrongly: {after['n_wrong']}, before {before['n_wrong']}"
+        + _ids(after["n_wrong"], after["wrong"]),
+    ]
+
+
+def _flips(label: str, count: int, frame_ids: list[Any]) -> str:
+    return f"frames in the ring that become {label}: {count}{_ids(count, frame_ids)}"
+
+
+def _ids(count: int, frame_ids: list[Any]) -> str:
+    """The newest few of `count` ids."""
+    if not frame_ids:
+        return ""
+    shown = frame_ids[-_SHOWN:]
+    return f" ({'..., ' if count > len(shown) else ''}{', '.join(map(str, shown))})"
+
+
+def _number(text: Any) -> int | None:
     try:
         return None if text is None else int(text)
     except ValueError:

@@ -1,8 +1,8 @@
 """The control socket: one msgpack map each way. Whatever is asked, an answer goes back.
 
 Requests: `{"kind": "status"}`, `{"kind": "flush" | "reset", "stream": name?}`, `{"kind": "history", "topic":
-"stream/kind", "first": pub_seq, "last": pub_seq?}`, `{"kind": "snapshot"}`, `{"kind": "shutdown"}`,
-`{"kind": "pin" | "unpin" | "forget" | "false_alarm", "stream": name, "frame_id": of a frame in the ring}`.
+"stream/kind", "first": pub_seq, "last": pub_seq?}`, `{"kind": "snapshot"}`, `{"kind": "shutdown"}`, and the
+words of operators (`streamer.wire.requests`).
 Answers: `{"ok": true, ...}` or `{"ok": false, "code", "text"}`.
 """
 
@@ -26,7 +26,8 @@ from streamer.server.stream import Stream
 from streamer.server.streams import Streams
 from streamer.server.threads import Worker, run_there
 from streamer.sockets import Socket
-from streamer.wire.frame import VERSION, check_frame_id, pack, unpack
+from streamer.wire.frame import VERSION, pack, unpack
+from streamer.wire.requests import WORDS, check_word
 
 log = structlog.get_logger()
 
@@ -38,7 +39,6 @@ _MAX_REQUEST = 64 * 1024
 _FETCH_MESSAGES = 1000
 _FETCH_BYTES = 32 * 1024 * 1024
 _PATIENCE_S = 600.0
-_OPERATIONS = ("pin", "unpin", "forget", "false_alarm")
 
 
 class Control(Worker):
@@ -129,7 +129,7 @@ def handlers(service: Requested) -> dict[str, Handler]:
         "reset": requests.reset,
         "history": requests.history,
         "snapshot": requests.snapshot,
-        **{kind: partial(requests.operate, kind) for kind in _OPERATIONS},
+        **{kind: partial(requests.operate, kind) for kind in WORDS},
         "shutdown": requests.shutdown,
     }
 
@@ -211,15 +211,10 @@ class _Requests:
         return {"written": self._service.snapshots.save_now()}
 
     def operate(self, kind: str, request: Mapping[str, Any]) -> dict[str, Any]:
-        """Pin, unpin or forget a frame, or call its alarm false."""
-        if request.get("stream") is None or "frame_id" not in request:
-            raise WireError(
-                "bad_value", f"{kind}: expected {{stream: name, frame_id: of a frame in the ring}}"
-            )
+        """An operator's word on a frame, a group of frames or the threshold."""
+        word = check_word(kind, request)
         (stream,) = self._streams(request)
-        frame_id = check_frame_id(request["frame_id"])
-        counts = self._between_frames(lambda: self._service.scoring.operate(stream, kind, frame_id))
-        return {"stream": stream.name, "frame_id": frame_id, **counts}
+        return self._between_frames(lambda: self._service.scoring.operate(stream, word))
 
     def shutdown(self, _: Mapping[str, Any]) -> dict[str, Any]:
         """Score what was accepted, then exit, as on SIGTERM."""

@@ -78,6 +78,7 @@ class _LedgerCollector(Collector):
         refused = CounterMetricFamily("musc_frames_refused", "Messages refused", labels=["stream", "reason"])
         queued = GaugeMetricFamily("musc_frames_queued", "Frames whose fate is open", labels=["stream"])
         fill = GaugeMetricFamily("musc_ring_images", "Images in the ring", labels=["stream"])
+        aside = GaugeMetricFamily("musc_ring_quarantined", "Frames in quarantine", labels=["stream"])
         capacity = GaugeMetricFamily("musc_ring_capacity", "Images the ring holds at most", labels=["stream"])
         state = GaugeMetricFamily(
             "musc_stream_state", "1 for the state a stream is in", labels=["stream", "state"]
@@ -91,10 +92,11 @@ class _LedgerCollector(Collector):
                     family.add_metric([name, reason], count)
             if "images" in stream:
                 fill.add_metric([name], stream["images"])
+                aside.add_metric([name], stream.get("quarantined", 0))
                 capacity.add_metric([name], stream["capacity"])
                 for one in _STATES:
                     state.add_metric([name, one], float(stream["state"] == one))
-        yield from (received, scored, dropped, refused, queued, fill, capacity, state)
+        yield from (received, scored, dropped, refused, queued, fill, aside, capacity, state)
         yield from _verdicts(streams)
         held = GaugeMetricFamily("musc_bytes", "Bytes held", labels=["where"])
         for where, size in status["bytes"].items():
@@ -114,13 +116,18 @@ def _verdicts(streams: Mapping[str, Mapping[str, Any]]) -> tuple[Metric, ...]:
         "musc_frames_anomalous", "Frames labelled anomalous on arrival", labels=["stream"]
     )
     threshold = GaugeMetricFamily("musc_threshold", "Threshold on the raw score", labels=["stream"])
+    events = CounterMetricFamily(
+        "musc_events", "What happened that no single frame shows", labels=["stream", "event"]
+    )
     last = GaugeMetricFamily(
         "musc_last_frame_timestamp_seconds", "When the last frame was scored, since 1970", labels=["stream"]
     )
     for name, stream in streams.items():
         anomalous.add_metric([name], stream["anomalous"])
+        for kind, count in stream["events"].items():
+            events.add_metric([name, kind], count)
         if stream.get("threshold") is not None:
             threshold.add_metric([name], stream["threshold"])
         if stream["last_frame"] is not None:
             last.add_metric([name], stream["last_frame"]["scored_ns"] / 1e9)
-    return anomalous, threshold, last
+    return anomalous, threshold, events, last

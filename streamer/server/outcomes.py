@@ -53,6 +53,7 @@ class Tally:
         self.dropped: Counter[str] = Counter()
         self.refused: Counter[str] = Counter()
         self.warned: Counter[str] = Counter()
+        self.events: Counter[str] = Counter()
 
     @property
     def settled(self) -> int:
@@ -67,6 +68,7 @@ class Tally:
         self.dropped += other.dropped
         self.refused += other.refused
         self.warned += other.warned
+        self.events += other.events
 
     def as_dict(self) -> dict[str, Any]:
         """The tally as `status` shows it."""
@@ -77,6 +79,7 @@ class Tally:
             "dropped": dict(self.dropped),
             "refused": dict(self.refused),
             "warned": dict(self.warned),
+            "events": dict(self.events),
             "queued": self.received - self.settled,
         }
 
@@ -118,6 +121,10 @@ class Ledger:
         """Something was odd about a frame that is used all the same."""
         self._enter(stream, lambda counts: counts.warned.update([code]))
 
+    def event(self, stream: str, kind: str) -> None:
+        """Something happened that no single frame shows."""
+        self._enter(stream, lambda counts: counts.events.update([kind]))
+
     def resume(self, stream: str, tally: Mapping[str, Any]) -> None:
         """Go on from an earlier run's tally (of `streams`); what was queued then counts as never received."""
         past = Tally()
@@ -129,6 +136,7 @@ class Ledger:
             past.last = LastFrame(last["frame_id"], last["scored_ns"], last["pred_label"])
         for mine, theirs in ((past.dropped, "dropped"), (past.refused, "refused"), (past.warned, "warned")):
             mine.update({str(reason): int(count) for reason, count in tally[theirs].items()})
+        past.events.update({str(kind): int(count) for kind, count in tally.get("events", {}).items()})
         past.received = past.settled
 
         def go_on(counts: Tally) -> None:

@@ -1,24 +1,23 @@
 """From tokens to published scores: the work of the matching thread, for every stream."""
 
-import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import structlog
 
-from musc_online.arrays import FrameId
 from musc_online.backbones import Backbone
 from musc_online.config import Config
 from musc_online.detector import Detector
-from musc_online.errors import CapacityError, FrameError, UnreadableError
-from musc_online.score import Score
+from musc_online.errors import CapacityError, UnreadableError
 from streamer.errors import WireError
-from streamer.server.outbox import Outgoing
 from streamer.server.outcomes import Outcomes
 from streamer.server.pipeline import Tokens
 from streamer.server.snapshots import Snapshots
 from streamer.server.stream import Origin, Stream
 from streamer.server.streams import Streams
+from streamer.server.telling import Telling, score_header
+from streamer.server.words import say
+from streamer.wire.requests import OF_A_FRAME, OF_A_GROUP, Word
 
 log = structlog.get_logger()
 
@@ -41,6 +40,7 @@ class Scoring:
             snapshots,
         )
         self._observe = observe
+        self._telling = Telling(outcomes)
 
     def resume(self) -> None:
         """Open the streams that have a snapshot, the newest first; before the matching thread starts."""
@@ -90,12 +90,12 @@ class Scoring:
         tokens.lap("score")
         latency = {**tokens.latency_ms, "total": (tokens.since_ns - queued.received_ns) / 1e6}
         wanted = stream.config.output.anomaly_map
-        header = header_of(score, stream.name, origin, latency)
+        header = score_header(score, stream.name, origin, latency)
         self._observe(header["latency_ms"])
         # Before the score is out: whoever has it must not find an older ring in `status`.
         stream.state = detector.status()
         self._outcomes.score(queued, header, score.anomaly_map if wanted else None)
-        self._publish(stream, detector.take_finals())
+        self._telling.happened(stream, detector)
         if detector.revise_due:
             self._revise(stream, detector)
 
@@ -107,7 +107,8 @@ class Scoring:
             self._outcomes.trouble(stream, f"revision: not done ({type(error).__name__}: {error})")
             return
         stream.state = detector.status()
-        self._publish(stream, revised)
+        self._telling.scores(stream, revised)
+        self._telling.happened(stream, detector)  # what it cleared may have taken another's place
 
     def flush(self, stream: Stream) -> int:
         """Publish the final revision of every frame in the ring; how many there were.
@@ -118,44 +119,49 @@ class Scoring:
         detector = self._opened(stream)
         if detector is None:
             return 0
-        evicted = detector.take_finals()
-        self._publish(stream, evicted)  # first: whatever becomes of the flush, they are final
+        evicted = self._telling.happened(stream, detector)  # first: whatever becomes of the flush
         scores = detector.flush()
         stream.state = detector.status()
         stream.unsaved = True
-        self._publish(stream, scores)
-        return len(evicted) + len(scores)
+        self._telling.scores(stream, scores)
+        return evicted + len(scores) + self._telling.happened(stream, detector)
 
     def reset(self, stream: Stream) -> None:
         """Forget a stream's ring; the last scores of the frames in it are final, unless it sleeps on disk."""
         detector = stream.detector
         if detector is not None:
             window = detector.window
-            self._publish(stream, detector.take_finals() + window.close(window.newest(len(window.entries))))
+            self._telling.happened(stream, detector)
+            self._telling.scores(stream, window.close(window.newest(len(window.entries))))
         stream.reset()
 
-    def operate(self, stream: Stream, kind: str, frame_id: FrameId) -> dict[str, int]:
-        """An operator's word on a frame in the ring: `pin`, `unpin`, `forget` or `false_alarm`.
+    def operate(self, stream: Stream, word: Word) -> dict[str, Any]:
+        """An operator's word: done, told to everybody, and whatever it makes due revised at once.
 
         Returns:
-            How many images the ring holds now, and how many of them are pinned.
+            The answer; after a word on frames also how many images the ring holds now, and how many of
+            them are pinned.
 
         Raises:
-            WireError: `unknown_frame`; `no_room` or `too_many_streams` for a stream that sleeps.
+            WireError: `unknown_frame`, `unknown_group`, `bad_frame` or `bad_value`; `no_room` or
+                `too_many_streams` for a stream that sleeps.
         """
-        try:
-            detector = self._opened(stream)
-            if detector is None:
-                raise FrameError(f"frame_id: stream '{stream.name}' has no frame in its ring")
-            getattr(detector.operators, kind)(frame_id)
-        except FrameError as error:
-            raise WireError("unknown_frame", str(error)) from None
+        detector = self._opened(stream)
+        if detector is None:
+            raise _nothing_to_say(stream, word)
+        said = say(detector, word)
+        answer = {"stream": stream.name, **said.answer}
+        if word.preview:
+            return answer
         stream.state = detector.status()
         stream.unsaved = True
-        self._publish(stream, detector.take_finals())
-        if detector.revise_due:  # the pin that closed the ring
+        self._telling.word(stream, word, said)
+        self._telling.happened(stream, detector)
+        if detector.revise_due:  # another threshold or product, or the pin that closed the ring
             self._revise(stream, detector)
-        return {name: int(stream.state[name]) for name in ("images", "pinned")}
+        if word.what == "threshold":
+            return answer
+        return {**answer, **{name: int(stream.state[name]) for name in ("images", "pinned")}}
 
     def _opened(self, stream: Stream) -> Detector | None:
         """The detector of a stream, woken if need be; None before its first frame."""
@@ -188,17 +194,6 @@ class Scoring:
         except CapacityError as error:
             raise WireError("no_room", f"stream '{stream.name}': {error}") from None
 
-    def _publish(self, stream: Stream, scores: list[Score]) -> None:
-        for score in scores:
-            origin = stream.origins.get(score.frame_id) or Origin(None, 0, {})
-            wanted = stream.config.transport.revision_maps
-            with_map = stream.config.output.anomaly_map and (
-                wanted == "all" or (wanted == "final" and score.is_final)
-            )
-            header = header_of(score, stream.name, origin, {})
-            map_ = score.anomaly_map if with_map else None
-            self._outcomes.outbox.put(Outgoing(stream.name, "revision", header, map_))
-
 
 def _within(config: Config, room: int) -> Config:
     if room >= int(config.ring.max_bytes):
@@ -207,34 +202,10 @@ def _within(config: Config, room: int) -> Config:
     return config.model_copy(update={"ring": ring})
 
 
-def header_of(score: Score, stream: str, origin: Origin, latency_ms: Mapping[str, float]) -> dict[str, Any]:
-    """The header without `v`, `kind` and `pub_seq`, which publishing adds, as it does `anomaly_map`.
-
-    Args:
-        score: of the detector.
-        stream: its name.
-        origin: what is echoed of the frame.
-        latency_ms: phases that the service timed, beside the detector's.
-    """
-    label = score.pred_label
-    return {
-        "stream": stream,
-        "frame_id": score.frame_id,
-        "seq": origin.seq,
-        "capture_ns": origin.capture_ns,
-        "scored_ns": time.time_ns(),
-        "raw_score": score.raw_score,
-        "rscin_score": score.rscin_score,
-        "pred_score": score.pred_score,
-        "pred_label": None if label is None else bool(label),
-        "threshold": score.threshold,
-        "state": score.state,
-        "n_references": score.n_references,
-        "revision": score.revision,
-        "is_final": score.is_final,
-        "regions": [list(region) for region in score.regions],
-        "anomaly_map": None,
-        "latency_ms": {phase: round(value, 3) for phase, value in {**latency_ms, **score.latency_ms}.items()},
-        "model_id": score.model_id,
-        "meta": origin.meta,
-    }
+def _nothing_to_say(stream: Stream, word: Word) -> WireError:
+    """Why an operator's word on a stream without a ring cannot be heeded."""
+    if word.what in OF_A_FRAME:
+        return WireError("unknown_frame", f"frame_id: stream '{stream.name}' has no frame in its ring")
+    if word.what in OF_A_GROUP:
+        return WireError("unknown_group", f"group: stream '{stream.name}' has no frame in its ring")
+    return WireError("bad_value", f"stream: got '{stream.name}', expected one with a frame in its ring")

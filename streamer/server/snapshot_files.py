@@ -79,15 +79,20 @@ def extra_of(stream: Stream, tally: dict[str, Any], *, asleep: bool = False) -> 
 def summary(state: dict[str, Any]) -> dict[str, Any]:
     """What `status` shows of a stream whose ring is only on disk, from the state in its file's header."""
     try:
+        state = snapshot.current(state)
+        verdict, n_quarantined = state["verdict"], len(state["quarantined"])
         return {
-            "images": len(state["slots"]),
+            "images": len(state["slots"]) - n_quarantined,
+            "quarantined": n_quarantined,
             "capacity": state["fingerprint"]["ring"]["capacity"],
             "arrivals": state["arrivals"],
             "pinned": len(state["pinned"]),
             "bytes": 0,
             "matcher": state["matcher"],
             "state": "asleep",
-            "threshold": state["verdict"][0],
+            "threshold": verdict["threshold"],
+            "threshold_rule": verdict["rule"]["rule"],
+            "known_frames": len(verdict["known"]),
             "model_id": state["fingerprint"]["model_id"],
         }
     except (KeyError, TypeError, IndexError) as error:

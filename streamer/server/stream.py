@@ -96,6 +96,7 @@ class Stream:
             self._in_flight.pop(frame_id, None)
             if scored_in == self.resets:
                 self._scored[frame_id] = None
+                # The newest `capacity`, and whatever is older and in the ring, quarantine and all.
                 for old in list(islice(self._scored, max(0, len(self._scored) - self.config.ring.capacity))):
                     if old not in self.held:
                         del self._scored[old]
@@ -156,11 +157,12 @@ class Stream:
     def remember(self, frame_id: FrameId, origin: Origin) -> None:
         """Keep what later revisions echo, for as long as the frame can be in the ring."""
         self.origins[frame_id] = origin
-        # A frame just evicted still gets its final score: keep a few more than the ring holds. Frames that
-        # are kept out come and go, and those in the ring may be old: pinned, or all there is.
+        # A frame just evicted still gets its final score: keep a few more than the ring holds, with its
+        # quarantine. Frames that are kept out come and go, and those in the ring may be old: pinned, or all
+        # there is.
         ring = None if self.detector is None else self.detector.ring
         self.held = frozenset(() if ring is None else ring.slot_of)
-        while len(self.origins) > self.config.ring.capacity + 16:
+        while len(self.origins) > self.config.ring.capacity + self.config.ring.n_quarantine + 16:
             del self.origins[next(known for known in self.origins if known not in self.held)]
 
     @property

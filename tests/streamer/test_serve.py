@@ -32,7 +32,7 @@ __all__ = ["backbone"]
 SCORE_KEYS = {
     "v", "kind", "stream", "frame_id", "seq", "capture_ns", "scored_ns", "raw_score", "rscin_score",
     "pred_score", "pred_label", "threshold", "state", "n_references", "revision", "is_final", "regions",
-    "anomaly_map", "latency_ms", "model_id", "meta", "pub_seq",
+    "known_defect", "anomaly_map", "latency_ms", "model_id", "meta", "pub_seq",
 }  # fmt: skip
 
 

@@ -358,7 +358,7 @@ class Stream:
             image: float(self.scored(image, others)[1].max()) for image, others in support.items() if others
         }
         for image, score in raw.items():
-            if image in self.known:
+            if image in self.known and image in self.truth:
                 self.known[image] = (self.known[image][0], score)
         self.told_known(told_known)
         newest = [image for image in raw if image in self.window() and not self.is_repeat(image)]
@@ -401,10 +401,13 @@ class Stream:
         for image, label in labels.items():
             if label and image not in self.marks:
                 self.flag(image, scored[image][0], self.last[image].threshold)
-        for condemned in (True, False):
-            for image, label in labels.items():
-                if label is condemned and image in self.order:
-                    self.move(image, quarantined=label)
+        for image, label in labels.items():
+            n_references = len(self.order) - len(self.quarantined)
+            if label and len(self.quarantined) < self.room and n_references > self.options["warmup"] + 1:
+                self.move(image, quarantined=True)
+        for image, label in labels.items():
+            if label is False and image in self.order:
+                self.move(image, quarantined=False)
 
     # What operators do.
 
@@ -428,6 +431,9 @@ class Stream:
 
     def good(self, image):
         self.truth[image] = False
+        if self.known.get(image, ("good",))[0] == "defect":
+            self.known[image] = ("good", self.known[image][1])
+            self.decide()
         self.move(image, quarantined=False)
         if image in self.marks:
             self.unmark(image)
