@@ -348,7 +348,7 @@ class Events:
 
 def contrast_of(frame: npt.NDArray[np.uint8]) -> float:
     """Standard deviation, 0..128, of a frame `[H, W, 3]` uint8, by every eighth row and column."""
-    return float(frame[:: min(8, len(frame)), :: min(8, frame.shape[1])].std(axis=(0, 1)).max())
+    return float(frame[:: min(8, frame.shape[0]), :: min(8, frame.shape[1])].std(axis=(0, 1)).max())
 
 
 Pair = tuple[Values, Values]

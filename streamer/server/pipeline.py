@@ -16,6 +16,7 @@ import torch
 
 from musc_online.backbones import Backbone
 from musc_online.errors import FrameError
+from musc_online.events import contrast_of
 from streamer import images
 from streamer.errors import WireError
 from streamer.server.intake import Intake
@@ -38,6 +39,7 @@ class Tokens:
 
     queued: QueuedFrame
     shape: tuple[int, int]
+    contrast: float | None = None
     inputs: torch.Tensor | None = None
     patch_tokens: torch.Tensor | None = None
     class_token: torch.Tensor | None = None
@@ -121,7 +123,7 @@ class Pipeline:
 
     def _decode(self, tokens: Tokens) -> None:
         frame = images.decode(tokens.queued.message, self._limits)
-        tokens.shape = (frame.shape[0], frame.shape[1])
+        tokens.shape, tokens.contrast = (frame.shape[0], frame.shape[1]), contrast_of(frame)
         tokens.inputs = self._backbone.prepare(frame)
         tokens.lap("decode")
 

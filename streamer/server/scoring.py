@@ -82,7 +82,11 @@ class Scoring:
         detector = stream.detector or self._open(stream)[0]
         frame_id = queued.message.frame_id
         score = stream.take_unpublished(frame_id) or detector.step_tokens(
-            tokens.patch_tokens, tokens.class_token, frame_id, frame_shape=tokens.shape
+            tokens.patch_tokens,
+            tokens.class_token,
+            frame_id,
+            frame_shape=tokens.shape,
+            contrast=tokens.contrast,
         )
         origin = Origin(queued.message.seq, queued.capture_ns, queued.message.meta)
         stream.remember(score.frame_id, origin)
