@@ -217,7 +217,9 @@ class Events:
         return Mark([int(patch) for patch in flagged], float(patches[flagged].mean()), foreign)
 
     def _is_foreign(self, patches: Values) -> bool:
-        usual = float(np.median(self.typical)) if self.typical else np.inf
+        if not self.typical:
+            return False
+        usual = max(FLOOR, float(np.median(self.typical)))  # copies are as near to each other as can be
         return bool(np.median(patches) >= max(FOREIGN * usual, min(FAR, VERY_FOREIGN * usual)))
 
     def _group(self, ring: Ring, score: Score, mark: Mark) -> None:

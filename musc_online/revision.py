@@ -59,6 +59,8 @@ class Revision:
             self._clear(patches, maps)
             slots = [slot for slot in slots if slot in self._window.entries]
             patches = self._patch_scores(slots)
+            if not patches:  # they met nobody but frames in quarantine
+                return self._window.close(slots) if final else []
             maps = self._maps(patches)
         revised = self._say(slots, patches, maps, final=final)
         self._sort(slots, patches)

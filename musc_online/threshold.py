@@ -48,10 +48,12 @@ def decide(raw_scores: Values, rule: ThresholdConfig) -> float | None:
     if rule.rule == "auto":
         return auto(raw_scores, rule.false_alarms)
     if rule.rule == "quantile":
-        return max(FLOOR, float(np.quantile(raw_scores, rule.quantile)))
-    median = np.median(raw_scores)
-    deviation = np.median(np.abs(raw_scores - median))
-    return max(FLOOR, float(median + rule.k * MAD_TO_SIGMA * deviation))
+        limit = np.quantile(raw_scores, rule.quantile)
+    else:
+        median = np.median(raw_scores)
+        limit = median + rule.k * MAD_TO_SIGMA * np.median(np.abs(raw_scores - median))
+    # What is at the limit is anomalous, and scores that are all alike are not.
+    return float(np.nextafter(max(FLOOR, limit), math.inf))
 
 
 def auto(raw_scores: Values, false_alarms: float) -> float:
@@ -66,12 +68,18 @@ def auto(raw_scores: Values, false_alarms: float) -> float:
     reach = SPREAD * (normal.inv_cdf(1.0 - false_alarms) - normal.inv_cdf(ANCHOR))
     reach = math.exp(reach * (1.0 + FEW / len(scores)))
     limit, below = math.inf, scores
-    while len(below) >= LEAST_NORMAL * len(scores):
+    while True:
         end = float(np.quantile(below, ANCHOR)) * reach
-        if end >= limit:
+        if end >= limit or not _is_most(scores, end):
             break
         limit, below = end, scores[scores < end]
-    return min(limit, gap(scores))
+    between = gap(scores)
+    return min(limit, between) if _is_most(scores, between) else limit
+
+
+def _is_most(scores: Values, limit: float) -> bool:
+    """Whether enough of the window lies below a limit for it to be that of the normal frames."""
+    return bool((scores < limit).sum() >= LEAST_NORMAL * len(scores))
 
 
 def gap(scores: Values) -> float:

@@ -68,7 +68,8 @@ def test_revision_numbers_window_and_due():
         if stream.revise_due:
             due.append(image)
             assert [score.frame_id for score in stream.revise()] == [image - 2, image - 1, image]
-    assert due == [3, 5, 9]  # every four, and as soon as five references are there
+    # Every four; once five references are there, each time the ring grew by a third.
+    assert due == [3, 5, 6, 8, 10]
     assert stream.flush()[11].revision == 1
     assert stream.flush() == []
 
@@ -209,6 +210,7 @@ def test_status_of_a_full_ring():
     assert len(set(sizes)) == 1
     assert stream.status() | {"bytes": 0, "model_id": ""} == {
         "images": 4,
+        "quarantined": 0,
         "capacity": 4,
         "arrivals": 60,
         "pinned": 0,
@@ -217,6 +219,8 @@ def test_status_of_a_full_ring():
         "matcher": "gemm",
         "state": "warmup",
         "threshold": None,
+        "threshold_rule": "auto",
+        "known_frames": 0,
         "model_id": "",
     }
 

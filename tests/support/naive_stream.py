@@ -230,7 +230,7 @@ class Stream:
         """Of another product, by its patches as a whole."""
         if not self.typical:
             return False
-        usual = np.median(self.typical)
+        usual = max(0.02, np.median(self.typical))
         return bool(np.median(patches) >= max(1.4 * usual, min(0.55, 2.4 * usual)))
 
     def unmark(self, image):

@@ -22,14 +22,12 @@ def auto(raw_scores, false_alarms):
     reach = math.exp(0.113 * steps * (1 + 8 / n))
     limit = math.inf
     while True:
-        below = [score for score in scores if score < limit]
-        if len(below) < 0.4 * n:
-            break
-        end = quantile(below, 0.85) * reach
-        if end >= limit:
+        end = quantile([score for score in scores if score < limit], 0.85) * reach
+        if end >= limit or sum(score < end for score in scores) < 0.4 * n:
             break
         limit = end
-    return min(limit, gap(scores))
+    between = gap(scores)
+    return min(limit, between) if sum(score < between for score in scores) >= 0.4 * n else limit
 
 
 def gap(scores):

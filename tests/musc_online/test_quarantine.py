@@ -1,0 +1,238 @@
+"""Quarantine: what is anomalous is kept and matched beside the references, and is none."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from line_support import Product, Watched
+
+from musc_online.errors import FrameError
+
+
+@pytest.fixture
+def product():
+    return Product(0)
+
+
+def line(product, n_good=30, **sections):
+    """A detector that has seen good parts."""
+    watched = Watched(**sections)
+    watched.show_all(product.part() for _ in range(n_good))
+    return watched
+
+
+def show_defects(watched, product, kinds):
+    """Defects that have nothing in common; their ids."""
+    return [watched.show(product.damaged(product.defect(kind))).frame_id for kind in kinds]
+
+
+def test_what_is_flagged_is_kept_and_matched_and_no_reference(product):
+    watched = line(product)
+    ring = watched.ring
+    (defect,) = show_defects(watched, product, [1])
+    assert watched.first[defect].pred_label
+    assert not watched.first[defect].is_final
+    assert watched.quarantined() == {defect}
+    slot = ring.slot(defect)
+    assert ring.measured[slot].sum() == 30
+    good = watched.show(product.part())
+    assert good.n_references == 30
+    assert ring.measured[slot, ring.slot(good.frame_id)]
+    assert slot not in ring.references(ring.slot(good.frame_id))
+    status = watched.stream.status()
+    assert (status["images"], status["quarantined"], status["arrivals"]) == (31, 1, 32)
+
+
+def test_quarantine_makes_no_difference_to_the_scores_of_others():
+    """To the bit, but for which slots the frames lie in: the same parts, with and without defects between."""
+    raw_scores = []
+    for kinds in ([], [1, 2, 3, 3, 3]):
+        product, noisy = Product(0), Product(0)
+        watched = line(product)
+        show_defects(watched, noisy, kinds)
+        raw_scores.append([watched.show(product.part()).raw_score for _ in range(5)])
+    assert raw_scores[0] == pytest.approx(raw_scores[1], abs=1e-12)
+
+
+@pytest.mark.parametrize("room", [1, 3])
+def test_the_oldest_in_quarantine_leaves_for_the_newest(product, room):
+    watched = line(product, ring={"quarantine": room})
+    ids = []
+    for kind in range(6):
+        ids += show_defects(watched, product, [kind])
+        assert watched.quarantined() == set(ids[-room:])
+        assert len(watched.references()) == 30
+    watched.revise()
+    finals = [watched.last[frame_id] for frame_id in ids[:-room]]
+    assert all(score.is_final and score.pred_label for score in finals)
+
+
+def test_the_capacity_counts_references_alone(product):
+    watched = line(product, 12, capacity=12, threshold={"rule": "fixed", "value": 0.6})
+    show_defects(watched, product, range(10))
+    assert watched.references() == set(range(12))
+    assert len(watched.ring) == 22
+    watched.show(product.part())
+    assert watched.references() == {*range(1, 12), 22}
+    assert len(watched.quarantined()) == 10
+
+
+@given(
+    capacity=st.integers(2, 6),
+    room=st.integers(1, 4),
+    shown=st.lists(st.sampled_from([None, None, 0, 0, 1, 2]), min_size=8, max_size=30),
+    value=st.sampled_from([0.4, 0.6, 0.9]),
+)
+def test_no_more_than_there_is_room_for_whatever_comes(capacity, room, shown, value):
+    """None is a good part, a number a defect."""
+    product = Product(0)
+    watched = Watched(
+        capacity, ring={"quarantine": room}, warmup=1, threshold={"rule": "fixed", "value": value}
+    )
+    for kind in shown:
+        watched.show(product.part() if kind is None else product.damaged(product.defect(kind)))
+        assert len(watched.references()) <= capacity
+        assert len(watched.quarantined()) <= room
+        newest = watched.count - 1
+        assert newest in watched.references() | watched.quarantined()
+
+
+def test_a_revision_clears_and_condemns(product):
+    watched = line(product)
+    ids = show_defects(watched, product, [1, 2])
+    watched.stream.set_threshold(value=2.5)
+    watched.revise()
+    assert watched.references() == set(range(32))
+    assert not any(watched.last[frame_id].pred_label for frame_id in range(32))
+    watched.stream.set_threshold(value=0.6)
+    watched.revise()
+    assert watched.quarantined() == set(ids)
+    assert [watched.last[frame_id].pred_label for frame_id in ids] == [True, True]
+
+
+def test_a_defect_that_passed_in_warm_up_is_condemned(product):
+    watched = Watched(warmup=8)
+    watched.show_all(product.part() for _ in range(4))
+    (defect,) = show_defects(watched, product, [1])
+    watched.show_all(product.part() for _ in range(3))
+    assert watched.first[defect].pred_label is None
+    assert defect in watched.references()
+    watched.show_all(product.part() for _ in range(12))
+    assert watched.quarantined() == {defect}
+    assert watched.last[defect].pred_label
+    assert watched.stream.events.marks.keys() == {defect}
+
+
+@pytest.mark.parametrize(("room", "n_condemned"), [(2, 2), (10, 12 - 9)])
+def test_a_threshold_far_too_low_does_not_cost_the_ring_its_references(product, room, n_condemned):
+    """As many are left as the warm-up asks for, and nothing leaves the ring."""
+    watched = line(product, 12, ring={"quarantine": room}, warmup=8)
+    watched.stream.set_threshold(value=0.01)
+    watched.revise()
+    assert all(watched.last[frame_id].pred_label for frame_id in range(12))
+    assert watched.quarantined() == set(range(n_condemned))
+    assert watched.references() == set(range(n_condemned, 12))
+    assert watched.stream.take_finals() == []
+
+
+def test_without_references_a_revision_says_nothing(product):
+    """Two frames in quarantine and nobody else there: a ValueError of NumPy stopped the stream."""
+    watched = line(product, 9, threshold={"rule": "fixed", "value": 0.6})
+    ids = show_defects(watched, product, [1, 2])
+    for frame_id in range(9):
+        watched.stream.operators.forget(frame_id)
+    assert watched.revise() == []
+    assert watched.quarantined() == set(ids)
+    assert [score.is_final for score in watched.stream.flush()] == [True, True]
+    watched.show(product.part())
+
+
+def test_a_pinned_frame_comes_out_of_quarantine_and_is_never_condemned(product):
+    watched = line(product)
+    (defect,) = show_defects(watched, product, [1])
+    watched.stream.operators.pin(defect)
+    assert defect in watched.references()
+    watched.stream.set_threshold(value=0.01)
+    watched.revise()
+    assert len(watched.quarantined()) == 10
+    assert defect in watched.references()
+    assert watched.last[defect].pred_label is False
+    watched.stream.operators.unpin(defect)
+    watched.revise()
+    assert watched.last[defect].pred_label is False  # called good it was, and good it is
+
+
+def full_of_pins(product):
+    """Every reference is pinned, and one more defect is in quarantine."""
+    watched = line(product, 12, capacity=12)
+    for frame_id in range(12):
+        watched.stream.operators.pin(frame_id)
+    (defect,) = show_defects(watched, product, [1])
+    return watched, defect
+
+
+def test_a_ring_full_of_pins_goes_on_with_its_quarantine(product):
+    watched, defect = full_of_pins(product)
+    good = watched.show(product.part())
+    assert good.is_final
+    assert good.n_references == 12
+    assert (watched.references(), watched.quarantined()) == (set(range(12)), {defect})
+    watched.stream.set_threshold(value=2.5)  # clears it, but there is no room
+    watched.revise()
+    assert (watched.references(), watched.quarantined()) == (set(range(12)), {defect})
+    watched.stream.operators.false_alarm(defect)
+    watched.stream.check_invariants()
+    watched.revise()
+    assert watched.last[defect].pred_label is False
+    assert watched.quarantined() == {defect}
+
+
+def test_a_ring_full_of_pins_refuses_one_more_and_is_as_it_was(product):
+    watched, defect = full_of_pins(product)
+    truth = {slot: entry.truth for slot, entry in watched.stream.window.entries.items()}
+    with pytest.raises(FrameError, match="all 12 slots are pinned"):
+        watched.stream.operators.pin(defect)
+    watched.stream.check_invariants()
+    assert watched.quarantined() == {defect}
+    assert {slot: entry.truth for slot, entry in watched.stream.window.entries.items()} == truth
+    watched.stream.operators.forget(3)
+    watched.stream.operators.pin(defect)
+    assert watched.references() == {*range(12), defect} - {3}
+
+
+def test_confirmed_defects_move_though_they_were_references(product):
+    watched = line(product)
+    watched.stream.operators.pin(4)
+    watched.stream.operators.confirm(4, "defect")
+    assert watched.quarantined() == {4}
+    assert watched.ring.pinned == set()
+    watched.stream.operators.confirm(4, "good")
+    assert watched.quarantined() == set()
+
+
+@pytest.mark.parametrize(("admit", "is_found"), [("quarantine", True), ("all", False)])
+@pytest.mark.parametrize("seed", range(3))
+def test_a_defect_that_repeats_is_found_every_time(seed, admit, is_found):
+    """Among references its copies support each other, until it is what a part looks like."""
+    product = Product(seed)
+    watched = line(product, 40, ring={"admit": admit})
+    labels = []
+    for shown in range(1, 31):
+        labels.append(watched.show(product.damaged(product.defect(1))).pred_label)
+        watched.show(product.part())
+        if is_found:
+            assert (watched.kinds() == ["repeat"]) == (shown >= 3)
+    assert all(labels) == is_found
+    assert any(labels[-10:]) == is_found
+
+
+def test_twins_count_once_for_the_threshold(product):
+    watched = line(product, 40, ring={"quarantine": 30})
+    for _ in range(25):
+        watched.show(product.damaged(product.defect(1)))
+    show_defects(watched, product, [2])
+    watched.revise()
+    raw_scores = watched.stream.verdict.raw_scores
+    n_recent = len(set(range(26, 66)) & set(range(40)))  # references among the newest 40
+    assert (raw_scores < watched.stream.threshold).sum() == n_recent
+    assert (raw_scores >= watched.stream.threshold).sum() in (1, 2)
+    assert watched.last[60].pred_label
