@@ -83,6 +83,15 @@ class RingConfig(Section):
         return self.quarantine if self.admit == "quarantine" else 0
 
     @model_validator(mode="after")
+    def _enough_is_reached(self) -> Self:
+        if self.accept_after is not None and self.n_quarantine and self.accept_after > self.quarantine:
+            raise ValueError(
+                f"accept_after: got {self.accept_after}, expected at most quarantine ({self.quarantine}): "
+                "no more frames of a changeover are kept"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _subsets_fit(self) -> Self:
         if self.subsets > self.capacity:
             raise ValueError(f"subsets: got {self.subsets}, expected at most capacity ({self.capacity})")

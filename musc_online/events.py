@@ -225,8 +225,11 @@ class Events:
     def _group(self, ring: Ring, score: Score, mark: Mark) -> None:
         """Keep a frame's mark, and join it with the frames that share its defect, or its product."""
         self.marks[score.frame_id] = mark
+        if score.frame_id not in ring.slot_of:  # kept out: nothing will ever be compared with it
+            return
         if mark.foreign:
-            before = [known for known, foreign in self.last if foreign and known != score.frame_id]
+            before = [known for known, foreign in self.last if foreign and known in ring.slot_of]
+            before = [known for known in before if known != score.frame_id]
             self._join("changeover", before, score.frame_id)
             return
         mark.twins = [

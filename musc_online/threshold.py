@@ -119,7 +119,7 @@ def calibrated(
         return _best_f1(raw_scores, np.array(good), np.array(defects))
     ordered = sorted(good)
     rank = math.ceil((len(good) + 1) * (1.0 - false_alarms) - 1e-9)  # 50 * 0.98 is 49
-    end = float(np.nextafter(ordered[min(rank, len(good)) - 1], math.inf))
+    end = float(np.nextafter(max(FLOOR, ordered[min(rank, len(good)) - 1]), math.inf))
     return end if rank <= len(good) else max(limit, end)
 
 

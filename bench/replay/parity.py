@@ -89,7 +89,7 @@ def not_asked(config: Config, n_images: int, n_subsets: int = 1) -> str:
     if ring.score_against not in ("all", ring.subsets):
         return f"each arrival is scored against {ring.score_against} of {ring.subsets} subsets"
     if ring.admit != "all":
-        return f"ring.admit: {ring.admit} may keep arrivals out of the ring"
+        return f"ring.admit: {ring.admit} may keep arrivals from being references"
     if config.deadline_ms is not None:
         return f"deadline_ms: {config.deadline_ms:g} may leave references out"
     if n_subsets > 1:

@@ -140,19 +140,21 @@ def test_a_real_detector_s_revisions_are_shown_where_they_change_a_verdict(backb
             lines = []
             reader = threading.Thread(target=lambda: lines.extend(map(json.loads, process.stdout)))
             reader.start()
-            first_line(lines, camera)
-            for seed in range(8):
-                camera.picture(seed)
-            heard = screen.until(1, "score")
-            while heard[-1]["frame_id"] != "line-7" or heard[-1]["kind"] != "score":
-                heard += screen.until(1, "score", "revision")
-            control(service, "flush", stream="line")
-            camera.picture(7)  # the last word: a duplicate
-            while heard[-1]["kind"] != "error" or heard[-1]["frame_id"] != "line-7":
-                heard += screen.until(1, "score", "revision", "error")
-            until(lambda: lines[-1]["frame_id"] == "line-7" and lines[-1]["kind"] == "error")
-            process.terminate()
-            reader.join(PATIENCE_S)
+            try:
+                first_line(lines, camera)
+                for seed in range(8):
+                    camera.picture(seed)
+                heard = screen.until(1, "score")
+                while heard[-1]["frame_id"] != "line-7" or heard[-1]["kind"] != "score":
+                    heard += screen.until(1, "score", "revision")
+                control(service, "flush", stream="line")
+                camera.picture(7)  # the last word: a duplicate
+                while heard[-1]["kind"] != "error" or heard[-1]["frame_id"] != "line-7":
+                    heard += screen.until(1, "score", "revision", "error")
+                until(lambda: lines[-1]["frame_id"] == "line-7" and lines[-1]["kind"] == "error")
+            finally:
+                process.terminate()
+                reader.join(PATIENCE_S)
     labels, expected = {}, []
     for fields in heard:
         if fields["kind"] == "score" or (

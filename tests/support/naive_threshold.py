@@ -56,8 +56,8 @@ def calibrated(limit, raw_scores, good, defects, false_alarms):
     # Of n exchangeable frames and one more it lies above the k-th lowest n + 1 - k times in n + 1.
     for lies_below, score in enumerate(sorted(good), start=1):
         if (len(good) + 1 - lies_below) / (len(good) + 1) <= false_alarms + 1e-12:
-            return math.nextafter(score, math.inf)
-    return max(limit, math.nextafter(max(good), math.inf))
+            return math.nextafter(max(score, 0.02), math.inf)
+    return max(limit, math.nextafter(max(*good, 0.02), math.inf))
 
 
 def best_f1(raw_scores, good, defects):
