@@ -166,7 +166,7 @@ def current(state: dict[str, Any]) -> dict[str, Any]:
 def _from_schema_2(state: dict[str, Any]) -> dict[str, Any]:
     """The state as it would have been written today."""
     limit, lowest, highest = state["verdict"]
-    rule = {"false_alarms": 0.02, **state["threshold_rule"]}
+    rule = {"false_alarms": 0.02, **state.get("threshold_rule", {})}  # the first files did not name theirs
     verdict = {"threshold": limit, "range": [lowest, highest], "raw_scores": [], "known": []}
     entries = [
         {"score": entry["score"], "shape": entry["shape"], "truth": False if entry["known_good"] else None}

@@ -30,8 +30,7 @@ SPREAD = 0.113
 FEW = 8
 """Frames by which the end of few is less certain than that of many: with so many the reach is doubled."""
 LEAST_NORMAL = 0.4
-"""Once fewer of the window lie below the limit, it is sought no lower: about a third stays normal at least.
-The gap between two groups (`gap`) does not ask for it."""
+"""`auto` never calls fewer than this share of the window normal."""
 SEPARATION = 4.25
 """Distance of two groups' means, in standard deviations within them, that a single group does not show: the
 best division of a normal distribution has 2.65."""
