@@ -156,6 +156,8 @@ def test_a_dead_or_frozen_subscriber_holds_nobody_up(backbone, number):
             "-m",
             "streamer.subscribe",
             "--json",
+            "--kind=status",  # the first thing to hear is a heartbeat
+            "--kind=score",
             "--endpoint",
             service.endpoints["scores"],
         ]
