@@ -1,9 +1,8 @@
 """What happens on a line beyond one frame: repeat, changeover, drift, frozen (docs/method.md#events).
 
-Frames labelled anomalous are compared by the distances the mutual table has anyway. Two are *twins* if each
-finds its flagged patches in the other far nearer than in its references: they share a defect. A frame is
-*foreign* if its patches as a whole are farther from the references than those of normal frames are: it shows
-another product, and belongs to the other foreign frames of late whatever its label.
+Frames labelled anomalous that are twins (`musc_online/twins.py`) share a defect. A frame is *foreign* if its
+patches as a whole are farther from the references than those of normal frames are: it shows another product,
+and belongs to the other foreign frames of late whatever its label.
 """
 
 from collections import deque
@@ -14,16 +13,14 @@ import numpy as np
 import numpy.typing as npt
 
 from musc_online.arrays import FrameId
-from musc_online.codes import decode
 from musc_online.ring import Measurement, Ring
 from musc_online.score import Region, Score
 from musc_online.threshold import FLOOR
+from musc_online.twins import Mark, between, share, shows, visited
 
 Values = npt.NDArray[np.float64]
 Kind = Literal["repeat", "changeover", "drift", "frozen"]
 
-TWIN = 0.78
-"""Of the distance to the references: nearer than that, flagged patches show the same thing."""
 FOREIGN = 1.4
 FAR, VERY_FOREIGN = 0.55, 2.4
 """A frame shows another product if its median patch score is FOREIGN times that of normal frames and at
@@ -58,17 +55,6 @@ class Event:
     since: FrameId
     regions: tuple[Region, ...] = ()
     name: str | None = None
-
-
-@dataclass
-class Mark:
-    """Where an anomalous frame in the ring was flagged, and the mean patch score there."""
-
-    patches: list[int]
-    level: float
-    foreign: bool
-    twins: list[FrameId] = field(default_factory=list)
-    """Frames in the ring that share its defect."""
 
 
 @dataclass
@@ -108,8 +94,8 @@ class Events:
         """Name of the rejected defect that a visiting frame shows: its flagged patches are found in it."""
         for group in self.groups.values():
             for frame_id in group.frame_ids if group.name is not None else []:
-                mark, pair = self.marks.get(frame_id), _visited(ring, measurement, frame_id)
-                if mark is not None and pair is not None and _shows(mark, pair[1]):
+                mark, pair = self.marks.get(frame_id), visited(ring, measurement, frame_id)
+                if mark is not None and pair is not None and shows(mark, pair[1]):
                     return group.name
         return None
 
@@ -119,7 +105,7 @@ class Events:
             return False
         mark = self._mark(score.patch_scores, score)
         return any(
-            _share(mark, self.marks[frame_id], _visited(ring, measurement, frame_id))
+            share(mark, self.marks[frame_id], visited(ring, measurement, frame_id))
             for group in self.groups.values()
             if group.accepted
             for frame_id in group.frame_ids
@@ -237,7 +223,7 @@ class Events:
             for frame_id, other in self.marks.items()
             if frame_id != score.frame_id
             and not other.foreign
-            and _share(mark, other, _between(ring, score.frame_id, frame_id))
+            and share(mark, other, between(ring, score.frame_id, frame_id))
         ]
         for twin in mark.twins:
             self.marks[twin].twins.append(score.frame_id)
@@ -302,7 +288,7 @@ class Events:
 
     def _is_copy(self, ring: Ring, measurement: Measurement) -> bool:
         """Whether a visiting frame is the one before it again."""
-        pair = None if self.before is None else _visited(ring, measurement, self.before)
+        pair = None if self.before is None else visited(ring, measurement, self.before)
         return pair is not None and bool(pair[0].max() < FLOOR)
 
     def _look_for_copies(self, score: Score, is_copy: bool) -> None:
@@ -352,41 +338,3 @@ class Events:
 def contrast_of(frame: npt.NDArray[np.uint8]) -> float:
     """Standard deviation, 0..128, of a frame `[H, W, 3]` uint8, by every eighth row and column."""
     return float(frame[:: min(8, frame.shape[0]), :: min(8, frame.shape[1])].std(axis=(0, 1)).max())
-
-
-Pair = tuple[Values, Values]
-"""`[P]` distances of one frame's patches to another, and of the other's to the one."""
-
-
-def _shows(mark: Mark, distances: Values) -> bool:
-    """Whether what was flagged in a frame is found again at these `[P]` distances of its patches."""
-    return bool(distances[mark.patches].mean() <= TWIN * mark.level)
-
-
-def _share(mark: Mark, other: Mark, pair: Pair | None) -> bool:
-    return pair is not None and _shows(mark, pair[0]) and _shows(other, pair[1])
-
-
-def _visited(ring: Ring, measurement: Measurement, frame_id: FrameId) -> Pair | None:
-    """A visiting frame and one in the ring; None if they were not matched."""
-    slot = ring.slot_of.get(frame_id)
-    rows = [] if slot is None else np.flatnonzero(measurement.slots == slot).tolist()
-    if not rows:
-        return None
-    return _distances(ring, measurement.forward[rows[0]]), _distances(ring, measurement.backward[rows[0]])
-
-
-def _between(ring: Ring, frame_id: FrameId, other: FrameId) -> Pair | None:
-    """Two frames in the ring; None if one is not, or they were not matched."""
-    one, two = ring.slot_of.get(frame_id), ring.slot_of.get(other)
-    if one is None or two is None or not ring.measured[one, two]:
-        return None
-    return _distances(ring, ring.table[one, two]), _distances(ring, ring.table[two, one])
-
-
-def _distances(ring: Ring, codes: npt.NDArray[np.uint16]) -> Values:
-    """`[S * D * P]` codes of one pair to `[P]` distances, mean over stages and degrees."""
-    geometry = ring.geometry
-    shape = (geometry.n_stages * geometry.n_degrees, geometry.n_patches)
-    distances: Values = decode(codes).reshape(shape).astype(np.float64).mean(axis=0)
-    return distances
