@@ -138,7 +138,8 @@ def _best_f1(raw_scores: Values, good: Values, defects: Values) -> float:
     defective = min(max(defective, 0.02), 0.9)
     hits = defective * recall
     expected = hits / (hits + (1 - defective) * alarms + defective) + hits / (flagged + defective)
-    return float(math.exp(limits[int(np.argmax(expected))]))
+    # Rounded: limits that are as good as each other are told apart by no sum's order.
+    return float(math.exp(limits[int(np.argmax(expected.round(9)))]))
 
 
 def _above(known: Values, limits: Values) -> Values:

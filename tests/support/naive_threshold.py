@@ -80,7 +80,7 @@ def best_f1(raw_scores, good, defects):
         share * recall / (share * recall + (1 - share) * alarms + share) + share * recall / (flagged + share)
         for alarms, recall, flagged in rows
     ]
-    return math.exp(limits[max(range(len(limits)), key=lambda index: expected[index])])
+    return math.exp(limits[max(range(len(limits)), key=lambda index: round(expected[index], 9))])
 
 
 def above(known, limit):
