@@ -134,7 +134,7 @@ def _best_f1(raw_scores: Values, good: Values, defects: Values) -> float:
     # Of the window a share `defective` is; what it flags is that share's recall and the others' alarms.
     contrast = recall - alarms
     weight = float((contrast**2).sum())
-    defective = float((contrast * (flagged - alarms)).sum()) / weight if weight > 0 else 0.5
+    defective = float((contrast * (flagged - alarms)).sum()) / weight if weight > 1e-9 else 0.5
     defective = min(max(defective, 0.02), 0.9)
     hits = defective * recall
     expected = hits / (hits + (1 - defective) * alarms + defective) + hits / (flagged + defective)
