@@ -134,11 +134,12 @@ def _best_f1(raw_scores: Values, good: Values, defects: Values) -> float:
     # Of the window a share `defective` is; what it flags is that share's recall and the others' alarms.
     contrast = recall - alarms
     weight = float((contrast**2).sum())
-    defective = float((contrast * (flagged - alarms)).sum()) / weight if weight > 0 else 0.5
+    defective = float((contrast * (flagged - alarms)).sum()) / weight if weight > 1e-9 else 0.5
     defective = min(max(defective, 0.02), 0.9)
     hits = defective * recall
     expected = hits / (hits + (1 - defective) * alarms + defective) + hits / (flagged + defective)
-    return float(math.exp(limits[int(np.argmax(expected))]))
+    # Rounded: limits that are as good as each other are told apart by no sum's order.
+    return float(math.exp(limits[int(np.argmax(expected.round(9)))]))
 
 
 def _above(known: Values, limits: Values) -> Values:

@@ -84,6 +84,18 @@ def test_another_product_is_told_soon_and_accepted(seed):
     assert watched.show(product.part()).pred_label  # the old product is another one now
 
 
+def test_after_a_changeover_the_old_level_is_no_measure(product):
+    """The new product varies three times as much: by what was usual before, all of it is foreign."""
+    watched, other = line(product), Product(5)
+    while not watched.events:
+        watched.show(other.part(0.75))
+    watched.stream.operators.accept(watched.events[0].group)
+    for _ in range(40):
+        watched.show(other.part(0.75))
+    assert watched.kinds() == ["changeover"]
+    assert not any(watched.last[frame_id].pred_label for frame_id in range(50, watched.count))
+
+
 def test_a_changeover_keeps_pinned_frames(product):
     watched = line(product)
     watched.stream.operators.pin(12)

@@ -73,14 +73,14 @@ def best_f1(raw_scores, good, defects):
     ]
     weight = sum((recall - alarms) ** 2 for alarms, recall, _ in rows)
     share = 0.5
-    if weight > 0:
+    if weight > 1e-9:
         share = sum((recall - alarms) * (flagged - alarms) for alarms, recall, flagged in rows) / weight
     share = min(max(share, 0.02), 0.9)
     expected = [
         share * recall / (share * recall + (1 - share) * alarms + share) + share * recall / (flagged + share)
         for alarms, recall, flagged in rows
     ]
-    return math.exp(limits[max(range(len(limits)), key=lambda index: expected[index])])
+    return math.exp(limits[max(range(len(limits)), key=lambda index: round(expected[index], 9))])
 
 
 def above(known, limit):
