@@ -16,13 +16,16 @@ def check_room(config: Config, ring: Ring) -> None:
         ring.leaving()
 
 
-def place(config: Config, ring: Ring, score: Score) -> Place:
+def place(config: Config, ring: Ring, score: Score, *, is_copy: bool) -> Place:
     """Where an arrival goes, by `ring.admit`, its provisional score and the room there is.
 
-    During warm-up everything is a reference, or there would never be enough. A ring whose every slot is
-    pinned takes nothing in: frames are scored against it all the same.
+    During warm-up everything is a reference, or there would never be enough; but with quarantine a copy of
+    the frame before never is: a camera that freezes must not fill the ring with one picture. A ring whose
+    every slot is pinned takes nothing in: frames are scored against it all the same.
     """
     rule = config.ring.admit
+    if is_copy and rule == "quarantine":
+        return "out"
     flagged = bool(score.pred_label) and score.state != "warmup"
     if flagged and rule == "quarantine":
         return "quarantine"

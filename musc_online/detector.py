@@ -149,13 +149,14 @@ class Detector:
         averaged = time.perf_counter()
         score = self._provisional(frame_id, patches, measurement, token, frame_shape)
         score, truth = self._by_known_groups(ring, measurement, score)
-        where = place(self.config, ring, score)
+        is_copy = self.events.is_copy(ring, measurement, contrast)
+        where = place(self.config, ring, score, is_copy=is_copy)
         if where == "out":
             score = replace(score, is_final=True)
         else:
             entry = Entry(token, frame_shape, without_arrays(score), truth)
             self._keep(ring, measurement, entry, quarantined=where == "quarantine")
-        self.events.arrive(ring, measurement, score, contrast)
+        self.events.arrive(ring, score, is_copy=is_copy)
         self._accept_changeover()
         judged = time.perf_counter()
         spent = {"match": matched - started, "average": averaged - matched, "verdict": judged - averaged}

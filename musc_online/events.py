@@ -83,7 +83,7 @@ class Events:
         self.last: deque[tuple[FrameId, bool]] = deque(maxlen=LAST)
         """The last arrivals with a label, and whether each was foreign."""
         self.before: FrameId | None = None
-        """The last arrival."""
+        """The last arrival, copies excepted that were not kept."""
         self.copies: list[FrameId] = []
         """The run of copies that the last arrival is part of."""
         self.typical: deque[float] = deque(maxlen=100)
@@ -124,21 +124,31 @@ class Events:
             self.last.clear()
             self.typical.clear()
 
-    def arrive(
-        self, ring: Ring, measurement: Measurement, score: Score, contrast: float | None = None
-    ) -> None:
+    def is_copy(self, ring: Ring, measurement: Measurement, contrast: float | None) -> bool:
+        """Whether a visiting frame shows nothing, or what the one before it showed.
+
+        Args:
+            ring: before the frame is in it.
+            measurement: of the frame.
+            contrast: standard deviation of its values (`contrast_of`); None where it is not known.
+        """
+        if contrast is not None and contrast < CONTRAST:
+            return True
+        pair = None if self.before is None else visited(ring, measurement, self.before)
+        return pair is not None and bool(pair[0].max() < FLOOR)
+
+    def arrive(self, ring: Ring, score: Score, *, is_copy: bool) -> None:
         """Take note of an arrival, whether it is in the ring now or was kept out.
 
         Args:
             ring: as it is now.
-            measurement: of the arrival, before it was in the ring.
             score: the provisional one, with its patch scores.
-            contrast: standard deviation of the frame's values (`contrast_of`); None where it is not known.
+            is_copy: what `is_copy` said before.
         """
         self._forget_evicted(ring, score.frame_id)
-        flat = contrast is not None and contrast < CONTRAST
-        self._look_for_copies(score, flat or self._is_copy(ring, measurement))
-        self.before = score.frame_id
+        self._look_for_copies(score, is_copy)
+        if score.frame_id in ring.slot_of or not is_copy:
+            self.before = score.frame_id
         patches = score.patch_scores
         if patches is None or score.raw_score is None or score.pred_label is None:
             return
@@ -285,11 +295,6 @@ class Events:
         elif not self.drifted:
             self.drifted = True
             self._tell(Group("drift", [score.frame_id]), self._number(), score)
-
-    def _is_copy(self, ring: Ring, measurement: Measurement) -> bool:
-        """Whether a visiting frame is the one before it again."""
-        pair = None if self.before is None else visited(ring, measurement, self.before)
-        return pair is not None and bool(pair[0].max() < FLOOR)
 
     def _look_for_copies(self, score: Score, is_copy: bool) -> None:
         if not is_copy:

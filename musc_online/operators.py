@@ -94,6 +94,10 @@ class Operators:
         """
         held = self._group(group)
         slots = self._slots(held)
+        if not slots:
+            raise FrameError(
+                f"group: got {group!r}, of which no frame is in the ring any more; nothing is done"
+            )
         if held.kind == "changeover":
             for other in set(self._ring.slot_of.values()) - set(slots) - self._ring.pinned:
                 if other not in self._ring.exemplars:

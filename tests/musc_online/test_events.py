@@ -140,6 +140,18 @@ def test_a_frozen_camera_is_told_once_and_nothing_else(product, admit, n_before)
     assert watched.events[0].frame_ids == tuple(range(n_before, n_before + 5))
 
 
+@pytest.mark.parametrize("n_copies", [20, 40, 100])
+def test_a_line_that_was_frozen_goes_on_as_it_was(product, n_copies):
+    """Copies are no references with quarantine: they filled the ring, and all that came after was anomalous."""
+    watched = line(product, 40)
+    watched.show_all([product.part()] * n_copies)
+    before = watched.references()
+    scores = watched.show_all([product.part() for _ in range(60)])
+    assert not any(score.pred_label for score in scores)
+    assert not any(score.pred_label for score in watched.last.values())
+    assert before <= set(range(41)), "one of the copies at the most"
+
+
 def test_a_camera_that_freezes_again_is_told_again(product):
     watched = line(product)
     for still in (product.part(), product.part()):

@@ -75,6 +75,7 @@ class Stream:
         self.last = {}  # by image: what was last said of it
         self.marks = {}  # of anomalous images in the ring: flagged patches and their mean score
         self.twins = set()
+        self.before = None
         self.typical = []  # median patch scores of the last normal images
         self.finals = []
         self.arrivals = self.next_subset = self.since_revision = 0
@@ -184,13 +185,22 @@ class Stream:
         if decided:
             said.label = decided(said)
         measured = [*references, *([] if cut_short else self.quarantined)]
-        place = self.place(said)
+        copy = self.is_copy(image, measured)
+        place = "out" if copy and self.admit == "quarantine" else self.place(said)
+        if place != "out" or not copy:
+            self.before = image
         if place == "out":
             said = replace(said, is_final=True)
         else:
             self.keep(image, measured, said, quarantined=place == "quarantine")
         self.note(image, said)
         return said
+
+    def is_copy(self, image, measured):
+        """Of the arrival before it, and so nothing new."""
+        if self.before not in measured or self.before not in self.order:
+            return False
+        return bool(max(naive.patch_scores(self.table, image, [self.before])) < 0.02)
 
     def place(self, said):
         flagged = said.label and said.state != "warmup"
