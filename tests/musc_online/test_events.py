@@ -142,7 +142,7 @@ def test_a_frozen_camera_is_told_once_and_nothing_else(product, admit, n_before)
 
 @pytest.mark.parametrize("n_copies", [20, 40, 100])
 def test_a_line_that_was_frozen_goes_on_as_it_was(product, n_copies):
-    """Copies are no references with quarantine: they filled the ring, and all that came after was anomalous."""
+    """With quarantine copies are no references: they filled the ring, and all after them was anomalous."""
     watched = line(product, 40)
     watched.show_all([product.part()] * n_copies)
     before = watched.references()
