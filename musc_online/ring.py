@@ -138,8 +138,7 @@ class Ring:
         total, begun, skipped = 0, 0, False
         for step in range(self.score_against):
             others = self._references((self.next_subset + step) % self.n_subsets, leaving)
-            late = deadline is not None and total > 0 and time.perf_counter() >= deadline
-            skipped = skipped or (late and len(others) > 0)
+            skipped = skipped or (total > 0 and len(others) > 0 and _is_over(deadline))
             if skipped:
                 break
             begun = step + 1
@@ -147,7 +146,7 @@ class Ring:
             slots.append(others)
         self.next_subset = (self.next_subset + begun) % self.n_subsets
         n_references = total
-        if not skipped and self.quarantined:
+        if self.quarantined and not skipped and not (total > 0 and _is_over(deadline)):
             held = np.array(sorted(self.quarantined), np.intp)
             total = self._match(features, held, total)
             slots.append(held)
@@ -292,6 +291,10 @@ class Ring:
         if len(others):
             self.store.match(features, others, self._forward[rows], self._backward[rows])
         return done + len(others)
+
+
+def _is_over(deadline: float | None) -> bool:
+    return deadline is not None and time.perf_counter() >= deadline
 
 
 def _require(holds: bool, rule: str) -> None:

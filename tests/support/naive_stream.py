@@ -184,7 +184,7 @@ class Stream:
             said.rscin = float(self.rescored(raw_scores, [*known, image])[-1])
         if decided:
             said.label = decided(said)
-        measured = [*references, *([] if cut_short else self.quarantined)]
+        measured = [*references, *([] if self.late else self.quarantined)]
         copy = self.is_copy(image, measured)
         place = "out" if copy and self.admit == "quarantine" else self.place(said)
         if place != "out" or not copy:
@@ -255,7 +255,7 @@ class Stream:
         """References of an arrival, and whether the deadline left some out; the next begins with those."""
         against = self.options["ring"]["score_against"]
         against = self.n_subsets if against == "all" else against
-        references, begun, visited = [], 0, 0
+        references, begun, visited, self.late = [], 0, 0, False
         for step in range(against):
             subset = (self.next_subset + step) % self.n_subsets
             others = [
@@ -264,12 +264,13 @@ class Stream:
                 if slot % self.n_subsets == subset and other not in {None, leaving, *self.quarantined}
             ]
             if others and visited == self.in_time:
-                self.next_subset = subset
+                self.next_subset, self.late = subset, True
                 return references, True
             begun += 1
             visited += bool(others)
             references += others
         self.next_subset = (self.next_subset + begun) % self.n_subsets
+        self.late = visited == self.in_time  # no time is left for what is in quarantine
         return references, False
 
     def keep(self, image, measured, said, quarantined):
