@@ -1,8 +1,10 @@
 """Which arrivals become references, which go into quarantine, and how they change places."""
 
+from collections.abc import Container
 from typing import Literal
 
 from musc_online.config import Config
+from musc_online.errors import FrameError
 from musc_online.ring import Ring
 from musc_online.score import Score
 from musc_online.window import Window
@@ -45,16 +47,17 @@ def drop(ring: Ring, window: Window, slot: int) -> None:
     ring.evict(slot)
 
 
-def move(ring: Ring, window: Window, slot: int, *, quarantined: bool) -> None:
+def move(ring: Ring, window: Window, slot: int, *, quarantined: bool, sparing: Container[int] = ()) -> None:
     """Make a frame a reference or put it into quarantine, where there is one; who makes room leaves the ring.
 
-    A reference that is pinned stays one, and where all are pinned nothing becomes one.
+    A reference that is pinned stays one, and where nobody may leave, `sparing` among them, nothing moves.
     """
     if quarantined == (slot in ring.quarantined) or slot in ring.pinned or not ring.n_quarantine:
         return
-    if not quarantined and ring.is_full_of_pins:
+    try:
+        leaving = ring.leaving(quarantined=quarantined, sparing=sparing)
+    except FrameError:
         return
-    leaving = ring.leaving(quarantined=quarantined)
     if leaving is not None:
         drop(ring, window, leaving)
     ring.move(slot, quarantined=quarantined)

@@ -84,9 +84,10 @@ class RingConfig(Section):
 
     @model_validator(mode="after")
     def _enough_is_reached(self) -> Self:
-        if self.accept_after is not None and self.n_quarantine and self.accept_after > self.quarantine:
+        most = min(self.capacity, self.n_quarantine or self.capacity)
+        if self.accept_after is not None and self.accept_after > most:
             raise ValueError(
-                f"accept_after: got {self.accept_after}, expected at most quarantine ({self.quarantine}): "
+                f"accept_after: got {self.accept_after}, expected at most {most} (capacity, quarantine): "
                 "no more frames of a changeover are kept"
             )
         return self
@@ -124,7 +125,7 @@ class ThresholdConfig(Section):
     """
 
     rule: Literal["auto", "mad", "quantile", "fixed"] = "auto"
-    false_alarms: Annotated[float, Field(gt=0, lt=0.15)] = 0.02
+    false_alarms: Annotated[float, Field(ge=1e-6, lt=0.15)] = 0.02
     k: Annotated[float, Field(gt=0)] = 3.0
     quantile: Annotated[float, Field(gt=0, lt=1)] = 0.99
     value: float | None = None

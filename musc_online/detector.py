@@ -1,6 +1,7 @@
 """The orchestrator: frame in, score out; the window re-scored."""
 
 import time
+from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -149,14 +150,14 @@ class Detector:
         averaged = time.perf_counter()
         score = self._provisional(frame_id, patches, measurement, token, frame_shape)
         score, truth = self._by_known_groups(ring, measurement, score)
-        is_copy = self.events.is_copy(ring, measurement, contrast)
+        is_copy = self.events.is_copy(ring, measurement)
         where = place(self.config, ring, score, is_copy=is_copy)
         if where == "out":
             score = replace(score, is_final=True)
         else:
             entry = Entry(token, frame_shape, without_arrays(score), truth)
             self._keep(ring, measurement, entry, quarantined=where == "quarantine")
-        self.events.arrive(ring, score, is_copy=is_copy)
+        self.events.arrive(ring, score, is_copy=is_copy, contrast=contrast)
         self._accept_changeover()
         judged = time.perf_counter()
         spent = {"match": matched - started, "average": averaged - matched, "verdict": judged - averaged}
@@ -234,7 +235,8 @@ class Detector:
             self.verdict.rule, {key: new for key, new in changes.items() if new is not None}
         )
         scored = [self.window.entries[slot] for slot in self.window.newest()]
-        found = self.verdict.compare(wanted, [entry.score for entry in scored if entry.truth is None])
+        open_ = [entry.score for entry in scored if entry.truth is None and entry.score.known_defect is None]
+        found = self.verdict.compare(wanted, open_)
         if not preview:
             self.verdict.set_rule(wanted)
             self.window.stale = True
@@ -329,8 +331,8 @@ class Detector:
     def _accept_changeover(self) -> None:
         """On a line without an operator a product that stays is accepted."""
         enough = self.config.ring.accept_after
-        if enough is not None:
-            for number in self.events.changeovers(enough):
+        for number in self.events.changeovers(enough)[-1:] if enough is not None else []:
+            with suppress(FrameError):  # its frames have left the ring
                 self.accepted.append((number, self.operators.accept(number)))
 
     def _keep(self, ring: Ring, measurement: Measurement, entry: Entry, *, quarantined: bool) -> None:

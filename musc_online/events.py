@@ -115,7 +115,7 @@ class Events:
     def accept(self, number: int) -> None:
         """The group's frames are good; a changeover is over, of a variant the frames stay known."""
         group = self.groups[number]
-        group.accepted = True
+        group.accepted, group.name = True, None
         if group.kind == "changeover":
             del self.groups[number]
             for frame_id in group.frame_ids:
@@ -124,29 +124,26 @@ class Events:
             self.last.clear()
             self.typical.clear()
 
-    def is_copy(self, ring: Ring, measurement: Measurement, contrast: float | None) -> bool:
-        """Whether a visiting frame shows nothing, or what the one before it showed.
-
-        Args:
-            ring: before the frame is in it.
-            measurement: of the frame.
-            contrast: standard deviation of its values (`contrast_of`); None where it is not known.
-        """
-        if contrast is not None and contrast < CONTRAST:
-            return True
+    def is_copy(self, ring: Ring, measurement: Measurement) -> bool:
+        """Whether a visiting frame shows what the one before it showed; the ring is as before it."""
         pair = None if self.before is None else visited(ring, measurement, self.before)
         return pair is not None and bool(pair[0].max() < FLOOR)
 
-    def arrive(self, ring: Ring, score: Score, *, is_copy: bool) -> None:
+    def arrive(
+        self, ring: Ring, score: Score, *, is_copy: bool = False, contrast: float | None = None
+    ) -> None:
         """Take note of an arrival, whether it is in the ring now or was kept out.
 
         Args:
             ring: as it is now.
             score: the provisional one, with its patch scores.
             is_copy: what `is_copy` said before.
+            contrast: standard deviation of its values (`contrast_of`); None where it is not known.
         """
+        if score.frame_id in self.marks:  # of an earlier frame of the same id
+            self.clear(score.frame_id)
         self._forget_evicted(ring, score.frame_id)
-        self._look_for_copies(score, is_copy)
+        self._look_for_copies(score, is_copy or (contrast is not None and contrast < CONTRAST))
         if score.frame_id in ring.slot_of or not is_copy:
             self.before = score.frame_id
         patches = score.patch_scores
@@ -261,8 +258,8 @@ class Events:
     def _new_group(self, group: Group) -> int:
         number = self._number()
         self.groups[number] = group
-        while len(self.groups) > GROUPS:
-            unnamed = (known for known, held in self.groups.items() if held.name is None)
+        while len(self.groups) > GROUPS:  # never the new one: it is the last
+            unnamed = (known for known, held in self.groups.items() if held.name is None and known != number)
             del self.groups[next(unnamed, next(iter(self.groups)))]
         return number
 

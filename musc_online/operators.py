@@ -1,5 +1,7 @@
 """An operator's word on frames and on groups of frames, and what it does to ring, labels and threshold."""
 
+from collections.abc import Container
+from dataclasses import replace
 from typing import Any
 
 from musc_online.admission import drop, is_closed, move
@@ -54,6 +56,7 @@ class Operators:
     def forget(self, frame_id: FrameId) -> None:
         """A wrongly admitted defect: out of the ring and the table; its last score is final."""
         drop(self._ring, self._window, self._ring.slot(frame_id))
+        self._events.clear(frame_id)
 
     def false_alarm(self, frame_id: FrameId) -> None:
         """Good, and labelled False from now on, but not pinned."""
@@ -95,17 +98,15 @@ class Operators:
         held = self._group(group)
         slots = self._slots(held)
         if not slots:
-            raise FrameError(
-                f"group: got {group!r}, of which no frame is in the ring any more; nothing is done"
-            )
+            raise FrameError(f"group: got {group!r}, of which no frame is in the ring any more")
+        accepted = [self._window.entries[slot].score.frame_id for slot in slots]
         if held.kind == "changeover":
             for other in set(self._ring.slot_of.values()) - set(slots) - self._ring.pinned:
                 if other not in self._ring.exemplars:
                     drop(self._ring, self._window, other)
         for slot in slots:
-            self._good(slot)
+            self._good(slot, sparing=set(slots))
         self._window.stale = True
-        accepted = [self._window.entries[slot].score.frame_id for slot in slots]
         self._events.accept(group)
         return accepted
 
@@ -116,11 +117,16 @@ class Operators:
             The frames that were rejected.
         """
         held = self._group(group)
-        held.name = name
-        rejected = [known for known in held.frame_ids if known in self._ring.slot_of]
-        for frame_id in rejected:
-            self.confirm(frame_id, "defect", name)
-        self._keep_exemplars([slot for slot in self._slots(held) if slot in self._ring.quarantined])
+        slots = self._slots(held)
+        rejected = [self._window.entries[slot].score.frame_id for slot in slots]
+        for slot in slots:
+            entry = self._window.entries[slot]
+            self._verdict.known.tell(entry.score.frame_id, Word("defect", name, entry.score.raw_score))
+        for slot in slots:
+            self._defect(slot, sparing=set(slots))
+        self._verdict.set_rule(self._verdict.rule)
+        self._keep_exemplars([slot for slot in slots if slot in self._ring.quarantined])
+        held.name, held.accepted = name, False
         return rejected
 
     def _keep_exemplars(self, slots: list[int]) -> None:
@@ -131,7 +137,7 @@ class Operators:
         self._ring.exemplars = set(kept[len(kept) - most :] if len(kept) > most else kept)
 
     def _group(self, group: int) -> Group:
-        known: Any = self._events.groups
+        known: Any = {number: held for number, held in self._events.groups.items() if held.told}
         if isinstance(group, bool) or group not in known:
             there = ", ".join(map(str, known)) or "none"
             raise FrameError(f"group: got {group!r}, expected one of {there}")
@@ -141,14 +147,15 @@ class Operators:
     def _slots(self, group: Group) -> list[int]:
         return [self._ring.slot_of[known] for known in group.frame_ids if known in self._ring.slot_of]
 
-    def _good(self, slot: int) -> None:
+    def _good(self, slot: int, sparing: Container[int] = ()) -> None:
         entry = self._window.entries[slot]
         entry.truth = False
+        entry.score = replace(entry.score, known_defect=None)
         if self._verdict.known.correct(entry.score.frame_id, "good"):
             self._verdict.set_rule(self._verdict.rule)
-        move(self._ring, self._window, slot, quarantined=False)
+        move(self._ring, self._window, slot, quarantined=False, sparing=sparing)
 
-    def _defect(self, slot: int) -> None:
+    def _defect(self, slot: int, sparing: Container[int] = ()) -> None:
         self._window.entries[slot].truth = True
         self._ring.pinned.discard(slot)
-        move(self._ring, self._window, slot, quarantined=True)
+        move(self._ring, self._window, slot, quarantined=True, sparing=sparing)

@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 from musc_online import rscin
 from musc_online.admission import move, sort_by_label
+from musc_online.anomaly_map import image_score
 from musc_online.config import Config
 from musc_online.events import Events
 from musc_online.parallel import spread
@@ -63,7 +64,7 @@ class Revision:
                 return self._window.close(slots) if final else []
             maps = self._maps(patches)
         revised = self._say(slots, patches, maps, final=final)
-        self._sort(slots, patches)
+        self._sort(patches, maps)
         return revised
 
     def of_leaving(self, slot: int) -> None:
@@ -162,7 +163,7 @@ class Revision:
         score = self._verdict.score(entry.score.frame_id, patches, map_, n_references, entry.frame_shape)
         name = entry.score.known_defect
         return replace(
-            entry.labelled(replace(score, pred_label=True) if name is not None else score),
+            entry.labelled(_named(score, name)),
             rscin_score=rscin_score,
             revision=entry.score.revision + 1,
             is_final=final,
@@ -170,13 +171,22 @@ class Revision:
             known_defect=name,
         )
 
-    def _sort(self, slots: list[int], patches: dict[int, Values]) -> None:
-        """What the revised labels mean for quarantine and events."""
+    def _sort(self, patches: dict[int, Values], maps: Maps) -> None:
+        """What the labels of this revision mean for quarantine and events, be the scores final long ago."""
         labels: dict[int, bool] = {}
-        for slot in slots:
-            score = self._window.entries[slot].score
-            if score.pred_label is not None and slot in patches:
-                labels[slot] = bool(score.pred_label)
-                if score.pred_label:
-                    self._events.flag(self._ring, score, patches[slot])
+        for slot, map_ in zip(patches, maps, strict=True):
+            entry = self._window.entries[slot]
+            score = replace(entry.score, threshold=self._verdict.threshold)
+            label = self._verdict.label(image_score(map_), len(self._ring.references(slot)))
+            label = _named(replace(score, pred_label=label), score.known_defect).pred_label
+            label = label if entry.truth is None else entry.truth
+            if label is not None:
+                labels[slot] = label
+            if label and score.raw_score is not None:
+                self._events.flag(self._ring, score, patches[slot])
         sort_by_label(self._config, self._ring, self._window, labels)
+
+
+def _named(score: Score, known_defect: str | None) -> Score:
+    """A known defect is anomalous whatever its score, where labels are given at all."""
+    return score if known_defect is None or score.pred_label is None else replace(score, pred_label=True)

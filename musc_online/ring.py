@@ -1,6 +1,7 @@
 """The ring of recent images: slots, eviction, subsets and the mutual table of nearest distances."""
 
 import time
+from collections.abc import Container
 from dataclasses import dataclass
 from typing import Any
 
@@ -97,11 +98,15 @@ class Ring:
         own = (self.table, self.measured, self._forward, self._backward)
         return self.store.nbytes + sum(array.nbytes for array in own)
 
-    def leaving(self, *, quarantined: bool = False) -> int | None:
+    def leaving(self, *, quarantined: bool = False, sparing: Container[int] = ()) -> int | None:
         """The slot that one more reference (or frame in quarantine) empties: of the oldest; None for none.
 
+        Args:
+            quarantined: one more in quarantine, not one more reference.
+            sparing: slots that stay as they are.
+
         Raises:
-            FrameError: there is no room and every reference is pinned, or there is no quarantine.
+            FrameError: there is no room and nobody who may leave, or there is no quarantine.
         """
         if quarantined:
             if not self.n_quarantine:
@@ -109,11 +114,14 @@ class Ring:
             if len(self.quarantined) < self.n_quarantine:
                 return None
             free = self.quarantined - self.exemplars
-            return next(slot for slot in self.slot_of.values() if slot in free)
+            for slot in self.slot_of.values():
+                if slot in free and slot not in sparing:
+                    return slot
+            raise FrameError("ring: nobody may leave quarantine; forget a frame or raise ring.quarantine")
         if len(self.slot_of) - len(self.quarantined) < self.capacity:
             return None
         for slot in self.slot_of.values():
-            if slot not in self.pinned and slot not in self.quarantined:
+            if slot not in self.pinned and slot not in self.quarantined and slot not in sparing:
                 return slot
         raise FrameError(f"ring: all {self.capacity} slots are pinned; forget a frame or raise ring.capacity")
 

@@ -179,7 +179,7 @@ def _from_schema_2(state: dict[str, Any]) -> dict[str, Any]:
         "exemplars": [],
         "verdict": {**verdict, "configured": rule, "rule": rule},
         "events": Events().state(),
-        "stale": False,
+        "stale": True,  # of what the threshold was learned is not in the file
     }
 
 

@@ -47,7 +47,9 @@ class Verdict:
         return threshold.calibrated(limit, self.raw_scores, good, defects, rule.false_alarms)
 
     def set_rule(self, rule: ThresholdConfig) -> None:
-        """Decide by another rule from now on."""
+        """Decide by another rule from now on; what is known of no score yet stays until there is one."""
+        if rule == self.rule and not len(self.raw_scores):
+            return
         self.rule = rule
         self.threshold = self.threshold_by(rule)
 
@@ -90,6 +92,12 @@ class Verdict:
         if n_references < self.config.warmup:
             return "warmup"
         return "degraded" if cut_short else "ready"
+
+    def label(self, raw_score: float, n_references: int) -> bool | None:
+        """Whether a score is anomalous; None during warm-up and before there is a threshold."""
+        if self.threshold is None or self.state(n_references) == "warmup":
+            return None
+        return bool(raw_score >= self.threshold)
 
     def unscored(self, frame_id: FrameId, n_references: int) -> Score:
         """What is said of a frame with nothing to be scored against."""

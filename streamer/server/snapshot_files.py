@@ -91,11 +91,11 @@ def summary(state: dict[str, Any]) -> dict[str, Any]:
             "matcher": state["matcher"],
             "state": "asleep",
             "threshold": verdict["threshold"],
-            "threshold_rule": verdict["rule"]["rule"],
+            "threshold_rule": verdict["rule"].get("rule"),
             "known_frames": len(verdict["known"]),
             "model_id": state["fingerprint"]["model_id"],
         }
-    except (KeyError, TypeError, IndexError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, IndexError) as error:
         raise SnapshotError(f"snapshot: its header does not fit ({type(error).__name__}: {error})") from None
 
 

@@ -215,7 +215,7 @@ class Stream:
 
     def note(self, image, said):
         """After an arrival: its mark, and whose twin it is."""
-        for known in [known for known in self.marks if known not in self.order and known != image]:
+        for known in [known for known in self.marks if known not in self.order or known == image]:
             self.unmark(known)
         if said.label is None or said.patches is None:
             return
@@ -296,9 +296,10 @@ class Stream:
         """Into quarantine or out of it, where there is one; a pinned image stays a reference."""
         if not self.room or image in self.pinned or quarantined == (image in self.quarantined):
             return
-        if not quarantined and self.full_of_pins():
+        try:
+            leaving = self.leaving(quarantined)
+        except RefusedError:
             return
-        leaving = self.leaving(quarantined)
         if leaving is not None:
             self.leave(leaving)
         (self.quarantined.add if quarantined else self.quarantined.discard)(image)
@@ -359,7 +360,7 @@ class Stream:
                 last = replace(last, is_final=True, label=self.label(image, last.label))
             self.last[image] = without_arrays(last)
             said.append(last)
-        self.sort([image for image in images if image in rescored], scored)
+        self.sort([image for image in images if image in rescored], scored, {one.image: one for one in said})
         return said
 
     def learn(self, images, told, told_known):
@@ -406,12 +407,15 @@ class Stream:
                 self.threshold, self.raw_scores, good, bad, rule["false_alarms"]
             )
 
-    def sort(self, images, scored):
-        """What was condemned goes into quarantine, what was cleared comes out of it."""
-        labels = {image: self.last[image].label for image in images}
+    def sort(self, images, scored, said):
+        """What is condemned goes into quarantine, what is cleared comes out of it, be it final long ago."""
+        labels = {}
+        for image in images:
+            now = said.get(image) or self.judged(image, self.references(image), scored[image])
+            labels[image] = self.label(image, now.label)
         for image, label in labels.items():
             if label and image not in self.marks:
-                self.flag(image, scored[image][0], self.last[image].threshold)
+                self.flag(image, scored[image][0], self.threshold)
         for image, label in labels.items():
             n_references = len(self.order) - len(self.quarantined)
             if label and len(self.quarantined) < self.room and n_references > self.options["warmup"] + 1:
@@ -436,6 +440,8 @@ class Stream:
 
     def forget(self, image):
         self.leave(image)
+        if image in self.marks:
+            self.unmark(image)
 
     def false_alarm(self, image):
         self.good(image)
