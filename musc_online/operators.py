@@ -42,8 +42,7 @@ class Operators:
         slot = self._ring.slot(frame_id)
         if slot in self._ring.quarantined:
             self._ring.leaving()  # raises where there is no room
-        self._good(slot)
-        self._events.clear(frame_id)
+        self._call_good(slot)
         self._ring.pinned.add(slot)
         if is_closed(self._config, self._ring):
             for other in set(self._ring.slot_of.values()) - self._ring.pinned:
@@ -60,8 +59,7 @@ class Operators:
 
     def false_alarm(self, frame_id: FrameId) -> None:
         """Good, and labelled False from now on, but not pinned."""
-        self._good(self._ring.slot(frame_id))
-        self._events.clear(frame_id)
+        self._call_good(self._ring.slot(frame_id))
 
     def confirm(self, frame_id: FrameId, verdict: Truth, name: str | None = None) -> None:
         """The frame's truth, kept though it leaves the ring: the threshold is calibrated on it.
@@ -78,11 +76,7 @@ class Operators:
         raw = earlier.raw_score if earlier is not None else None
         if held is not None:
             raw = self._window.entries[held].score.raw_score
-            if verdict == "good":
-                self._good(held)
-                self._events.clear(frame_id)
-            else:
-                self._defect(held)
+            (self._call_good if verdict == "good" else self._defect)(held)
         known.tell(frame_id, Word(verdict, name, raw))
         self._verdict.set_rule(self._verdict.rule)
 
@@ -146,6 +140,11 @@ class Operators:
 
     def _slots(self, group: Group) -> list[int]:
         return [self._ring.slot_of[known] for known in group.frame_ids if known in self._ring.slot_of]
+
+    def _call_good(self, slot: int) -> None:
+        """One frame by itself: it belongs to no group any more."""
+        self._events.clear(self._window.entries[slot].score.frame_id)
+        self._good(slot)
 
     def _good(self, slot: int, sparing: Container[int] = ()) -> None:
         entry = self._window.entries[slot]

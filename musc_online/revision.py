@@ -1,5 +1,6 @@
 """The window re-scored: against whom, by which threshold, and what that means for quarantine and events."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -59,7 +60,7 @@ class Revision:
         if self._ring.quarantined:
             self._clear(patches, maps)
             slots = [slot for slot in slots if slot in self._window.entries]
-            patches = self._patch_scores(slots)
+            patches = _scored(self._ring.patch_scores, slots)
             if not patches:  # they met nobody but frames in quarantine
                 return self._window.close(slots) if final else []
             maps = self._maps(patches)
@@ -87,11 +88,8 @@ class Revision:
         its twins alone, and without them it is as anomalous as it was.
         """
         ring = self._ring
-        held = [slot for slot in slots if slot in ring.quarantined]
-        if not held:
-            return self._patch_scores(slots)
 
-        def scored(slot: int) -> Values | None:
+        def supported(slot: int) -> Values | None:
             if slot not in ring.quarantined:
                 return ring.patch_scores(slot)
             twins = self._events.twins(self._window.entries[slot].score.frame_id)
@@ -99,12 +97,7 @@ class Revision:
             others = np.flatnonzero(ring.measured[slot])
             return ring.patch_scores(slot, others[~np.isin(others, there)])
 
-        found = zip(slots, spread(scored, slots), strict=True)
-        return {slot: patches for slot, patches in found if patches is not None}
-
-    def _patch_scores(self, slots: list[int]) -> dict[int, Values]:
-        found = zip(slots, spread(self._ring.patch_scores, slots), strict=True)
-        return {slot: patches for slot, patches in found if patches is not None}
+        return _scored(supported, slots)
 
     def _maps(self, patches: dict[int, Values]) -> Maps:
         return self._verdict.maps(np.stack(list(patches.values())))
@@ -185,6 +178,12 @@ class Revision:
             if label and score.raw_score is not None:
                 self._events.flag(self._ring, score, patches[slot])
         sort_by_label(self._config, self._ring, self._window, labels)
+
+
+def _scored(score: Callable[[int], Values | None], slots: list[int]) -> dict[int, Values]:
+    """`[P]` scores by slot, of those that have any."""
+    found = zip(slots, spread(score, slots), strict=True)
+    return {slot: patches for slot, patches in found if patches is not None}
 
 
 def _named(score: Score, known_defect: str | None) -> Score:

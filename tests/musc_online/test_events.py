@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from line_support import Product, Watched
+from line_support import Product, Watched, line
 from stream_support import detector
 
 from musc_online import snapshot
@@ -13,14 +13,6 @@ from musc_online.events import GROUPS, Group, contrast_of
 @pytest.fixture
 def product():
     return Product(0)
-
-
-def line(product, n_good=30, **sections):
-    """A detector that has seen good parts."""
-    watched = Watched(**sections)
-    watched.show_all(product.part() for _ in range(n_good))
-    assert watched.events == []
-    return watched
 
 
 def show_between(watched, product, defect, times):

@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from line_support import Product, Watched
+from line_support import Product, Watched, line
 
 from musc_online.errors import FrameError
 
@@ -11,13 +11,6 @@ from musc_online.errors import FrameError
 @pytest.fixture
 def product():
     return Product(0)
-
-
-def line(product, n_good=30, **sections):
-    """A detector that has seen good parts."""
-    watched = Watched(**sections)
-    watched.show_all(product.part() for _ in range(n_good))
-    return watched
 
 
 def show_defects(watched, product, kinds):

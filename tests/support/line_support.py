@@ -81,3 +81,11 @@ class Watched:
 
     def quarantined(self):
         return {self.ring.frame_ids[slot] for slot in self.ring.quarantined}
+
+
+def line(product, n_good=30, **sections):
+    """A detector that has seen good parts."""
+    watched = Watched(**sections)
+    watched.show_all(product.part() for _ in range(n_good))
+    assert watched.events == []
+    return watched
