@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from musc_online.errors import FrameError
+from musc_online.tiles import Tiling
 
 ArrayOrTensor = Any
 """A NumPy array or a torch tensor; a function that takes one gives the same kind back."""
@@ -52,8 +53,20 @@ def grid_side(n_patches: int) -> int:
 class Geometry:
     """Shape of one image's features: what a matcher and a ring are made for.
 
+    An image is `n_stages` maps of patch tokens. With `tiling` these are those of its tiles, tile by tile,
+    each tile matched with the same tile of other images; without, one map covers the image.
+
+    Args:
+        n_stages: S; with a tiling T * S.
+        degrees: LNAMD's.
+        n_patches: P of one map.
+        n_channels: C.
+        grid: (height, width) of one map in patches; None for a square.
+        position: patches are compared with those at most so many grid steps away; None for all.
+        tiling: of the frame; None for one map.
+
     Raises:
-        FrameError: an empty axis, a number of patches that is not a square, or degrees that are not
+        FrameError: an empty axis, a number of patches that is not the grid's, or degrees that are not
             distinct odd numbers.
     """
 
@@ -61,9 +74,15 @@ class Geometry:
     degrees: tuple[int, ...]
     n_patches: int
     n_channels: int
+    grid: tuple[int, int] | None = None
+    position: int | None = None
+    tiling: Tiling | None = None
 
     def __post_init__(self) -> None:
-        grid_side(self.n_patches)
+        if self.grid is None:
+            grid_side(self.n_patches)
+        elif min(self.grid) < 1 or self.grid[0] * self.grid[1] != self.n_patches:
+            raise FrameError(f"patch_tokens: got {self.n_patches} patches, expected a grid of {self.grid}")
         if min(self.n_stages, self.n_channels) < 1:
             raise FrameError(
                 f"tokens: got {self.n_stages} stages of {self.n_channels} channels, expected some"
@@ -76,6 +95,16 @@ class Geometry:
         if not degrees or len(set(degrees)) != len(degrees) or any(d < 1 or d % 2 == 0 for d in degrees):
             raise FrameError(f"degrees: got {given}, expected an odd number >= 1 each, no two alike")
         object.__setattr__(self, "degrees", degrees)  # Python's integers, whatever kind was given
+
+    @property
+    def sides(self) -> tuple[int, int]:
+        """(height, width) of one map in patches."""
+        return self.grid or (grid_side(self.n_patches),) * 2
+
+    @property
+    def frame_grid(self) -> tuple[int, int]:
+        """(height, width) of the patch scores of an image."""
+        return self.sides if self.tiling is None else self.tiling.grid
 
     @property
     def n_degrees(self) -> int:

@@ -32,15 +32,28 @@ class BackboneConfig(Section):
     image_size: PositiveInt = 224
     stages: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (2, 5, 8, 11)
     device: str = "auto"
-    precision: Literal["float32", "bfloat16", "auto"] = "float32"
+    precision: Literal["float32", "bfloat16", "int8", "auto"] = "float32"
     activation: Literal["auto", "quick_gelu", "gelu"] = "auto"
 
 
+class Worst(Section):
+    """The image score is the mean of the worst share of its patches, at least of one."""
+
+    worst: Annotated[float, Field(gt=0, le=1)]
+
+
 class MethodConfig(Section):
-    """LNAMD's degrees and the interval of the interval average (paper sections 3.2 and 3.3)."""
+    """LNAMD's degrees and the interval of the interval average (paper sections 3.2 and 3.3), and ours.
+
+    `position` compares a patch with those alone that lie at most so many grid steps away, for parts that
+    always lie alike; None compares it with all. `image_score` is the maximum of the map, as published, or
+    the mean of the worst share of the patches.
+    """
 
     degrees: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (1, 3, 5)
     interval: tuple[float, float] = (0.0, 0.3)
+    position: Annotated[int, Field(ge=0)] | None = None
+    image_score: Literal["max"] | Worst = "max"
 
     @field_validator("degrees")
     @classmethod
@@ -57,8 +70,35 @@ class MethodConfig(Section):
         return interval
 
 
+class TilesConfig(Section):
+    """How a frame becomes backbone inputs: `rows` x `cols` of them, neighbours sharing `overlap` patches.
+
+    `fit` says what becomes of a frame with another aspect than the tiles together have: it is stretched,
+    padded with its own border, or cropped around its middle.
+    """
+
+    rows: Annotated[int, Field(ge=1, le=16)] = 1
+    cols: Annotated[int, Field(ge=1, le=16)] = 1
+    overlap: Annotated[int, Field(ge=0)] = 0
+    fit: Literal["stretch", "pad", "crop"] = "stretch"
+
+    @property
+    def count(self) -> int:
+        """T: backbone inputs a frame."""
+        return self.rows * self.cols
+
+
+Point = tuple[Annotated[float, Field(ge=0, le=1)], Annotated[float, Field(ge=0, le=1)]]
+Polygon = Annotated[tuple[Point, ...], Field(min_length=3)]
+Ignore = Path | tuple[Polygon, ...] | None
+"""Where a stream's frames are not looked at: a PNG that is not black there, or polygons of (x, y) in 0..1."""
+
+
 class RingConfig(Section):
     """How many recent images are kept, how they are divided and matched.
+
+    With `nearest`, a frame is scored against so many of the ring, those nearest by class token, instead of
+    against subsets; `keep` is how many frames it remembers the distances to.
 
     `admit` says which arrivals become references. `all` keeps parity with the batch. `below_threshold`
     keeps out what is labelled anomalous at arrival. `pinned_only` closes the ring once `warmup` frames are
@@ -71,6 +111,8 @@ class RingConfig(Section):
     capacity: Annotated[int, Field(ge=2)] = 200
     subsets: PositiveInt = 1
     score_against: Literal["all"] | PositiveInt = "all"
+    nearest: PositiveInt | None = None
+    keep: PositiveInt = 64
     max_bytes: ByteSize = ByteSize(4 * 2**30)
     matcher: Literal["auto", "faiss", "gemm"] = "auto"
     admit: Literal["all", "below_threshold", "pinned_only", "quarantine"] = "all"
@@ -89,6 +131,19 @@ class RingConfig(Section):
             raise ValueError(
                 f"accept_after: got {self.accept_after}, expected at most {most} (capacity, quarantine): "
                 "no more frames of a changeover are kept"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _nearest_fits(self) -> Self:
+        if self.nearest is None:
+            return self
+        if self.nearest > self.keep:
+            raise ValueError(f"nearest: got {self.nearest}, expected at most keep ({self.keep})")
+        if self.subsets > 1 or self.score_against != "all":
+            raise ValueError(
+                f"nearest: got {self.nearest} with subsets: {self.subsets} and score_against: "
+                f"{self.score_against}, expected one or the other; leave subsets and score_against out"
             )
         return self
 
@@ -150,6 +205,8 @@ class Config(Section):
 
     backbone: BackboneConfig = BackboneConfig()
     method: MethodConfig = MethodConfig()
+    tiles: TilesConfig = TilesConfig()
+    ignore: Ignore = None
     ring: RingConfig = RingConfig()
     rscin: RscinConfig = RscinConfig()
     revise: ReviseConfig = ReviseConfig()
@@ -165,6 +222,15 @@ class Config(Section):
     metrics: Metrics = Metrics()
     log: Log = Log()
     streams: tuple[StreamOverride, ...] = ()
+
+    @model_validator(mode="after")
+    def _warmup_ends(self) -> Self:
+        if self.ring.nearest is not None and self.ring.nearest < self.warmup:
+            raise ValueError(
+                f"warmup: got {self.warmup} with ring.nearest: {self.ring.nearest}, expected at most as many: "
+                "a frame never has more references, and warm-up would never end"
+            )
+        return self
 
     @model_validator(mode="after")
     def _sleep_needs_a_folder(self) -> Self:

@@ -112,6 +112,8 @@ class StreamOverride(Section):
 
     match: str
     method: dict[str, Any] = {}
+    tiles: dict[str, Any] = {}
+    ignore: Any = None
     ring: dict[str, Any] = {}
     rscin: dict[str, Any] = {}
     revise: dict[str, Any] = {}

@@ -86,21 +86,30 @@ def resolve(name: str, device: str = "cpu") -> str:
 
 
 def create(
-    name: str, capacity: int, geometry: Geometry, *, device: str = "cpu", like: Geometry | None = None
+    name: str,
+    capacity: int,
+    geometry: Geometry,
+    *,
+    device: str = "cpu",
+    like: Geometry | None = None,
+    ignored: npt.NDArray[np.bool_] | None = None,
 ) -> PatchStore:
     """A store of `capacity` images' patch features; its `name` tells which matcher it is.
 
     Args:
         name: `faiss`, `gemm` or `auto`, see `resolve`.
+        geometry: of one image; its `position` bounds how far apart two patches that are compared may lie.
         device: `cpu` or a torch device name such as `cuda`.
         like: keep features as finely as a store of this geometry does, which sees more stages.
+        ignored: `[S, P]`, at least one patch of each stage False: patches that nothing is compared with, and
+            whose own distances are 0. None ignores none.
 
     Raises:
         ConfigError: `faiss` asked for and not installed.
         ValueError: an unknown name.
     """
     kind, options = _kind(resolve(name, device), device, like or geometry)
-    store: PatchStore = kind(capacity, geometry, **options)
+    store: PatchStore = kind(capacity, geometry, ignored=ignored, **options)
     return store
 
 

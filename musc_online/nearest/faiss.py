@@ -36,7 +36,9 @@ class FaissStore:
 
     name = "faiss"
 
-    def __init__(self, capacity: int, geometry: Geometry) -> None:
+    def __init__(
+        self, capacity: int, geometry: Geometry, *, ignored: npt.NDArray[np.bool_] | None = None
+    ) -> None:
         self._faiss = _load_faiss()
         self._geometry = geometry
         self._shape = (capacity, geometry.n_patches, geometry.n_channels)

@@ -35,6 +35,7 @@ class TorchStore:
         capacity: int,
         geometry: Geometry,
         *,
+        ignored: npt.NDArray[np.bool_] | None = None,
         dtype: str = "float16",
         device: str = "cpu",
         rounded: bool | None = None,

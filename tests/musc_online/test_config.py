@@ -24,7 +24,7 @@ def test_defaults_are_those_of_the_design():
             "precision": "float32",
             "activation": "auto",
         },
-        "method": {"degrees": (1, 3, 5), "interval": (0.0, 0.3)},
+        "method": {"degrees": (1, 3, 5), "interval": (0.0, 0.3), "position": None, "image_score": "max"},
         "ring": config.load().ring.model_dump() | {"capacity": 200, "subsets": 1, "max_bytes": 4 * 2**30},
         "rscin": {"neighbour_counts": (1, 2, 3), "normalise": True},
         "revise": {"every": 20, "window": 200},

@@ -49,7 +49,13 @@ class GemmStore:
     name = "gemm"
 
     def __init__(
-        self, capacity: int, geometry: Geometry, *, fine: bool | None = None, threads: int | None = None
+        self,
+        capacity: int,
+        geometry: Geometry,
+        *,
+        ignored: npt.NDArray[np.bool_] | None = None,
+        fine: bool | None = None,
+        threads: int | None = None,
     ) -> None:
         self.fine = is_fine(geometry) if fine is None else fine
         self._geometry = geometry
