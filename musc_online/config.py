@@ -227,7 +227,7 @@ class Config(Section):
     def _warmup_ends(self) -> Self:
         if self.ring.nearest is not None and self.ring.nearest < self.warmup:
             raise ValueError(
-                f"warmup: got {self.warmup} with ring.nearest: {self.ring.nearest}, expected at most as many: "
+                f"warmup: got {self.warmup} with ring.nearest: {self.ring.nearest}, expected no more: "
                 "a frame never has more references, and warm-up would never end"
             )
         return self

@@ -33,7 +33,7 @@ class Tiling:
 
     @cached_property
     def source(self) -> npt.NDArray[np.intp]:
-        """`[height * width]`: for each patch of the frame, which of all tiles' `T * side * side` patches it is."""
+        """`[height * width]`: which of all tiles' `T * side * side` patches each patch of the frame is."""
         (tile_rows, rows), (tile_cols, cols) = self._along(self.rows), self._along(self.cols)
         tile = tile_rows[:, None] * self.cols + tile_cols
         patch = rows[:, None] * self.side + cols
