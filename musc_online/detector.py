@@ -305,11 +305,11 @@ class Detector:
         n_references = measurement.n_references
         if patches is None:
             return replace(self.verdict.unscored(frame_id, n_references), model_id=self.model_id)
-        map_ = self.verdict.maps(patches[None])[0]
+        map_ = self.verdict.frame_maps.maps(patches[None], [frame_shape])[0]
         score = self.verdict.score(frame_id, patches, map_, n_references, frame_shape, measurement.cut_short)
         known, tokens = self.window.known()
         wanted = self.config.rscin
-        raw = np.append(known, map_.max())
+        raw = np.append(known, score.raw_score)
         rescored = rscin.rescore_one(
             raw, np.vstack([*tokens, token]), len(known), wanted.neighbour_counts, wanted.normalise
         )

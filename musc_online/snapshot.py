@@ -48,7 +48,7 @@ def fingerprint(detector: Detector) -> dict[str, Any]:
     return {
         "model_id": detector.model_id,
         "method": detector.config.method.model_dump(mode="json"),
-        "map_size": detector.config.map_size,
+        "map_size": detector.config.output.map_size or detector.config.backbone.image_size,
         "ring": {"capacity": ring.capacity, "subsets": ring.subsets},
     }
 

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from musc_online import nearest
-from musc_online.anomaly_map import image_score, upsample
+from musc_online.anomaly_map import FrameMaps
 from musc_online.arrays import Geometry
 from musc_online.backbones.loading import choose_device
 from musc_online.codes import SCALE, Codes
@@ -33,6 +33,8 @@ class Pairs:
     codes: Codes
     geometry: Geometry
     class_tokens: Floats
+    shapes: tuple[tuple[int, int], ...] | None = None
+    """(height, width) of each image's frame, where that is known."""
 
     def __len__(self) -> int:
         return len(self.codes)
@@ -41,11 +43,16 @@ class Pairs:
         """`[S, P, 1]`: what `LookUp.prepare` reads the image's number from."""
         return np.full((self.geometry.n_stages, self.geometry.n_patches, 1), image, np.float32)
 
+    def shape(self, image: int) -> tuple[int, int] | None:
+        """(height, width) of an image's frame, if known."""
+        return None if self.shapes is None else self.shapes[image]
+
     def batch_scores(self, images: Indices, config: Config) -> npt.NDArray[np.float64]:
         """Raw scores `[n]` of n >= 2 images as a batch: each against all the others, whatever the order."""
         patches = spread(lambda image: self._against(image, images, config), images)
-        maps = upsample(np.stack(patches), config.map_size)
-        return np.array([image_score(map_) for map_ in maps])
+        shown, shapes = FrameMaps(config), [self.shape(int(image)) for image in images]
+        scores = np.stack(patches)
+        return shown.raw_scores(scores, shown.maps(scores, shapes), shapes)
 
     def _against(self, image: int, images: Indices, config: Config) -> npt.NDArray[np.float64]:
         others = images[images != image]
