@@ -79,7 +79,8 @@ def image_scores(
         `[N]` float64.
     """
     if image_score == "max":
-        return maps.max(axis=(1, 2)).astype(np.float64)
+        highest: Values = maps.max(axis=(1, 2)).astype(np.float64)
+        return highest
     raw = np.empty(len(patch_scores))
     for image, patches in enumerate(patch_scores):
         chosen = patches if scored is None else patches[scored[image]]
@@ -175,7 +176,9 @@ def _axis(
     -1 for the point where the pixel lies outside of the grid.
     """
     last = side - 1.0
-    position = np.linspace(start * last, stop * last, size) if size > 1 else np.array([max(start, 0.0) * last])
+    position = (
+        np.linspace(start * last, stop * last, size) if size > 1 else np.array([max(start, 0.0) * last])
+    )
     outside = (position < -1e-9) | (position > last + 1e-9)
     lower = np.clip(position.astype(np.intp), 0, max(side - 2, 0))
     fraction = np.clip(position - lower, 0.0, 1.0)
@@ -206,9 +209,7 @@ def _interpolate(grids: Any, rows: Any, down: Any, cols: Any, across: Any, maps:
 MAX_REGIONS = 64
 
 
-def find_regions(
-    anomaly_map: Maps, threshold: float, frame_shape: tuple[int, int] | None
-) -> list[Region]:
+def find_regions(anomaly_map: Maps, threshold: float, frame_shape: tuple[int, int] | None) -> list[Region]:
     """Bounding boxes of what is at or above the threshold, worst first, at most 64.
 
     Args:

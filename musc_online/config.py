@@ -256,7 +256,7 @@ class Config(Section):
     def _ignore_is_of_the_whole_frame(self) -> Self:
         if self.ignore is not None and self.tiles.fit != "stretch":
             raise ValueError(
-                f"ignore: set with tiles.fit: {self.tiles.fit}, expected stretch: frames of another shape lie "
+                f"ignore: set with tiles.fit: {self.tiles.fit}, expected stretch: frames of other shape lie "
                 "elsewhere on the patches, and a stream has one mask"
             )
         return self

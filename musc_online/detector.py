@@ -309,6 +309,7 @@ class Detector:
         score = self.verdict.score(frame_id, patches, map_, n_references, frame_shape, measurement.cut_short)
         known, tokens = self.window.known()
         wanted = self.config.rscin
+        assert score.raw_score is not None  # noqa: S101  (there are patch scores)
         raw = np.append(known, score.raw_score)
         rescored = rscin.rescore_one(
             raw, np.vstack([*tokens, token]), len(known), wanted.neighbour_counts, wanted.normalise

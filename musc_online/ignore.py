@@ -1,4 +1,4 @@
-"""Where frames are not looked at: a PNG or polygons to patches and pixels (docs/method.md#ignored-patches)."""
+"""Where frames are not looked at: PNG or polygons to patches and pixels (docs/method.md#ignored-patches)."""
 
 from functools import lru_cache
 from pathlib import Path
@@ -10,6 +10,7 @@ from PIL import PngImagePlugin
 
 from musc_online import frames
 from musc_online.arrays import Geometry
+from musc_online.backbones.registry import spec
 from musc_online.config import Config, Polygon
 from musc_online.errors import ConfigError
 
@@ -38,7 +39,7 @@ class Ignored:
         Raises:
             ConfigError: all of them.
         """
-        covered = np.unpackbits(self._packed, axis=1, count=self._shape[1])
+        covered: npt.NDArray[Any] = np.unpackbits(self._packed, axis=1, count=self._shape[1])
         for axis, n_cells in enumerate(shape):
             covered = _sums_along(covered, axis, n_cells)
         ignored: Mask = 2 * covered > self._shape[0] * self._shape[1]
@@ -88,8 +89,8 @@ def load(config: Config) -> Ignored | None:
     """What a configuration says is ignored; None for nothing.
 
     Raises:
-        ConfigError: a PNG that is missing, cannot be read or has more than `limits.pixels`, a mask that covers
-            every patch, or tiles that cannot be.
+        ConfigError: a PNG that is missing, cannot be read or has more than `limits.pixels`, a mask that
+            covers every patch, or tiles that cannot be.
     """
     wanted = config.ignore
     if wanted is None:
@@ -106,7 +107,7 @@ def _frame_grid(config: Config) -> tuple[int, int]:
     tiling = frames.tiling_of(config)
     if tiling is not None:
         return tiling.grid
-    side = max(1, config.backbone.image_size // frames.spec(config.backbone.name).patch_size)
+    side = max(1, config.backbone.image_size // spec(config.backbone.name).patch_size)
     return side, side
 
 
@@ -139,7 +140,7 @@ def _read(path: Path, most: int) -> Mask:
 
 @lru_cache(maxsize=16)
 def _drawn(polygons: tuple[Polygon, ...]) -> Mask:
-    """Polygons of (x, y) in 0..1 at the centres of `RASTER` x `RASTER` cells: inside of any, even-odd each."""
+    """Polygons of (x, y) in 0..1 at the centres of `RASTER` x `RASTER` cells; each even-odd, all together."""
     centres = (np.arange(RASTER) + 0.5) / RASTER
     mask = np.zeros((RASTER, RASTER), np.bool_)
     for polygon in polygons:
@@ -164,7 +165,9 @@ def _sums_along(values: npt.NDArray[Any], axis: int, n_cells: int) -> npt.NDArra
     # What lies before each edge: a sum between edges that differ, not one at every pixel of a camera's mask.
     edges, of_edge = np.unique(whole, return_inverse=True)
     between = np.add.reduceat(values, edges[:-1], axis=0, dtype=np.int64)
-    before = np.concatenate([np.zeros((1, *between.shape[1:]), np.int64), np.cumsum(between, axis=0)])[of_edge]
+    before = np.concatenate([np.zeros((1, *between.shape[1:]), np.int64), np.cumsum(between, axis=0)])[
+        of_edge
+    ]
     cut = values[np.minimum(whole, len(values) - 1)].astype(np.int64)
     before = before * n_cells + cut * rest.reshape(-1, *[1] * (values.ndim - 1))
     return np.moveaxis(np.diff(before, axis=0), 0, axis)

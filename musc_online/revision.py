@@ -151,7 +151,9 @@ class Revision:
         final: bool,
     ) -> list[Score]:
         wanted, class_tokens = self._config.rscin, self._window.class_tokens(patches)
-        rescored = rscin.rescore(np.array(list(raw.values())), class_tokens, wanted.neighbour_counts, wanted.normalise)
+        rescored = rscin.rescore(
+            np.array(list(raw.values())), class_tokens, wanted.neighbour_counts, wanted.normalise
+        )
         at = {slot: index for index, slot in enumerate(patches)}
         revised: list[Score] = []
         for slot in slots:

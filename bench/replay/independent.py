@@ -78,7 +78,7 @@ def distances(
         tiles: rows and columns of them, and how many patches neighbours share.
         views: N times where the top, left, bottom and right edge of a padded or cropped frame lie on the
             patches, which reach from 0 to 1; None where frames are stretched.
-        worst: the image score is the mean of this share of the patches instead, of a frame that is not padded.
+        worst: instead, the mean of this share of the patches is the image score; not of a padded frame.
         subsets: as for the batch: an image is scored against the others of its own.
         done: told how many more references are done, at each stage.
     """
@@ -137,7 +137,7 @@ def _patch_scores(
 
 
 def _stitched(scores: Doubles, tiles: tuple[int, int, int]) -> Doubles:
-    """`[n, T, P]` scores of tiles to `[n, height, width]`: of tiles that share a patch, where it lies deepest."""
+    """`[n, T, P]` scores of tiles to `[n, height, width]`: from the tile a patch lies deepest in."""
     rows, cols, overlap = tiles
     side = math.isqrt(scores.shape[2])
     step = side - overlap

@@ -51,7 +51,7 @@ class Truth:
 
 
 def read_truth(samples: Sequence[Sample], shape: tuple[int, int]) -> Truth | None:
-    """Labels and masks of (height, width) `shape` of a category; None where a label is unknown: nothing can be measured.
+    """Labels and masks of (height, width) `shape` of a category; None where a label is unknown.
 
     `masks` is None where an anomalous image has no mask to measure against.
 

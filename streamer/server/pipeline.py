@@ -33,10 +33,11 @@ log = structlog.get_logger()
 class Tokens:
     """A frame and what the phases so far made of it.
 
-    `inputs` is `[T, 3, S, S]`, one a tile; `patch_tokens` `[S, P, C]`, with tiles `[T, S, P, C]`; `class_token`
-    the frame's. `latency_ms` says how long each phase took: `queue` before the first, `wait` for the next phase's turn in all
-    (and for a batch that failed). The backbone's time is that of the whole batch, as the frame had to wait
-    for it. These and `score`, which holds the detector's own phases, add up to `total`.
+    `inputs` is `[T, 3, S, S]`, one a tile; `patch_tokens` `[S, P, C]`, with tiles `[T, S, P, C]`;
+    `class_token` the frame's. `latency_ms` says how long each phase took: `queue` before the first, `wait`
+    for the next phase's turn in all (and for a batch that failed). The backbone's time is that of the whole
+    batch, as the frame had to wait for it. These and `score`, which holds the detector's own phases, add up to
+    `total`.
     """
 
     queued: QueuedFrame
@@ -65,7 +66,7 @@ class Pipeline:
 
     Args:
         intake: closed by whoever fills it; the pipeline ends when it is empty then.
-        backbone: shared by all streams; frames that wait are extracted together, until they have `batch` tiles.
+        backbone: shared by all streams; frames that wait are extracted together, up to `batch` tiles.
         score: takes each frame's tokens, in order.
         outcomes: told of frames that cannot be used.
         failed: called if a phase dies of an error that is not a frame's.
