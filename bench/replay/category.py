@@ -71,7 +71,10 @@ def _second_way(
     options: Options,
     subsets: list[list[int]],
     phases: Phases,
-) -> independent.Distances:
+) -> independent.Distances | None:
+    padded = config.tiles.fit == "pad" and config.method.image_score != "max"
+    if config.ignore is not None or padded:
+        return None  # it scores every patch
     assert batch.patch_scores is not None  # noqa: S101  (only those of a stream have none)
     method, tiles, tokens = config.method, config.tiles, features.patch_tokens
     chosen = independent.sample(tokens.shape, len(method.degrees), options.seeds[0])

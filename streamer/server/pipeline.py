@@ -36,8 +36,8 @@ class Tokens:
     `inputs` is `[T, 3, S, S]`, one a tile; `patch_tokens` `[S, P, C]`, with tiles `[T, S, P, C]`;
     `class_token` the frame's. `latency_ms` says how long each phase took: `queue` before the first, `wait`
     for the next phase's turn in all (and for a batch that failed). The backbone's time is that of the whole
-    batch, as the frame had to wait for it. These and `score`, which holds the detector's own phases, add up to
-    `total`.
+    batch, as the frame had to wait for it. These and `score`, which holds the detector's own phases, add up
+    to `total`.
     """
 
     queued: QueuedFrame
