@@ -128,7 +128,8 @@ def _read(path: Path, most: int) -> Mask:
     except FileNotFoundError:
         raise ConfigError(f"ignore: {path}: no such file, {expected}") from None
     except Exception as error:  # PIL's plugins raise almost anything on damaged files
-        detail = " ".join(str(error).replace(str(path), "").split())[:120]
+        said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        detail = " ".join(said.split())[:120]
         raise ConfigError(
             f"ignore: {path}: cannot be read ({detail or type(error).__name__}), {expected}"
         ) from None

@@ -132,7 +132,9 @@ def test_tiles_are_stitched_as_the_oracle_does(rows, cols, side, overlap):
 def test_patches_that_no_tiles_make():
     with pytest.raises(FrameError, match=r"got 15 patches, expected a square number"):
         grid_of(1, 1, 0, 15)
-    with pytest.raises(FrameError, match=r"got 16 patches, expected those of 2 x 3 square tiles that share 1"):
+    with pytest.raises(
+        FrameError, match=r"got 16 patches, expected those of 2 x 3 square tiles that share 1"
+    ):
         grid_of(2, 3, 1, 16)
 
 

@@ -168,7 +168,7 @@ def covered(mask, grid):
 
 
 def stitched(tiles, rows, cols, overlap):
-    """[T][P] of square tiles -> one list of the frame's patches, each from the tile in which it lies deepest."""
+    """[T][P] of square tiles -> the frame's patches, each from the tile in which it lies deepest."""
     side = math.isqrt(len(tiles[0]))
     step = side - overlap
 
