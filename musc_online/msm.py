@@ -203,11 +203,10 @@ def _chosen(
             continue
         forward, backward = (np.empty((len(others), *shape), np.float32) for _ in range(2))
         store.match(features[image], others, forward, backward)
-        mine, theirs = place[image, others], place[others, image]
-        table[image, mine[mine >= 0]] = encode(forward[mine >= 0]).reshape((mine >= 0).sum(), -1)
-        table[others[theirs >= 0], theirs[theirs >= 0]] = encode(backward[theirs >= 0]).reshape(
-            (theirs >= 0).sum(), -1
-        )
+        for near, way in ((place[image, others], forward), (place[others, image], backward)):
+            known = near >= 0
+            rows = image if way is forward else others[known]
+            table[rows, near[known]] = encode(way[known]).reshape(known.sum(), table.shape[2])
     return table
 
 
