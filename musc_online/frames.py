@@ -25,6 +25,15 @@ WHOLE: View = (0.0, 0.0, 1.0, 1.0)
 """The grid shows the frame, and nothing but the frame."""
 
 
+def tile_side(config: Config) -> int:
+    """Patches along a side of a backbone input; too small a size is told by the backbone.
+
+    Raises:
+        ConfigError: an unknown backbone.
+    """
+    return max(1, config.backbone.image_size // spec(config.backbone.name).patch_size)
+
+
 def tiling_of(config: Config) -> Tiling | None:
     """The tiles of a frame; None where one backbone input is the frame.
 
@@ -34,8 +43,7 @@ def tiling_of(config: Config) -> Tiling | None:
     wanted = config.tiles
     if wanted.count == 1:
         return None
-    # Too small a size is told by the backbone.
-    side = max(1, config.backbone.image_size // spec(config.backbone.name).patch_size)
+    side = tile_side(config)
     if 2 * wanted.overlap > side:
         raise ConfigError(
             f"tiles.overlap: got {wanted.overlap}, expected at most {side // 2} patches: half a tile of "

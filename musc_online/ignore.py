@@ -10,7 +10,6 @@ from PIL import PngImagePlugin
 
 from musc_online import frames
 from musc_online.arrays import Geometry
-from musc_online.backbones.registry import spec
 from musc_online.config import Config, Polygon
 from musc_online.errors import ConfigError
 
@@ -107,8 +106,7 @@ def _frame_grid(config: Config) -> tuple[int, int]:
     tiling = frames.tiling_of(config)
     if tiling is not None:
         return tiling.grid
-    side = max(1, config.backbone.image_size // spec(config.backbone.name).patch_size)
-    return side, side
+    return (frames.tile_side(config),) * 2
 
 
 def _read(path: Path, most: int) -> Mask:

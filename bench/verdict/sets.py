@@ -70,7 +70,7 @@ class Matched:
                 features = held.enter_context(extracted(samples, backbone, config.tiles, done=done))
             with phases.phase("pairs", len(samples) - 1, "every pair matched") as done:
                 pairs = match_all(features.patch_tokens, features.class_tokens, config, done)
-                return replace(pairs, shapes=features.shapes)
+                return replace(pairs, frame_shapes=features.shapes)
 
 
 def same_pairs(config: Config) -> object:
