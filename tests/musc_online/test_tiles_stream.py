@@ -82,7 +82,7 @@ def test_a_stream_of_tiles_ends_in_its_batch(position):
 
 @pytest.mark.parametrize("fit", ["stretch", "pad", "crop"])
 def test_one_tile_is_a_frame_as_ever(fit):
-    """Tokens of one tile give the bytes that they give without the section, whatever the frame's shape says."""
+    """Tokens of one tile give the bytes that they give without the section."""
     given, of_frames = tokens(1), classes(1)
     plain, tiled = Detector(made(1, 1, 0)), Detector(made(1, 1, 0, tiles={"fit": fit}))
     for image in range(N_FRAMES):
