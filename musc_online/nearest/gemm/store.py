@@ -12,7 +12,7 @@ import torch
 
 from musc_online.arrays import Geometry, overwrite
 from musc_online.lnamd import standardise
-from musc_online.nearest.gemm import packing, scratch
+from musc_online.nearest.gemm import packing, reach, scratch
 from musc_online.nearest.gemm.near import ANY_COSINE, NEAR_COSINE
 from musc_online.nearest.gemm.packing import Packed, at_rest, compact
 from musc_online.nearest.gemm.tile import match_tiles
@@ -41,7 +41,8 @@ class GemmStore:
 
     Args:
         capacity: number of slots.
-        geometry: shape of one image's features.
+        geometry: shape of one image's features; only what its `position` reaches is multiplied.
+        ignored: `[S, P]`, see `nearest.create`.
         fine: see `is_fine`, which decides where this is None.
         threads: how many share the work; as many as torch uses by default.
     """
@@ -64,6 +65,7 @@ class GemmStore:
         self._threads = threads or torch.get_num_threads()
         near_from = float(ANY_COSINE if self.fine else NEAR_COSINE)
         self._scratch = [scratch.make_scratch(geometry, near_from) for _ in range(self._threads)]
+        self._reach = reach.make_reach(geometry, ignored)
         self._pool = helpers(self._threads - 1) if self._threads > 1 else None
         self._lock = Lock()
 
@@ -75,7 +77,7 @@ class GemmStore:
         fine = is_fine(geometry) if fine is None else fine
         kept = packing.layout(capacity, geometry if fine else at_rest(geometry), fine=fine)
         own = (threads or torch.get_num_threads()) * _layout_bytes(scratch.layout(geometry))
-        return _layout_bytes(kept) + own
+        return _layout_bytes(kept) + _layout_bytes(reach.layout(geometry)) + own
 
     def prepare(self, patch_tokens: npt.NDArray[np.float32]) -> Packed:
         """`[S, P, C]` tokens to packed int16 panels."""
@@ -83,7 +85,7 @@ class GemmStore:
             *(array[0] for array in packing.empty(1, self._geometry, fine=self.fine, arrival=True))
         )
         for stage, standard in enumerate(standardise(patch_tokens)):
-            packing.pack_stage(standard, self._halos, *(array[stage] for array in packed))
+            packing.pack_stage(standard, self._geometry.sides[1], self._halos, *(array[stage] for array in packed))
         return packed
 
     def put(self, slot: int, features: Packed) -> None:
@@ -113,9 +115,8 @@ class GemmStore:
         def work(scratch: Any) -> None:
             while (first := next(turns)) < n_tiles:
                 last = min(first + size, n_tiles)
-                match_tiles(
-                    (first, last), features, self._kept, index, self._halos, scratch, forward, backward
-                )
+                match_tiles((first, last), features, self._kept, index, self._halos, self._reach, scratch,
+                            forward, backward)  # fmt: skip
 
         with self._lock:
             helpers = (
@@ -129,7 +130,8 @@ class GemmStore:
     def nbytes(self) -> int:
         """Bytes of all slots and of the threads' working memory."""
         own = sum(array.nbytes for scratch in self._scratch for array in scratch)
-        return sum(array.nbytes for array in self._kept) + own
+        shared = sum(getattr(self._reach, name).nbytes for name in reach.layout(self._geometry))
+        return sum(array.nbytes for array in self._kept) + shared + own
 
     def state(self) -> dict[str, npt.NDArray[Any]]:
         """`tokens`, `norms` and, of fine features, `residuals`, `[capacity, ...]` each; views."""
