@@ -22,9 +22,7 @@ EPSILON = 1e-5
 NORM_FLOOR = 1e-12
 
 
-def aggregate(
-    patch_tokens: ArrayOrTensor, degree: int, grid: tuple[int, int] | None = None
-) -> ArrayOrTensor:
+def aggregate(patch_tokens: ArrayOrTensor, degree: int, grid: tuple[int, int] | None = None) -> ArrayOrTensor:
     """Standardise each image's token map, average r x r neighbourhoods, L2-normalise.
 
     Args:

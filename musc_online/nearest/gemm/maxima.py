@@ -160,11 +160,11 @@ def column_maxima(typingctx: Any, halo: Any, rows: Any, keep: Any, masked: Any, 
     grid); bytes from one row to the next; `width`; `n_columns`, a multiple of 16; scratch lines, with zeros
     around them; bytes between these; `edges` (1 where the patch 1 to the left, 1 to the right, 2 to the left,
     2 to the right is on the grid else 0), bytes between these; `limits [n_columns]`, `LOWEST` where a column
-    is no candidate of any row, else 0; reciprocal norms of the rows; of the columns; the result `[rows]`, each
-    row's largest cosine; `[n_columns]`, updated: each column's largest cosine, still without its own norm;
-    the masks of four rows, of which as many are read as there are rows. Kept cosines go to the line after
-    the last one used. What lies beside the grid row's own columns is read and weighed with 0, so it may be
-    anything finite.
+    is no candidate of any row, else 0; reciprocal norms of the rows; of the columns; the result `[rows]`,
+    each row's largest cosine; `[n_columns]`, updated: each column's largest cosine, still without its own
+    norm; the masks of four rows, of which as many are read as there are rows. Kept cosines go to the line
+    after the last one used. What lies beside a grid row's own columns is read and weighed with 0, so it may
+    be anything finite.
     """
     reach, n_rows, kept = halo.literal_value, rows.literal_value, bool(keep.literal_value)
 
@@ -256,8 +256,8 @@ class _ColumnMaxima:
 
 @compiled
 def maxima_of_any_halo(
-    i: int, halo: int, largest: int, grid_row: int, row_norms: Any, column_norms: Any, reach: Any, scratch: Any,
-    started: bool,
+    i: int, halo: int, largest: int, grid_row: int, row_norms: Any, column_norms: Any, reach: Any,
+    scratch: Any, started: bool,
 ) -> bool:  # fmt: skip
     """What `sum_rows` and `take_maxima` do together, for the i-th degree; True if it noted near patches."""
     width, n_patches = reach.width, len(reach.ignored)

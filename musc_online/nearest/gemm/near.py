@@ -61,9 +61,7 @@ def note_near(
 
 
 @compiled
-def refine(
-    one: Any, other: Any, halos: Any, reach: Any, scratch: Any, forward: Any, backward: Any
-) -> None:
+def refine(one: Any, other: Any, halos: Any, reach: Any, scratch: Any, forward: Any, backward: Any) -> None:
     """Overwrite the distances of the noted winners: a difference loses no digits.
 
     Both images' window vectors are built once, whatever the number of winners: a standing line of

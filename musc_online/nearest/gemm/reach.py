@@ -122,7 +122,7 @@ def mask_of(reach: Any, patch: int) -> Any:
 @compiled
 def has_empty(norms: Any, reach: Any) -> bool:
     """Whether an image of these reciprocal norms `[P16]` has an empty window that is not ignored."""
-    for patch in range(len(reach.ignored)):
+    for patch in range(len(reach.ignored)):  # noqa: SIM110 - numba knows no any()
         if norms[patch] == 0.0 and not reach.ignored[patch]:
             return True
     return False

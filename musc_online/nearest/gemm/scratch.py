@@ -71,7 +71,12 @@ def make_scratch(geometry: Geometry, near_from: float) -> Scratch:
     )
     width = geometry.sides[1]
     column = np.arange(geometry.n_patches) % width
-    scratch.edges[:, : geometry.n_patches] = [column >= 1, column < width - 1, column >= 2, column < width - 2]
+    scratch.edges[:, : geometry.n_patches] = [
+        column >= 1,
+        column < width - 1,
+        column >= 2,
+        column < width - 2,
+    ]
     scratch.near_from[0] = near_from
     return scratch
 

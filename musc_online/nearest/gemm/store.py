@@ -85,7 +85,9 @@ class GemmStore:
             *(array[0] for array in packing.empty(1, self._geometry, fine=self.fine, arrival=True))
         )
         for stage, standard in enumerate(standardise(patch_tokens)):
-            packing.pack_stage(standard, self._geometry.sides[1], self._halos, *(array[stage] for array in packed))
+            packing.pack_stage(
+                standard, self._geometry.sides[1], self._halos, *(array[stage] for array in packed)
+            )
         return packed
 
     def put(self, slot: int, features: Packed) -> None:
@@ -131,7 +133,7 @@ class GemmStore:
         """Bytes of all slots and of the threads' working memory."""
         own = sum(array.nbytes for scratch in self._scratch for array in scratch)
         shared = sum(getattr(self._reach, name).nbytes for name in reach.layout(self._geometry))
-        return sum(array.nbytes for array in self._kept) + shared + own
+        return int(sum(array.nbytes for array in self._kept) + shared + own)
 
     def state(self) -> dict[str, npt.NDArray[Any]]:
         """`tokens`, `norms` and, of fine features, `residuals`, `[capacity, ...]` each; views."""

@@ -80,7 +80,7 @@ def _match_stage(one: Any, other: Any, halos: Any, reach: Any, scratch: Any) -> 
 
 @compiled
 def _multiply_panel(panel: int, largest: int, one: Any, other: Any, reach: Any, scratch: Any) -> None:
-    """16 rows of the degree-1 product matrix, and of its columns those that the rows' windows are compared with.
+    """16 rows of the degree-1 product matrix, in the columns that the rows' windows are compared with.
 
     A window reaches `largest` grid rows beyond its patch, and so does that of each of its candidates.
     """
