@@ -51,8 +51,7 @@ def take_maxima(
     row, near = int(np.int64(0)), bool(np.bool_(False))
     band = band_of(reach, grid_row, grid_row, 0)
     while row + ROWS_AT_ONCE <= width:
-        first = grid_row * width + row
-        where = _where(i, halo, which, largest, first, band, row_norms, column_norms, reach, scratch)
+        where = _where(i, halo, which, largest, grid_row, row, band, row_norms, column_norms, reach, scratch)
         if reach.masked:
             _several(halo, 1, where)
         else:
@@ -61,7 +60,9 @@ def take_maxima(
     for other in range(width):
         patch = grid_row * width + other
         if other >= row or is_near(i, patch, row_norms, scratch):
-            where = _where(i, halo, which, largest, patch, band, row_norms, column_norms, reach, scratch)
+            where = _where(
+                i, halo, which, largest, grid_row, other, band, row_norms, column_norms, reach, scratch
+            )
             if reach.masked:
                 _single(halo, 1, where)
             else:
@@ -109,19 +110,27 @@ def _single(halo: int, masked: int, where: Any) -> None:
 
 @compiled
 def _where(
-    i: int, halo: int, which: int, largest: int, patch: int, band: Any, row_norms: Any, column_norms: Any,
-    reach: Any, scratch: Any,
+    i: int, halo: int, which: int, largest: int, grid_row: int, row: int, band: Any, row_norms: Any,
+    column_norms: Any, reach: Any, scratch: Any,
 ) -> Any:  # fmt: skip
-    """The addresses `column_maxima` wants for the rows from `patch` on, and of them the columns of `band`."""
+    """What `column_maxima` wants for the rows from `row` of the grid row on, in the columns of `band`."""
     width, padded = reach.width, scratch.edges.shape[1]
-    begin = band[0] * 4
+    patch, begin = grid_row * width + row, band[0] * 4
+    masks = (begin, begin, begin, begin)  # no address, nor read, where nothing is masked
+    if reach.masked:
+        masks = (
+            _mask_address(grid_row, row, reach) + begin,
+            _mask_address(grid_row, row + 1, reach) + begin,
+            _mask_address(grid_row, row + 2, reach) + begin,
+            _mask_address(grid_row, row + 3, reach) + begin,
+        )
     if halo == 0:
         stride = scratch.products.shape[2] * 4
         source = scratch.products.ctypes.data + (largest * width + patch) * stride + begin
     else:
         stride = scratch.sums.shape[2] * 4
         zeros = zeros_before(width) * 4
-        source = scratch.sums.ctypes.data + (which * width + patch % width) * stride + zeros + begin
+        source = scratch.sums.ctypes.data + (which * width + row) * stride + zeros + begin
     return (
         source,
         stride,
@@ -136,17 +145,17 @@ def _where(
         column_norms.ctypes.data + (1 + i) * padded * 4 + begin,
         scratch.best_rows.ctypes.data + (i * padded + patch) * 4,
         scratch.best_columns.ctypes.data + i * padded * 4 + begin,
-        _mask_address(reach, patch) + begin,
-        _mask_address(reach, patch + 1) + begin,
-        _mask_address(reach, patch + 2) + begin,
-        _mask_address(reach, patch + 3) + begin,
+        masks[0],
+        masks[1],
+        masks[2],
+        masks[3],
     )
 
 
 @compiled
-def _mask_address(reach: Any, patch: int) -> int:
+def _mask_address(grid_row: int, row: int, reach: Any) -> int:
     """Where the mask of a row begins, in bytes; of one that is not there, as of a single row's next, any."""
-    line, first = mask_of(reach, min(patch, len(reach.ignored) - 1))
+    line, first = mask_of(grid_row, min(row, reach.width - 1), reach)
     return int(reach.lines.ctypes.data + (line * reach.lines.shape[1] + first) * 4)
 
 
@@ -274,7 +283,7 @@ def maxima_of_any_halo(
         for near_row in range(max(0, row - halo), min(width, row + halo + 1)):
             _add(row_sum, down[near_row])
         _sum_grid(row_sum, width, halo, sums)
-        line, first = mask_of(reach, patch)
+        line, first = mask_of(grid_row, row, reach)
         cosines = np.full(scratch.edges.shape[1], LOWEST, np.float32)
         best = np.float32(LOWEST)
         for column in range(band[0], min(band[1], n_patches)):

@@ -44,9 +44,11 @@ def note_near(
         scratch.near_rows[:] = -1
         scratch.near_columns[:] = -1
         scratch.near_best[:] = scratch.near_from[0]
-    column_best, column_winner = scratch.near_best[i], scratch.near_columns[i]
+    first, last = band  # sliced off: of indices that begin at 0 vectors can be made
+    column_best, column_winner = scratch.near_best[i, first:last], scratch.near_columns[i, first:last]
+    cosines, column_norms = cosines[first:last], column_norms[first:last]
     best = scratch.near_from[0]
-    for column in range(band[0], band[1]):  # without branches, for vectors
+    for column in range(len(column_best)):  # without branches, for vectors
         cosine = cosines[column] if column_norms[column] > 0.0 else LOWEST
         better = cosine > column_best[column]
         column_best[column] = cosine if better else column_best[column]
@@ -54,10 +56,10 @@ def note_near(
         best = max(best, cosine)
     winner = -1
     if best > scratch.near_from[0]:
-        winner = band[0]
+        winner = 0
         while cosines[winner] != best or column_norms[winner] == 0.0:
             winner += 1
-    scratch.near_rows[i, row] = winner
+    scratch.near_rows[i, row] = first + winner if winner >= 0 else -1
 
 
 @compiled

@@ -110,13 +110,12 @@ def band_of(reach: Any, first_row: int, last_row: int, beyond: int) -> Any:
 
 
 @compiled
-def mask_of(reach: Any, patch: int) -> Any:
-    """Which line is a patch's, and where in it the first patch of the other image would be."""
-    row, column = patch // reach.width, patch % reach.width
-    line = column if reach.positional else 0
-    if reach.ignored[patch]:
+def mask_of(grid_row: int, row: int, reach: Any) -> Any:
+    """Which line is that of the `row`-th patch of a grid row, and where in it the other image begins."""
+    line = row if reach.positional else 0
+    if reach.ignored[grid_row * reach.width + row]:
         line = len(reach.lines) - 1
-    return line, PANEL - (row - reach.rows) * reach.width if reach.positional else 0
+    return line, PANEL - (grid_row - reach.rows) * reach.width if reach.positional else 0
 
 
 @compiled
