@@ -31,7 +31,9 @@ class Ignored:
         self.name = name
         self._shape = mask.shape
         self._packed = np.packbits(mask, axis=1)  # a camera's mask may have as many pixels as its frames
-        self._known: dict[tuple[int, int], Mask] = {}  # a stream asks for its patches and its map, every frame
+        self._known: dict[
+            tuple[int, int], Mask
+        ] = {}  # asked for with every frame
 
     def cells(self, shape: tuple[int, int]) -> Mask:
         """`[height, width]`: the cells of a grid over the frame that are ignored for more than half.

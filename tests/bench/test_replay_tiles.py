@@ -56,7 +56,7 @@ def test_the_second_way_knows_tiles(tiles, worst):
         [0, 3],
         degrees=(1, 3),
         interval=(0.0, 0.3),
-        map_shape=(20, 33),
+        map_size=(20, 33),
         tiles=tiles,
         worst=worst,
     )
@@ -82,7 +82,7 @@ def test_the_second_way_knows_what_a_map_shows(fit):
         range(5),
         degrees=(1,),
         interval=(0.0, 0.3),
-        map_shape=(56, 56),
+        map_size=(56, 56),
         views=views,
     )
     assert found.max_abs_image_score < 2e-6
