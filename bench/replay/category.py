@@ -18,6 +18,7 @@ from musc_online.anomaly_map import FrameMaps
 from musc_online.backbones import Backbone
 from musc_online.config import Config
 from musc_online.frames import map_shape, view_of
+from musc_online.ignore import ignored_maps
 from musc_online.msm import references_of
 from musc_online.ring_setup import geometry_of, maps_of
 
@@ -98,7 +99,7 @@ def _second_way(
             references=_nearest(features.class_tokens, config, subsets),
             position=method.position,
             grid=geometry.sides,
-            ignored=None if seen.ignored is None else seen.ignored.maps(geometry),
+            ignored=ignored_maps(config, geometry),
             tiles=(1, 1, 0) if geometry.tiling is None else (tiles.rows, tiles.cols, tiles.overlap),
             views=None if tiles.fit == "stretch" else [view_of(config, shape) for shape in features.shapes],
             hidden=seen.hidden,
