@@ -17,12 +17,12 @@ class Score:
     """One score message before it is put on the wire (docs/wire.md#score), plus its arrays.
 
     `raw_score` is the maximum of `anomaly_map`, or as `method.image_score` says the mean of its worst patches
-    (None for the first frame of a stream, which has nothing to be scored against), `rscin_score` the same re-scored within the window, `pred_score` 0..1 with 0.5 at
-    the threshold. `revision` is 0 for the provisional score. `regions` are `(x, y, w, h, score)` in
-    pixels of the frame (of the map when tokens were scored without a frame), none unless `raw_score` reaches
-    `threshold`.
-    `patch_scores` is `[P]` float64, of all tiles together, 0 where the frame is ignored; `anomaly_map` `[H, W]`
-    float32 of the whole frame; both None while `raw_score` is.
+    (None for the first frame of a stream, which has nothing to be scored against), `rscin_score` the same
+    re-scored within the window, `pred_score` 0..1 with 0.5 at the threshold. `revision` is 0 for the
+    provisional score. `regions` are `(x, y, w, h, score)` in pixels of the frame (of the map when tokens were
+    scored without a frame), none unless `raw_score` reaches `threshold`.
+    `patch_scores` is `[P]` float64, of all tiles together, 0 where the frame is ignored; `anomaly_map`
+    `[H, W]` float32 of the whole frame; both None while `raw_score` is.
     """
 
     frame_id: FrameId
