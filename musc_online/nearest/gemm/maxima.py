@@ -17,6 +17,8 @@ from musc_online.nearest.gemm.reach import band_of, mask_of
 from musc_online.nearest.gemm.scratch import LINE_MARGIN, ROWS_AT_ONCE, zeros_before
 from musc_online.nearest.gemm.windows import sum_row_windows
 
+NO_MASKS = (0, 0, 0, 0)
+
 
 @compiled
 def sum_rows(fast: int, largest: int, grid_row: int, reach: Any, scratch: Any) -> None:
@@ -50,23 +52,20 @@ def take_maxima(
     width = reach.width
     row, near = int(np.int64(0)), bool(np.bool_(False))
     band = band_of(reach, grid_row, grid_row, 0)
+    begin = _where(i, halo, which, largest, grid_row, band, row_norms, column_norms, reach, scratch)
     while row + ROWS_AT_ONCE <= width:
-        where = _where(i, halo, which, largest, grid_row, row, band, row_norms, column_norms, reach, scratch)
         if reach.masked:
-            _several(halo, 1, where)
+            _several(halo, 1, _from(begin, row, _masks(grid_row, row, band, reach)))
         else:
-            _several(halo, 0, where)
+            _several(halo, 0, _from(begin, row, NO_MASKS))
         row += ROWS_AT_ONCE
     for other in range(width):
         patch = grid_row * width + other
         if other >= row or is_near(i, patch, row_norms, scratch):
-            where = _where(
-                i, halo, which, largest, grid_row, other, band, row_norms, column_norms, reach, scratch
-            )
             if reach.masked:
-                _single(halo, 1, where)
+                _single(halo, 1, _from(begin, other, _masks(grid_row, other, band, reach)))
             else:
-                _single(halo, 0, where)
+                _single(halo, 0, _from(begin, other, NO_MASKS))
             if is_near(i, patch, row_norms, scratch):
                 cosines = scratch.lines[1, LINE_MARGIN:]
                 note_near(i, patch, band, cosines, column_norms[1 + i], scratch, found_near or near)
@@ -110,27 +109,18 @@ def _single(halo: int, masked: int, where: Any) -> None:
 
 @compiled
 def _where(
-    i: int, halo: int, which: int, largest: int, grid_row: int, row: int, band: Any, row_norms: Any,
-    column_norms: Any, reach: Any, scratch: Any,
+    i: int, halo: int, which: int, largest: int, grid_row: int, band: Any, row_norms: Any, column_norms: Any,
+    reach: Any, scratch: Any,
 ) -> Any:  # fmt: skip
-    """What `column_maxima` wants for the rows from `row` of the grid row on, in the columns of `band`."""
+    """What `column_maxima` wants for a grid row's first row, in the columns of `band`; no masks yet."""
     width, padded = reach.width, scratch.edges.shape[1]
-    patch, begin = grid_row * width + row, band[0] * 4
-    masks = (begin, begin, begin, begin)  # no address, nor read, where nothing is masked
-    if reach.masked:
-        masks = (
-            _mask_address(grid_row, row, reach) + begin,
-            _mask_address(grid_row, row + 1, reach) + begin,
-            _mask_address(grid_row, row + 2, reach) + begin,
-            _mask_address(grid_row, row + 3, reach) + begin,
-        )
+    patch, begin = grid_row * width, band[0] * 4
     if halo == 0:
         stride = scratch.products.shape[2] * 4
         source = scratch.products.ctypes.data + (largest * width + patch) * stride + begin
     else:
         stride = scratch.sums.shape[2] * 4
-        zeros = zeros_before(width) * 4
-        source = scratch.sums.ctypes.data + (which * width + row) * stride + zeros + begin
+        source = scratch.sums.ctypes.data + which * width * stride + zeros_before(width) * 4 + begin
     return (
         source,
         stride,
@@ -145,18 +135,32 @@ def _where(
         column_norms.ctypes.data + (1 + i) * padded * 4 + begin,
         scratch.best_rows.ctypes.data + (i * padded + patch) * 4,
         scratch.best_columns.ctypes.data + i * padded * 4 + begin,
-        masks[0],
-        masks[1],
-        masks[2],
-        masks[3],
     )
 
 
 @compiled
-def _mask_address(grid_row: int, row: int, reach: Any) -> int:
-    """Where the mask of a row begins, in bytes; of one that is not there, as of a single row's next, any."""
+def _from(begin: Any, row: int, masks: Any) -> Any:
+    """The same for the rows from `row` of the grid row on, with their masks."""
+    source = begin[0] + row * begin[1]
+    return (source, *begin[1:9], begin[9] + row * 4, begin[10], begin[11] + row * 4, begin[12], *masks)
+
+
+@compiled
+def _masks(grid_row: int, row: int, band: Any, reach: Any) -> Any:
+    """Where the masks of four rows begin, in bytes."""
+    return (
+        _mask(grid_row, row, band, reach),
+        _mask(grid_row, row + 1, band, reach),
+        _mask(grid_row, row + 2, band, reach),
+        _mask(grid_row, row + 3, band, reach),
+    )
+
+
+@compiled
+def _mask(grid_row: int, row: int, band: Any, reach: Any) -> int:
+    """Of a row that is not there, as a single row's next may be, any."""
     line, first = mask_of(grid_row, min(row, reach.width - 1), reach)
-    return int(reach.lines.ctypes.data + (line * reach.lines.shape[1] + first) * 4)
+    return int(reach.lines.ctypes.data + (line * reach.lines.shape[1] + first + band[0]) * 4)
 
 
 @emitting
