@@ -26,6 +26,8 @@ _NEAR = 0.03
 # Below it a distance is computed by differences: 2 - 2 * cosine leaves a rounding of 4e-4 at a twin.
 
 Doubles = npt.NDArray[np.float64]
+View = tuple[float, float, float, float]
+"""A frame's top, left, bottom and right edge on the patches, which reach from 0 to 1."""
 
 
 @dataclass(frozen=True)
@@ -66,14 +68,19 @@ def distances(
     position: int | None = None,
     grid: tuple[int, int] | None = None,
     ignored: npt.NDArray[np.bool_] | None = None,
+    tiles: tuple[int, int, int] = (1, 1, 0),
+    views: Sequence[View] | None = None,
+    hidden: npt.NDArray[np.bool_] | None = None,
+    worst: float | None = None,
+    scored: npt.NDArray[np.bool_] | None = None,
     done: Callable[[int], None] = lambda count: None,
 ) -> Distances:
     """Score the chosen images again and compare.
 
     Args:
-        patch_scores: `[N, P]` of the batch.
+        patch_scores: `[N, P]` of the batch, P of the whole frame.
         raw: `[N]` image scores of the batch, before RsCIN.
-        patch_tokens: `[S, N, P, C]` without class tokens.
+        patch_tokens: `[S, N, P, C]` without class tokens, P of one map; of T tiles `[T * S, N, P, C]`.
         chosen: indices of the images.
         degrees: LNAMD's.
         interval: (low, high) fractions of the interval average.
@@ -83,6 +90,11 @@ def distances(
         position: only patches at most so many grid steps apart, down and across, are compared; None for all.
         grid: (height, width) in patches; None for a square.
         ignored: `[P]` or `[S, P]`: patches of every image that nothing is compared with and that score 0.
+        tiles: rows and columns of them, and how many patches neighbours share.
+        views: N times where a frame's edges lie on the patches; None where they show the frame and no more.
+        hidden: `[H, W]`: pixels of the map that are 0.
+        worst: the image score is the mean of this share of the patches instead.
+        scored: `[N, P]`: the patches that it is of; None for all.
         done: told how many more references are done, at each stage.
     """
     everyone = list(range(patch_tokens.shape[1]))
@@ -95,16 +107,22 @@ def distances(
     n_stages, _, n_patches, _ = patch_tokens.shape
     side = math.isqrt(n_patches)
     height, width = grid or (side, side)
-    hidden = np.broadcast_to(
+    masked = np.broadcast_to(
         np.zeros(n_patches, np.bool_) if ignored is None else ignored, (n_stages, n_patches)
     )
-    compared = _compared((height, width), position, hidden)
-    scores = _patch_scores(patch_tokens, chosen, others, degrees, interval, (height, width), compared, done)
-    grids = torch.from_numpy(scores).reshape(-1, 1, height, width)
-    size = map_size if isinstance(map_size, tuple) else (map_size, map_size)
-    maps = F.interpolate(grids, size, mode="bilinear", align_corners=True)
-    image_scores = maps.amax(dim=(1, 2, 3)).numpy()
-    chosen = list(chosen)
+    compared = _compared((height, width), position, masked)
+    by_tile = _patch_scores(
+        patch_tokens, chosen, others, degrees, interval, (height, width), compared, tiles[0] * tiles[1], done
+    )
+    grids = by_tile.reshape(-1, height, width) if tiles[:2] == (1, 1) else _stitched(by_tile, tiles)
+    scores, chosen = grids.reshape(len(grids), -1), list(chosen)
+    if worst is None:
+        size = map_size if isinstance(map_size, tuple) else (map_size, map_size)
+        shown = None if views is None else [views[image] for image in chosen]
+        image_scores = _highest(grids, size, shown, hidden)
+    else:
+        kept = np.ones(scores.shape, np.bool_) if scored is None else scored[chosen]
+        image_scores = np.array([_worst(one[of], worst) for one, of in zip(scores, kept, strict=True)])
     # NumPy's maximum hands NaN on: a score that is not a number is not near anything.
     return Distances(
         len(chosen),
@@ -134,13 +152,16 @@ def _patch_scores(
     interval: tuple[float, float],
     sides: tuple[int, int],
     compared: Sequence[torch.Tensor | None],
+    n_tiles: int,
     done: Callable[[int], None],
 ) -> Doubles:
-    """`[n, P]` scores of the chosen images, each against its `others`: means over stages and degrees."""
-    n_stages, n_images, n_patches, _ = patch_tokens.shape
-    total: Doubles = np.zeros((len(chosen), n_patches))
+    """`[n, T, P]` scores of the chosen images, each against its `others`: means over stages and degrees."""
+    n_maps, n_images, n_patches, _ = patch_tokens.shape
+    n_stages = n_maps // n_tiles
+    scores: Doubles = np.zeros((len(chosen), n_tiles, n_patches))
     together = max(1, min(_TOGETHER, int(math.sqrt(_MOST_DISTANCES)) // n_patches))
-    for tokens, allowed in zip(patch_tokens, compared, strict=True):
+    for at, (tokens, allowed) in enumerate(zip(patch_tokens, compared, strict=True)):
+        total = scores[:, at // n_stages]
         own = _neighbourhoods(tokens[list(chosen)], degrees, sides)
         nearest = np.empty((len(degrees), len(chosen), n_patches, n_images), np.float32)
         for start in range(0, n_images, together):
@@ -155,8 +176,58 @@ def _patch_scores(
             first = int(len(references) * interval[0])
             last = max(int(len(references) * interval[1]), first + 1)
             total[row] += ordered[..., first:last].mean(axis=-1).sum(axis=0)
-    total /= n_stages * len(degrees)
-    return total
+    scores /= n_stages * len(degrees)
+    return scores
+
+
+def _stitched(scores: Doubles, tiles: tuple[int, int, int]) -> Doubles:
+    """`[n, T, P]` scores of tiles to `[n, height, width]`: from the tile a patch lies deepest in."""
+    rows, cols, overlap = tiles
+    side = math.isqrt(scores.shape[2])
+    step = side - overlap
+
+    def deepest(place: int, n_tiles: int) -> tuple[int, int]:
+        within = [(tile, place - tile * step) for tile in range(n_tiles)]
+        there = [(tile, at) for tile, at in within if 0 <= at < side]
+        return max(there, key=lambda one: min(one[1], side - 1 - one[1]))  # the first of equals
+
+    down = [deepest(y, rows) for y in range(rows * step + overlap)]
+    across = [deepest(x, cols) for x in range(cols * step + overlap)]
+    chosen = [[scores[:, v * cols + h, y * side + x] for h, x in across] for v, y in down]
+    return np.moveaxis(np.array(chosen), -1, 0).copy()
+
+
+def _highest(
+    grids: Doubles,
+    map_shape: tuple[int, int],
+    views: Sequence[View] | None,
+    hidden: npt.NDArray[np.bool_] | None,
+) -> Doubles:
+    """`[n]` maxima of the maps of `[n, h, w]` patch scores."""
+    scores = torch.from_numpy(grids)[:, None]
+    if views is None:
+        maps = F.interpolate(scores, map_shape, mode="bilinear", align_corners=True)
+    else:
+        places = torch.stack([_places(view, map_shape) for view in views])
+        # What lies outside of the grid fades to 0, and is never the highest.
+        maps = F.grid_sample(scores, places, mode="bilinear", align_corners=True)
+    if hidden is not None:
+        maps.masked_fill_(torch.from_numpy(hidden.copy()), 0.0)
+    highest: Doubles = maps.amax(dim=(1, 2, 3)).numpy()
+    return highest
+
+
+def _worst(scores: Doubles, share: float) -> float:
+    n_worst = max(1, int(share * len(scores)))
+    return float(np.sort(scores)[-n_worst:].mean())
+
+
+def _places(view: View, map_shape: tuple[int, int]) -> torch.Tensor:
+    """`[H, W, 2]`: (x, y) of the map's pixels on the patches, which reach from -1 to 1."""
+    top, left, bottom, right = (2 * edge - 1 for edge in view)
+    x = torch.linspace(left, right, map_shape[1], dtype=torch.float64)
+    y = torch.linspace(top, bottom, map_shape[0], dtype=torch.float64)
+    return torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1)
 
 
 def _neighbourhoods(
