@@ -7,15 +7,16 @@ for none.
 from typing import Any
 
 import numpy as np
-from numba import types
-from numba.core import cgutils
 
-from musc_online.compiled import compiled, emitting
-from musc_online.nearest.gemm.lanes import FLOAT32, LOWEST, Lanes, nothing
+from musc_online.compiled import compiled
+from musc_online.nearest.gemm.columns import column_maxima
+from musc_online.nearest.gemm.lanes import LOWEST
 from musc_online.nearest.gemm.near import is_near, note_near
 from musc_online.nearest.gemm.reach import band_of, mask_of
 from musc_online.nearest.gemm.scratch import LINE_MARGIN, ROWS_AT_ONCE, zeros_before
 from musc_online.nearest.gemm.windows import sum_row_windows
+
+NO_MASKS = (0, 0, 0, 0)
 
 
 @compiled
@@ -50,23 +51,20 @@ def take_maxima(
     width = reach.width
     row, near = int(np.int64(0)), bool(np.bool_(False))
     band = band_of(reach, grid_row, grid_row, 0)
+    begin = _where(i, halo, which, largest, grid_row, band, row_norms, column_norms, reach, scratch)
     while row + ROWS_AT_ONCE <= width:
-        where = _where(i, halo, which, largest, grid_row, row, band, row_norms, column_norms, reach, scratch)
         if reach.masked:
-            _several(halo, 1, where)
+            _several(halo, 1, _from(begin, row, _masks(grid_row, row, band, reach)))
         else:
-            _several(halo, 0, where)
+            _several(halo, 0, _from(begin, row, NO_MASKS))
         row += ROWS_AT_ONCE
     for other in range(width):
         patch = grid_row * width + other
         if other >= row or is_near(i, patch, row_norms, scratch):
-            where = _where(
-                i, halo, which, largest, grid_row, other, band, row_norms, column_norms, reach, scratch
-            )
             if reach.masked:
-                _single(halo, 1, where)
+                _single(halo, 1, _from(begin, other, _masks(grid_row, other, band, reach)))
             else:
-                _single(halo, 0, where)
+                _single(halo, 0, _from(begin, other, NO_MASKS))
             if is_near(i, patch, row_norms, scratch):
                 cosines = scratch.lines[1, LINE_MARGIN:]
                 note_near(i, patch, band, cosines, column_norms[1 + i], scratch, found_near or near)
@@ -110,27 +108,18 @@ def _single(halo: int, masked: int, where: Any) -> None:
 
 @compiled
 def _where(
-    i: int, halo: int, which: int, largest: int, grid_row: int, row: int, band: Any, row_norms: Any,
-    column_norms: Any, reach: Any, scratch: Any,
+    i: int, halo: int, which: int, largest: int, grid_row: int, band: Any, row_norms: Any, column_norms: Any,
+    reach: Any, scratch: Any,
 ) -> Any:  # fmt: skip
-    """What `column_maxima` wants for the rows from `row` of the grid row on, in the columns of `band`."""
+    """What `column_maxima` wants for a grid row's first row, in the columns of `band`; no masks yet."""
     width, padded = reach.width, scratch.edges.shape[1]
-    patch, begin = grid_row * width + row, band[0] * 4
-    masks = (begin, begin, begin, begin)  # no address, nor read, where nothing is masked
-    if reach.masked:
-        masks = (
-            _mask_address(grid_row, row, reach) + begin,
-            _mask_address(grid_row, row + 1, reach) + begin,
-            _mask_address(grid_row, row + 2, reach) + begin,
-            _mask_address(grid_row, row + 3, reach) + begin,
-        )
+    patch, begin = grid_row * width, band[0] * 4
     if halo == 0:
         stride = scratch.products.shape[2] * 4
         source = scratch.products.ctypes.data + (largest * width + patch) * stride + begin
     else:
         stride = scratch.sums.shape[2] * 4
-        zeros = zeros_before(width) * 4
-        source = scratch.sums.ctypes.data + (which * width + row) * stride + zeros + begin
+        source = scratch.sums.ctypes.data + which * width * stride + zeros_before(width) * 4 + begin
     return (
         source,
         stride,
@@ -145,122 +134,32 @@ def _where(
         column_norms.ctypes.data + (1 + i) * padded * 4 + begin,
         scratch.best_rows.ctypes.data + (i * padded + patch) * 4,
         scratch.best_columns.ctypes.data + i * padded * 4 + begin,
-        masks[0],
-        masks[1],
-        masks[2],
-        masks[3],
     )
 
 
 @compiled
-def _mask_address(grid_row: int, row: int, reach: Any) -> int:
-    """Where the mask of a row begins, in bytes; of one that is not there, as of a single row's next, any."""
+def _from(begin: Any, row: int, masks: Any) -> Any:
+    """The same for the rows from `row` of the grid row on, with their masks."""
+    source = begin[0] + row * begin[1]
+    return (source, *begin[1:9], begin[9] + row * 4, begin[10], begin[11] + row * 4, begin[12], *masks)
+
+
+@compiled
+def _masks(grid_row: int, row: int, band: Any, reach: Any) -> Any:
+    """Where the masks of four rows begin, in bytes."""
+    return (
+        _mask(grid_row, row, band, reach),
+        _mask(grid_row, row + 1, band, reach),
+        _mask(grid_row, row + 2, band, reach),
+        _mask(grid_row, row + 3, band, reach),
+    )
+
+
+@compiled
+def _mask(grid_row: int, row: int, band: Any, reach: Any) -> int:
+    """Of a row that is not there, as a single row's next may be, any."""
     line, first = mask_of(grid_row, min(row, reach.width - 1), reach)
-    return int(reach.lines.ctypes.data + (line * reach.lines.shape[1] + first) * 4)
-
-
-@emitting
-def column_maxima(typingctx: Any, halo: Any, rows: Any, keep: Any, masked: Any, where: Any) -> Any:
-    """Window sums over the columns' grid for a few rows, normalised, and both maxima.
-
-    Literals: `halo` 0, 1 or 2; `rows` at once; `keep` 1 to write the cosines too; `masked` 1 to add a mask to
-    each row's cosines. `where` holds seventeen integers, addresses in bytes of float32 data: the rows, from
-    the first of `n_columns` columns on, each with what its windows reach before and after (zeros beyond the
-    grid); bytes from one row to the next; `width`; `n_columns`, a multiple of 16; scratch lines, with zeros
-    around them; bytes between these; `edges` (1 where the patch 1 to the left, 1 to the right, 2 to the left,
-    2 to the right is on the grid else 0), bytes between these; `limits [n_columns]`, `LOWEST` where a column
-    is no candidate of any row, else 0; reciprocal norms of the rows; of the columns; the result `[rows]`,
-    each row's largest cosine; `[n_columns]`, updated: each column's largest cosine, still without its own
-    norm; the masks of four rows, of which as many are read as there are rows. Kept cosines go to the line
-    after the last one used. What lies beside a grid row's own columns is read and weighed with 0, so it may
-    be anything finite.
-    """
-    reach, n_rows, kept = halo.literal_value, rows.literal_value, bool(keep.literal_value)
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        lanes = Lanes(context, builder)
-        maxima = _ColumnMaxima(lanes, reach, n_rows, kept, cgutils.unpack_tuple(builder, args[4]))
-        if not masked.literal_value:
-            maxima.masks = []
-        n_vectors = builder.sdiv(maxima.n_columns, lanes.constant(lanes.width))
-        if reach:
-            lanes.loop(n_vectors, [], maxima.down)
-        best = lanes.loop(n_vectors, [lanes.fill(LOWEST)] * n_rows, maxima.across)
-        maxima.finish(best)
-        return nothing(context)
-
-    return types.void(halo, rows, keep, masked, where), generate
-
-
-class _ColumnMaxima:
-    """Emits the two loops over the columns of `column_maxima`."""
-
-    def __init__(self, lanes: Lanes, halo: int, n_rows: int, keep: bool, where: list[Any]) -> None:
-        self.lanes, self.halo, self.keep = lanes, halo, keep
-        source, stride, self.width, self.n_columns, line, line_bytes = where[:6]
-        self.edges, self.plane, self.limits = where[6:9]
-        self.row_norms, self.column_norms, self.best_rows, self.best_columns = where[9:13]
-        self.masks = where[13 : 13 + n_rows]
-        self.sources = [self._row(source, stride, row) for row in range(n_rows)]
-        self.lines = [self._row(line, line_bytes, row) for row in range(n_rows)]
-        self.kept = self._row(line, line_bytes, n_rows)
-        norms = [lanes.load(lanes.offset(self.row_norms, 4 * row), FLOAT32) for row in range(n_rows)]
-        self.norms = [lanes.splat(norm) for norm in norms]
-
-    def _row(self, address: Any, stride: Any, row: int) -> Any:
-        return self.lanes.offset(address, self.lanes.builder.mul(stride, self.lanes.constant(row)))
-
-    def _at(self, index: Any) -> Any:
-        return self.lanes.builder.mul(index, self.lanes.constant(self.lanes.width * 4))
-
-    def down(self, index: Any, _: list[Any]) -> list[Any]:
-        """Sum over the grid columns' windows: patches `width` apart."""
-        lanes, at = self.lanes, self._at(index)
-        shifts = [
-            lanes.builder.mul(self.width, lanes.constant(4 * k)) for k in range(-self.halo, self.halo + 1)
-        ]
-        for source, line in zip(self.sources, self.lines, strict=True):
-            window = [lanes.load(lanes.offset(source, at, shift), lanes.float32) for shift in shifts]
-            lanes.store(lanes.total(window), lanes.offset(line, at))
-        return []
-
-    def across(self, index: Any, best: list[Any]) -> list[Any]:
-        """Sum over the grid rows' windows, normalise, take the maxima."""
-        lanes, at = self.lanes, self._at(index)
-        builder = lanes.builder
-        edges = [
-            lanes.load(lanes.offset(self._row(self.edges, self.plane, k), at), lanes.float32)
-            for k in range(2 * self.halo)
-        ]
-        limit = lanes.load(lanes.offset(self.limits, at), lanes.float32)
-        column_norm = lanes.load(lanes.offset(self.column_norms, at), lanes.float32)
-        column_best = lanes.load(lanes.offset(self.best_columns, at), lanes.float32)
-        result = []
-        for row, begin in enumerate(self.lines if self.halo else self.sources):
-            value = lanes.load(lanes.offset(begin, at), lanes.float32)
-            for k in range(1, 2 * self.halo + 1):
-                shift = (k + 1) // 2 * (-4 if k % 2 else 4)
-                near = lanes.load(lanes.offset(begin, at, shift), lanes.float32)
-                value = lanes.multiply_add(edges[k - 1], near, value)
-            cosine = lanes.multiply_add(value, column_norm, limit)
-            backward = builder.fmul(value, self.norms[row])
-            if self.masks:
-                mask = lanes.load(lanes.offset(self.masks[row], at), lanes.float32)
-                cosine, backward = builder.fadd(cosine, mask), builder.fadd(backward, mask)
-            result.append(lanes.maximum(cosine, best[row]))
-            column_best = lanes.maximum(backward, column_best)
-            if self.keep:
-                lanes.store(builder.fmul(cosine, self.norms[row]), lanes.offset(self.kept, at))
-        lanes.store(column_best, lanes.offset(self.best_columns, at))
-        return result
-
-    def finish(self, best: list[Any]) -> None:
-        """Reduce each row's lanes to its largest cosine."""
-        lanes = self.lanes
-        for row, vector in enumerate(best):
-            norm = lanes.load(lanes.offset(self.row_norms, 4 * row), FLOAT32)
-            cosine = lanes.builder.fmul(lanes.largest(vector), norm)
-            lanes.store(cosine, lanes.offset(self.best_rows, 4 * row))
+    return int(reach.lines.ctypes.data + (line * reach.lines.shape[1] + first + band[0]) * 4)
 
 
 @compiled

@@ -2,7 +2,7 @@
 
 The matrix of degree r is the degree-1 matrix summed over r x r windows of its rows' grid and of its
 columns' grid (docs/method.md): four one-dimensional sums, one after the other. This file does the two
-of the rows' grid in one pass that loads each product once; `maxima` does the rest.
+of the rows' grid in one pass that loads each product once; `columns` does the rest.
 """
 
 from typing import Any
