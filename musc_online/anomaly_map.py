@@ -135,6 +135,12 @@ class FrameMaps:
             return image_scores(patch_scores, maps)
         return image_scores(patch_scores, maps, wanted, self.scored(patch_scores.shape, frame_shapes))
 
+    def seen(self, n_patches: int) -> npt.NDArray[np.intp]:
+        """Patches `[n]` of a frame with so many that are not ignored."""
+        if self.ignored is None:
+            return np.arange(n_patches)
+        return np.flatnonzero(~self.ignored.patches(self._grid(n_patches)))
+
     def kept(self, patch_scores: Values) -> Values:
         """`[N, P]` patch scores with 0 where the frame is ignored; the same array where nothing is."""
         if self.ignored is None:

@@ -43,7 +43,7 @@ class Detector:
         n_slots = config.ring.capacity + config.ring.n_quarantine
         self.window = Window(min(config.revise.window, config.ring.capacity), n_slots)
         self.verdict = Verdict(config)
-        self.events = Events()
+        self.events = Events(self.verdict.frame_maps.seen)
         self.ring: Ring | None = None
         self.since_revision = 0
         """Arrivals since the last revision."""

@@ -6,6 +6,7 @@ and belongs to the other foreign frames of late whatever its label.
 """
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -70,9 +71,14 @@ class Group:
 
 
 class Events:
-    """Watches one stream; every method is called by its detector alone."""
+    """Watches one stream; every method is called by its detector alone.
 
-    def __init__(self) -> None:
+    Args:
+        seen: from the number of a frame's patches to those `[n]` that are not ignored; all by default.
+    """
+
+    def __init__(self, seen: Callable[[int], npt.NDArray[np.intp]] = np.arange) -> None:
+        self._seen = seen
         self.marks: dict[FrameId, Mark] = {}
         self.groups: dict[int, Group] = {}
         self.next_group = 1
@@ -153,7 +159,7 @@ class Events:
         if score.pred_label or foreign:
             self._group(ring, score, self._mark(patches, score))
         else:
-            self.typical.append(float(np.median(patches)))
+            self.typical.append(self._middle(patches))
             self.levels.append(score.raw_score)
             self._look_for_drift(score)
         self.last.append((score.frame_id, foreign))
@@ -213,14 +219,18 @@ class Events:
 
     def _mark(self, patches: Values, score: Score) -> Mark:
         limit, foreign = score.threshold or 0.0, self._is_foreign(patches)
-        flagged = np.flatnonzero((patches >= min(limit, patches.max())) | foreign)
+        seen = self._seen(len(patches))
+        flagged = seen[(patches[seen] >= min(limit, patches[seen].max())) | foreign]
         return Mark([int(patch) for patch in flagged], float(patches[flagged].mean()), foreign)
 
     def _is_foreign(self, patches: Values) -> bool:
         if not self.typical:
             return False
         usual = max(FLOOR, float(np.median(self.typical)))  # copies are as near to each other as can be
-        return bool(np.median(patches) >= max(FOREIGN * usual, min(FAR, VERY_FOREIGN * usual)))
+        return self._middle(patches) >= max(FOREIGN * usual, min(FAR, VERY_FOREIGN * usual))
+
+    def _middle(self, patches: Values) -> float:
+        return float(np.median(patches[self._seen(len(patches))]))
 
     def _group(self, ring: Ring, score: Score, mark: Mark) -> None:
         """Keep a frame's mark, and join it with the frames that share its defect, or its product."""

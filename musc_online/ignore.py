@@ -1,5 +1,6 @@
 """Where frames are not looked at: PNG or polygons to patches and pixels (docs/method.md#ignored-patches)."""
 
+import hashlib
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,11 @@ class Ignored:
         self._shape = mask.shape
         self._packed = np.packbits(mask, axis=1)  # a camera's mask may have as many pixels as its frames
         self._known: dict[tuple[int, int], Mask] = {}  # asked for with every frame
+
+    @property
+    def digest(self) -> str:
+        """The same for the same mask, wherever it was read from."""
+        return hashlib.sha256(f"{self._shape}".encode() + self._packed.tobytes()).hexdigest()[:16]
 
     def cells(self, shape: tuple[int, int]) -> Mask:
         """`[height, width]`: the cells of a grid over the frame that are ignored for more than half.

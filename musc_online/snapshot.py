@@ -46,13 +46,13 @@ class Snapshot:
 
 def fingerprint(detector: Detector) -> dict[str, Any]:
     """What must be the same where a snapshot is restored: network, method, shape of the ring."""
-    ring = detector.config.ring
+    ring, ignored = detector.config.ring, detector.verdict.frame_maps.ignored
     return {
         "model_id": detector.model_id,
         "method": detector.config.method.model_dump(mode="json"),
         "map_size": detector.config.output.map_size or detector.config.backbone.image_size,
         "tiles": detector.config.tiles.model_dump(mode="json"),
-        "ignore": detector.config.model_dump(mode="json", include={"ignore"})["ignore"],
+        "ignore": None if ignored is None else ignored.digest,
         "ring": {
             "capacity": ring.capacity,
             "subsets": ring.subsets,
@@ -264,7 +264,8 @@ def restore(detector: Detector, snapshot: Snapshot) -> dict[str, Any]:
         evicted = [_score(plain) for plain in snapshot.state["evicted"]]
         before = vars(detector).copy()
         held = (detector.window.entries, detector.window.evicted)
-        verdict, events = Verdict(detector.config), Events()
+        verdict = Verdict(detector.config)
+        events = Events(verdict.frame_maps.seen)
         unchanged = verdict.restore(snapshot.state["verdict"])
         events.restore(snapshot.state["events"])
         detector.ring, detector.verdict, detector.events = ring, verdict, events

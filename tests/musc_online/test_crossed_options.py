@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from unittest import mock
 
-import naive
+import naive_frame
 import naive_stream
 import numpy as np
 import pytest
@@ -28,10 +28,22 @@ N_IMAGES = 12
 MAP_SIZE = 16
 
 
+CORNER = [[[0.0, 0.0], [0.5, 0.0], [0.5, 0.5], [0.0, 0.5]]]
+"""A rectangle that is ignored."""
+
+
 @cache
-def distances(seed, degrees):
-    """The oracle's, of one of a few sets of images: every example asks for the same ones."""
-    return naive.nearest_table(images(seed, N_IMAGES)[0].astype(np.float64), degrees)
+def tokens_of(seed, n_tiles):
+    """`[T, S, N, P, C]` of one of a few sets of images."""
+    return np.stack([images(seed + 10 * tile, N_IMAGES)[0] for tile in range(n_tiles)])
+
+
+@cache
+def distances(seed, degrees, tiles, position, ignored):
+    """The oracle's: every example asks for the same ones."""
+    tiles = dict(zip(("rows", "cols", "overlap"), tiles, strict=True))
+    tokens = tokens_of(seed, tiles["rows"] * tiles["cols"]).astype(np.float64)
+    return naive_frame.tables(tokens, degrees, tiles, position, CORNER if ignored else None)
 
 
 class Clock:
@@ -51,8 +63,14 @@ def options(draw):
     nearest = draw(st.sampled_from([None, None, 1, 2, 3, 5]))
     subsets = subsets if nearest is None else 1
     rule = draw(st.sampled_from(["auto", "auto", "mad", "quantile", "fixed"]))
+    rows, cols, overlap = draw(st.sampled_from([(1, 1, 0)] * 5 + [(2, 1, 0), (1, 2, 1)]))
     return {
+        "backbone": {"image_size": 56},
+        "tiles": {"rows": rows, "cols": cols, "overlap": overlap},
+        "ignore": draw(st.sampled_from([None, None, None, CORNER])),
         "method": {
+            "position": draw(st.sampled_from([None, None, None, 0, 1])),
+            "image_score": draw(st.sampled_from(["max", "max", {"worst": 0.2}])),
             # Below the side of the grid: over the whole of it a standardised map sums to nothing.
             "degrees": draw(st.sampled_from([(1,), (3,), (1, 3), (3, 1)])),
             "interval": draw(st.sampled_from([(0.0, 0.3), (0.0, 1.0), (0.2, 0.7), (0.5, 1.0), (0.9, 0.95)])),
@@ -94,13 +112,16 @@ class CrossedOptions(RuleBasedStateMachine):
     @initialize(options=options(), in_time=st.sampled_from([None, 1, 1, 2]), seed=st.integers(0, 3))
     def start(self, options, in_time, seed):
         self.options, self.rule = options, options["threshold"]
-        self.tokens, class_tokens = images(seed, N_IMAGES)
+        tiles = options["tiles"]
+        self.tokens = tokens_of(seed, tiles["rows"] * tiles["cols"])
+        _, class_tokens = images(seed, N_IMAGES)
         # As real ones do, they look the same way: weights that cancel would magnify any rounding.
         self.class_tokens = np.abs(class_tokens)
         self.config = config.load(
             options | {"deadline_ms": None if in_time is None else 1000 * in_time - 500}
         )
-        table = distances(seed, options["method"]["degrees"])
+        method, masked = options["method"], options["ignore"] is not None
+        table = distances(seed, method["degrees"], tuple(tiles.values()), method["position"], masked)
         self.oracle = naive_stream.Stream(table, self.class_tokens, options, in_time)
         self.clock = Clock()
         self.patches = [
@@ -130,6 +151,10 @@ class CrossedOptions(RuleBasedStateMachine):
         for said in all_said:
             assert_said(scores[said.image], said, self.rule)
 
+    def tokens_of(self, image):
+        tokens = self.tokens[:, :, image]
+        return tokens[0] if len(tokens) == 1 else tokens
+
     def outside(self):
         return [image for image in range(N_IMAGES) if image not in self.oracle.order]
 
@@ -141,7 +166,7 @@ class CrossedOptions(RuleBasedStateMachine):
 
     def arrive_one(self, pick):
         image = self.outside()[pick % len(self.outside())]
-        tokens, class_token = self.tokens[:, image], self.class_tokens[image]
+        tokens, class_token = self.tokens_of(image), self.class_tokens[image]
         if self.oracle.full_of_pins() and self.options["ring"]["admit"] == "all":
             with pytest.raises(FrameError, match="slots are pinned"):
                 self.detector.step_tokens(tokens, class_token, image)
@@ -210,11 +235,11 @@ class CrossedOptions(RuleBasedStateMachine):
         """Bad input changes nothing."""
         image, new = self.oracle.order[0], self.outside()[0]
         with pytest.raises(FrameError, match="in the ring already"):
-            self.detector.step_tokens(self.tokens[:, image], self.class_tokens[image], image)
+            self.detector.step_tokens(self.tokens_of(image), self.class_tokens[image], image)
         with pytest.raises(FrameError, match="NaN or infinity"):
-            self.detector.step_tokens(self.tokens[:, new] * np.nan, self.class_tokens[new], new)
+            self.detector.step_tokens(self.tokens_of(new) * np.nan, self.class_tokens[new], new)
         with pytest.raises(FrameError, match="as in the ring"):
-            self.detector.step_tokens(self.tokens[:1, new], self.class_tokens[new], new)
+            self.detector.step_tokens(self.tokens_of(new)[..., :-1], self.class_tokens[new], new)
         with pytest.raises(FrameError, match="not in the ring"):
             getattr(self.detector.operators, name)(new)
 

@@ -135,8 +135,8 @@ def test_foreign_and_older_snapshots_are_refused(tmp_path):
     [
         lambda state, arrays: state["slots"].__setitem__(0, 77),
         lambda state, arrays: state["pinned"].append(99),
-        lambda state, arrays: arrays["measured"].__setitem__((0, 1), 0),
-        lambda state, arrays: arrays.__setitem__("table", arrays["table"][:2]),
+        lambda state, arrays: arrays["table.measured"].__setitem__((0, 1), 0),
+        lambda state, arrays: arrays.__setitem__("table.table", arrays["table.table"][:2]),
         lambda state, arrays: arrays.pop("class_tokens"),
         lambda state, arrays: state["entries"].pop(),
     ],

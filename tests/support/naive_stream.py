@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import naive
 import naive_threshold
 import numpy as np
+from naive_frame import Frame
 from naive_threshold import quantile
 
 
@@ -55,14 +56,16 @@ class Stream:
     """A detector's answers, one by one.
 
     Args:
-        table: `naive.nearest_table` of all images that may come.
+        table: `naive.nearest_table` of all images that may come, or a list of such, one a tile.
         class_tokens: [N, D].
         options: the sections of a configuration, each key that is read here given.
         in_time: how many subsets with images in them the deadline leaves time for; None for no deadline.
     """
 
     def __init__(self, table, class_tokens, options, in_time=None):
-        self.table, self.class_tokens, self.options, self.in_time = table, class_tokens, options, in_time
+        self.tables = table if isinstance(table, list) else [table]
+        self.class_tokens, self.options, self.in_time = class_tokens, options, in_time
+        self.frame = Frame(options)
         self.capacity, self.n_subsets = options["ring"]["capacity"], options["ring"]["subsets"]
         self.count = options["ring"].get("nearest")
         self.admit = options["ring"]["admit"]
@@ -144,8 +147,14 @@ class Stream:
 
     def scored(self, image, references):
         """Patch scores and map."""
-        patches = naive.patch_scores(self.table, image, references, *self.options["method"]["interval"])
-        return patches, naive.upsample(patches, self.options["output"]["map_size"])
+        patches = self.patches(image, references)
+        return patches, self.frame.map(patches)
+
+    def patches(self, image, references):
+        """Patch scores, those of tiles stitched, 0 where the frame is ignored."""
+        interval = self.options["method"]["interval"]
+        scored = [naive.patch_scores(table, image, references, *interval) for table in self.tables]
+        return self.frame.patches(scored)
 
     def judged(self, image, references, scored, cut_short=False):
         """All but RsCIN."""
@@ -156,7 +165,7 @@ class Stream:
         if not references:
             return said
         said.patches, said.map = scored
-        said.raw = float(said.map.max())
+        said.raw = self.frame.raw(*scored)
         if self.threshold is not None:
             said.pred, said.range = self.normalised(said.raw), self.highest - self.lowest
             if state != "warmup":
@@ -216,7 +225,7 @@ class Stream:
         """Of the arrival before it, and so nothing new."""
         if self.before not in measured or self.before not in self.order:
             return False
-        return bool(max(naive.patch_scores(self.table, image, [self.before])) < 0.02)
+        return bool(max(self.patches(image, [self.before])) < 0.02)
 
     def place(self, said):
         flagged = said.label and said.state != "warmup"
@@ -238,11 +247,13 @@ class Stream:
         if said.label or self.foreign(said.patches):
             self.flag(image, said.patches, said.threshold)
         else:
-            self.typical = [*self.typical, float(np.median(said.patches))][-100:]
+            self.typical = [*self.typical, self.middle(said.patches)][-100:]
 
     def flag(self, image, patches, threshold):
         foreign = self.foreign(patches)
-        flagged = [i for i, score in enumerate(patches) if foreign or score >= min(threshold, max(patches))]
+        seen = self.frame.seen(patches)
+        most = max(patches[i] for i in seen)
+        flagged = [i for i in seen if foreign or patches[i] >= min(threshold, most)]
         mark = flagged, sum(patches[i] for i in flagged) / len(flagged), foreign
         for other, (where, level, other_foreign) in self.marks.items():
             if other == image or foreign or other_foreign or not self.compared(image, other):
@@ -263,7 +274,10 @@ class Stream:
         if not self.typical:
             return False
         usual = max(0.02, np.median(self.typical))
-        return bool(np.median(patches) >= max(1.4 * usual, min(0.55, 2.4 * usual)))
+        return self.middle(patches) >= max(1.4 * usual, min(0.55, 2.4 * usual))
+
+    def middle(self, patches):
+        return float(np.median([patches[i] for i in self.frame.seen(patches)]))
 
     def unmark(self, image):
         del self.marks[image]
@@ -271,7 +285,8 @@ class Stream:
 
     def between(self, image, other, patches):
         """Mean distance of some patches to another image."""
-        return float(np.mean([naive.patch_scores(self.table, image, [other])[patch] for patch in patches]))
+        distances = self.patches(image, [other])
+        return float(np.mean([distances[patch] for patch in patches]))
 
     def matched(self, image, leaving):
         """References of an arrival, and whether the deadline left some out; the next begins with those."""
@@ -368,7 +383,7 @@ class Stream:
         images = [image for image in images if image in self.order]
         known = [image for image in images if self.references(image)]
         scored = {image: self.scored(image, self.references(image)) for image in known}
-        raw_scores = [float(scored[image][1].max()) for image in known]
+        raw_scores = [self.frame.raw(*scored[image]) for image in known]
         spread = max(raw_scores, default=0.0) - min(raw_scores, default=0.0)
         rescored = dict(zip(known, self.rescored(raw_scores, known), strict=True)) if known else {}
         said = []
@@ -393,7 +408,7 @@ class Stream:
         """Threshold and range; then what is normal by its support leaves quarantine."""
         support = {image: self.support(image) for image in images}
         raw = {
-            image: float(self.scored(image, others)[1].max()) for image, others in support.items() if others
+            image: self.frame.raw(*self.scored(image, others)) for image, others in support.items() if others
         }
         for image, score in raw.items():
             if image in self.known and image in self.truth:
