@@ -116,6 +116,13 @@ class Geometry:
         """(S, D, P): one image's distances to one other image."""
         return self.n_stages, self.n_degrees, self.n_patches
 
+    def per_patch(self, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """`[S * D * P]` values of an image to `[H * W]` of its patches: the means of stages and degrees."""
+        n_tiles = 1 if self.tiling is None else self.tiling.n_tiles
+        shape = (n_tiles, self.n_stages // n_tiles, self.n_degrees, self.n_patches)
+        means: npt.NDArray[np.float64] = values.reshape(shape).mean(axis=(1, 2)).ravel()
+        return means if self.tiling is None else means[self.tiling.source]
+
     @property
     def width(self) -> int:
         """S * D * P."""
@@ -123,17 +130,27 @@ class Geometry:
 
 
 def checked_tokens(
-    patch_tokens: Any, class_token: Any
+    patch_tokens: Any, class_token: Any, n_tiles: int = 1
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """One image's `[S, P, C]` and `[D]` tokens as float32 arrays.
+    """One image's `[S, P, C]` (`[T, S, P, C]` of T tiles) and `[D]` tokens as float32 arrays.
+
+    Returns:
+        `[T * S, P, C]` and `[D]`.
 
     Raises:
-        FrameError: another number of axes, an empty axis, or a value that is not finite.
+        FrameError: another number of axes, an empty axis, another number of tiles, or a value that is not
+            finite.
     """
     tokens = np.ascontiguousarray(as_float32(to_numpy(patch_tokens)))
     token = np.ascontiguousarray(as_float32(to_numpy(class_token)))
+    shape = tokens.shape
+    if tokens.ndim == 4 and len(tokens) == n_tiles:
+        tokens = tokens.reshape(-1, *shape[2:])
+    elif tokens.ndim == 3 and n_tiles > 1:
+        tokens = tokens[:0]
     if tokens.ndim != 3 or token.ndim != 1 or not tokens.size or not token.size:
-        raise FrameError(f"tokens: got {tokens.shape} and {token.shape}, expected [S, P, C] and [D]")
+        expected = "[S, P, C]" if n_tiles == 1 else f"[{n_tiles}, S, P, C] of as many tiles"
+        raise FrameError(f"tokens: got {shape} and {token.shape}, expected {expected} and [D]")
     if not (np.isfinite(tokens).all() and np.isfinite(token).all()):
         raise FrameError("tokens: got NaN or infinity, expected finite float32 numbers")
     return tokens, token

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +10,7 @@ import numpy.typing as npt
 from musc_online import anomaly_map, msm, rscin
 from musc_online.config import Config
 from musc_online.errors import FrameError
+from musc_online.ring_setup import geometry_of, maps_of
 
 Values = npt.NDArray[np.float64]
 
@@ -38,7 +39,7 @@ def score(
 
     Args:
         config: method, RsCIN and map size are used.
-        patch_tokens: `[S, N, P, C]` without class tokens, N >= 2.
+        patch_tokens: `[S, N, P, C]` without class tokens, N >= 2; `[T * S, N, P, C]` of T tiles.
         class_tokens: `[N, D]`.
         subsets: indices of the images that are scored together, each image in one (`divide_num`); None is one
             set. RsCIN always looks at the whole set, as in the published code.
@@ -51,13 +52,39 @@ def score(
     divided = [list(members) for members in subsets or [range(n_images)]]
     if sorted(index for members in divided for index in members) != list(range(n_images)):
         raise FrameError(f"subsets: got {divided}, expected each of {n_images} images in exactly one")
-    method, wanted = config.method, config.rscin
-    patches = np.empty(patch_tokens.shape[1:3])
+    wanted = config.rscin
+    patches: Values | None = None
     for members in divided:
         # Indexing copies, and the tokens of a set may lie on disk.
         tokens = patch_tokens if len(divided) == 1 else patch_tokens[:, members]
-        patches[members] = msm.mutual_scores(tokens, method.degrees, *method.interval)
+        scored = _patch_scores(config, tokens, class_tokens[members])
+        patches = np.empty((n_images, scored.shape[1])) if patches is None else patches
+        patches[members] = scored
+    assert patches is not None  # noqa: S101 - there is a subset
     maps: npt.NDArray[np.float32] = anomaly_map.upsample(patches, config.map_size)
     raw = maps.max(axis=(1, 2)).astype(np.float64)
     rescored = rscin.rescore(raw, class_tokens, wanted.neighbour_counts, wanted.normalise)
     return BatchScores(patches, maps, raw, rescored)
+
+
+def _patch_scores(config: Config, patch_tokens: npt.NDArray[Any], class_tokens: npt.NDArray[Any]) -> Values:
+    """`[N, H * W]`: a tile is scored against the same tile of other images, stitched tiles as one image."""
+    n_maps, _, n_patches, n_channels = patch_tokens.shape
+    geometry = geometry_of(config, n_maps // config.tiles.count, n_patches, n_channels)
+    maps, method = maps_of(config, patch_tokens), config.method
+    n_tiles = 1 if geometry.tiling is None else geometry.tiling.n_tiles
+    n_stages = len(maps) // n_tiles
+    scored = [
+        msm.mutual_scores(
+            maps[first : first + n_stages],
+            method.degrees,
+            *method.interval,
+            config.ring.nearest,
+            class_tokens,
+        )
+        for first in range(0, len(maps), n_stages)
+    ]
+    if geometry.tiling is None:
+        return cast(Values, scored[0])
+    together: Values = np.concatenate(scored, axis=1)[:, geometry.tiling.source]
+    return together

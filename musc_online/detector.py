@@ -11,14 +11,14 @@ import numpy.typing as npt
 
 from musc_online import backbones, rscin
 from musc_online.admission import check_room, is_closed, place
-from musc_online.arrays import FrameId, Geometry, checked_tokens
+from musc_online.arrays import FrameId, checked_tokens
 from musc_online.config import Config, threshold_rule
 from musc_online.errors import FrameError
 from musc_online.events import Event, Events, contrast_of
 from musc_online.operators import Operators
 from musc_online.revision import Revision
 from musc_online.ring import Measurement, Ring
-from musc_online.ring_setup import check_capacity, expected_geometry, make_ring
+from musc_online.ring_setup import check_capacity, expected_geometry, geometry_of, make_ring, maps_of
 from musc_online.score import Score
 from musc_online.verdict import Verdict
 from musc_online.window import Entry, Window, without_arrays
@@ -123,8 +123,8 @@ class Detector:
         """`step` from tokens, without a backbone.
 
         Args:
-            patch_tokens: `[S, P, C]` without the class token; array or tensor. S, P, C are free on the
-                first call and fixed from then on.
+            patch_tokens: `[S, P, C]` without the class token, or `[T, S, P, C]` of T tiles, row by row;
+                array or tensor. S, P, C are free on the first call and fixed from then on.
             class_token: `[D]`.
             frame_id: new; not in the ring.
             frame_shape: (height, width) of the frame, for regions in its pixels.
@@ -136,14 +136,14 @@ class Detector:
             CapacityError: the ring does not fit (first call only).
         """
         self._check_new(frame_id)
-        tokens, token = checked_tokens(patch_tokens, class_token)
+        tokens, token = checked_tokens(patch_tokens, class_token, self.config.tiles.count)
         ring = self._ring_for(tokens, token)
         check_room(self.config, ring)
         started = time.perf_counter()
         limit = self.config.deadline_ms
-        measurement = ring.measure(
-            ring.store.prepare(tokens), None if limit is None else started + limit / 1e3
-        )
+        deadline = None if limit is None else started + limit / 1e3
+        features = ring.store.prepare(np.ascontiguousarray(maps_of(self.config, tokens)))
+        measurement = ring.measure(features, token, deadline, also=self.events.before)
         matched = time.perf_counter()
         self._cut_short = measurement.cut_short
         patches = ring.provisional(measurement)
@@ -281,8 +281,9 @@ class Detector:
 
     def _ring_for(self, tokens: npt.NDArray[np.float32], token: npt.NDArray[np.float32]) -> Ring:
         """The ring, made when the first image shows the shape of the features."""
-        n_stages, n_patches, n_channels = tokens.shape
-        geometry = Geometry(n_stages, self.config.method.degrees, n_patches, n_channels)
+        n_maps, n_patches, n_channels = tokens.shape
+        n_stages = n_maps // self.config.tiles.count
+        geometry = geometry_of(self.config, n_stages, n_patches, n_channels)
         if self.ring is None:
             self.ring = make_ring(self.config, geometry)
         width = self.window.token_width or len(token)

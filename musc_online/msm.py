@@ -12,6 +12,7 @@ from musc_online.arrays import ArrayOrTensor, Geometry, as_float32, like, to_num
 from musc_online.codes import Codes, average_codes, encode
 from musc_online.errors import FrameError
 from musc_online.parallel import spread
+from musc_online.retrieval import Retrieval
 
 DEFAULT_TABLE_BYTES = 2 * 2**30
 
@@ -54,23 +55,22 @@ def interval_average(nearest_distances: ArrayOrTensor, low: float = 0.0, high: f
 
 
 def score_codes(
-    codes: Codes, references: npt.NDArray[np.intp], shape: tuple[int, int, int], interval: tuple[float, float]
+    codes: Codes, references: npt.NDArray[np.intp], geometry: Geometry, interval: tuple[float, float]
 ) -> npt.NDArray[np.float64]:
     """Patch scores of one image from its row of the mutual table: interval average, then the means.
 
     Args:
         codes: `[R, S * D * P]` distance codes of the image's patches to each slot.
         references: `[n]` rows of `codes` that were measured, n >= 1.
-        shape: (S, D, P).
+        geometry: of the images.
         interval: (low, high) fractions.
 
     Returns:
-        `[P]` float64.
+        `[H * W]` float64, a score for each patch of `geometry.frame_grid`.
     """
     averages = np.empty(codes.shape[1], np.float64)
     average_codes(codes, references, *interval_bounds(len(references), *interval), averages)
-    scores: npt.NDArray[np.float64] = averages.reshape(shape).mean(axis=(0, 1))
-    return scores
+    return geometry.per_patch(averages)
 
 
 def mutual_scores(
@@ -78,11 +78,16 @@ def mutual_scores(
     degrees: Sequence[int] = (1, 3, 5),
     low: float = 0.0,
     high: float = 0.3,
+    nearest: int | None = None,
+    class_tokens: ArrayOrTensor | None = None,
     *,
     matcher: str = "gemm",
     max_bytes: int = DEFAULT_TABLE_BYTES,
 ) -> ArrayOrTensor:
-    """Score every patch of every image against all the other images (paper sections 3.2 and 3.3).
+    """Score every patch of every image against the other images (paper sections 3.2 and 3.3).
+
+    With `nearest`, which the paper does not have, an image is scored against so many of them: those whose
+    class tokens have the largest cosines with its own; of equal ones the first.
 
     Each pair of images is multiplied once and serves both directions, while the distances of one stage
     fit in `max_bytes`; beyond that, pairs are multiplied twice and memory stays bounded.
@@ -92,6 +97,8 @@ def mutual_scores(
         degrees: LNAMD's degrees, odd.
         low: see `interval_average`.
         high: see `interval_average`.
+        nearest: K >= 1, number of images that each is scored against; None for all.
+        class_tokens: `[N, D]`, needed with `nearest`.
         matcher: `gemm`, `faiss` or `auto`.
         max_bytes: bound on the table of one stage's distances.
 
@@ -99,8 +106,9 @@ def mutual_scores(
         `[N, P]` float64, Euclidean distances in 0..2, the same kind as given.
 
     Raises:
-        FrameError: wrong shape, fewer than two images, a value that is not finite, an even degree, or no
-            interval.
+        FrameError: wrong shape, fewer than two images, a value that is not finite, an even degree, no
+            interval, or `nearest` without class tokens or below 1.
+        ConfigError: `nearest` or the matcher needs FAISS, which is not installed.
     """
     tokens = to_numpy(patch_tokens)
     if tokens.ndim != 4 or min(tokens.shape) < 1:
@@ -109,12 +117,13 @@ def mutual_scores(
         raise FrameError("patch_tokens: got 1 image, expected at least 2 to be scored against each other")
     n_stages, _, n_patches, n_channels = tokens.shape
     geometry = Geometry(n_stages, tuple(degrees), n_patches, n_channels)
+    references = references_of(tokens.shape[1], nearest, class_tokens)
     total = np.zeros((tokens.shape[1], tokens.shape[2]), np.float64)
     for given in tokens:
         stage_tokens = as_float32(given)
         if not np.isfinite(stage_tokens).all():
             raise FrameError("patch_tokens: got NaN or infinity, expected finite float32 numbers")
-        total += _stage_scores(stage_tokens, geometry, (low, high), matcher, max_bytes)
+        total += _stage_scores(stage_tokens, geometry, (low, high), references, matcher, max_bytes)
     return like(patch_tokens, total / tokens.shape[0])
 
 
@@ -122,32 +131,83 @@ def _stage_scores(
     tokens: npt.NDArray[Any],
     geometry: Geometry,
     interval: tuple[float, float],
+    references: Sequence[npt.NDArray[np.intp]],
     matcher: str,
     max_bytes: int,
 ) -> npt.NDArray[np.float64]:
     n_images, n_patches, _ = tokens.shape
     # Features as a ring of all stages keeps them: the stream then ends in these very figures.
-    store = nearest.create(matcher, n_images, replace(geometry, n_stages=1), like=geometry)
+    store_geometry = replace(geometry, n_stages=1)
+    store = nearest.create(matcher, n_images, store_geometry, like=geometry)
     features = spread(lambda image: store.prepare(np.ascontiguousarray(image[None], np.float32)), tokens)
     for slot, kept in enumerate(features):
         store.put(slot, kept)
     shape = (1, geometry.n_degrees, n_patches)
-    width = geometry.n_degrees * n_patches
-    if n_images * n_images * width * 2 <= max_bytes:
-        table = whole_table(store, features, shape)
-        rows = spread(
-            lambda image: score_codes(table[image], _others(image, n_images), shape, interval),
-            range(n_images),
+    most = max(map(len, references))
+    if n_images * most * geometry.n_degrees * n_patches * 2 <= max_bytes:
+        whole = most == n_images - 1 == min(map(len, references))
+        table = whole_table(store, features, shape) if whole else _chosen(store, features, shape, references)
+        rows = references if whole else [np.arange(len(others)) for others in references]
+        scored = spread(
+            lambda image: score_codes(table[image], rows[image], store_geometry, interval), range(n_images)
         )
-        return np.stack(rows)
+        return np.stack(scored)
     scores = np.empty((n_images, n_patches), np.float64)
-    forward, backward = (np.empty((n_images, *shape), np.float32) for _ in range(2))
-    for image in range(n_images):
-        others = _others(image, n_images)
-        store.match(features[image], others, forward[:-1], backward[:-1])
-        codes = encode(forward[:-1]).reshape(n_images - 1, width)
-        scores[image] = score_codes(codes, np.arange(n_images - 1), shape, interval)
+    forward, backward = (np.empty((most, *shape), np.float32) for _ in range(2))
+    for image, others in enumerate(references):
+        found = forward[: len(others)]
+        store.match(features[image], others, found, backward[: len(others)])
+        codes = encode(found).reshape(len(others), -1)
+        scores[image] = score_codes(codes, np.arange(len(others)), store_geometry, interval)
     return scores
+
+
+def references_of(
+    n_images: int, nearest_count: int | None, class_tokens: ArrayOrTensor | None
+) -> list[npt.NDArray[np.intp]]:
+    """For each image of a set `[<= K]` the images that it is scored against; all others where K is None.
+
+    Raises:
+        FrameError: K below 1, no class tokens, another number of them, or values that are not finite.
+        ConfigError: FAISS is not installed.
+    """
+    if nearest_count is None:
+        return [np.delete(np.arange(n_images), image) for image in range(n_images)]
+    if nearest_count < 1:
+        raise FrameError(f"nearest: got {nearest_count}, expected at least 1, or None for all images")
+    tokens = None if class_tokens is None else as_float32(to_numpy(class_tokens))
+    if tokens is None or tokens.ndim != 2 or len(tokens) != n_images or not np.isfinite(tokens).all():
+        given = "none" if tokens is None else f"{tokens.shape}"
+        raise FrameError(f"class_tokens: got {given}, expected [{n_images}, D] finite numbers with nearest")
+    known = Retrieval(n_images, min(nearest_count, n_images))
+    for image, token in enumerate(tokens):
+        known.put(image, known.look(token), image, eligible=True, count=1)
+    return [known.nearest(image, nearest_count) for image in range(n_images)]
+
+
+def _chosen(
+    store: nearest.PatchStore,
+    features: Sequence[Any],
+    shape: tuple[int, int, int],
+    references: Sequence[npt.NDArray[np.intp]],
+) -> Codes:
+    """`[N, K, S * D * P]` codes of each image to its references, each pair matched once."""
+    n_images = len(features)
+    place = np.full((n_images, n_images), -1, np.int32)
+    for image, others in enumerate(references):
+        place[image, others] = np.arange(len(others))
+    table = np.zeros((n_images, max(map(len, references)), int(np.prod(shape))), np.uint16)
+    for image in range(1, n_images):
+        others = np.flatnonzero((place[image, :image] >= 0) | (place[:image, image] >= 0))
+        if not len(others):
+            continue
+        forward, backward = (np.empty((len(others), *shape), np.float32) for _ in range(2))
+        store.match(features[image], others, forward, backward)
+        for near, way in ((place[image, others], forward), (place[others, image], backward)):
+            known = near >= 0
+            rows = image if way is forward else others[known]
+            table[rows, near[known]] = encode(way[known]).reshape(known.sum(), table.shape[2])
+    return table
 
 
 def whole_table(
@@ -176,7 +236,3 @@ def whole_table(
         table[:image, image] = encode(backward[:image]).reshape(image, -1)
         done(1)
     return table
-
-
-def _others(image: int, n_images: int) -> npt.NDArray[np.intp]:
-    return np.delete(np.arange(n_images), image)

@@ -1,6 +1,5 @@
 """The window re-scored: against whom, by which threshold, and what that means for quarantine and events."""
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -60,7 +59,7 @@ class Revision:
         if self._ring.quarantined:
             self._clear(patches, maps)
             slots = [slot for slot in slots if slot in self._window.entries]
-            patches = _scored(self._ring.patch_scores, slots)
+            patches = _scored(self._ring, {slot: self._ring.references(slot) for slot in slots})
             if not patches:  # they met nobody but frames in quarantine
                 return self._window.close(slots) if final else []
             maps = self._maps(patches)
@@ -89,15 +88,13 @@ class Revision:
         """
         ring = self._ring
 
-        def supported(slot: int) -> Values | None:
+        def supporters(slot: int) -> npt.NDArray[np.intp]:
             if slot not in ring.quarantined:
-                return ring.patch_scores(slot)
+                return ring.references(slot)
             twins = self._events.twins(self._window.entries[slot].score.frame_id)
-            there = [ring.slot_of[twin] for twin in twins if twin in ring.slot_of]
-            others = np.flatnonzero(ring.measured[slot])
-            return ring.patch_scores(slot, others[~np.isin(others, there)])
+            return ring.supporters(slot, [ring.slot_of[twin] for twin in twins if twin in ring.slot_of])
 
-        return _scored(supported, slots)
+        return _scored(ring, {slot: supporters(slot) for slot in slots})
 
     def _maps(self, patches: dict[int, Values]) -> Maps:
         return self._verdict.maps(np.stack(list(patches.values())))
@@ -180,10 +177,12 @@ class Revision:
         sort_by_label(self._config, self._ring, self._window, labels)
 
 
-def _scored(score: Callable[[int], Values | None], slots: list[int]) -> dict[int, Values]:
-    """`[P]` scores by slot, of those that have any."""
-    found = zip(slots, spread(score, slots), strict=True)
-    return {slot: patches for slot, patches in found if patches is not None}
+def _scored(ring: Ring, wanted: dict[int, npt.NDArray[np.intp]]) -> dict[int, Values]:
+    """`[P]` scores by slot against the slots `wanted`, of those that have any."""
+    ring.complete(wanted)
+    found = spread(lambda slot: ring.patch_scores(slot, wanted[slot]), wanted)
+    scored = zip(wanted, found, strict=True)
+    return {slot: patches for slot, patches in scored if patches is not None}
 
 
 def _named(score: Score, known_defect: str | None) -> Score:

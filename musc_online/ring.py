@@ -1,7 +1,7 @@
 """The ring of recent images: slots, eviction, subsets and the mutual table of nearest distances."""
 
 import time
-from collections.abc import Container
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,10 +9,12 @@ import numpy as np
 import numpy.typing as npt
 
 from musc_online.arrays import FrameId, Geometry
-from musc_online.codes import MISSING, Codes, encode
+from musc_online.codes import Codes, encode
 from musc_online.errors import FrameError
 from musc_online.msm import score_codes
 from musc_online.nearest import PatchStore
+from musc_online.retrieval import Look
+from musc_online.table import DenseTable, Table
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,13 +30,14 @@ class Measurement:
     """`[M, S * D * P]` codes: the image's patches to each of them."""
     backward: Codes
     """`[M, S * D * P]` codes: the patches of each of them to the image."""
-    cut_short: bool
+    cut_short: bool = False
     """The deadline left references out."""
+    look: Look | None = None
+    """The image's class token, where that chose the references."""
 
 
-def table_bytes(n_slots: int, geometry: Geometry) -> int:
-    """Bytes of the mutual table and of the scratch of one arrival."""
-    return n_slots * n_slots * (geometry.width * 2 + 1) + 2 * n_slots * geometry.width * 4
+CHUNK = 256
+"""Frames matched at once: bounds the scratch, not the result."""
 
 
 class Ring:
@@ -84,19 +87,22 @@ class Ring:
         self.quarantined: set[int] = set()
         self.exemplars: set[int] = set()
         """In quarantine, and kept there."""
-        self.table: Codes = np.full((n_slots, n_slots, geometry.width), MISSING, np.uint16)
-        """`[slot, slot, S * D * P]`: `table[i, j]` holds image i's patches' distances to image j."""
-        self.measured: npt.NDArray[np.bool_] = np.zeros((n_slots, n_slots), np.bool_)
-        self._forward, self._backward = (np.empty((n_slots, *geometry.shape), np.float32) for _ in range(2))
+        self.table: Table = self._empty_table()
+        rows = (min(n_slots, CHUNK), *geometry.shape)
+        self._forward, self._backward = (np.empty(rows, np.float32) for _ in range(2))
 
     def __len__(self) -> int:
         return len(self.slot_of)
 
+    @staticmethod
+    def price(n_slots: int, geometry: Geometry) -> int:
+        """Bytes of the mutual table and of the scratch of a ring."""
+        return DenseTable.price(n_slots, geometry.width) + scratch_bytes(n_slots, geometry)
+
     @property
     def nbytes(self) -> int:
         """Bytes held: features, mutual table, scratch."""
-        own = (self.table, self.measured, self._forward, self._backward)
-        return self.store.nbytes + sum(array.nbytes for array in own)
+        return self.store.nbytes + self.table.nbytes + self._forward.nbytes + self._backward.nbytes
 
     def leaving(self, *, quarantined: bool = False, sparing: Container[int] = ()) -> int | None:
         """The slot that one more reference (or frame in quarantine) empties: of the oldest; None for none.
@@ -130,45 +136,63 @@ class Ring:
         """Whether every reference is pinned and there is no room for another."""
         return len(self.pinned) >= self.capacity
 
-    def measure(self, features: Any, deadline: float | None = None) -> Measurement:
+    def measure(
+        self,
+        features: Any,
+        class_token: npt.NDArray[np.float32] | None = None,
+        deadline: float | None = None,
+        also: FrameId | None = None,
+    ) -> Measurement:
         """Match an image both ways against the chosen subsets; the ring does not change.
 
         The occupant that the image would evict is not among its references.
 
         Args:
             features: from `store.prepare`.
+            class_token: `[D]`; not looked at here.
             deadline: `time.perf_counter()` value after which no further subset is begun; the first
                 subset with images in it is always matched, and the next arrival begins with the first
                 one that was left out.
+            also: a frame that it may be a copy of; not looked at here.
         """
         leaving = None if self.is_full_of_pins else self.leaving()
         slots: list[npt.NDArray[np.intp]] = []
-        total, begun, skipped = 0, 0, False
+        found: list[tuple[Codes, Codes]] = []
+        begun, skipped = 0, False
         for step in range(self.score_against):
             others = self._references((self.next_subset + step) % self.n_subsets, leaving)
-            skipped = skipped or (total > 0 and len(others) > 0 and _is_over(deadline))
+            skipped = skipped or (any(map(len, slots)) and len(others) > 0 and _is_over(deadline))
             if skipped:
                 break
             begun = step + 1
-            total = self._match(features, others, total)
+            found.append(self.match(features, others))
             slots.append(others)
         self.next_subset = (self.next_subset + begun) % self.n_subsets
-        n_references = total
-        if self.quarantined and not skipped and not (total > 0 and _is_over(deadline)):
-            held = np.array(sorted(self.quarantined), np.intp)
-            total = self._match(features, held, total)
-            slots.append(held)
-        found = np.concatenate(slots) if slots else np.empty(0, np.intp)
-        shape = (total, self.geometry.width)
-        forward, backward = (encode(side[:total]).reshape(shape) for side in (self._forward, self._backward))
-        return Measurement(features, found, n_references, forward, backward, skipped)
+        n_references = sum(map(len, slots))
+        if self.quarantined and not skipped and not (n_references > 0 and _is_over(deadline)):
+            slots.append(np.array(sorted(self.quarantined), np.intp))
+            found.append(self.match(features, slots[-1]))
+        forward, backward = (np.concatenate([codes[way] for codes in found]) for way in range(2))
+        return Measurement(features, np.concatenate(slots), n_references, forward, backward, skipped)
+
+    def match(self, features: Any, slots: npt.NDArray[np.intp]) -> tuple[Codes, Codes]:
+        """An image's codes `[n, S * D * P]` to the frames in `slots`, and theirs to it."""
+        shape = (len(slots), self.geometry.width)
+        forward, backward = (np.empty(shape, np.uint16) for _ in range(2))
+        for first in range(0, len(slots), len(self._forward)):
+            part = slots[first : first + len(self._forward)]
+            ways = (self._forward[: len(part)], self._backward[: len(part)])
+            self.store.match(features, part, *ways)
+            for codes, distances in zip((forward, backward), ways, strict=True):
+                codes[first : first + len(part)] = encode(distances).reshape(len(part), -1)
+        return forward, backward
 
     def provisional(self, measurement: Measurement) -> npt.NDArray[np.float64] | None:
         """`[P]` scores of a visiting image; None without a reference."""
         if not measurement.n_references:
             return None
         references = np.arange(measurement.n_references)
-        return score_codes(measurement.forward, references, self.geometry.shape, self.interval)
+        return score_codes(measurement.forward, references, self.geometry, self.interval)
 
     def admit(self, measurement: Measurement, frame_id: FrameId, *, quarantined: bool = False) -> int:
         """Keep a visiting image, evicting whom `leaving` names; returns its slot.
@@ -183,17 +207,13 @@ class Ring:
         slot = self.frame_ids.index(None)
         # Whoever was evicted just now is known to nobody any more.
         there = [index for index, other in enumerate(measurement.slots) if self.frame_ids[other] is not None]
-        others = measurement.slots[there]
-        self.table[slot, others] = measurement.forward[there]
-        self.table[others, slot] = measurement.backward[there]
-        self.measured[slot, others] = True
-        self.measured[others, slot] = True
         self.store.put(slot, measurement.features)
         self.frame_ids[slot] = frame_id
         self.slot_of[frame_id] = slot
         self.arrivals += 1
         if quarantined:
             self.quarantined.add(slot)
+        self._enter(slot, measurement, there)
         return slot
 
     def move(self, slot: int, *, quarantined: bool) -> None:
@@ -234,17 +254,29 @@ class Ring:
         self.pinned.discard(slot)
         self.quarantined.discard(slot)
         self.exemplars.discard(slot)
-        self.measured[slot] = False
-        self.measured[:, slot] = False
-        self.table[slot] = MISSING
-        self.table[:, slot] = MISSING
+        self.table.forget(slot)
 
     def references(self, slot: int) -> npt.NDArray[np.intp]:
-        """Slots of the references that `slot` was measured against, `[n]`."""
-        measured = np.flatnonzero(self.measured[slot])
+        """Slots of the references that `slot` is scored against, `[n]`."""
+        measured = self.supporters(slot)
         if not self.quarantined:
             return measured
         return measured[[other not in self.quarantined for other in measured.tolist()]]
+
+    def supporters(self, slot: int, but: Sequence[int] = ()) -> npt.NDArray[np.intp]:
+        """Slots `[n]` that `slot` would be scored against if nobody were in quarantine, `but` some."""
+        measured = np.flatnonzero(self._measured[slot])
+        return measured[~np.isin(measured, but)] if but else measured
+
+    def pair(self, slot: int, other: int) -> tuple[Codes, Codes] | None:
+        """Codes `[S * D * P]` of two frames to each other; None if they were not matched."""
+        if not self._measured[slot, other]:
+            return None
+        codes = self._dense.codes
+        return codes[slot, other], codes[other, slot]
+
+    def complete(self, wanted: Mapping[int, npt.NDArray[np.intp]]) -> None:
+        """Match what is missing before frames are scored against others; here nothing ever is."""
 
     def patch_scores(
         self, slot: int, references: npt.NDArray[np.intp] | None = None
@@ -258,7 +290,21 @@ class Ring:
         references = self.references(slot) if references is None else references
         if not len(references):
             return None
-        return score_codes(self.table[slot], references, self.geometry.shape, self.interval)
+        return score_codes(*self.table.rows(slot, references), self.geometry, self.interval)
+
+    def table_state(self) -> dict[str, npt.NDArray[Any]]:
+        """What is known of distances, for a snapshot; views, `[n_slots, ...]` each."""
+        return self.table.state()
+
+    def restore_table(
+        self, state: dict[str, npt.NDArray[Any]], class_tokens: dict[int, npt.NDArray[np.float32]]
+    ) -> None:
+        """Take over `table_state()` of as many slots or fewer; slots and quarantine are restored.
+
+        Raises:
+            KeyError, ValueError: an array is missing, or of another shape or type.
+        """
+        self.table.restore(state)
 
     def check_invariants(self) -> None:
         """Raise AssertionError if the ring's parts contradict each other."""
@@ -274,13 +320,24 @@ class Ring:
         _require(not self.pinned & self.quarantined, "what is pinned is a reference")
         _require(self.exemplars <= self.quarantined, "exemplars are in quarantine")
         _require(len(self.exemplars) < max(1, self.n_quarantine), "exemplars leave room in quarantine")
-        _require(not self.measured.diagonal().any(), "no image is measured against itself")
-        _require(bool((self.measured == self.measured.T).all()), "every pair is measured both ways")
-        empty = [slot for slot in range(self.n_slots) if slot not in occupied]
-        _require(not self.measured[empty].any(), "an empty slot is measured against nothing")
-        known = (self.table != MISSING).all(axis=2)
-        _require(bool((known == self.measured).all()), "distances are held exactly for the measured pairs")
-        _require(bool((self.table == MISSING).all(axis=2)[~self.measured].all()), "no half-written pair")
+        self.table.check_invariants(np.array([frame_id is not None for frame_id in self.frame_ids]))
+
+    @property
+    def _dense(self) -> DenseTable:
+        assert isinstance(self.table, DenseTable)  # noqa: S101 - narrows the type
+        return self.table
+
+    @property
+    def _measured(self) -> npt.NDArray[np.bool_]:
+        return self._dense.measured
+
+    def _empty_table(self) -> Table:
+        return DenseTable(self.n_slots, self.geometry.width)
+
+    def _enter(self, slot: int, measurement: Measurement, there: list[int]) -> None:
+        """Keep the distances of a new frame to those of its measurement that are `there` still."""
+        others = measurement.slots[there]
+        self._dense.put(slot, others, measurement.forward[there], measurement.backward[there])
 
     def _references(self, subset: int, but: int | None) -> npt.NDArray[np.intp]:
         slots = range(subset, self.n_slots, self.n_subsets)
@@ -293,12 +350,10 @@ class Ring:
             np.intp,
         )
 
-    def _match(self, features: Any, others: npt.NDArray[np.intp], done: int) -> int:
-        """Match with `others` into the rows after the first `done`; how many rows are done then."""
-        rows = slice(done, done + len(others))
-        if len(others):
-            self.store.match(features, others, self._forward[rows], self._backward[rows])
-        return done + len(others)
+
+def scratch_bytes(n_slots: int, geometry: Geometry) -> int:
+    """Bytes of the distances of one arrival, both ways."""
+    return 2 * min(n_slots, CHUNK) * geometry.width * 4
 
 
 def _is_over(deadline: float | None) -> bool:

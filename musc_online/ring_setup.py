@@ -1,32 +1,86 @@
 """From configuration to ring: whether it fits in `ring.max_bytes`, before anything is allocated."""
 
 from collections.abc import Callable
+from typing import Any
+
+import numpy.typing as npt
 
 from musc_online import backbones, nearest
-from musc_online.arrays import Geometry
+from musc_online.arrays import Geometry, grid_side
 from musc_online.backbones.loading import choose_device
 from musc_online.config import Config
-from musc_online.errors import CapacityError
-from musc_online.ring import Ring, table_bytes
+from musc_online.errors import CapacityError, ConfigError
+from musc_online.ring import Ring
+from musc_online.ring_nearest import NearestRing
+from musc_online.tiles import Tiling
+
+
+def tiling_of(config: Config) -> Tiling | None:
+    """How frames are cut; None where a frame is one backbone input.
+
+    Raises:
+        ConfigError: an unknown backbone, or tiles that overlap by more than half.
+    """
+    wanted, side = config.tiles, _side(config)
+    if wanted.overlap > side // 2:
+        raise ConfigError(
+            f"tiles.overlap: got {wanted.overlap}, expected at most {side // 2}, half a tile's {side} patches"
+        )
+    return None if wanted.count == 1 else Tiling(wanted.rows, wanted.cols, side, wanted.overlap)
 
 
 def expected_geometry(config: Config) -> Geometry:
     """The features the configured backbone will give, known without loading it.
 
     Raises:
-        ConfigError: an unknown backbone.
+        ConfigError: an unknown backbone, or tiles that overlap by more than half.
     """
-    wanted = config.backbone
-    spec = backbones.spec(wanted.name)
-    side = max(1, wanted.image_size // spec.patch_size)  # too small a size is told by the backbone
-    return Geometry(len(wanted.stages), config.method.degrees, side * side, spec.n_channels)
+    wanted, side = config.backbone, _side(config)
+    n_channels = backbones.spec(wanted.name).n_channels
+    return geometry_of(config, len(wanted.stages), side * side, n_channels)
+
+
+def geometry_of(config: Config, n_stages: int, n_patches: int, n_channels: int) -> Geometry:
+    """The shape of a frame's features.
+
+    Args:
+        config: method and tiles are used.
+        n_stages: S, of one backbone input.
+        n_patches: P, of one backbone input.
+        n_channels: C.
+
+    Raises:
+        FrameError: not a square number of patches.
+    """
+    tiles, method = config.tiles, config.method
+    if tiles.count == 1:
+        return Geometry(n_stages, method.degrees, n_patches, n_channels, position=method.position)
+    tiling = Tiling(tiles.rows, tiles.cols, grid_side(n_patches), tiles.overlap)
+    if method.position is None:
+        n_maps = tiling.n_tiles * n_stages
+        return Geometry(n_maps, method.degrees, n_patches, n_channels, tiling=tiling)
+    height, width = tiling.grid  # neighbouring tiles' borders are in reach: one map covers the frame
+    return Geometry(n_stages, method.degrees, height * width, n_channels, (height, width), method.position)
+
+
+def maps_of(config: Config, tokens: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Tokens `[T * S, ..., P, C]` of a frame's tiles, tile by tile, as the maps of `geometry_of`.
+
+    Returns:
+        `[T * S, ..., P, C]`, or `[S, ..., H * W, C]` where tiles are stitched to one map.
+    """
+    tiles = config.tiles
+    if tiles.count == 1 or config.method.position is None:
+        return tokens
+    tiling = Tiling(tiles.rows, tiles.cols, grid_side(tokens.shape[-2]), tiles.overlap)
+    return tiling.stitch(tokens.reshape(tiles.count, -1, *tokens.shape[1:]))
 
 
 def make_ring(
     config: Config,
     geometry: Geometry,
     store: nearest.PatchStore | None = None,
-    kind: Callable[..., Ring] = Ring,
+    kind: Callable[[type[Ring]], Callable[..., Ring]] = lambda kind: kind,
 ) -> Ring:
     """An empty ring.
 
@@ -34,25 +88,30 @@ def make_ring(
         config: of the detector.
         geometry: shape of one image's features.
         store: in the configured matcher's place; `bench` looks up what was matched before.
-        kind: makes the ring, called as `Ring` is; `bench` remembers what it has averaged before.
+        kind: from the ring's class to what makes the ring, called as that class is; `bench` remembers what
+            it has averaged before.
 
     Raises:
         CapacityError: it does not fit in `ring.max_bytes`.
+        ConfigError: `ring.nearest` without FAISS.
     """
     wanted = config.ring
     check_capacity(config, geometry)
     if store is None:
         n_slots = wanted.capacity + wanted.n_quarantine
         store = nearest.create(wanted.matcher, n_slots, geometry, device=_device(config))
-    return kind(
-        capacity=wanted.capacity,
-        n_subsets=wanted.subsets,
-        score_against=None if wanted.score_against == "all" else wanted.score_against,
-        geometry=geometry,
-        store=store,
-        interval=config.method.interval,
-        n_quarantine=wanted.n_quarantine,
-    )
+    given: dict[str, Any] = {
+        "capacity": wanted.capacity,
+        "n_subsets": wanted.subsets,
+        "score_against": None if wanted.score_against == "all" else wanted.score_against,
+        "geometry": geometry,
+        "store": store,
+        "interval": config.method.interval,
+        "n_quarantine": wanted.n_quarantine,
+    }
+    if wanted.nearest is None:
+        return kind(Ring)(**given)
+    return kind(NearestRing)(**given, nearest=wanted.nearest, keep=wanted.keep)
 
 
 def ring_bytes(config: Config, geometry: Geometry, capacity: int | None = None) -> int:
@@ -60,7 +119,12 @@ def ring_bytes(config: Config, geometry: Geometry, capacity: int | None = None) 
     ring = config.ring
     n_slots = (ring.capacity if capacity is None else capacity) + ring.n_quarantine
     store = nearest.price(ring.matcher, n_slots, geometry, device=_device(config))
-    return store + table_bytes(n_slots, geometry)
+    if ring.nearest is None:
+        return store + Ring.price(n_slots, geometry)
+    token_width = backbones.spec(config.backbone.name).class_dim * config.tiles.count
+    return store + NearestRing.price_nearest(
+        n_slots, geometry, ring.nearest, ring.keep, ring.n_quarantine, token_width
+    )
 
 
 def check_capacity(config: Config, geometry: Geometry) -> None:
@@ -88,6 +152,11 @@ def largest_capacity(config: Config, geometry: Geometry) -> int:
         fits = ring_bytes(config, geometry, middle) <= int(config.ring.max_bytes)
         low, high = (middle, high) if fits else (low, middle - 1)
     return low if low >= 2 else 0
+
+
+def _side(config: Config) -> int:
+    """Of a backbone input's grid, in patches; too small a size is told by the backbone."""
+    return max(1, config.backbone.image_size // backbones.spec(config.backbone.name).patch_size)
 
 
 def _device(config: Config) -> str:

@@ -26,11 +26,13 @@ from musc_online.events import Events
 from musc_online.ring import Ring
 from musc_online.ring_setup import make_ring
 from musc_online.score import Score
+from musc_online.tiles import Tiling
 from musc_online.verdict import Verdict
 from musc_online.window import Entry
 
-SCHEMA = 3
-"""3: quarantine, events, confirmed frames, an operator's rule. Files of 2, which had none, are read."""
+SCHEMA = 4
+"""4: nearest references, position, tiles. Files of 3 and 2, which had none, are read, and of 2 those without
+quarantine, events, confirmed frames or an operator's rule."""
 Arrays = dict[str, npt.NDArray[Any]]
 
 
@@ -49,7 +51,14 @@ def fingerprint(detector: Detector) -> dict[str, Any]:
         "model_id": detector.model_id,
         "method": detector.config.method.model_dump(mode="json"),
         "map_size": detector.config.map_size,
-        "ring": {"capacity": ring.capacity, "subsets": ring.subsets},
+        "tiles": detector.config.tiles.model_dump(mode="json"),
+        "ignore": detector.config.model_dump(mode="json", include={"ignore"})["ignore"],
+        "ring": {
+            "capacity": ring.capacity,
+            "subsets": ring.subsets,
+            "nearest": ring.nearest,
+            "keep": None if ring.nearest is None else ring.keep,
+        },
     }
 
 
@@ -68,8 +77,7 @@ def capture(detector: Detector, extra: dict[str, Any] | None = None) -> Snapshot
         raise SnapshotError("snapshot: there is nothing to save yet, the stream has had no frame")
     arrays: Arrays = {f"store.{name}": array.copy() for name, array in ring.store.state().items()}
     slots = list(detector.window.entries)
-    arrays["table"] = ring.table.copy()
-    arrays["measured"] = ring.measured.astype(np.uint8)
+    arrays |= {f"table.{name}": array.copy() for name, array in ring.table_state().items()}
     arrays["class_tokens"] = detector.window.class_tokens(slots) if slots else np.empty((0, 0), np.float32)
     entries = [detector.window.entries[slot] for slot in slots]
     state = {
@@ -157,10 +165,28 @@ def current(state: dict[str, Any]) -> dict[str, Any]:
     """
     schema = state["schema"]
     if schema == 2:
-        return _from_schema_2(state)
+        state = _from_schema_2(state)
+    if schema in (2, 3):
+        return _from_schema_3(state)
     if schema != SCHEMA:
         raise SnapshotError(f"got a snapshot of schema {schema}, expected {SCHEMA}")
     return state
+
+
+def _from_schema_3(state: dict[str, Any]) -> dict[str, Any]:
+    """The state as it would have been written today."""
+    known = state["fingerprint"]
+    method, ring = Config().method.model_dump(mode="json"), {"nearest": None, "keep": None}
+    return {
+        **state,
+        "fingerprint": {
+            **known,
+            "method": {**method, **known["method"]},
+            "tiles": Config().tiles.model_dump(mode="json"),
+            "ignore": None,
+            "ring": {**ring, **known["ring"]},
+        },
+    }
 
 
 def _from_schema_2(state: dict[str, Any]) -> dict[str, Any]:
@@ -269,31 +295,46 @@ def set_aside(path: Path) -> Path:
 
 def _ring(detector: Detector, snapshot: Snapshot) -> Ring:
     state, arrays = snapshot.state, snapshot.arrays
-    ring = make_ring(
-        _with_matcher(detector.config, state["matcher"]),
-        Geometry(**{**state["geometry"], "degrees": tuple(state["geometry"]["degrees"])}),
-    )
+    ring = make_ring(_with_matcher(detector.config, state["matcher"]), _geometry(state["geometry"]))
     if ring.store.name != state["matcher"]:
         raise SnapshotError(f"matcher: got {state['matcher']}, expected {ring.store.name}")
     kept = {name.removeprefix("store."): array for name, array in arrays.items() if name.startswith("store.")}
-    n_slots = len(arrays["measured"])
+    table = {
+        name.removeprefix("table."): array for name, array in arrays.items() if name.startswith("table.")
+    }
+    if not table:  # of schema 3 and before
+        table = {name: arrays[name] for name in ("table", "measured")}
+    n_slots = len(next(iter(table.values())))
     if n_slots > ring.n_slots:
         raise SnapshotError(f"slots: got {n_slots}, expected {ring.n_slots}: ring.quarantine was larger")
     if n_slots < ring.n_slots:  # there was no quarantine, or a smaller one: the slots after it are empty
         kept = {name: _grown(array, ring.n_slots) for name, array in kept.items()}
     ring.store.restore(kept)
-    there = (n_slots, n_slots, ring.geometry.width)
-    if arrays["table"].shape != there or arrays["table"].dtype != ring.table.dtype:
-        raise SnapshotError(f"table: got {arrays['table'].shape}, expected {there}")
-    ring.table[:n_slots, :n_slots] = arrays["table"]
-    ring.measured[:n_slots, :n_slots] = arrays["measured"].astype(np.bool_)
     for slot, entry in zip(state["slots"], state["entries"], strict=True):
         ring.frame_ids[slot] = entry["score"]["frame_id"]
         ring.slot_of[entry["score"]["frame_id"]] = slot
     ring.pinned, ring.quarantined = set(state["pinned"]), set(state["quarantined"])
     ring.exemplars = set(state["exemplars"])
     ring.arrivals, ring.next_subset = state["arrivals"], state["next_subset"]
+    tokens = dict(zip(state["slots"], arrays["class_tokens"], strict=True))
+    ring.restore_table(table, tokens)
     return ring
+
+
+def _part(arrays: Arrays, prefix: str) -> Arrays:
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+
+
+def _geometry(plain: dict[str, Any]) -> Geometry:
+    grid, tiling = plain.get("grid"), plain.get("tiling")
+    return Geometry(
+        **{
+            **plain,
+            "degrees": tuple(plain["degrees"]),
+            "grid": None if grid is None else (grid[0], grid[1]),
+            "tiling": None if tiling is None else Tiling(**tiling),
+        }
+    )
 
 
 def _grown(array: npt.NDArray[Any], n_slots: int) -> npt.NDArray[Any]:

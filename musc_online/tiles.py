@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -38,6 +39,12 @@ class Tiling:
         tile = tile_rows[:, None] * self.cols + tile_cols
         patch = rows[:, None] * self.side + cols
         return np.asarray(tile * self.side**2 + patch, np.intp).ravel()
+
+    def stitch(self, tokens: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Tokens `[T, ..., P, C]` of the tiles as those of the frame, `[..., H * W, C]`."""
+        together = np.moveaxis(tokens, 0, -3)
+        joined = together.reshape(*together.shape[:-3], -1, together.shape[-1])
+        return np.ascontiguousarray(joined[..., self.source, :])
 
     def _along(self, n_tiles: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
         """For each patch along one axis: its tile, and its place in that tile."""

@@ -56,14 +56,10 @@ def visited(ring: Ring, measurement: Measurement, frame_id: FrameId) -> Pair | N
 def between(ring: Ring, frame_id: FrameId, other: FrameId) -> Pair | None:
     """Two frames in the ring; None if one is not, or they were not matched."""
     one, two = ring.slot_of.get(frame_id), ring.slot_of.get(other)
-    if one is None or two is None or not ring.measured[one, two]:
-        return None
-    return _distances(ring, ring.table[one, two]), _distances(ring, ring.table[two, one])
+    pair = None if one is None or two is None else ring.pair(one, two)
+    return None if pair is None else (_distances(ring, pair[0]), _distances(ring, pair[1]))
 
 
 def _distances(ring: Ring, codes: npt.NDArray[np.uint16]) -> Values:
     """`[S * D * P]` codes of one pair to `[P]` distances, mean over stages and degrees."""
-    geometry = ring.geometry
-    shape = (geometry.n_stages * geometry.n_degrees, geometry.n_patches)
-    distances: Values = decode(codes).reshape(shape).astype(np.float64).mean(axis=0)
-    return distances
+    return ring.geometry.per_patch(decode(codes).astype(np.float64))

@@ -13,9 +13,10 @@ from musc_online.arrays import Geometry
 from musc_online.backbones.loading import choose_device
 from musc_online.codes import SCALE, Codes
 from musc_online.config import Config
-from musc_online.msm import score_codes, whole_table
+from musc_online.msm import references_of, score_codes, whole_table
 from musc_online.parallel import spread
 from musc_online.ring import Ring
+from musc_online.ring_setup import geometry_of, maps_of
 
 Floats = npt.NDArray[np.float32]
 Indices = npt.NDArray[np.intp]
@@ -27,29 +28,31 @@ class Pairs:
 
     `codes` is `[N, N, S * D * P]` uint16, `[i, j]` image i's patches to their nearest in image j;
     `class_tokens` `[N, D]` float32. `geometry` has one channel: what stands for an image's tokens is its
-    number (see `tokens`), so that thousands of streams need no features.
+    number (see `tokens`), so that thousands of streams need no features. `shape` is (S, P) or (T, S, P).
     """
 
     codes: Codes
     geometry: Geometry
     class_tokens: Floats
+    shape: tuple[int, ...]
 
     def __len__(self) -> int:
         return len(self.codes)
 
     def tokens(self, image: int) -> Floats:
-        """`[S, P, 1]`: what `LookUp.prepare` reads the image's number from."""
-        return np.full((self.geometry.n_stages, self.geometry.n_patches, 1), image, np.float32)
+        """`[S, P, 1]` (`[T, S, P, 1]` of T tiles): what `LookUp.prepare` reads the image's number from."""
+        return np.full((*self.shape, 1), image, np.float32)
 
     def batch_scores(self, images: Indices, config: Config) -> npt.NDArray[np.float64]:
-        """Raw scores `[n]` of n >= 2 images as a batch: each against all the others, whatever the order."""
-        patches = spread(lambda image: self._against(image, images, config), images)
+        """Raw scores `[n]` of n >= 2 images as a batch: each against the others, whatever the order."""
+        references = references_of(len(images), config.ring.nearest, self.class_tokens[images])
+        wanted = zip(images, references, strict=True)
+        patches = spread(lambda pair: self._against(pair[0], images[pair[1]], config), wanted)
         maps = upsample(np.stack(patches), config.map_size)
         return np.array([image_score(map_) for map_ in maps])
 
-    def _against(self, image: int, images: Indices, config: Config) -> npt.NDArray[np.float64]:
-        others = images[images != image]
-        return score_codes(self.codes[image], others, self.geometry.shape, config.method.interval)
+    def _against(self, image: int, others: Indices, config: Config) -> npt.NDArray[np.float64]:
+        return score_codes(self.codes[image], others, self.geometry, config.method.interval)
 
 
 def match_all(
@@ -61,22 +64,26 @@ def match_all(
     """Match every pair of N >= 2 images once, with the matcher of the configuration.
 
     Args:
-        patch_tokens: `[S, N, P, C]` float32.
+        patch_tokens: `[S, N, P, C]` float32, `[T * S, N, P, C]` of T tiles.
         class_tokens: `[N, D]` float32.
         config: method, matcher and device are used.
         done: told after each image but the first.
     """
-    n_stages, n_images, n_patches, n_channels = patch_tokens.shape
-    geometry = Geometry(n_stages, config.method.degrees, n_patches, n_channels)
+    n_maps, n_images, n_patches, n_channels = patch_tokens.shape
+    n_tiles = config.tiles.count
+    geometry = geometry_of(config, n_maps // n_tiles, n_patches, n_channels)
     device = str(choose_device(config.backbone.device))
     store = nearest.create(config.ring.matcher, n_images, geometry, device=device)
     features = spread(
-        lambda image: store.prepare(np.ascontiguousarray(patch_tokens[:, image])), range(n_images)
+        lambda image: store.prepare(np.ascontiguousarray(maps_of(config, patch_tokens[:, image]))),
+        range(n_images),
     )
     for slot, kept in enumerate(features):
         store.put(slot, kept)
     codes = whole_table(store, features, geometry.shape, done)
-    return Pairs(codes, replace(geometry, n_channels=1), class_tokens)
+    shape = (n_maps // n_tiles, n_patches)
+    tiled = shape if n_tiles == 1 else (n_tiles, *shape)
+    return Pairs(codes, replace(geometry, n_channels=1), class_tokens, tiled)
 
 
 class LookUp:
@@ -104,6 +111,10 @@ class LookUp:
         """Keep an image's number."""
         self.held[slot] = features
 
+    def features(self, slot: int) -> int:
+        """The number of the image in `slot`."""
+        return self.held[slot]
+
     def match(self, features: int, slots: Sequence[int] | Indices, forward: Floats, backward: Floats) -> None:
         """See `PatchStore.match`."""
         others = [self.held[int(slot)] for slot in slots]
@@ -129,21 +140,15 @@ Memory = dict[tuple[tuple[float, float], tuple[int, ...]], npt.NDArray[np.float6
 """Patch scores by interval, and image before the sorted images it was scored against."""
 
 
-class RememberingRing(Ring):
+class _Remembering(Ring):
     """A ring of looked-up images that averages no image twice against the same others.
 
     Rules that are compared see the same frames in the same order, and mostly the same rings: all but the
     first find their revisions done. The interval average is exact whatever the order of its references, so
     nothing else changes.
-
-    Args:
-        memory: shared by the rings of one set of pairs.
-        **given: as for `Ring`; the store is a `LookUp`.
     """
 
-    def __init__(self, memory: Memory, **given: Any) -> None:
-        super().__init__(**given)
-        self._memory = memory
+    memory: Memory
 
     def patch_scores(self, slot: int, references: Indices | None = None) -> npt.NDArray[np.float64] | None:
         """See `Ring.patch_scores`."""
@@ -151,8 +156,17 @@ class RememberingRing(Ring):
         references = self.references(slot) if references is None else references
         others = sorted(held[other] for other in references.tolist())
         key = (self.interval, (held[slot], *others))
-        if others and key not in self._memory:
+        if others and key not in self.memory:
             scores = super().patch_scores(slot, references)
             assert scores is not None  # noqa: S101  (there are references)
-            self._memory[key] = scores
-        return self._memory.get(key)
+            self.memory[key] = scores
+        return self.memory.get(key)
+
+
+def remembering(memory: Memory) -> Callable[[type[Ring]], type[Ring]]:
+    """For `make_ring`: rings that share what they have averaged.
+
+    Args:
+        memory: of one set of pairs.
+    """
+    return lambda kind: type("RememberingRing", (_Remembering, kind), {"memory": memory})

@@ -2,12 +2,11 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
-from bench.verdict.pairs import Indices, LookUp, Memory, Pairs, RememberingRing
+from bench.verdict.pairs import Indices, LookUp, Memory, Pairs, remembering
 from musc_online.config import Config
 from musc_online.detector import Detector
 from musc_online.events import Event
@@ -80,7 +79,7 @@ def detector(pairs: Pairs, config: Config, memory: Memory | None = None) -> Dete
     output = config.output.model_copy(update={"anomaly_map": False, "regions": False})
     config = config.model_copy(update={"deadline_ms": None, "output": output})
     made = Detector(config)
-    kind = partial(RememberingRing, {} if memory is None else memory)
+    kind = remembering({} if memory is None else memory)
     made.ring = make_ring(config, pairs.geometry, LookUp(pairs), kind)
     return made
 

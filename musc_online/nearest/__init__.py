@@ -29,6 +29,10 @@ class PatchStore(Protocol):
         """Keep an image's features in `slot`, overwriting what was there."""
         ...
 
+    def features(self, slot: int) -> Any:
+        """The image in `slot` as `prepare` gave it, to be matched with others once more."""
+        ...
+
     def match(
         self,
         features: Any,

@@ -61,6 +61,10 @@ class FaissStore:
             for kept, vectors in zip(row, stage, strict=True):
                 kept[slot] = vectors
 
+    def features(self, slot: int) -> npt.NDArray[np.float32]:
+        """The slot's rows of every index, `[S, D, P, C]`."""
+        return np.stack([np.stack([kept[slot] for kept in row]) for row in self._kept])
+
     def match(
         self,
         features: npt.NDArray[np.float32],

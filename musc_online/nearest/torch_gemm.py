@@ -62,6 +62,10 @@ class TorchStore:
         """Keep an image's maps in `slot`."""
         self._maps[slot].copy_(features)
 
+    def features(self, slot: int) -> torch.Tensor:
+        """The maps kept in `slot`."""
+        return self._maps[slot]
+
     def match(
         self,
         features: torch.Tensor,

@@ -48,6 +48,8 @@ def options(draw):
     """Sections of a configuration, every key given that decides about scores."""
     capacity = draw(st.sampled_from([2, 3, 4, 5, 6]))
     subsets = min(draw(st.sampled_from([1, 2, 3])), capacity)
+    nearest = draw(st.sampled_from([None, None, 1, 2, 3, 5]))
+    subsets = subsets if nearest is None else 1
     rule = draw(st.sampled_from(["auto", "auto", "mad", "quantile", "fixed"]))
     return {
         "method": {
@@ -58,7 +60,11 @@ def options(draw):
         "ring": {
             "capacity": capacity,
             "subsets": subsets,
-            "score_against": draw(st.sampled_from(["all", *range(1, subsets + 1)])),
+            "score_against": draw(
+                st.sampled_from(["all", *(range(1, subsets + 1) if nearest is None else [])])
+            ),
+            "nearest": nearest,
+            "keep": (nearest or 1) + draw(st.sampled_from([0, 0, 1, 4])),
             "matcher": draw(st.sampled_from(["gemm", "faiss", "auto"])),
             "admit": draw(
                 st.sampled_from(["all", "below_threshold", "pinned_only", "quarantine", "quarantine"])
@@ -77,7 +83,7 @@ def options(draw):
             "quantile": draw(st.sampled_from([0.3, 0.9])),
             "value": 1.25,  # about the middle of these images' scores
         },
-        "warmup": draw(st.integers(1, 4)),
+        "warmup": min(draw(st.integers(1, 4)), nearest or 4),
         "output": {"map_size": MAP_SIZE},
     }
 

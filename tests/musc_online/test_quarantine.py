@@ -26,10 +26,10 @@ def test_what_is_flagged_is_kept_and_matched_and_no_reference(product):
     assert not watched.first[defect].is_final
     assert watched.quarantined() == {defect}
     slot = ring.slot(defect)
-    assert ring.measured[slot].sum() == 30
+    assert ring.table.measured[slot].sum() == 30
     good = watched.show(product.part())
     assert good.n_references == 30
-    assert ring.measured[slot, ring.slot(good.frame_id)]
+    assert ring.table.measured[slot, ring.slot(good.frame_id)]
     assert slot not in ring.references(ring.slot(good.frame_id))
     status = watched.stream.status()
     assert (status["images"], status["quarantined"], status["arrivals"]) == (31, 1, 32)

@@ -127,7 +127,7 @@ def test_foreign_and_older_snapshots_are_refused(tmp_path):
     assert "method: got" in refused(path, detector(5, method={"degrees": [1]}, **OPTIONS))
     assert "there is no snapshot" in refused(tmp_path / "none", detector(5, **OPTIONS))
     tamper(path, lambda state, arrays: state.update(schema=0))
-    assert "schema 0, expected 3" in refused(path, detector(5, **OPTIONS))
+    assert "schema 0, expected 4" in refused(path, detector(5, **OPTIONS))
 
 
 @pytest.mark.parametrize(

@@ -88,12 +88,32 @@ def patch_scores(table, image, references, low=0.0, high=0.3):
     return scores
 
 
-def mutual_scores(patch_tokens, degrees, low=0.0, high=0.3):
-    """[S, N, P, C] -> [N, P]."""
+def most_alike(class_tokens, image, among, count):
+    """Those `among` whose class tokens point most where the image's does; of equal ones the first."""
+
+    def unit(token):
+        token = [float(value) for value in token]
+        length = math.sqrt(math.fsum(value * value for value in token))
+        return [value / length if length else 0.0 for value in token]
+
+    mine = unit(class_tokens[image])
+
+    def cosine(other):
+        return math.fsum(a * b for a, b in zip(mine, unit(class_tokens[other]), strict=True))
+
+    return sorted(among, key=lambda other: -round(cosine(other), 7))[:count]
+
+
+def mutual_scores(patch_tokens, degrees, low=0.0, high=0.3, nearest=None, class_tokens=None):
+    """[S, N, P, C] -> [N, P]; with `nearest`, against so many others each, by class token."""
     table = nearest_table(np.asarray(patch_tokens, np.float64), degrees)
-    n_images = patch_tokens.shape[1]
-    everyone = range(n_images)
-    return np.stack([patch_scores(table, i, [j for j in everyone if j != i], low, high) for i in everyone])
+    scores = []
+    for image in range(patch_tokens.shape[1]):
+        others = [other for other in range(patch_tokens.shape[1]) if other != image]
+        if nearest is not None:
+            others = most_alike(class_tokens, image, others, nearest)
+        scores.append(patch_scores(table, image, others, low, high))
+    return np.stack(scores)
 
 
 def upsample(scores, size):

@@ -64,6 +64,7 @@ class Stream:
     def __init__(self, table, class_tokens, options, in_time=None):
         self.table, self.class_tokens, self.options, self.in_time = table, class_tokens, options, in_time
         self.capacity, self.n_subsets = options["ring"]["capacity"], options["ring"]["subsets"]
+        self.count = options["ring"].get("nearest")
         self.admit = options["ring"]["admit"]
         self.room = options["ring"]["quarantine"] if self.admit == "quarantine" else 0
         self.slots = [None] * (self.capacity + self.room)
@@ -91,12 +92,21 @@ class Stream:
 
     def references(self, image):
         """What is in quarantine is no reference for anything."""
+        if self.count:
+            return self.most_alike(image, [known for known in self.order if known not in self.quarantined])
         return [other for other in self.measured(image) if other not in self.quarantined]
+
+    def most_alike(self, image, among):
+        """By class token; of equal ones the one that came first."""
+        among = [other for other in among if other != image]
+        return sorted(naive.most_alike(self.class_tokens, image, among, self.count))
 
     def support(self, image):
         """As the threshold is learned: one in quarantine is held to all but its twins."""
         if image not in self.quarantined:
             return self.references(image)
+        if self.count:
+            return self.most_alike(image, [one for one in self.order if (image, one) not in self.twins])
         return [other for other in self.measured(image) if (image, other) not in self.twins]
 
     def window(self):
@@ -174,7 +184,7 @@ class Stream:
         if self.admit == "all" and self.full_of_pins():
             raise RefusedError
         leaving = None if self.full_of_pins() else self.leaving()
-        references, cut_short = self.matched(leaving)
+        references, cut_short = self.matched(image, leaving)
         scored = self.scored(image, references) if references else None
         said = self.judged(image, references, scored, cut_short)
         if said.raw is not None:
@@ -185,6 +195,9 @@ class Stream:
         if decided:
             said.label = decided(said)
         measured = [*references, *([] if self.late else self.quarantined)]
+        if self.count:  # and the one before, whatever it looks like
+            held = [known for known in self.order if known in self.quarantined]
+            measured = [*references, *self.most_alike(image, held), self.before]
         copy = self.is_copy(image, measured)
         place = "out" if copy and self.admit == "quarantine" else self.place(said)
         if place != "out" or not copy:
@@ -229,12 +242,18 @@ class Stream:
         flagged = [i for i, score in enumerate(patches) if foreign or score >= min(threshold, max(patches))]
         mark = flagged, sum(patches[i] for i in flagged) / len(flagged), foreign
         for other, (where, level, other_foreign) in self.marks.items():
-            if other == image or foreign or other_foreign or (image, other) not in self.pairs:
+            if other == image or foreign or other_foreign or not self.compared(image, other):
                 continue
             there = self.between(image, other, flagged) <= 0.78 * mark[1]
             if there and self.between(other, image, where) <= 0.78 * level:
                 self.twins |= {(image, other), (other, image)}
         self.marks[image] = mark
+
+    def compared(self, image, other):
+        """Whether their distances are known; with `nearest` they are matched when asked for."""
+        if self.count:
+            return image in self.order and other in self.order
+        return (image, other) in self.pairs
 
     def foreign(self, patches):
         """Of another product, by its patches as a whole."""
@@ -251,8 +270,12 @@ class Stream:
         """Mean distance of some patches to another image."""
         return float(np.mean([naive.patch_scores(self.table, image, [other])[patch] for patch in patches]))
 
-    def matched(self, leaving):
+    def matched(self, image, leaving):
         """References of an arrival, and whether the deadline left some out; the next begins with those."""
+        if self.count:
+            self.late = False
+            there = [one for one in self.order if one != leaving and one not in self.quarantined]
+            return self.most_alike(image, there), False
         against = self.options["ring"]["score_against"]
         against = self.n_subsets if against == "all" else against
         references, begun, visited, self.late = [], 0, 0, False

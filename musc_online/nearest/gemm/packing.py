@@ -111,7 +111,15 @@ def pack_stage(maps: Any, halos: Any, tokens: Any, norms: Any, residuals: Any, w
     for i in range(len(halos)):
         sum_windows(kept, halos[i], scratch, sums)
         inverse_norms(sums, norms[1 + i, :n_patches])
+    unpack_windows(halos, tokens, norms, residuals, windows)
+
+
+@compiled
+def unpack_windows(halos: Any, tokens: Any, norms: Any, residuals: Any, windows: Any) -> None:
+    """Write the unit windows of one packed stage, where windows are kept at all."""
     if windows.shape[2] > 0:
+        kept = np.empty((len(residuals), 2 * tokens.shape[1]), np.float32)
+        scratch = np.empty_like(kept)
         unpack_stage(tokens, norms[0], residuals, kept)
         for i in range(len(halos)):
             unit_windows_of(kept, halos[i], scratch, windows[i])

@@ -14,7 +14,7 @@ from musc_online.arrays import Geometry, overwrite
 from musc_online.lnamd import standardise
 from musc_online.nearest.gemm import packing, scratch
 from musc_online.nearest.gemm.near import ANY_COSINE, NEAR_COSINE
-from musc_online.nearest.gemm.packing import Packed, at_rest, compact
+from musc_online.nearest.gemm.packing import Packed, at_rest, compact, expand, unpack_windows
 from musc_online.nearest.gemm.tile import match_tiles
 from musc_online.parallel import helpers
 
@@ -31,7 +31,9 @@ def is_fine(geometry: Geometry) -> bool:
     these are three or fewer, hardly anything averages the rounding away. Where there are few patches the
     finer features cost nothing that counts, few channels round more coarsely, and the sets are small.
     """
-    return geometry.n_stages * geometry.n_degrees < _AVERAGED_ENOUGH or geometry.n_patches <= _FEW_PATCHES
+    n_tiles = 1 if geometry.tiling is None else geometry.tiling.n_tiles
+    averaged = geometry.n_stages // n_tiles * geometry.n_degrees
+    return averaged < _AVERAGED_ENOUGH or geometry.n_patches <= _FEW_PATCHES
 
 
 class GemmStore:
@@ -79,9 +81,7 @@ class GemmStore:
 
     def prepare(self, patch_tokens: npt.NDArray[np.float32]) -> Packed:
         """`[S, P, C]` tokens to packed int16 panels."""
-        packed = Packed(
-            *(array[0] for array in packing.empty(1, self._geometry, fine=self.fine, arrival=True))
-        )
+        packed = self._empty_arrival()
         for stage, standard in enumerate(standardise(patch_tokens)):
             packing.pack_stage(standard, self._halos, *(array[stage] for array in packed))
         return packed
@@ -95,6 +95,20 @@ class GemmStore:
                 compact(tokens, kept)
         self._kept.norms[slot] = features.norms
         self._kept.residuals[slot] = features.residuals
+
+    def features(self, slot: int) -> Packed:
+        """The panels kept in `slot`, as wide as those of an arrival."""
+        packed = self._empty_arrival()
+        kept = [array[slot] for array in self._kept]
+        for stage, tokens in enumerate(kept[0]):
+            if self.fine:
+                packed.tokens[stage] = tokens
+            else:
+                expand(tokens, packed.tokens[stage])
+        packed.norms[...], packed.residuals[...] = kept[1], kept[2]
+        for stage in range(len(packed.tokens)):
+            unpack_windows(self._halos, *(array[stage] for array in packed))
+        return packed
 
     def match(
         self,
@@ -124,6 +138,9 @@ class GemmStore:
             work(self._scratch[0])
             for helper in helpers:
                 helper.result()
+
+    def _empty_arrival(self) -> Packed:
+        return Packed(*(array[0] for array in packing.empty(1, self._geometry, fine=self.fine, arrival=True)))
 
     @property
     def nbytes(self) -> int:
