@@ -3,6 +3,7 @@
 import json
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -146,3 +147,11 @@ def test_the_command_writes_tables_figures_and_plot(line, tmp_path):  # noqa: F8
     wrong = CliRunner().invoke(command.main, [*arguments[:6], "nothing"])
     assert wrong.exit_code == 2
     assert "--only: got 'nothing'" in wrong.output
+
+
+@pytest.mark.parametrize("name", ["line", "board", "paper"])
+def test_our_own_configurations_are_rows_too(name):
+    path = Path(named.__file__).parents[2] / "configs" / f"{name}.yaml"
+    (one,) = named.chosen("", [path])
+    assert (one.name, one.config) == (name, config.load(path))
+    assert one.config != config.load()
