@@ -6,6 +6,7 @@
 import json
 import time
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import click
@@ -22,6 +23,7 @@ from bench.replay.order import Indices, arrivals
 from musc_online import backbones, config
 from musc_online.config import Config
 from musc_online.errors import MuscError
+from musc_online.frames import map_shape
 from streamer.errors import StreamerError
 from streamer.sources import told
 
@@ -152,13 +154,14 @@ def main(
         (chosen,) = datasets.read(dataset, data, category)
         if chosen.left_out:
             click.echo(f"warning: {category}: {told(chosen.left_out)}", err=True)
-        truth = scored.read_truth(chosen.samples, settings.map_size)
+        truth = scored.read_truth(chosen.samples, map_shape(settings))
         if truth is None:
             raise click.UsageError(f"{category}: has no labels to measure with")
         backbone = backbones.load_configured(settings.backbone)
         with Progress() as progress:
             task = progress.add_task("backbone", total=len(chosen.samples))
-            with extracted(chosen.samples, backbone, done=lambda n: progress.advance(task, n)) as features:
+            step = partial(progress.advance, task)
+            with extracted(chosen.samples, backbone, settings.tiles, done=step) as features:
                 numbers = [int(seed) for seed in seeds.split(",")]
                 rows = sweep(features, truth, settings, subsets, numbers, progress)
     except (MuscError, StreamerError, ValueError) as error:

@@ -7,7 +7,8 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
-from musc_online import anomaly_map, msm, rscin
+from musc_online import msm, rscin
+from musc_online.anomaly_map import FrameMaps, FrameShapes
 from musc_online.config import Config
 from musc_online.errors import FrameError
 from musc_online.ring_setup import geometry_of, maps_of
@@ -19,7 +20,7 @@ Values = npt.NDArray[np.float64]
 class BatchScores:
     """All that is said of N images.
 
-    `patch_scores` `[N, P]` float64; `maps` `[N, S, S]` float32; `raw` `[N]` float64, the maxima of the maps;
+    `patch_scores` `[N, P]` float64; `maps` `[N, H, W]` float32; `raw` `[N]` float64, the image scores;
     `rescored` `[N]` float64, after RsCIN, 0..1.
     """
 
@@ -34,17 +35,21 @@ def score(
     patch_tokens: npt.NDArray[Any],
     class_tokens: npt.NDArray[Any],
     subsets: Sequence[Sequence[int]] | None = None,
+    frame_shapes: FrameShapes = None,
 ) -> BatchScores:
     """Score a set (docs/method.md#the-batch).
 
     Args:
-        config: method, RsCIN and map size are used.
+        config: tiles, method, `ignore`, RsCIN and map size are used.
         patch_tokens: `[S, N, P, C]` without class tokens, N >= 2; `[T * S, N, P, C]` of T tiles.
         class_tokens: `[N, D]`.
         subsets: indices of the images that are scored together, each image in one (`divide_num`); None is one
             set. RsCIN always looks at the whole set, as in the published code.
+        frame_shapes: N times (height, width) of the frame, or None where it is unknown; None for all. Only
+            frames that are padded or cropped need theirs.
 
     Raises:
+        ConfigError: an `ignore` that cannot be used.
         FrameError: shapes or values that cannot be used, subsets that are not a division of the set, or one
             with fewer than two images.
     """
@@ -61,10 +66,11 @@ def score(
         patches = np.empty((n_images, scored.shape[1])) if patches is None else patches
         patches[members] = scored
     assert patches is not None  # noqa: S101 - there is a subset
-    maps: npt.NDArray[np.float32] = anomaly_map.upsample(patches, config.map_size)
-    raw = maps.max(axis=(1, 2)).astype(np.float64)
+    shown = FrameMaps(config)
+    maps = shown.maps(patches, frame_shapes)
+    raw = shown.raw_scores(patches, maps, frame_shapes)
     rescored = rscin.rescore(raw, class_tokens, wanted.neighbour_counts, wanted.normalise)
-    return BatchScores(patches, maps, raw, rescored)
+    return BatchScores(shown.kept(patches), maps, raw, rescored)
 
 
 def _patch_scores(config: Config, patch_tokens: npt.NDArray[Any], class_tokens: npt.NDArray[Any]) -> Values:

@@ -6,7 +6,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
 import yaml
-from pydantic import BaseModel, ByteSize, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ByteSize,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    field_validator,
+    model_validator,
+)
 
 from musc_online.config_service import (
     History,
@@ -54,6 +62,15 @@ class MethodConfig(Section):
     interval: tuple[float, float] = (0.0, 0.3)
     position: Annotated[int, Field(ge=0)] | None = None
     image_score: Literal["max"] | Worst = "max"
+
+    @field_validator("image_score", mode="wrap")
+    @classmethod
+    def _max_or_worst(cls, given: Any, validate: ValidatorFunctionWrapHandler) -> Any:
+        try:
+            return validate(given)
+        except ValidationError:
+            shown = f"got {dict(given)}, " if isinstance(given, Mapping) else ""  # others are shown anyway
+            raise ValueError(f"{shown}expected max or {{worst: 0.01}}, a share above 0 and up to 1") from None
 
     @field_validator("degrees")
     @classmethod
@@ -223,6 +240,27 @@ class Config(Section):
     log: Log = Log()
     streams: tuple[StreamOverride, ...] = ()
 
+    @field_validator("ignore", mode="wrap")
+    @classmethod
+    def _path_or_polygons(cls, given: Any, validate: ValidatorFunctionWrapHandler) -> Any:
+        try:
+            return validate(given)
+        except ValidationError:
+            shown = f"got {dict(given)}, " if isinstance(given, Mapping) else ""
+            raise ValueError(
+                f"{shown}expected the path of a PNG or polygons such as "
+                "[[[0, 0], [1, 0], [1, 1]]], each of three points or more, x and y from 0 to 1"
+            ) from None
+
+    @model_validator(mode="after")
+    def _ignore_is_of_the_whole_frame(self) -> Self:
+        if self.ignore is not None and self.tiles.fit != "stretch":
+            raise ValueError(
+                f"ignore: set with tiles.fit: {self.tiles.fit}, expected stretch: frames of other shape lie "
+                "elsewhere on the patches, and a stream has one mask"
+            )
+        return self
+
     @model_validator(mode="after")
     def _warmup_ends(self) -> Self:
         if self.ring.nearest is not None and self.ring.nearest < self.warmup:
@@ -247,11 +285,6 @@ class Config(Section):
         if self.limits.sleep_after_s == "auto":
             return None if self.snapshot.path is None else 3600.0
         return self.limits.sleep_after_s or None
-
-    @property
-    def map_size(self) -> int:
-        """Side of the anomaly map in pixels."""
-        return self.output.map_size or self.backbone.image_size
 
 
 def load(source: str | Path | Mapping[str, Any] | None = None) -> Config:
@@ -313,10 +346,15 @@ def _one_line(error: ValidationError) -> str:
     if first["type"] == "extra_forbidden":
         return f"{_unknown_key([str(part) for part in location])}{more}"
     message = first["msg"].removeprefix("Value error, ")
-    shown = "" if isinstance(first["input"], dict | BaseModel) else f"got {first['input']!r}, "
+    shown = "" if isinstance(first["input"], dict | BaseModel) else f"got {_shortened(first['input'])}, "
     if not location:  # a rule between sections, whose message names its keys
         return f"{message}{more}"
     return f"{key}: {shown}{message[0].lower()}{message[1:]}{more}"
+
+
+def _shortened(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 120 else f"{text[:117]}..."
 
 
 def _unknown_key(location: list[str]) -> str:

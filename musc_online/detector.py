@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from musc_online import backbones, rscin
+from musc_online import backbones, frames, rscin
 from musc_online.admission import check_room, is_closed, place
 from musc_online.arrays import FrameId, checked_tokens
 from musc_online.config import Config, threshold_rule
@@ -101,13 +101,18 @@ class Detector:
         """
         self._check_new(frame_id)
         started = time.perf_counter()
-        inputs = self.backbone.prepare(frame)
+        inputs = frames.inputs(self.backbone, frame, self.config.tiles)
         prepared = time.perf_counter()
-        patch_tokens, class_token = self.backbone.extract(inputs[None])
+        patch_tokens, class_tokens = self.backbone.extract(inputs)
+        by_tile = patch_tokens.transpose(0, 1)
         extracted = time.perf_counter()
         shape = (frame.shape[0], frame.shape[1])
         score = self.step_tokens(
-            patch_tokens[:, 0], class_token[0], frame_id, frame_shape=shape, contrast=contrast_of(frame)
+            by_tile[0] if len(by_tile) == 1 else by_tile,
+            frames.join_class_tokens(class_tokens),
+            frame_id,
+            frame_shape=shape,
+            contrast=contrast_of(frame),
         )
         spent = {"prepare": 1e3 * (prepared - started), "backbone": 1e3 * (extracted - prepared)}
         return replace(score, latency_ms={**spent, **score.latency_ms})
@@ -306,11 +311,12 @@ class Detector:
         n_references = measurement.n_references
         if patches is None:
             return replace(self.verdict.unscored(frame_id, n_references), model_id=self.model_id)
-        map_ = self.verdict.maps(patches[None])[0]
+        map_ = self.verdict.frame_maps.maps(patches[None], [frame_shape])[0]
         score = self.verdict.score(frame_id, patches, map_, n_references, frame_shape, measurement.cut_short)
         known, tokens = self.window.known()
         wanted = self.config.rscin
-        raw = np.append(known, map_.max())
+        assert score.raw_score is not None  # noqa: S101  (there are patch scores)
+        raw = np.append(known, score.raw_score)
         rescored = rscin.rescore_one(
             raw, np.vstack([*tokens, token]), len(known), wanted.neighbour_counts, wanted.normalise
         )

@@ -1,5 +1,6 @@
 """The window re-scored: against whom, by which threshold, and what that means for quarantine and events."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 import numpy as np
@@ -7,7 +8,7 @@ import numpy.typing as npt
 
 from musc_online import rscin
 from musc_online.admission import move, sort_by_label
-from musc_online.anomaly_map import image_score
+from musc_online.anomaly_map import Maps
 from musc_online.config import Config
 from musc_online.events import Events
 from musc_online.parallel import spread
@@ -17,7 +18,6 @@ from musc_online.verdict import Verdict
 from musc_online.window import Window, without_arrays
 
 Values = npt.NDArray[np.float64]
-Maps = npt.NDArray[np.float32]
 
 
 class Revision:
@@ -55,16 +55,18 @@ class Revision:
         if not patches:  # a single frame: at a flush it is final, and there was nothing to score it against
             return self._window.close(slots) if final else []
         maps = self._maps(patches)
-        self._learn(patches, maps)
+        raw = self._raw(patches, maps)
+        self._learn(raw)
         if self._ring.quarantined:
-            self._clear(patches, maps)
+            self._clear(raw)
             slots = [slot for slot in slots if slot in self._window.entries]
             patches = _scored(self._ring, {slot: self._ring.references(slot) for slot in slots})
             if not patches:  # they met nobody but frames in quarantine
                 return self._window.close(slots) if final else []
             maps = self._maps(patches)
-        revised = self._say(slots, patches, maps, final=final)
-        self._sort(patches, maps)
+            raw = self._raw(patches, maps)
+        revised = self._say(slots, patches, maps, raw, final=final)
+        self._sort(patches, raw)
         return revised
 
     def of_leaving(self, slot: int) -> None:
@@ -76,7 +78,7 @@ class Revision:
         if patches is None:
             return
         # Nobody has seen this score's map: it goes with it, for `take_finals` to hand over.
-        map_ = self._verdict.maps(patches[None])[0]
+        map_ = self._maps({slot: patches})[0]
         entry.score = self._revised(slot, patches, map_, entry.score.rscin_score)
 
     def _support(self, slots: list[int]) -> dict[int, Values]:
@@ -97,15 +99,24 @@ class Revision:
         return _scored(ring, {slot: supporters(slot) for slot in slots})
 
     def _maps(self, patches: dict[int, Values]) -> Maps:
-        return self._verdict.maps(np.stack(list(patches.values())))
+        """`[n, H, W]`, in the order of the slots."""
+        return self._verdict.frame_maps.maps(np.stack(list(patches.values())), self._shapes(patches))
 
-    def _learn(self, patches: dict[int, Values], maps: Maps) -> None:
+    def _raw(self, patches: dict[int, Values], maps: Maps) -> dict[int, float]:
+        """Raw scores by slot."""
+        scores = np.stack(list(patches.values()))
+        raw = self._verdict.frame_maps.raw_scores(scores, maps, self._shapes(patches))
+        return dict(zip(patches, raw.tolist(), strict=True))
+
+    def _shapes(self, slots: Iterable[int]) -> list[tuple[int, int] | None]:
+        return [self._window.entries[slot].frame_shape for slot in slots]
+
+    def _learn(self, raw: dict[int, float]) -> None:
         """Threshold and range are those of the window, at a flush of a larger ring too."""
-        raw = dict(zip(patches, maps.max(axis=(1, 2)).astype(np.float64), strict=True))
         for slot, score in raw.items():
             entry = self._window.entries[slot]
             if entry.truth is not None:  # else it only has the id of a frame that was confirmed once
-                self._verdict.known.rescored(entry.score.frame_id, float(score))
+                self._verdict.known.rescored(entry.score.frame_id, score)
         recent = [raw[slot] for slot in self._window.newest() if slot in raw and not self._is_repeat(slot)]
         if recent:
             self._verdict.learn(np.array(recent))
@@ -118,20 +129,29 @@ class Revision:
             return False
         return next(known for known in self._ring.slot_of if known == frame_id or known in twins) != frame_id
 
-    def _clear(self, patches: dict[int, Values], maps: Maps) -> None:
+    def _clear(self, raw: dict[int, float]) -> None:
         """What is normal by its support becomes a reference; an operator's word stands above it."""
         limit = self._verdict.threshold
-        for slot, map_ in zip(patches, maps, strict=True):
+        for slot, score in raw.items():
             entry = self._window.entries.get(slot)  # gone, if one before it took its place
             if entry is None or slot not in self._ring.quarantined or limit is None:
                 continue
-            if not entry.truth and entry.score.known_defect is None and float(map_.max()) < limit:
+            if not entry.truth and entry.score.known_defect is None and score < limit:
                 move(self._ring, self._window, slot, quarantined=False)
 
-    def _say(self, slots: list[int], patches: dict[int, Values], maps: Maps, *, final: bool) -> list[Score]:
-        raw = maps.max(axis=(1, 2)).astype(np.float64)
+    def _say(
+        self,
+        slots: list[int],
+        patches: dict[int, Values],
+        maps: Maps,
+        raw: dict[int, float],
+        *,
+        final: bool,
+    ) -> list[Score]:
         wanted, class_tokens = self._config.rscin, self._window.class_tokens(patches)
-        rescored = rscin.rescore(raw, class_tokens, wanted.neighbour_counts, wanted.normalise)
+        rescored = rscin.rescore(
+            np.array(list(raw.values())), class_tokens, wanted.neighbour_counts, wanted.normalise
+        )
         at = {slot: index for index, slot in enumerate(patches)}
         revised: list[Score] = []
         for slot in slots:
@@ -161,13 +181,13 @@ class Revision:
             known_defect=name,
         )
 
-    def _sort(self, patches: dict[int, Values], maps: Maps) -> None:
+    def _sort(self, patches: dict[int, Values], raw: dict[int, float]) -> None:
         """What the labels of this revision mean for quarantine and events, be the scores final long ago."""
         labels: dict[int, bool] = {}
-        for slot, map_ in zip(patches, maps, strict=True):
+        for slot, raw_score in raw.items():
             entry = self._window.entries[slot]
             score = replace(entry.score, threshold=self._verdict.threshold)
-            label = self._verdict.label(image_score(map_), len(self._ring.references(slot)))
+            label = self._verdict.label(raw_score, len(self._ring.references(slot)))
             label = _named(replace(score, pred_label=label), score.known_defect).pred_label
             label = label if entry.truth is None else entry.truth
             if label is not None:

@@ -9,24 +9,11 @@ from musc_online import backbones, nearest
 from musc_online.arrays import Geometry, grid_side
 from musc_online.backbones.loading import choose_device
 from musc_online.config import Config
-from musc_online.errors import CapacityError, ConfigError
+from musc_online.errors import CapacityError
+from musc_online.frames import tile_side
 from musc_online.ring import Ring
 from musc_online.ring_nearest import NearestRing
 from musc_online.tiles import Tiling
-
-
-def tiling_of(config: Config) -> Tiling | None:
-    """How frames are cut; None where a frame is one backbone input.
-
-    Raises:
-        ConfigError: an unknown backbone, or tiles that overlap by more than half.
-    """
-    wanted, side = config.tiles, _side(config)
-    if wanted.overlap > side // 2:
-        raise ConfigError(
-            f"tiles.overlap: got {wanted.overlap}, expected at most {side // 2}, half a tile's {side} patches"
-        )
-    return None if wanted.count == 1 else Tiling(wanted.rows, wanted.cols, side, wanted.overlap)
 
 
 def expected_geometry(config: Config) -> Geometry:
@@ -35,7 +22,7 @@ def expected_geometry(config: Config) -> Geometry:
     Raises:
         ConfigError: an unknown backbone, or tiles that overlap by more than half.
     """
-    wanted, side = config.backbone, _side(config)
+    wanted, side = config.backbone, tile_side(config)
     n_channels = backbones.spec(wanted.name).n_channels
     return geometry_of(config, len(wanted.stages), side * side, n_channels)
 
@@ -152,11 +139,6 @@ def largest_capacity(config: Config, geometry: Geometry) -> int:
         fits = ring_bytes(config, geometry, middle) <= int(config.ring.max_bytes)
         low, high = (middle, high) if fits else (low, middle - 1)
     return low if low >= 2 else 0
-
-
-def _side(config: Config) -> int:
-    """Of a backbone input's grid, in patches; too small a size is told by the backbone."""
-    return max(1, config.backbone.image_size // backbones.spec(config.backbone.name).patch_size)
 
 
 def _device(config: Config) -> str:

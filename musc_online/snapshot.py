@@ -50,7 +50,7 @@ def fingerprint(detector: Detector) -> dict[str, Any]:
     return {
         "model_id": detector.model_id,
         "method": detector.config.method.model_dump(mode="json"),
-        "map_size": detector.config.map_size,
+        "map_size": detector.config.output.map_size or detector.config.backbone.image_size,
         "tiles": detector.config.tiles.model_dump(mode="json"),
         "ignore": detector.config.model_dump(mode="json", include={"ignore"})["ignore"],
         "ring": {

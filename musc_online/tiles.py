@@ -1,11 +1,14 @@
 """A frame as tiles: which of them there are, and the one grid of patches that they make together."""
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
+from itertools import count
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from musc_online.errors import FrameError
 
 
 @dataclass(frozen=True)
@@ -54,3 +57,23 @@ class Tiling:
         depth = np.minimum(within, self.side - 1 - within)  # negative outside of the tile
         tile = depth.argmax(axis=0)
         return tile, places - step * tile
+
+
+@lru_cache(maxsize=64)
+def grid_of(rows: int, cols: int, overlap: int, n_patches: int) -> tuple[int, int]:
+    """(height, width) in patches of the grid that `rows` x `cols` square tiles with `n_patches` in all make.
+
+    Raises:
+        FrameError: no side of a tile gives so many patches.
+    """
+    for side in count(max(1, 2 * overlap)):
+        height, width = Tiling(rows, cols, side, overlap).grid
+        if height * width == n_patches:
+            return height, width
+        if height * width > n_patches:
+            break
+    if (rows, cols) == (1, 1):
+        expected = "a square number (grid x grid)"
+    else:
+        expected = f"those of {rows} x {cols} square tiles that share {overlap}"
+    raise FrameError(f"patch_scores: got {n_patches} patches, expected {expected}")

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from musc_online import anomaly_map, threshold
+from musc_online import threshold
+from musc_online.anomaly_map import FrameMaps, Maps, find_regions
 from musc_online.arrays import FrameId
 from musc_online.config import Config, ThresholdConfig
 from musc_online.known import KnownFrames
@@ -20,10 +21,14 @@ class Verdict:
 
     Args:
         config: of the detector.
+
+    Raises:
+        ConfigError: tiles that cannot be, or an `ignore` that cannot be used.
     """
 
     def __init__(self, config: Config) -> None:
         self.config = config
+        self.frame_maps = FrameMaps(config)
         self.rule = config.threshold
         """As configured, or as an operator set it since."""
         self.known = KnownFrames()
@@ -82,11 +87,6 @@ class Verdict:
             if word.raw_score is not None and _is_above(word.raw_score, limit) != (word.truth == "defect")
         ]
 
-    def maps(self, patch_scores: Values) -> npt.NDArray[np.float32]:
-        """`[N, P]` patch scores to `[N, S, S]` maps."""
-        maps: npt.NDArray[np.float32] = anomaly_map.upsample(patch_scores, self.config.map_size)
-        return maps
-
     def state(self, n_references: int, cut_short: bool = False) -> State:
         """`warmup` below `warmup` references, `degraded` where the deadline left references out."""
         if n_references < self.config.warmup:
@@ -107,14 +107,16 @@ class Verdict:
         self,
         frame_id: FrameId,
         patch_scores: Values,
-        map_: npt.NDArray[np.float32],
+        map_: Maps,
         n_references: int,
         frame_shape: tuple[int, int] | None,
         cut_short: bool = False,
     ) -> Score:
-        """All that `[P]` patch scores and their `[S, S]` map say; RsCIN and revision are the caller's."""
-        raw, limit, output = anomaly_map.image_score(map_), self.threshold, self.config.output
+        """All that `[P]` patch scores and their `[H, W]` map say; RsCIN and revision are the caller's."""
+        output, limit, maps = self.config.output, self.threshold, self.frame_maps
+        raw = float(maps.raw_scores(patch_scores[None], map_[None], [frame_shape])[0])
         state = self.state(n_references, cut_short)
+        has_regions = output.regions and _is_above(raw, limit)
         return Score(
             frame_id,
             raw,
@@ -123,10 +125,8 @@ class Verdict:
             threshold=limit,
             state=state,
             n_references=n_references,
-            regions=anomaly_map.find_regions(map_, limit, frame_shape)
-            if output.regions and limit is not None
-            else [],
-            patch_scores=patch_scores,
+            regions=find_regions(map_, limit, frame_shape) if has_regions and limit is not None else [],
+            patch_scores=maps.kept(patch_scores[None])[0],
             anomaly_map=map_ if output.anomaly_map else None,
         )
 

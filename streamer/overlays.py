@@ -46,7 +46,7 @@ def write(
         target = (folder / name).with_suffix(".png")
         frame = images.decode_file(paths[str(message["frame_id"])].read_bytes())
         assert message.anomaly_map is not None  # noqa: S101 - chosen above
-        picture = draw(frame, message.anomaly_map, message.get("threshold"), low, high)
+        picture = draw(frame, message.anomaly_map, _reached(message), low, high)
         try:
             folder.mkdir(parents=True, exist_ok=True)
             target.write_bytes(cv2.imencode(".png", picture)[1].tobytes())
@@ -56,6 +56,12 @@ def write(
     return written
 
 
+def _reached(message: Message) -> float | None:
+    """The threshold, if the frame's raw score reaches it: only then the map above it means anything."""
+    raw, threshold = message.get("raw_score"), message.get("threshold")
+    return threshold if raw is not None and threshold is not None and raw >= threshold else None
+
+
 def draw(
     frame: images.Frame,
     anomaly_map: npt.NDArray[np.float32],
@@ -63,15 +69,17 @@ def draw(
     low: float,
     high: float,
 ) -> images.Frame:
-    """Frame, map over frame, and contour side by side, `[320, 960, 3]` uint8 BGR.
+    """Frame, map over frame, and contour side by side, uint8 BGR; 320 pixels the frame's larger side.
 
     Args:
         frame: `[H, W, 3]` uint8 BGR.
-        anomaly_map: `[S, S]`.
+        anomaly_map: `[h, w]` of the whole frame.
         threshold: contour level, None for no contour.
         low, high: range of the colour scale.
     """
-    size = (_SIDE, _SIDE)
+    height, width = frame.shape[:2]
+    scale = _SIDE / max(height, width)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
     plain = cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
     values = cv2.resize(anomaly_map, size, interpolation=cv2.INTER_LINEAR)
     levels = np.clip((values - low) / max(high - low, 1e-12) * 255, 0, 255).astype(np.uint8)

@@ -35,11 +35,15 @@ def read_frame(path: Path) -> Bytes:
         raise _unreadable(path, error) from None
 
 
-def read_mask(sample: Sample, size: int) -> Bytes:
+def read_mask(sample: Sample, size: int | tuple[int, int]) -> Bytes:
     """The ground truth of one image, resized to the anomaly map.
 
+    Args:
+        sample: whose masks are read.
+        size: (height, width) of the map, or the side of a square one.
+
     Returns:
-        `[size, size]` uint8, 1 = anomalous; zeros for a normal sample.
+        `[height, width]` uint8, 1 = anomalous; zeros for a normal sample.
 
     The published readers resize a mask as they resize an image, bilinear with antialias, and then differ:
     for MVTec AD and BTAD the fraction is cut to an integer when metrics are computed, so a pixel counts only
@@ -52,7 +56,8 @@ def read_mask(sample: Sample, size: int) -> Bytes:
         DataError: a mask is missing, unreadable or not of the image's size; or the image is not normal and
             nobody drew one.
     """
-    union = np.zeros((size, size), np.bool_)
+    shape = (size, size) if isinstance(size, int) else size
+    union = np.zeros(shape, np.bool_)
     if not sample.mask_paths:
         if sample.label != 0:
             kind = "of unknown label" if sample.label is None else "defective"
@@ -69,17 +74,17 @@ def read_mask(sample: Sample, size: int) -> Bytes:
                 f"{path}: mask is {mask.width}x{mask.height}, expected the {frame_size[0]}x{frame_size[1]} "
                 f"of its image {sample.path}"
             )
-        union |= _resized(mask, size, sample.mask_rule)
+        union |= _resized(mask, shape, sample.mask_rule)
     return union.astype(np.uint8)
 
 
-def _resized(mask: Image.Image, size: int, rule: MaskRule) -> npt.NDArray[np.bool_]:
+def _resized(mask: Image.Image, shape: tuple[int, int], rule: MaskRule) -> npt.NDArray[np.bool_]:
     if rule != "touched":
         binary = (_values(mask) > 0).astype(np.uint8) * np.uint8(255)
         mask = Image.fromarray(binary)
     else:
         mask = mask.convert("L")
-    resized: Bytes = np.asarray(mask.resize((size, size), Image.Resampling.BILINEAR))
+    resized: Bytes = np.asarray(mask.resize(shape[::-1], Image.Resampling.BILINEAR))
     return resized >= _LEAST[rule]
 
 

@@ -12,6 +12,7 @@ from bench.replay.scored import Levels, Scored, Truth
 from bench.replay.settings import Options
 from musc_online.backbones import Backbone
 from musc_online.config import Config
+from musc_online.frames import map_shape, view_of
 
 
 def replay(
@@ -35,12 +36,12 @@ def replay(
     online = run.without_regions(run.ring_config(config, options.capacity(n_images)))
     subsets = options.subsets(samples)
     with phases.phase("masks"):  # first: a missing mask shows before the long work, not after it
-        truth = scored.read_truth(samples, config.map_size)
+        truth = scored.read_truth(samples, map_shape(config))
     order = arrivals(n_images, options.order, options.seeds[0])
     with ExitStack() as held:
         with phases.phase("backbone", n_images, "decode and backbone") as done:
             features = held.enter_context(
-                extracted(samples, backbone, batch_size=options.batch_size, done=done)
+                extracted(samples, backbone, config.tiles, batch_size=options.batch_size, done=done)
             )
         with phases.phase("batch", shown="batch, every image against all others"):
             batch = run.batch(features, config, subsets)
@@ -70,9 +71,12 @@ def _second_way(
     options: Options,
     subsets: list[list[int]],
     phases: Phases,
-) -> independent.Distances:
+) -> independent.Distances | None:
+    padded = config.tiles.fit == "pad" and config.method.image_score != "max"
+    if config.ignore is not None or padded:
+        return None  # it scores every patch
     assert batch.patch_scores is not None  # noqa: S101  (only those of a stream have none)
-    method, tokens = config.method, features.patch_tokens
+    method, tiles, tokens = config.method, config.tiles, features.patch_tokens
     chosen = independent.sample(tokens.shape, len(method.degrees), options.seeds[0])
     steps = len(features) * tokens.shape[0]
     shown = f"{len(chosen)} of the images once more, in plain float32"
@@ -84,7 +88,10 @@ def _second_way(
             chosen,
             degrees=method.degrees,
             interval=method.interval,
-            map_size=config.map_size,
+            map_shape=map_shape(config),
+            tiles=(tiles.rows, tiles.cols, tiles.overlap),
+            views=None if tiles.fit == "stretch" else [view_of(config, shape) for shape in features.shapes],
+            worst=None if method.image_score == "max" else method.image_score.worst,
             subsets=subsets,
             done=done,
         )

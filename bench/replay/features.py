@@ -15,9 +15,12 @@ import numpy.typing as npt
 
 from bench.datasets import Sample, read_frame
 from musc_online.backbones import Backbone
+from musc_online.config import TilesConfig
 from musc_online.errors import DataError, FrameError
+from musc_online.frames import inputs, join_class_tokens
 
 Floats = npt.NDArray[np.float32]
+ONE_TILE = TilesConfig()
 Step = Callable[[int], None]
 """Told how many more images are done."""
 
@@ -26,22 +29,30 @@ Step = Callable[[int], None]
 class Features:
     """What the backbone says of `N` images.
 
-    `patch_tokens` is `[S, N, P, C]` float32, in memory or mapped from a temporary file; `class_tokens`
-    `[N, D]` float32; `shapes` the (height, width) of each frame.
+    `patch_tokens` is `[S, N, P, C]` float32, in memory or mapped from a temporary file, with T tiles
+    `[T * S, N, P, C]`, tile by tile; `class_tokens` `[N, D]` float32, with tiles `[N, T * D]`; `shapes` the
+    (height, width) of each frame.
     """
 
     patch_tokens: Floats
     class_tokens: Floats
     shapes: tuple[tuple[int, int], ...]
+    n_tiles: int = 1
 
     def __len__(self) -> int:
         return len(self.shapes)
+
+    def tokens(self, index: int) -> Floats:
+        """One image's `[S, P, C]`, with tiles `[T, S, P, C]`: as `Detector.step_tokens` takes it."""
+        tokens = self.patch_tokens[:, index]
+        return tokens if self.n_tiles == 1 else tokens.reshape(self.n_tiles, -1, *tokens.shape[1:])
 
 
 @contextmanager
 def extracted(
     samples: Sequence[Sample],
     backbone: Backbone,
+    tiles: TilesConfig = ONE_TILE,
     *,
     batch_size: int = 8,
     workers: int = 4,
@@ -53,7 +64,8 @@ def extracted(
     Args:
         samples: at least two.
         backbone: from `musc_online.backbones.load`.
-        batch_size: images a backbone call.
+        tiles: how a frame is cut.
+        batch_size: backbone inputs a call, with tiles all those of an image at least.
         workers: threads that decode and resize ahead of the backbone, at most two batches ahead.
         max_bytes: tokens kept in memory.
         done: told after each batch.
@@ -65,19 +77,23 @@ def extracted(
         raise DataError(
             f"got {len(samples)} image, expected at least 2: an image is scored against the others"
         )
-    shape = (len(backbone.stages), len(samples), backbone.n_patches, backbone.n_channels)
+    n_tiles, n_stages = tiles.count, len(backbone.stages)
+    shape = (n_tiles * n_stages, len(samples), backbone.n_patches, backbone.n_channels)
     with tempfile.TemporaryDirectory(prefix="musc-tokens-") as folder:
         tokens = _allocate(shape, max_bytes, Path(folder))
         classes: list[Floats] = []
         shapes: list[tuple[int, int]] = []
-        for inputs, sizes in _batches(samples, backbone, batch_size, workers):
-            first = len(shapes)
-            patch, token = backbone.extract(inputs)
-            tokens[:, first : first + len(sizes)] = patch.cpu().numpy()
-            classes.append(token.cpu().numpy())
+        for prepared, sizes in _batches(samples, backbone, tiles, batch_size, workers):
+            first, n_frames = len(shapes), len(sizes)
+            patch, token = (found.cpu().numpy() for found in backbone.extract(prepared))
+            # Frame by frame and tile by tile in the batch; tile by tile and stage by stage in the set.
+            by_tile = patch.reshape(n_stages, n_frames, n_tiles, *patch.shape[2:]).transpose(2, 0, 1, 3, 4)
+            tokens[:, first : first + n_frames] = by_tile.reshape(-1, n_frames, *patch.shape[2:])
+            by_frame = token.reshape(n_frames, n_tiles, -1)
+            classes.append(np.stack([join_class_tokens(of_tiles) for of_tiles in by_frame]))
             shapes.extend(sizes)
-            done(len(sizes))
-        yield Features(tokens, np.concatenate(classes), tuple(shapes))
+            done(n_frames)
+        yield Features(tokens, np.concatenate(classes), tuple(shapes), n_tiles)
 
 
 def _allocate(shape: tuple[int, ...], max_bytes: int, folder: Path) -> Floats:
@@ -87,17 +103,18 @@ def _allocate(shape: tuple[int, ...], max_bytes: int, folder: Path) -> Floats:
 
 
 def _batches(
-    samples: Sequence[Sample], backbone: Backbone, batch_size: int, workers: int
+    samples: Sequence[Sample], backbone: Backbone, tiles: TilesConfig, batch_size: int, workers: int
 ) -> Iterator[tuple[Any, list[tuple[int, int]]]]:
     import torch  # noqa: PLC0415  (seconds to import; `--help` needs none of it)
 
     def prepare(sample: Sample) -> tuple[Any, tuple[int, int]]:
         frame = read_frame(sample.path)
         try:
-            return backbone.prepare(frame), (frame.shape[0], frame.shape[1])
+            return inputs(backbone, frame, tiles), (frame.shape[0], frame.shape[1])
         except FrameError as error:
             raise DataError(f"{sample.path}: {error}") from None
 
+    batch_size = max(1, batch_size // tiles.count)
     waiting: deque[Future[tuple[Any, tuple[int, int]]]] = deque()
     todo = iter(samples)
     with ThreadPoolExecutor(workers, thread_name_prefix="decode") as pool:
@@ -106,4 +123,4 @@ def _batches(
             ready = [waiting.popleft().result() for _ in range(min(batch_size, len(waiting)))]
             for sample in islice(todo, len(ready)):
                 waiting.append(pool.submit(prepare, sample))
-            yield torch.stack([inputs for inputs, _ in ready]), [size for _, size in ready]
+            yield torch.cat([prepared for prepared, _ in ready]), [size for _, size in ready]

@@ -146,8 +146,8 @@ def repeat_defect(outcome: Outcome, features: Features, order: Indices, n_copies
     final: dict[int, float | None] = {}
     normal = outcome.batch.raw[truth.labels == 0]
     for position, index in enumerate(sequence):
-        tokens, class_token = features.patch_tokens[:, index], features.class_tokens[index]
-        score = detector.step_tokens(tokens, class_token, position)
+        tokens, class_token = features.tokens(index), features.class_tokens[index]
+        score = detector.step_tokens(tokens, class_token, position, frame_shape=features.shapes[index])
         if position in copies:
             below = (
                 None

@@ -58,7 +58,10 @@ def distances(
     *,
     degrees: Sequence[int],
     interval: tuple[float, float],
-    map_size: int,
+    map_shape: tuple[int, int],
+    tiles: tuple[int, int, int] = (1, 1, 0),
+    views: Sequence[tuple[float, float, float, float]] | None = None,
+    worst: float | None = None,
     subsets: Sequence[Sequence[int]] | None = None,
     done: Callable[[int], None] = lambda count: None,
 ) -> Distances:
@@ -67,11 +70,15 @@ def distances(
     Args:
         patch_scores: `[N, P]` of the batch.
         raw: `[N]` image scores of the batch, before RsCIN.
-        patch_tokens: `[S, N, P, C]` without class tokens.
+        patch_tokens: `[S, N, P, C]` without class tokens, with T tiles `[T * S, N, P, C]`.
         chosen: indices of the images.
         degrees: LNAMD's.
         interval: (low, high) fractions of the interval average.
-        map_size: side of the anomaly map, whose maximum is the image score.
+        map_shape: (height, width) of the anomaly map, whose maximum is the image score.
+        tiles: rows and columns of them, and how many patches neighbours share.
+        views: N times where the top, left, bottom and right edge of a padded or cropped frame lie on the
+            patches, which reach from 0 to 1; None where frames are stretched.
+        worst: instead, the mean of this share of the patches is the image score; not of a padded frame.
         subsets: as for the batch: an image is scored against the others of its own.
         done: told how many more references are done, at each stage.
     """
@@ -80,12 +87,15 @@ def distances(
         np.setdiff1d(next(part for part in subsets or [everyone] if image in part), [image])
         for image in chosen
     ]
-    scores = _patch_scores(patch_tokens, chosen, others, degrees, interval, done)
-    side = math.isqrt(scores.shape[1])
-    grids = torch.from_numpy(scores).reshape(-1, 1, side, side)
-    maps = F.interpolate(grids, (map_size, map_size), mode="bilinear", align_corners=True)
-    image_scores = maps.amax(dim=(1, 2, 3)).numpy()
+    grids = _stitched(_patch_scores(patch_tokens, chosen, others, degrees, interval, tiles, done), tiles)
+    scores = grids.reshape(len(grids), -1)
     chosen = list(chosen)
+    if worst is None:
+        shown = None if views is None else [views[image] for image in chosen]
+        image_scores = _highest(torch.from_numpy(grids)[:, None], map_shape, shown)
+    else:
+        n_worst = max(1, int(worst * scores.shape[1]))
+        image_scores = np.sort(scores, axis=1)[:, -n_worst:].mean(axis=1)
     # NumPy's maximum hands NaN on: a score that is not a number is not near anything.
     return Distances(
         len(chosen),
@@ -100,12 +110,16 @@ def _patch_scores(
     others: Sequence[npt.NDArray[np.intp]],
     degrees: Sequence[int],
     interval: tuple[float, float],
+    tiles: tuple[int, int, int],
     done: Callable[[int], None],
 ) -> Doubles:
-    """`[n, P]` scores of the chosen images, each against its `others`: means over stages and degrees."""
-    n_stages, n_images, n_patches, _ = patch_tokens.shape
-    total: Doubles = np.zeros((len(chosen), n_patches))
-    for tokens in patch_tokens:
+    """`[n, T, P]` scores of the chosen images, each against its `others`: means over stages and degrees."""
+    n_maps, n_images, n_patches, _ = patch_tokens.shape
+    n_tiles = tiles[0] * tiles[1]
+    n_stages = n_maps // n_tiles
+    scores: Doubles = np.zeros((len(chosen), n_tiles, n_patches))
+    for at, tokens in enumerate(patch_tokens):
+        total = scores[:, at // n_stages]
         own = _neighbourhoods(tokens[list(chosen)], degrees)
         nearest = np.empty((len(degrees), len(chosen), n_patches, n_images), np.float32)
         for start in range(0, n_images, _TOGETHER):
@@ -118,8 +132,49 @@ def _patch_scores(
             first = int(len(references) * interval[0])
             last = max(int(len(references) * interval[1]), first + 1)
             total[row] += ordered[..., first:last].mean(axis=-1).sum(axis=0)
-    total /= n_stages * len(degrees)
-    return total
+    scores /= n_stages * len(degrees)
+    return scores
+
+
+def _stitched(scores: Doubles, tiles: tuple[int, int, int]) -> Doubles:
+    """`[n, T, P]` scores of tiles to `[n, height, width]`: from the tile a patch lies deepest in."""
+    rows, cols, overlap = tiles
+    side = math.isqrt(scores.shape[2])
+    step = side - overlap
+
+    def deepest(place: int, n_tiles: int) -> tuple[int, int]:
+        within = [(tile, place - tile * step) for tile in range(n_tiles)]
+        there = [(tile, at) for tile, at in within if 0 <= at < side]
+        return max(there, key=lambda one: min(one[1], side - 1 - one[1]))  # the first of equals
+
+    down = [deepest(y, rows) for y in range(rows * step + overlap)]
+    across = [deepest(x, cols) for x in range(cols * step + overlap)]
+    chosen = [[scores[:, v * cols + h, y * side + x] for h, x in across] for v, y in down]
+    return np.moveaxis(np.array(chosen), -1, 0).copy()
+
+
+def _highest(
+    grids: torch.Tensor,
+    map_shape: tuple[int, int],
+    views: Sequence[tuple[float, float, float, float]] | None,
+) -> Doubles:
+    """`[n]` maxima of the maps of `[n, 1, h, w]` patch scores."""
+    if views is None:
+        maps = F.interpolate(grids, map_shape, mode="bilinear", align_corners=True)
+    else:
+        places = torch.stack([_places(view, map_shape) for view in views])
+        # What lies outside of the grid fades to 0, and is never the highest.
+        maps = F.grid_sample(grids, places, mode="bilinear", align_corners=True)
+    highest: Doubles = maps.amax(dim=(1, 2, 3)).numpy()
+    return highest
+
+
+def _places(view: tuple[float, float, float, float], map_shape: tuple[int, int]) -> torch.Tensor:
+    """`[H, W, 2]`: (x, y) of the map's pixels on the patches, which reach from -1 to 1."""
+    top, left, bottom, right = (2 * edge - 1 for edge in view)
+    x = torch.linspace(left, right, map_shape[1], dtype=torch.float64)
+    y = torch.linspace(top, bottom, map_shape[0], dtype=torch.float64)
+    return torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1)
 
 
 def _neighbourhoods(tokens: npt.NDArray[Any], degrees: Sequence[int]) -> list[torch.Tensor]:

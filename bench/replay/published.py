@@ -9,7 +9,7 @@ import yaml
 
 from bench.replay.settings import Options
 from musc_online.backbones import registry
-from musc_online.config import Config
+from musc_online.config import Config, TilesConfig
 from musc_online.errors import ConfigError
 
 TOLERANCE = 0.003  # `--expect published`: 0.3 points
@@ -53,6 +53,11 @@ def departures(dataset: str, config: Config, divide_num: int = 1) -> list[str]:
         ("method.interval", config.method.interval, (0.0, 0.3)),
         ("rscin.neighbour_counts", config.rscin.neighbour_counts, counts),
         ("divide_num", max(divide_num, 1), 1),
+        ("method.position", config.method.position, None),
+        ("method.image_score", config.method.image_score, "max"),
+        ("tiles", config.tiles, TilesConfig()),
+        ("ignore", config.ignore, None),
+        ("ring.nearest", config.ring.nearest, None),
     ]
     if spec.family == "clip":
         pairs.append(("backbone.activation", _activation(config, spec), _authors_activation(config, spec)))

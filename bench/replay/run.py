@@ -12,6 +12,7 @@ from bench.replay.scored import Scored
 from musc_online.batch import score as batch_scores
 from musc_online.config import Config
 from musc_online.detector import Detector
+from musc_online.frames import map_shape
 from musc_online.score import Score
 
 
@@ -20,11 +21,13 @@ def batch(features: Features, config: Config, subsets: Sequence[Sequence[int]] |
 
     Args:
         features: of the set.
-        config: method, RsCIN and map size are used.
+        config: tiles, method, `ignore`, RsCIN and map size are used.
         subsets: `divide_num`: indices of the images that are scored together; None is one set. RsCIN always
             looks at the whole set, as in the published code.
     """
-    found = batch_scores(config, features.patch_tokens, features.class_tokens, subsets)
+    found = batch_scores(
+        config, features.patch_tokens, features.class_tokens, subsets, frame_shapes=features.shapes
+    )
     return Scored(found.raw, found.rescored, found.maps, found.patch_scores)
 
 
@@ -53,9 +56,9 @@ class Recorder:
     """Frames that `ring.admit` did not let into the ring: their first score is their last."""
 
     @classmethod
-    def of(cls, n_images: int, size: int) -> "Recorder":
-        """For a set of `n_images` with maps of side `size`."""
-        return cls(Scored.empty(n_images, size), Scored.empty(n_images, size))
+    def of(cls, n_images: int, shape: tuple[int, int]) -> "Recorder":
+        """For a set of `n_images` with maps of (height, width) `shape`."""
+        return cls(Scored.empty(n_images, shape), Scored.empty(n_images, shape))
 
     def take(self, index: int, score: Score) -> None:
         """A score message of image `index`: the first was said on arrival, any other replaces the last."""
@@ -109,7 +112,7 @@ def stream(
     Raises:
         CapacityError: the ring does not fit in `ring.max_bytes`.
     """
-    recorder = Recorder.of(len(features), config.map_size)
+    recorder = Recorder.of(len(features), map_shape(config))
     for index, score in _scores(features, config, order, done):
         recorder.take(index, score)
     return recorder
@@ -124,7 +127,7 @@ def _scores(
         return ((int(score.frame_id), score) for score in scores)
 
     for index in order:
-        tokens, class_token = features.patch_tokens[:, index], features.class_tokens[index]
+        tokens, class_token = features.tokens(index), features.class_tokens[index]
         score = detector.step_tokens(tokens, class_token, int(index), frame_shape=features.shapes[index])
         yield int(index), score
         yield from numbered(detector.take_finals())

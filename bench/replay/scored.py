@@ -21,8 +21,8 @@ Levels = dict[str, Metrics]
 class Scored:
     """Scores in the order of the samples; NaN where an image has none.
 
-    `raw` `[N]` float64, the maxima of the maps; `rescored` `[N]` float64, after RsCIN; `maps` `[N, S, S]`
-    float32; `patch_scores` `[N, P]` float64, of a batch only.
+    `raw` `[N]` float64, the image scores; `rescored` `[N]` float64, after RsCIN; `maps` `[N, H, W]` float32;
+    `patch_scores` `[N, P]` float64, of a batch only.
     """
 
     raw: Doubles
@@ -36,22 +36,22 @@ class Scored:
         return np.isfinite(self.raw)
 
     @classmethod
-    def empty(cls, n_images: int, size: int) -> "Scored":
-        """No image has a score yet."""
-        maps = np.full((n_images, size, size), np.nan, np.float32)
+    def empty(cls, n_images: int, shape: tuple[int, int]) -> "Scored":
+        """No image has a score yet; maps have (height, width) `shape`."""
+        maps = np.full((n_images, *shape), np.nan, np.float32)
         return cls(np.full(n_images, np.nan), np.full(n_images, np.nan), maps)
 
 
 @dataclass(frozen=True, eq=False)
 class Truth:
-    """Ground truth in the order of the samples; `labels` `[N]` int, `masks` `[N, S, S]` uint8 or None."""
+    """Ground truth in the order of the samples; `labels` `[N]` int, `masks` `[N, H, W]` uint8 or None."""
 
     labels: npt.NDArray[np.int64]
     masks: npt.NDArray[np.uint8] | None
 
 
-def read_truth(samples: Sequence[Sample], size: int) -> Truth | None:
-    """Labels and masks of a category; None where a label is unknown: nothing can be measured.
+def read_truth(samples: Sequence[Sample], shape: tuple[int, int]) -> Truth | None:
+    """Labels and masks of (height, width) `shape` of a category; None where a label is unknown.
 
     `masks` is None where an anomalous image has no mask to measure against.
 
@@ -63,9 +63,9 @@ def read_truth(samples: Sequence[Sample], size: int) -> Truth | None:
     labels = np.array([int(sample.label or 0) for sample in samples])
     if any(sample.label and not sample.mask_paths for sample in samples):
         return Truth(labels, None)
-    masks = np.empty((len(samples), size, size), np.uint8)
+    masks = np.empty((len(samples), *shape), np.uint8)
     with ThreadPoolExecutor(4, thread_name_prefix="masks") as pool:
-        for index, mask in enumerate(pool.map(lambda sample: read_mask(sample, size), samples)):
+        for index, mask in enumerate(pool.map(lambda sample: read_mask(sample, shape), samples)):
             masks[index] = mask
     return Truth(labels, masks)
 

@@ -13,6 +13,7 @@ from bench.replay.order import Indices
 from bench.replay.run import Recorder
 from musc_online.config import Config
 from musc_online.errors import MuscError
+from musc_online.frames import map_shape
 from musc_online.score import Score
 from streamer.ask import ask
 from streamer.errors import StreamerError
@@ -46,7 +47,7 @@ def stream_through_zmq(
     Raises:
         ServerError: the server does not come up, ends, stalls, or refuses or drops a frame.
     """
-    recorder = Recorder.of(len(samples), config.map_size)
+    recorder = Recorder.of(len(samples), map_shape(config))
     failure: list[Exception] = []
     with ExitStack() as held:
         folder = held.enter_context(tempfile.TemporaryDirectory(prefix="musc-serve-"))

@@ -88,7 +88,7 @@ def _write_overlays(folder: Path, outcome: Outcome, options: Options) -> Files:
     best = ranked[::-1][: min(options.overlays, len(ranked) - len(worst))]
     shown = np.concatenate([worst, best])
     coldest_hottest = spans(scores.maps, whole_set=options.heatmaps == "set")
-    errors = _errors(outcome)
+    errors, threshold = _errors(outcome), outcome.recorder.last_threshold
     files: Files = {"worst": [], "best": []}
     for number, index in enumerate(shown):
         kind, place = ("worst", number + 1) if number < len(worst) else ("best", number - len(worst) + 1)
@@ -100,7 +100,7 @@ def _write_overlays(folder: Path, outcome: Outcome, options: Options) -> Files:
             scores.maps[index],
             coldest_hottest[index],
             mask,
-            outcome.recorder.last_threshold,
+            threshold if threshold is not None and scores.raw[index] >= threshold else None,
         )
         (folder / name).write_bytes(cv2.imencode(".png", picture)[1].tobytes())
         files[kind].append(
@@ -118,7 +118,7 @@ def _write_overlays(folder: Path, outcome: Outcome, options: Options) -> Files:
 
 
 def spans(maps: npt.NDArray[np.float32], *, whole_set: bool) -> list[tuple[float, float]]:
-    """Coldest and hottest map value of each of `[N, S, S]`: its own, or those of the whole set."""
+    """Coldest and hottest map value of each of `[N, H, W]`: its own, or those of the whole set."""
     each = [(float(one.min()), float(one.max())) for one in maps]
     known = [span for span in each if np.isfinite(span).all()]
     if not whole_set or not known:

@@ -203,9 +203,9 @@ def panels(
 
     Args:
         frame: `[H, W, 3]` uint8 BGR.
-        anomaly_map: `[S, S]` float32 of the whole frame, squeezed as the backbone saw it.
+        anomaly_map: `[h, w]` float32 of the whole frame.
         span: map values that become the coldest and the hottest colour.
-        mask: `[S, S]` 0/1 ground truth, drawn green; None is not drawn.
+        mask: `[h, w]` 0/1 ground truth, drawn green; None is not drawn.
         threshold: map value from which the outline is drawn red; None is not drawn.
 
     Returns:

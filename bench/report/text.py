@@ -38,11 +38,18 @@ def _head(document: Mapping[str, Any]) -> Iterator[str]:
         yield "**Parity was not asked for everywhere** (see each category for why).\n"
     yield (
         f"{_count(len(found), 'category', 'categories')}, {n_images} images, backbone {backbone['name']} at "
-        f"{backbone['image_size']} px, blocks {backbone['stages']}. Frames arrived {options['order']} "
+        f"{_inputs(config)}, blocks {backbone['stages']}. Frames arrived {options['order']} "
         f"(seed {options['seeds'][0]}), scored {_through(options)}.\n"
     )
     yield from (f"- {table.verdict(entry)}" for entry in found)
     yield ""
+
+
+def _inputs(config: Mapping[str, Any]) -> str:
+    """What the backbone sees of a frame."""
+    tiles, size = config["tiles"], f"{config['backbone']['image_size']} px"
+    cut = "" if tiles["rows"] * tiles["cols"] == 1 else f"{tiles['rows']} x {tiles['cols']} tiles of "
+    return cut + size + {"stretch": "", "pad": ", padded", "crop": ", cropped"}[tiles["fit"]]
 
 
 def _figures(document: Mapping[str, Any]) -> Iterator[str]:

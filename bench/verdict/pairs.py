@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from musc_online import nearest
-from musc_online.anomaly_map import image_score, upsample
+from musc_online.anomaly_map import FrameMaps
 from musc_online.arrays import Geometry
 from musc_online.backbones.loading import choose_device
 from musc_online.codes import SCALE, Codes
@@ -35,6 +35,8 @@ class Pairs:
     geometry: Geometry
     class_tokens: Floats
     shape: tuple[int, ...]
+    frame_shapes: tuple[tuple[int, int], ...] | None = None
+    """(height, width) of each image's frame, where that is known."""
 
     def __len__(self) -> int:
         return len(self.codes)
@@ -43,13 +45,17 @@ class Pairs:
         """`[S, P, 1]` (`[T, S, P, 1]` of T tiles): what `LookUp.prepare` reads the image's number from."""
         return np.full((*self.shape, 1), image, np.float32)
 
+    def frame_shape(self, image: int) -> tuple[int, int] | None:
+        """(height, width) of an image's frame, if known."""
+        return None if self.frame_shapes is None else self.frame_shapes[image]
+
     def batch_scores(self, images: Indices, config: Config) -> npt.NDArray[np.float64]:
         """Raw scores `[n]` of n >= 2 images as a batch: each against the others, whatever the order."""
         references = references_of(len(images), config.ring.nearest, self.class_tokens[images])
         wanted = zip(images, references, strict=True)
-        patches = spread(lambda pair: self._against(pair[0], images[pair[1]], config), wanted)
-        maps = upsample(np.stack(patches), config.map_size)
-        return np.array([image_score(map_) for map_ in maps])
+        scores = np.stack(spread(lambda pair: self._against(pair[0], images[pair[1]], config), wanted))
+        shown, shapes = FrameMaps(config), [self.frame_shape(int(image)) for image in images]
+        return shown.raw_scores(scores, shown.maps(scores, shapes), shapes)
 
     def _against(self, image: int, others: Indices, config: Config) -> npt.NDArray[np.float64]:
         return score_codes(self.codes[image], others, self.geometry, config.method.interval)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -66,11 +67,12 @@ class Matched:
         phases, backbone = self._phases(name), self.backbone(config)
         with ExitStack() as held:
             with phases.phase("backbone", len(samples)) as done:
-                features = held.enter_context(extracted(samples, backbone, done=done))
+                features = held.enter_context(extracted(samples, backbone, config.tiles, done=done))
             with phases.phase("pairs", len(samples) - 1, "every pair matched") as done:
-                return match_all(features.patch_tokens, features.class_tokens, config, done)
+                pairs = match_all(features.patch_tokens, features.class_tokens, config, done)
+                return replace(pairs, frame_shapes=features.shapes)
 
 
 def same_pairs(config: Config) -> object:
     """What the pairs of a set depend on: configurations for which it is equal share them."""
-    return config.backbone, config.method.degrees, config.ring.matcher
+    return config.backbone, config.tiles, config.ignore, config.method.degrees, config.ring.matcher

@@ -110,7 +110,8 @@ def play(
     events: list[tuple[int, Event]] = []
     stream = detector(pairs, config, memory)
     for frame, image in enumerate(arriving):
-        score = stream.step_tokens(pairs.tokens(image), pairs.class_tokens[image], frame)
+        tokens, class_token, shape = pairs.tokens(image), pairs.class_tokens[image], pairs.frame_shape(image)
+        score = stream.step_tokens(tokens, class_token, frame, frame_shape=shape)
         arrival.take(frame, score)
         final.take(frame, score)
         _take_all(final, stream.take_finals())

@@ -4,9 +4,7 @@ Importing this imports torch; the model libraries come when needed.
 """
 
 import platform
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -52,7 +50,7 @@ def load_backbone(
     )
 
 
-def build(known: BackboneSpec, size: int, weights: Weights) -> tuple[Network, Callable[[Any], torch.Tensor]]:
+def build(known: BackboneSpec, size: int, weights: Weights) -> tuple[Network, preprocess.Preprocess]:
     """The family's network with these weights, and its preparation of frames.
 
     open_clip and timm take seconds to import, so each family imports only its own.

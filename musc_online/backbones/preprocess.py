@@ -43,13 +43,7 @@ class Preprocess:
         Raises:
             FrameError: another type, dtype or shape, or an empty frame.
         """
-        check_frame(frame)
-        # PIL resizes each channel by itself, so it need not know that they are BGR: reordering the small
-        # result is cheaper than reordering the frame.
-        image = Image.fromarray(np.ascontiguousarray(frame))
-        if image.size != (self.size, self.size):
-            image = image.resize((self.size, self.size), self.resampling)
-        bgr = torch.from_numpy(np.array(image))
+        bgr = torch.from_numpy(self.resize(frame, (self.size, self.size)))
         scale, shift = self._affine
         return (
             bgr.flip(-1)
@@ -58,6 +52,20 @@ class Preprocess:
             .mul_(scale)
             .add_(shift)
         )
+
+    def resize(self, frame: npt.NDArray[np.uint8], shape: tuple[int, int]) -> npt.NDArray[np.uint8]:
+        """One `[H, W, 3]` uint8 BGR frame to (height, width) `shape`; a copy, be it of that shape already.
+
+        Raises:
+            FrameError: another type, dtype or shape, or an empty frame.
+        """
+        check_frame(frame)
+        # PIL resizes each channel by itself, so it need not know that they are BGR: reordering the small
+        # result is cheaper than reordering the frame.
+        image = Image.fromarray(np.ascontiguousarray(frame))
+        if image.size != shape[::-1]:
+            image = image.resize(shape[::-1], self.resampling)
+        return np.array(image)
 
 
 def clip(size: int) -> Preprocess:

@@ -105,7 +105,7 @@ class BackboneSpec:
 class Backbone(Protocol):
     """A frozen image network that gives patch tokens of chosen blocks (paper section 3.1).
 
-    Both methods may be called from any thread, and from several at once.
+    Its methods may be called from any thread, and from several at once.
     """
 
     name: str
@@ -129,6 +129,14 @@ class Backbone(Protocol):
 
     def prepare(self, frame: npt.NDArray[np.uint8] | Any) -> "torch.Tensor":
         """One `[H, W, 3]` uint8 BGR frame to the `[3, S, S]` float32 network input, on the CPU.
+
+        Raises:
+            FrameError: another type, dtype or shape, or an empty frame.
+        """
+        ...
+
+    def resize(self, frame: npt.NDArray[np.uint8] | Any, shape: tuple[int, int]) -> npt.NDArray[np.uint8]:
+        """A frame to another (height, width), as `prepare` resizes: tiles are cut from it.
 
         Raises:
             FrameError: another type, dtype or shape, or an empty frame.

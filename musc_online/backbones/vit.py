@@ -1,7 +1,7 @@
 """The one backbone class: a network, how frames are prepared for it, where and how precisely it runs."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -9,6 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
+from musc_online.backbones.preprocess import Preprocess
 from musc_online.backbones.registry import BackboneSpec, Tokens
 from musc_online.errors import FrameError
 
@@ -39,7 +40,7 @@ class VitBackbone:
         self,
         spec: BackboneSpec,
         network: Network,
-        prepare: Callable[[npt.NDArray[np.uint8]], torch.Tensor],
+        prepare: Preprocess,
         *,
         image_size: int,
         stages: tuple[int, ...],
@@ -73,6 +74,14 @@ class VitBackbone:
             FrameError: another type, dtype or shape, or an empty frame.
         """
         return self._prepare(frame)
+
+    def resize(self, frame: npt.NDArray[np.uint8], shape: tuple[int, int]) -> npt.NDArray[np.uint8]:
+        """A frame to another (height, width), as `prepare` resizes.
+
+        Raises:
+            FrameError: another type, dtype or shape, or an empty frame.
+        """
+        return self._prepare.resize(frame, shape)
 
     def extract(self, inputs: Tokens) -> tuple[Tokens, Tokens]:
         """Prepared frames `[N, 3, S, S]` to patch tokens `[stages, N, P, C]` and class tokens `[N, D]`.

@@ -14,6 +14,7 @@ from typing import Any
 import structlog
 import torch
 
+from musc_online import frames
 from musc_online.backbones import Backbone
 from musc_online.errors import FrameError
 from musc_online.events import contrast_of
@@ -32,15 +33,18 @@ log = structlog.get_logger()
 class Tokens:
     """A frame and what the phases so far made of it.
 
-    `latency_ms` says how long each took: `queue` before the first, `wait` for the next phase's turn in all
-    (and for a batch that failed). The backbone's time is that of the whole batch, as the frame had to wait
-    for it. These and `score`, which holds the detector's own phases, add up to `total`.
+    `inputs` is `[T, 3, S, S]`, one a tile; `patch_tokens` `[S, P, C]`, with tiles `[T, S, P, C]`;
+    `class_token` the frame's. `latency_ms` says how long each phase took: `queue` before the first, `wait`
+    for the next phase's turn in all (and for a batch that failed). The backbone's time is that of the whole
+    batch, as the frame had to wait for it. These and `score`, which holds the detector's own phases, add up
+    to `total`.
     """
 
     queued: QueuedFrame
     shape: tuple[int, int]
     contrast: float | None = None
     inputs: torch.Tensor | None = None
+    n_tiles: int = 1
     patch_tokens: torch.Tensor | None = None
     class_token: torch.Tensor | None = None
     latency_ms: dict[str, float] = field(default_factory=dict)
@@ -62,7 +66,7 @@ class Pipeline:
 
     Args:
         intake: closed by whoever fills it; the pipeline ends when it is empty then.
-        backbone: shared by all streams; frames that wait are extracted together, up to `batch`.
+        backbone: shared by all streams; frames that wait are extracted together, up to `batch` tiles.
         score: takes each frame's tokens, in order.
         outcomes: told of frames that cannot be used.
         failed: called if a phase dies of an error that is not a frame's.
@@ -124,14 +128,15 @@ class Pipeline:
     def _decode(self, tokens: Tokens) -> None:
         frame = images.decode(tokens.queued.message, self._limits)
         tokens.shape, tokens.contrast = (frame.shape[0], frame.shape[1]), contrast_of(frame)
-        tokens.inputs = self._backbone.prepare(frame)
+        tokens.inputs = frames.inputs(self._backbone, frame, tokens.queued.stream.config.tiles)
+        tokens.n_tiles = len(tokens.inputs)
         tokens.lap("decode")
 
     def _extract_all(self) -> None:
         more = True
         while more:
             batch: list[Tokens] = []
-            while len(batch) < self._batch:
+            while sum(tokens.n_tiles for tokens in batch) < self._batch:
                 try:
                     tokens = self._prepared.get(block=not batch)
                 except queue.Empty:
@@ -162,12 +167,16 @@ class Pipeline:
         with self._cores:
             for tokens in batch:
                 tokens.lap("wait")
-            patch_tokens, class_token = self._backbone.extract(torch.stack(inputs))
-        for index, tokens in enumerate(batch):
+            patch_tokens, class_tokens = self._backbone.extract(torch.cat(inputs))
+        first = 0
+        for tokens in batch:
+            of_frame = slice(first, first + tokens.n_tiles)
+            by_tile = patch_tokens[:, of_frame].transpose(0, 1)
             # Copies: a view would keep the whole batch alive while one of its frames waits.
-            tokens.patch_tokens = patch_tokens[:, index].clone()
-            tokens.class_token = class_token[index].clone()
+            tokens.patch_tokens = (by_tile if tokens.n_tiles > 1 else by_tile[0]).clone()
+            tokens.class_token = frames.join_class_tokens(class_tokens[of_frame]).clone()
             tokens.inputs = None
+            first += tokens.n_tiles
             tokens.lap("backbone")
 
     def _match_all(self) -> None:

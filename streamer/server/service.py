@@ -125,7 +125,10 @@ class Service:
     def status(self) -> dict[str, Any]:
         """What an operator asks; `received = scored + dropped + refused + queued`, in all and per stream."""
         tallies = self.ledger.streams()
-        states = {stream.name: stream.state for stream in self.streams.known()}
+        states = {
+            stream.name: {"tiles": stream.config.tiles.model_dump(), **stream.state}
+            for stream in self.streams.known()
+        }
         streams = {name: {**tally, **states.get(name, {})} for name, tally in tallies.items()}
         rings = sum(int(state.get("bytes", 0)) for state in states.values())
         asleep = sum(state["state"] == "asleep" for state in states.values())

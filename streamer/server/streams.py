@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
 
+from musc_online.anomaly_map import FrameMaps
 from musc_online.arrays import FrameId
 from musc_online.config import Config, load
 from musc_online.config_service import StreamOverride
@@ -153,6 +154,9 @@ def _merged(config: Config, entry: StreamOverride) -> Config:
             values[key] = value
     values["streams"] = ()
     try:
-        return load(values)
+        merged = load(values)
+        if merged.tiles != config.tiles or merged.ignore != config.ignore:
+            FrameMaps(merged)  # refuses tiles and masks that cannot be before a port is open
+        return merged
     except ConfigError as error:
         raise ConfigError(f"streams (match '{entry.match}'): {error}") from None

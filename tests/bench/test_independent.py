@@ -12,6 +12,7 @@ from bench.replay.features import Features
 from bench.replay.order import arrivals
 from bench.replay.parity import judged
 from musc_online import config, msm, nearest, ring
+from musc_online.frames import map_shape
 
 SETTINGS = config.load({"backbone": {"image_size": 28}, "method": {"interval": [0.1, 0.5]}})
 
@@ -35,7 +36,7 @@ def distances(patch_scores, raw, tokens, chosen, settings=SETTINGS, **more):
         chosen,
         degrees=method.degrees,
         interval=method.interval,
-        map_size=settings.map_size,
+        map_shape=map_shape(settings),
         **more,
     )
 

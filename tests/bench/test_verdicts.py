@@ -14,7 +14,7 @@ NO_NORMAL = "no normal frame with a label"
 
 def recorded():
     """Three frames in the order 2, 0, 1: the first withheld on arrival, the second flipped by the end."""
-    recorder = Recorder.of(3, 2)
+    recorder = Recorder.of(3, (2, 2))
     for index, raw, label, threshold in ((2, 0.3, None, None), (0, 0.6, True, 0.5), (1, 0.9, True, 0.7)):
         recorder.take(index, Score(str(index), raw, pred_label=label, threshold=threshold))
     for index, raw in ((2, 0.2), (0, 0.65), (1, 0.8)):

@@ -116,20 +116,96 @@ def mutual_scores(patch_tokens, degrees, low=0.0, high=0.3, nearest=None, class_
     return np.stack(scores)
 
 
-def upsample(scores, size):
-    """[P] -> [size, size], bilinear, corners aligned."""
-    side = math.isqrt(len(scores))
-    grid = np.asarray(scores, np.float64).reshape(side, side)
-    out = np.empty((size, size))
-    step = (side - 1) / (size - 1) if size > 1 else 0.0
-    for y in range(size):
-        for x in range(size):
-            top, left = min(int(y * step), max(side - 2, 0)), min(int(x * step), max(side - 2, 0))
-            bottom, right = min(top + 1, side - 1), min(left + 1, side - 1)
-            down, across = y * step - top, x * step - left
-            upper = grid[top, left] * (1 - across) + grid[top, right] * across
-            lower = grid[bottom, left] * (1 - across) + grid[bottom, right] * across
-            out[y, x] = upper * (1 - down) + lower * down
+def upsample(scores, size, grid=None, view=(0.0, 0.0, 1.0, 1.0)):
+    """[P] -> [height, width], bilinear, corners aligned.
+
+    `grid` is (height, width) in patches, `view` where the frame's top, left, bottom and right edge lie on it,
+    0 and 1 being its own. The map shows the whole frame, 0 where that lies outside of the grid.
+    """
+    rows, columns = (math.isqrt(len(scores)),) * 2 if grid is None else grid
+    height, width = (size, size) if isinstance(size, int) else size
+    grid = np.asarray(scores, np.float64).reshape(rows, columns)
+
+    def place(at, count, start, stop, side):
+        share = start + (stop - start) * at / (count - 1) if count > 1 else max(start, 0.0)
+        position = share * (side - 1)
+        if not -1e-9 <= position <= side - 1 + 1e-9:
+            return None
+        before = min(max(int(position), 0), max(side - 2, 0))
+        return before, min(before + 1, side - 1), min(max(position - before, 0.0), 1.0)
+
+    out = np.zeros((height, width))
+    for y in range(height):
+        for x in range(width):
+            down = place(y, height, view[0], view[2], rows)
+            across = place(x, width, view[1], view[3], columns)
+            if down is None or across is None:
+                continue
+            top, bottom, low = down
+            left, right, far = across
+            upper = grid[top, left] * (1 - far) + grid[top, right] * far
+            lower = grid[bottom, left] * (1 - far) + grid[bottom, right] * far
+            out[y, x] = upper * (1 - low) + lower * low
+    return out
+
+
+def image_score(scores, map_, worst=None, scored=None):
+    """[P] and [height, width] -> one number: the map's maximum, or the mean of the worst share of patches."""
+    if worst is None:
+        return max(float(value) for value in map_.ravel())
+    kept = [float(score) for i, score in enumerate(scores) if scored is None or scored[i]]
+    kept.sort(reverse=True)
+    count = max(1, int(worst * len(kept)))
+    return sum(kept[:count]) / count
+
+
+def shown(grid, view):
+    """Which patches of a grid (height, width) lie at least half inside of the frame; if none, the most so."""
+    shares = []
+    for row in range(grid[0]):
+        for column in range(grid[1]):
+            down = max(0.0, min(view[2] * grid[0], row + 1) - max(view[0] * grid[0], row))
+            across = max(0.0, min(view[3] * grid[1], column + 1) - max(view[1] * grid[1], column))
+            shares.append(down * across)
+    return [share >= min(0.5, max(shares)) - 1e-9 for share in shares]
+
+
+def covered(mask, grid):
+    """[h, w] bool over the frame -> which cells of a grid (height, width) it covers for more than half."""
+    height, width = len(mask), len(mask[0])
+    cells = []
+    for row in range(grid[0]):
+        for column in range(grid[1]):
+            area = 0
+            for y in range(height):
+                for x in range(width):
+                    # In units in which a pixel and a cell both have whole edges.
+                    down = min((row + 1) * height, (y + 1) * grid[0]) - max(row * height, y * grid[0])
+                    across = min((column + 1) * width, (x + 1) * grid[1]) - max(column * width, x * grid[1])
+                    area += max(0, down) * max(0, across) * bool(mask[y][x])
+            cells.append(2 * area > height * width)
+    return cells
+
+
+def stitched(tiles, rows, cols, overlap):
+    """[T][P] of square tiles -> the frame's patches, each from the tile in which it lies deepest."""
+    side = math.isqrt(len(tiles[0]))
+    step = side - overlap
+
+    def deepest(place, count):
+        best = None
+        for tile in range(count):
+            within = place - tile * step
+            depth = min(within, side - 1 - within)
+            if 0 <= within < side and (best is None or depth > best[0]):
+                best = depth, tile, within
+        return best[1:]
+
+    out = []
+    for y in range(rows * step + overlap):
+        for x in range(cols * step + overlap):
+            (down, row), (across, column) = deepest(y, rows), deepest(x, cols)
+            out.append(tiles[down * cols + across][row * side + column])
     return out
 
 

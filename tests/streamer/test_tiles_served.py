@@ -1,0 +1,121 @@
+"""Frames of tiles through a real service: maps of the right shape, regions in the frame's pixels, masks."""
+
+import cv2
+import msgpack
+import numpy as np
+import pytest
+from streamer_support import backbone, control, header, png, settings, watched
+
+from musc_online.config import load
+from musc_online.detector import Detector
+from musc_online.errors import ConfigError
+from streamer.server.service import Service
+from streamer.wire.published import unpack_message
+
+__all__ = ["backbone"]
+
+HEIGHT, WIDTH = 90, 150
+TILES = {"rows": 2, "cols": 2, "overlap": 1}
+
+
+def picture(seed, defect=False):
+    """A frame that is not square, another one for each seed."""
+    rng = np.random.default_rng(seed)
+    coarse = np.random.default_rng(0).integers(60, 200, (6, 8, 3)) + rng.integers(-6, 7, (6, 8, 3))
+    frame = cv2.resize(coarse.astype(np.uint8), (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC)
+    if defect:
+        cv2.circle(frame, (120, 30), 6, (0, 0, 255), -1)
+    return frame
+
+
+def heard(screen, count, kind="score"):
+    """The next messages of a kind as a subscriber reads them."""
+    found = []
+    while len(found) < count:
+        topic, fields, payload = screen.next()
+        if fields["kind"] == kind:
+            parts = [topic.encode(), msgpack.packb(fields), *([] if payload is None else [payload])]
+            found.append(unpack_message(parts))
+    return found
+
+
+@pytest.mark.parametrize("encoding", ["float32", "png16"])
+def test_a_subscriber_gets_the_detectors_map_of_all_tiles(backbone, encoding):
+    config = load(
+        settings(
+            tiles=TILES,
+            transport={"map_encoding": encoding},
+            threshold={"rule": "fixed", "value": 0.3},
+        )
+    )
+    shown = [picture(seed, defect=seed == 5) for seed in range(6)]
+    detector = Detector(config, backbone=backbone)
+    expected = []
+    for index, frame in enumerate(shown):
+        expected.append(detector.step(frame, f"line-{index}"))
+        if detector.revise_due:
+            detector.revise()
+    with watched(backbone, config) as (service, screen, camera):
+        for index, frame in enumerate(shown):
+            camera.send(header(f"line-{index}", seq=index), png(frame))
+        said = heard(screen, 6)
+        status = control(service, "status")["streams"]["line"]
+    assert status["tiles"] == {"rows": 2, "cols": 2, "overlap": 1, "fit": "stretch"}
+    for message, score in zip(said[1:], expected[1:], strict=True):
+        assert message["raw_score"] == score.raw_score
+        assert message["anomaly_map"]["shape"] == [98, 98]
+        tolerance = 0 if encoding == "float32" else 1e-4
+        np.testing.assert_allclose(message.anomaly_map, score.anomaly_map, atol=tolerance)
+        assert [tuple(region) for region in message["regions"]] == [
+            pytest.approx(region) for region in score.regions
+        ]
+        assert {"queue", "decode", "wait", "backbone", "score", "total"} <= message["latency_ms"].keys()
+    x, y, width, height, _ = said[-1]["regions"][0]
+    assert x <= 120 <= x + width <= WIDTH
+    assert y <= 30 <= y + height <= HEIGHT
+
+
+def test_streams_have_their_own_tiles_and_masks_and_wait_together(backbone, tmp_path):
+    cv2.imwrite(str(tmp_path / "mask.png"), np.kron([[0, 1]], np.ones((8, 8))).astype(np.uint8))
+    config = load(
+        settings(
+            transport={"batch": 8, "map_encoding": "float32"},
+            streams=[
+                {"match": "wide", "tiles": {"cols": 3, "fit": "pad"}},
+                {"match": "half", "ignore": str(tmp_path / "mask.png"), "output": {"map_size": 40}},
+            ],
+        )
+    )
+    shapes = {"line": [56, 56], "wide": [56, 168], "half": [40, 40]}
+    with watched(backbone, config) as (service, screen, camera):
+        for index in range(4):
+            for stream in shapes:
+                camera.send(header(f"{stream}-{index}", stream, index), png(picture(index)))
+        said = heard(screen, 12)
+        tiles = {name: one["tiles"] for name, one in control(service, "status")["streams"].items()}
+    assert {name: one["cols"] for name, one in tiles.items()} == {"line": 1, "wide": 3, "half": 1}
+    for name, shape in shapes.items():
+        maps = [message for message in said if message["stream"] == name and message["raw_score"] is not None]
+        assert len(maps) == 3
+        assert all(message["anomaly_map"]["shape"] == shape for message in maps)
+        if name == "half":
+            assert not any(message.anomaly_map[:, 20:].any() for message in maps)
+            assert all(message.anomaly_map[:, :20].any() for message in maps)
+
+
+@pytest.mark.parametrize(
+    ("stream", "says"),
+    [
+        (
+            {"ignore": "missing.png"},
+            r"streams \(match 'a'\): ignore: missing.png: no such file, expected a PNG",
+        ),
+        (
+            {"tiles": {"rows": 2, "overlap": 3}},
+            r"streams \(match 'a'\): tiles.overlap: got 3, expected at most 2 patches",
+        ),
+    ],
+)
+def test_a_stream_that_cannot_be_is_refused_at_start(stream, says):
+    with pytest.raises(ConfigError, match=says):
+        Service(load(settings(streams=[{"match": "a", **stream}])))
