@@ -17,6 +17,7 @@ from musc_online import backbones
 from musc_online.backbones import Backbone
 from musc_online.config import BackboneConfig, Config
 from musc_online.errors import CapacityError, DataError
+from musc_online.frames import map_shape
 
 STAGES = ("batch", "provisional", "revised")
 
@@ -80,7 +81,9 @@ class Measured:
             with ExitStack() as held:
                 started = time.perf_counter()
                 with phases.phase(f"backbone of {group[0].name}", n_images) as done:
-                    features = held.enter_context(extracted(category.samples, backbone, done=done))
+                    features = held.enter_context(
+                        extracted(category.samples, backbone, config.tiles, done=done)
+                    )
                 spent = time.perf_counter() - started
                 for option in group:
                     try:
@@ -118,7 +121,7 @@ class Measured:
 
 
 def _truth(category: Category, config: Config) -> Truth:
-    truth = scored.read_truth(category.samples, config.map_size)
+    truth = scored.read_truth(category.samples, map_shape(config))
     if truth is None:
         raise DataError(f"{category.name}: has images without a label, expected labels to measure with")
     return truth

@@ -18,6 +18,7 @@ from bench.replay import order, run, scored
 from bench.replay.features import extracted
 from musc_online import backbones, config
 from musc_online.errors import CapacityError, ConfigError, DataError
+from musc_online.frames import map_shape
 
 SMALL = config.load({"backbone": {"image_size": 112, "stages": [5, 11]}, "revise": {"every": 4}, "warmup": 3})
 
@@ -54,7 +55,7 @@ def test_a_row_is_what_the_replay_s_parts_say(category, options):
         settings = run.without_regions(run.ring_config(options[2].config, len(features)))
         batch = run.batch(features, settings)
         recorder = run.stream(features, settings, order.arrivals(len(features), "shuffled", 3))
-    truth = scored.read_truth(category.samples, SMALL.map_size)
+    truth = scored.read_truth(category.samples, map_shape(SMALL))
     assert row.levels["batch"] == scored.levels(batch, truth)
     assert row.levels["provisional"] == scored.levels(recorder.provisional, truth)
     assert row.levels["revised"] == scored.levels(recorder.revised, truth)
@@ -67,9 +68,9 @@ def test_a_row_is_what_the_replay_s_parts_say(category, options):
 def test_options_of_one_backbone_share_its_tokens(category, options, monkeypatch):
     calls = []
 
-    def counted(samples, backbone, **more):
+    def counted(samples, backbone, tiles, **more):
         calls.append(backbone.stages)
-        return extracted(samples, backbone, **more)
+        return extracted(samples, backbone, tiles, **more)
 
     monkeypatch.setattr(measure, "extracted", counted)
     measure.Measured(options, None, 0).rows(category, phases())
