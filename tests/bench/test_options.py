@@ -156,3 +156,18 @@ def test_our_own_configurations_are_rows_too(name):
     (one,) = named.chosen("", [path])
     assert (one.name, one.config) == (name, config.load(path))
     assert one.config != config.load()
+
+
+def test_tiles_and_nearest_references_end_in_their_batch(category):
+    sections = {
+        "warmup": 3,
+        "tiles": {"rows": 2, "cols": 2},
+        "ring": {"nearest": 5},
+        "method": {"degrees": [1]},
+    }
+    option = Option("tiles", config.load({"backbone": {"image_size": 56, "stages": [5]}, **sections}))
+    ((row,), left_out) = measure.Measured([option], None, 0).rows(category, phases())
+    assert not left_out
+    for level in ("image_raw", "pixel"):
+        for name, value in row.levels["batch"][level].items():
+            assert row.levels["revised"][level][name] == pytest.approx(value, abs=1e-4)
