@@ -105,7 +105,7 @@ class FrameMaps:
         self.shape = map_shape(config)
         """(height, width) of a map."""
         self.ignored = ignore.load(config)
-        self._hidden = None if self.ignored is None else self.ignored.cells(self.shape)
+        self.hidden = None if self.ignored is None else self.ignored.cells(self.shape)
         """`[height, width]`: pixels of a map that are ignored."""
 
     def maps(self, patch_scores: Values, frame_shapes: FrameShapes = None) -> Maps:
@@ -124,8 +124,8 @@ class FrameMaps:
             views = [view_of(self._config, shape) for shape in frame_shapes]
         grid = self._grid(patch_scores.shape[1])
         maps: Maps = upsample(patch_scores, self.shape, grid, views)
-        if self._hidden is not None:
-            maps[:, self._hidden] = 0.0
+        if self.hidden is not None:
+            maps[:, self.hidden] = 0.0
         return maps
 
     def raw_scores(self, patch_scores: Values, maps: Maps, frame_shapes: FrameShapes = None) -> Values:
@@ -133,7 +133,7 @@ class FrameMaps:
         wanted = self._config.method.image_score
         if wanted == "max":
             return image_scores(patch_scores, maps)
-        return image_scores(patch_scores, maps, wanted, self._scored(patch_scores.shape, frame_shapes))
+        return image_scores(patch_scores, maps, wanted, self.scored(patch_scores.shape, frame_shapes))
 
     def kept(self, patch_scores: Values) -> Values:
         """`[N, P]` patch scores with 0 where the frame is ignored; the same array where nothing is."""
@@ -146,8 +146,8 @@ class FrameMaps:
         tiles = self._config.tiles
         return grid_of(tiles.rows, tiles.cols, tiles.overlap, n_patches)
 
-    def _scored(self, shape: tuple[int, ...], frame_shapes: FrameShapes) -> Masks | None:
-        """`[N, P]`: patches that are not ignored, and at least half inside of a padded frame."""
+    def scored(self, shape: tuple[int, ...], frame_shapes: FrameShapes = None) -> Masks | None:
+        """`[N, P]`, which is `shape`: patches not ignored, and at least half inside of a padded frame."""
         if self.ignored is not None:  # of a stretched frame: all of the grid shows it
             return np.broadcast_to(~self.ignored.patches(self._grid(shape[1])), shape)
         if frame_shapes is None or self._config.tiles.fit != "pad":

@@ -11,6 +11,7 @@ from musc_online import msm, rscin
 from musc_online.anomaly_map import FrameMaps, FrameShapes
 from musc_online.config import Config
 from musc_online.errors import FrameError
+from musc_online.ignore import ignored_maps
 from musc_online.ring_setup import geometry_of, maps_of
 
 Values = npt.NDArray[np.float64]
@@ -77,7 +78,7 @@ def _patch_scores(config: Config, patch_tokens: npt.NDArray[Any], class_tokens: 
     """`[N, H * W]`: a tile is scored against the same tile of other images, stitched tiles as one image."""
     n_maps, _, n_patches, n_channels = patch_tokens.shape
     geometry = geometry_of(config, n_maps // config.tiles.count, n_patches, n_channels)
-    maps, method = maps_of(config, patch_tokens), config.method
+    maps, method, ignored = maps_of(config, patch_tokens), config.method, ignored_maps(config, geometry)
     n_tiles = 1 if geometry.tiling is None else geometry.tiling.n_tiles
     n_stages = len(maps) // n_tiles
     scored = [
@@ -87,6 +88,9 @@ def _patch_scores(config: Config, patch_tokens: npt.NDArray[Any], class_tokens: 
             *method.interval,
             config.ring.nearest,
             class_tokens,
+            method.position,
+            grid=geometry.sides,
+            ignored=None if ignored is None else ignored[first : first + n_stages],
         )
         for first in range(0, len(maps), n_stages)
     ]

@@ -181,6 +181,13 @@ class Events:
         accepted = {known for group in self.groups.values() if group.accepted for known in group.frame_ids}
         return [] if frame_id in accepted else mark.twins
 
+    def foreign(self, frame_id: FrameId) -> list[FrameId]:
+        """The other foreign frames in the ring, if this one is foreign."""
+        mark = self.marks.get(frame_id)
+        if mark is None or not mark.foreign:
+            return []
+        return [known for known, other in self.marks.items() if other.foreign and known != frame_id]
+
     def _unmark(self, frame_id: FrameId) -> None:
         mark = self.marks.pop(frame_id, None)
         for twin in mark.twins if mark is not None else []:

@@ -31,6 +31,7 @@ class Ignored:
         self.name = name
         self._shape = mask.shape
         self._packed = np.packbits(mask, axis=1)  # a camera's mask may have as many pixels as its frames
+        self._known: dict[tuple[int, int], Mask] = {}  # asked for with every frame
 
     def cells(self, shape: tuple[int, int]) -> Mask:
         """`[height, width]`: the cells of a grid over the frame that are ignored for more than half.
@@ -38,6 +39,8 @@ class Ignored:
         Raises:
             ConfigError: all of them.
         """
+        if shape in self._known:
+            return self._known[shape]
         covered: npt.NDArray[Any] = np.unpackbits(self._packed, axis=1, count=self._shape[1])
         for axis, n_cells in enumerate(shape):
             covered = _sums_along(covered, axis, n_cells)
@@ -47,6 +50,8 @@ class Ignored:
                 f"ignore: {self.name} covers the frame, more than half of each of {shape[0]} x {shape[1]} "
                 "cells; leave something to be scored"
             )
+        ignored.flags.writeable = False
+        self._known[shape] = ignored
         return ignored
 
     def patches(self, grid: tuple[int, int]) -> Mask:
@@ -100,6 +105,16 @@ def load(config: Config) -> Ignored | None:
         ignored = Ignored(_drawn(wanted), f"{len(wanted)} polygon{'s' * (len(wanted) > 1)}")
     ignored.patches(_frame_grid(config))
     return ignored
+
+
+def ignored_maps(config: Config, geometry: Geometry) -> Mask | None:
+    """`[S, P]`: what a matcher of this geometry passes over; None for nothing.
+
+    Raises:
+        ConfigError: see `load`.
+    """
+    ignored = load(config)
+    return None if ignored is None else ignored.maps(geometry)
 
 
 def _frame_grid(config: Config) -> tuple[int, int]:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 from torch.nn import functional
 
-from musc_online.arrays import ArrayOrTensor, Geometry, grid_side, like, to_numpy
+from musc_online.arrays import ArrayOrTensor, Geometry, like, to_numpy
 from musc_online.compiled import compiled, reordering
 from musc_online.errors import FrameError
 
@@ -22,24 +22,25 @@ EPSILON = 1e-5
 NORM_FLOOR = 1e-12
 
 
-def aggregate(patch_tokens: ArrayOrTensor, degree: int) -> ArrayOrTensor:
+def aggregate(patch_tokens: ArrayOrTensor, degree: int, grid: tuple[int, int] | None = None) -> ArrayOrTensor:
     """Standardise each image's token map, average r x r neighbourhoods, L2-normalise.
 
     Args:
-        patch_tokens: `[N, P, C]` floating, P a square number; array or tensor.
+        patch_tokens: `[N, P, C]` floating; array or tensor.
         degree: r, odd.
+        grid: (height, width) in patches; None for a square.
 
     Returns:
         `[N, P, C]` float32 unit vectors (a patch of all zeros stays zero), the same kind as given.
 
     Raises:
-        FrameError: not three axes, P not square, or an even degree.
+        FrameError: not three axes, P not the grid's, or an even degree.
     """
     tokens = to_numpy(patch_tokens)
     if tokens.ndim != 3:
         raise FrameError(f"patch_tokens: got shape {tokens.shape}, expected [N, P, C]")
-    (degree,) = Geometry(1, (degree,), tokens.shape[1], tokens.shape[2]).degrees  # checked
-    unit = unit_windows(torch.from_numpy(standardise(tokens)), degree)
+    geometry = Geometry(1, (degree,), tokens.shape[1], tokens.shape[2], grid)  # checks
+    unit = unit_windows(torch.from_numpy(standardise(tokens)), geometry.degrees[0], geometry.sides)
     return like(patch_tokens, unit.numpy())
 
 
@@ -56,36 +57,41 @@ def standardise(patch_tokens: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
     return standard
 
 
-def unit_windows(maps: torch.Tensor, degree: int) -> torch.Tensor:
-    """Unit vectors of the `degree x degree` neighbourhoods of standardised maps, `[..., P, C]` both."""
+def unit_windows(maps: torch.Tensor, degree: int, sides: tuple[int, int]) -> torch.Tensor:
+    """Unit vectors of the `degree x degree` neighbourhoods of standardised maps, `[..., P, C]` both.
+
+    `sides` are the (height, width) of the grid.
+    """
     if degree > 1:
-        side = grid_side(maps.shape[-2])
-        grids = maps.reshape(-1, side, side, maps.shape[-1]).movedim(-1, 1)
+        grids = maps.reshape(-1, *sides, maps.shape[-1]).movedim(-1, 1)
         summed = functional.avg_pool2d(grids, degree, stride=1, padding=degree // 2, divisor_override=1)
         maps = summed.movedim(1, -1).reshape(maps.shape)
     return functional.normalize(maps, dim=-1, eps=NORM_FLOOR)
 
 
 @compiled
-def sum_windows(maps: Any, halo: int, scratch: Any, out: Any) -> None:
-    """Sums of `[P, C]` over square windows reaching `halo` patches each way, zeros outside the grid."""
-    side = int(math.sqrt(len(maps)) + 0.5)
+def sum_windows(maps: Any, width: int, halo: int, scratch: Any, out: Any) -> None:
+    """Sums of `[P, C]` over square windows reaching `halo` patches each way, zeros outside the grid.
+
+    `width` is that of a grid row.
+    """
+    height = len(maps) // width
     if halo == 0:
         for patch in range(len(maps)):
             out[patch] = maps[patch]
         return
-    for row in range(side):
-        for column in range(side):
-            total = scratch[row * side + column]
+    for row in range(height):
+        for column in range(width):
+            total = scratch[row * width + column]
             total[:] = 0.0
-            for near in range(max(0, column - halo), min(side, column + halo + 1)):
-                _add(total, maps[row * side + near])
-    for row in range(side):
-        for column in range(side):
-            total = out[row * side + column]
+            for near in range(max(0, column - halo), min(width, column + halo + 1)):
+                _add(total, maps[row * width + near])
+    for row in range(height):
+        for column in range(width):
+            total = out[row * width + column]
             total[:] = 0.0
-            for near in range(max(0, row - halo), min(side, row + halo + 1)):
-                _add(total, scratch[near * side + column])
+            for near in range(max(0, row - halo), min(height, row + halo + 1)):
+                _add(total, scratch[near * width + column])
 
 
 @compiled

@@ -80,9 +80,12 @@ def mutual_scores(
     high: float = 0.3,
     nearest: int | None = None,
     class_tokens: ArrayOrTensor | None = None,
+    position: int | None = None,
     *,
     matcher: str = "gemm",
     max_bytes: int = DEFAULT_TABLE_BYTES,
+    grid: tuple[int, int] | None = None,
+    ignored: npt.NDArray[np.bool_] | None = None,
 ) -> ArrayOrTensor:
     """Score every patch of every image against the other images (paper sections 3.2 and 3.3).
 
@@ -101,13 +104,19 @@ def mutual_scores(
         class_tokens: `[N, D]`, needed with `nearest`.
         matcher: `gemm`, `faiss` or `auto`.
         max_bytes: bound on the table of one stage's distances.
+        position: patches are compared with those at most so many grid steps away, down and across; None for
+            all.
+        grid: (height, width) in patches; None for a square.
+        ignored: `[P]`, or `[S, P]` for each stage: patches of every image that nothing is compared with and
+            that score 0; None for none.
 
     Returns:
         `[N, P]` float64, Euclidean distances in 0..2, the same kind as given.
 
     Raises:
         FrameError: wrong shape, fewer than two images, a value that is not finite, an even degree, no
-            interval, or `nearest` without class tokens or below 1.
+            interval, a grid or ignored patches of another number of patches, or `nearest` without class
+            tokens or below 1.
         ConfigError: `nearest` or the matcher needs FAISS, which is not installed.
     """
     tokens = to_numpy(patch_tokens)
@@ -116,20 +125,36 @@ def mutual_scores(
     if tokens.shape[1] < 2:
         raise FrameError("patch_tokens: got 1 image, expected at least 2 to be scored against each other")
     n_stages, _, n_patches, n_channels = tokens.shape
-    geometry = Geometry(n_stages, tuple(degrees), n_patches, n_channels)
+    geometry = Geometry(n_stages, tuple(degrees), n_patches, n_channels, grid, position)
     references = references_of(tokens.shape[1], nearest, class_tokens)
+    hidden = _each_stage(ignored, (n_stages, n_patches))
     total = np.zeros((tokens.shape[1], tokens.shape[2]), np.float64)
-    for given in tokens:
+    for given, unseen in zip(tokens, hidden, strict=True):
         stage_tokens = as_float32(given)
         if not np.isfinite(stage_tokens).all():
             raise FrameError("patch_tokens: got NaN or infinity, expected finite float32 numbers")
-        total += _stage_scores(stage_tokens, geometry, (low, high), references, matcher, max_bytes)
+        total += _stage_scores(stage_tokens, geometry, unseen, (low, high), references, matcher, max_bytes)
     return like(patch_tokens, total / tokens.shape[0])
+
+
+def _each_stage(
+    ignored: npt.NDArray[np.bool_] | None, shape: tuple[int, int]
+) -> list[npt.NDArray[np.bool_] | None]:
+    """One `[1, P]` mask a stage, or None."""
+    if ignored is None:
+        return [None] * shape[0]
+    mask = np.asarray(ignored)
+    if mask.dtype != np.bool_ or mask.shape not in (shape, shape[1:]):
+        raise FrameError(
+            f"ignored: got {mask.dtype} {mask.shape}, expected bool {shape[1:]}, or {shape} for each stage"
+        )
+    return [stage[None] for stage in np.broadcast_to(mask, shape)]
 
 
 def _stage_scores(
     tokens: npt.NDArray[Any],
     geometry: Geometry,
+    ignored: npt.NDArray[np.bool_] | None,
     interval: tuple[float, float],
     references: Sequence[npt.NDArray[np.intp]],
     matcher: str,
@@ -138,7 +163,7 @@ def _stage_scores(
     n_images, n_patches, _ = tokens.shape
     # Features as a ring of all stages keeps them: the stream then ends in these very figures.
     store_geometry = replace(geometry, n_stages=1)
-    store = nearest.create(matcher, n_images, store_geometry, like=geometry)
+    store = nearest.create(matcher, n_images, store_geometry, like=geometry, ignored=ignored)
     features = spread(lambda image: store.prepare(np.ascontiguousarray(image[None], np.float32)), tokens)
     for slot, kept in enumerate(features):
         store.put(slot, kept)

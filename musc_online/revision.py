@@ -86,15 +86,19 @@ class Revision:
 
         References as they are scored. Frames in quarantine against all others, be they in quarantine too, but
         their twins: a rare variant of good parts is supported by its kind a little, a defect that repeats by
-        its twins alone, and without them it is as anomalous as it was.
+        its twins alone, and without them it is as anomalous as it was. Where only the nearest count, frames
+        of another product do not support each other either: a handful would be enough.
         """
         ring = self._ring
 
         def supporters(slot: int) -> npt.NDArray[np.intp]:
             if slot not in ring.quarantined:
                 return ring.references(slot)
-            twins = self._events.twins(self._window.entries[slot].score.frame_id)
-            return ring.supporters(slot, [ring.slot_of[twin] for twin in twins if twin in ring.slot_of])
+            frame_id = self._window.entries[slot].score.frame_id
+            but = self._events.twins(frame_id)
+            if self._config.ring.nearest is not None:  # a handful of another product would be all that counts
+                but = [*but, *self._events.foreign(frame_id)]
+            return ring.supporters(slot, [ring.slot_of[one] for one in but if one in ring.slot_of])
 
         return _scored(ring, {slot: supporters(slot) for slot in slots})
 

@@ -55,9 +55,10 @@ class NearestRing(Ring):
         deadline: float | None = None,
         also: FrameId | None = None,
     ) -> Measurement:
-        """Match an image both ways with its nearest references and frames in quarantine, and with `also`.
+        """Match an image both ways with its nearest references and frames in quarantine.
 
-        The occupant that the image would evict is not among its references.
+        With exemplars and `also`, too: what an operator rejected is recognised whatever the rest of the frame
+        looks like. The occupant that the image would evict is not among its references.
 
         Args:
             features: from `store.prepare`.
@@ -73,12 +74,13 @@ class NearestRing(Ring):
             among[leaving] = False
         references = retrieval.nearest_to(look, self.nearest, among)
         held = retrieval.nearest_to(look, self.nearest, retrieval.present & ~retrieval.eligible)
-        slots = np.concatenate([references, held])
+        slots = [*references.tolist(), *held.tolist()]
         before = None if also is None else self.slot_of.get(also)
-        if before is not None and before not in slots:
-            slots = np.append(slots, before)
-        forward, backward = self.match(features, slots)
-        return Measurement(features, slots, len(references), forward, backward, look=look)
+        slots += [slot for slot in sorted(self.exemplars) if slot not in slots]
+        slots += [before] if before is not None and before not in slots else []
+        matched = np.array(slots, np.intp)
+        forward, backward = self.match(features, matched)
+        return Measurement(features, matched, len(references), forward, backward, look=look)
 
     def move(self, slot: int, *, quarantined: bool) -> None:
         """See `Ring.move`."""

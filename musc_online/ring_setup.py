@@ -11,6 +11,7 @@ from musc_online.backbones.loading import choose_device
 from musc_online.config import Config
 from musc_online.errors import CapacityError
 from musc_online.frames import tile_side
+from musc_online.ignore import ignored_maps
 from musc_online.ring import Ring
 from musc_online.ring_nearest import NearestRing
 from musc_online.tiles import Tiling
@@ -80,13 +81,14 @@ def make_ring(
 
     Raises:
         CapacityError: it does not fit in `ring.max_bytes`.
-        ConfigError: `ring.nearest` without FAISS.
+        ConfigError: `ring.nearest` without FAISS, or an `ignore` that cannot be used.
     """
     wanted = config.ring
     check_capacity(config, geometry)
     if store is None:
         n_slots = wanted.capacity + wanted.n_quarantine
-        store = nearest.create(wanted.matcher, n_slots, geometry, device=_device(config))
+        ignored = ignored_maps(config, geometry)
+        store = nearest.create(wanted.matcher, n_slots, geometry, device=_device(config), ignored=ignored)
     given: dict[str, Any] = {
         "capacity": wanted.capacity,
         "n_subsets": wanted.subsets,

@@ -1,18 +1,26 @@
 """One category from images to verdict: tokens, batch, stream, metrics, parity, findings."""
 
+from collections.abc import Sequence
 from contextlib import ExitStack
+
+import numpy as np
+import numpy.typing as npt
 
 from bench.datasets import Category
 from bench.progress import Phases
 from bench.replay import findings, independent, parity, run, scored
-from bench.replay.features import Features, extracted
+from bench.replay.features import Features, Floats, extracted
 from bench.replay.order import arrivals
 from bench.replay.outcome import STAGES, Outcome
 from bench.replay.scored import Levels, Scored, Truth
 from bench.replay.settings import Options
+from musc_online.anomaly_map import FrameMaps
 from musc_online.backbones import Backbone
 from musc_online.config import Config
 from musc_online.frames import map_shape, view_of
+from musc_online.ignore import ignored_maps
+from musc_online.msm import references_of
+from musc_online.ring_setup import geometry_of, maps_of
 
 
 def replay(
@@ -71,30 +79,47 @@ def _second_way(
     options: Options,
     subsets: list[list[int]],
     phases: Phases,
-) -> independent.Distances | None:
-    padded = config.tiles.fit == "pad" and config.method.image_score != "max"
-    if config.ignore is not None or padded:
-        return None  # it scores every patch
+) -> independent.Distances:
     assert batch.patch_scores is not None  # noqa: S101  (only those of a stream have none)
     method, tiles, tokens = config.method, config.tiles, features.patch_tokens
     chosen = independent.sample(tokens.shape, len(method.degrees), options.seeds[0])
-    steps = len(features) * tokens.shape[0]
+    geometry = geometry_of(config, len(tokens) // tiles.count, *tokens.shape[2:])
+    seen, steps = FrameMaps(config), len(features) * geometry.n_stages
     shown = f"{len(chosen)} of the images once more, in plain float32"
     with phases.phase("independent", steps, shown) as done:
         return independent.distances(
             batch.patch_scores,
             batch.raw,
-            tokens,
+            maps_of(config, tokens),
             chosen,
             degrees=method.degrees,
             interval=method.interval,
-            map_shape=map_shape(config),
-            tiles=(tiles.rows, tiles.cols, tiles.overlap),
-            views=None if tiles.fit == "stretch" else [view_of(config, shape) for shape in features.shapes],
-            worst=None if method.image_score == "max" else method.image_score.worst,
+            map_size=seen.shape,
             subsets=subsets,
+            references=_nearest(features.class_tokens, config, subsets),
+            position=method.position,
+            grid=geometry.sides,
+            ignored=ignored_maps(config, geometry),
+            tiles=(1, 1, 0) if geometry.tiling is None else (tiles.rows, tiles.cols, tiles.overlap),
+            views=None if tiles.fit == "stretch" else [view_of(config, shape) for shape in features.shapes],
+            hidden=seen.hidden,
+            worst=None if method.image_score == "max" else method.image_score.worst,
+            scored=seen.scored(batch.patch_scores.shape, features.shapes),
             done=done,
         )
+
+
+def _nearest(
+    class_tokens: Floats, config: Config, subsets: Sequence[Sequence[int]]
+) -> list[npt.NDArray[np.intp]] | None:
+    """Of each image those that `ring.nearest` scores it against, in its own subset; None for all of them."""
+    if config.ring.nearest is None:
+        return None
+    found: dict[int, npt.NDArray[np.intp]] = {}
+    for members in map(np.asarray, subsets):
+        references = references_of(len(members), config.ring.nearest, class_tokens[members])
+        found |= {int(image): members[near] for image, near in zip(members, references, strict=True)}
+    return [found[image] for image in range(len(class_tokens))]
 
 
 def _measure(truth: Truth | None, batch: Scored, recorder: run.Recorder) -> dict[str, Levels]:

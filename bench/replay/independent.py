@@ -19,11 +19,15 @@ N_IMAGES = 8
 _MAX_PRODUCTS = 4e12
 # Multiplications at most, but for two images: a minute on a few cores, whatever the set.
 _TOGETHER = 8
-# References at a time.
+# References at a time, and images,
+_MOST_DISTANCES = 2**27
+# fewer where so many of their distances (half a GiB) would be more.
 _NEAR = 0.03
 # Below it a distance is computed by differences: 2 - 2 * cosine leaves a rounding of 4e-4 at a twin.
 
 Doubles = npt.NDArray[np.float64]
+View = tuple[float, float, float, float]
+"""A frame's top, left, bottom and right edge on the patches, which reach from 0 to 1."""
 
 
 @dataclass(frozen=True)
@@ -58,44 +62,67 @@ def distances(
     *,
     degrees: Sequence[int],
     interval: tuple[float, float],
-    map_shape: tuple[int, int],
-    tiles: tuple[int, int, int] = (1, 1, 0),
-    views: Sequence[tuple[float, float, float, float]] | None = None,
-    worst: float | None = None,
+    map_size: int | tuple[int, int],
     subsets: Sequence[Sequence[int]] | None = None,
+    references: Sequence[npt.NDArray[np.intp]] | None = None,
+    position: int | None = None,
+    grid: tuple[int, int] | None = None,
+    ignored: npt.NDArray[np.bool_] | None = None,
+    tiles: tuple[int, int, int] = (1, 1, 0),
+    views: Sequence[View] | None = None,
+    hidden: npt.NDArray[np.bool_] | None = None,
+    worst: float | None = None,
+    scored: npt.NDArray[np.bool_] | None = None,
     done: Callable[[int], None] = lambda count: None,
 ) -> Distances:
     """Score the chosen images again and compare.
 
     Args:
-        patch_scores: `[N, P]` of the batch.
+        patch_scores: `[N, P]` of the batch, P of the whole frame.
         raw: `[N]` image scores of the batch, before RsCIN.
-        patch_tokens: `[S, N, P, C]` without class tokens, with T tiles `[T * S, N, P, C]`.
+        patch_tokens: `[S, N, P, C]` without class tokens, P of one map; of T tiles `[T * S, N, P, C]`.
         chosen: indices of the images.
         degrees: LNAMD's.
         interval: (low, high) fractions of the interval average.
-        map_shape: (height, width) of the anomaly map, whose maximum is the image score.
-        tiles: rows and columns of them, and how many patches neighbours share.
-        views: N times where the top, left, bottom and right edge of a padded or cropped frame lie on the
-            patches, which reach from 0 to 1; None where frames are stretched.
-        worst: instead, the mean of this share of the patches is the image score; not of a padded frame.
+        map_size: side of the anomaly map, or (height, width); its maximum is the image score.
         subsets: as for the batch: an image is scored against the others of its own.
+        references: of each of the N images, the images that it is scored against; None for all the others.
+        position: only patches at most so many grid steps apart, down and across, are compared; None for all.
+        grid: (height, width) in patches; None for a square.
+        ignored: `[P]` or `[S, P]`: patches of every image that nothing is compared with and that score 0.
+        tiles: rows and columns of them, and how many patches neighbours share.
+        views: N times where a frame's edges lie on the patches; None where they show the frame and no more.
+        hidden: `[H, W]`: pixels of the map that are 0.
+        worst: the image score is the mean of this share of the patches instead.
+        scored: `[N, P]`: the patches that it is of; None for all.
         done: told how many more references are done, at each stage.
     """
     everyone = list(range(patch_tokens.shape[1]))
     others = [
         np.setdiff1d(next(part for part in subsets or [everyone] if image in part), [image])
+        if references is None
+        else np.asarray(references[image])
         for image in chosen
     ]
-    grids = _stitched(_patch_scores(patch_tokens, chosen, others, degrees, interval, tiles, done), tiles)
-    scores = grids.reshape(len(grids), -1)
-    chosen = list(chosen)
+    n_stages, _, n_patches, _ = patch_tokens.shape
+    side = math.isqrt(n_patches)
+    height, width = grid or (side, side)
+    masked = np.broadcast_to(
+        np.zeros(n_patches, np.bool_) if ignored is None else ignored, (n_stages, n_patches)
+    )
+    compared = _compared((height, width), position, masked)
+    by_tile = _patch_scores(
+        patch_tokens, chosen, others, degrees, interval, (height, width), compared, tiles[0] * tiles[1], done
+    )
+    grids = by_tile.reshape(-1, height, width) if tiles[:2] == (1, 1) else _stitched(by_tile, tiles)
+    scores, chosen = grids.reshape(len(grids), -1), list(chosen)
     if worst is None:
+        size = map_size if isinstance(map_size, tuple) else (map_size, map_size)
         shown = None if views is None else [views[image] for image in chosen]
-        image_scores = _highest(torch.from_numpy(grids)[:, None], map_shape, shown)
+        image_scores = _highest(grids, size, shown, hidden)
     else:
-        n_worst = max(1, int(worst * scores.shape[1]))
-        image_scores = np.sort(scores, axis=1)[:, -n_worst:].mean(axis=1)
+        kept = np.ones(scores.shape, np.bool_) if scored is None else scored[chosen]
+        image_scores = np.array([_worst(one[of], worst) for one, of in zip(scores, kept, strict=True)])
     # NumPy's maximum hands NaN on: a score that is not a number is not near anything.
     return Distances(
         len(chosen),
@@ -104,28 +131,45 @@ def distances(
     )
 
 
+def _compared(
+    sides: tuple[int, int], position: int | None, ignored: npt.NDArray[np.bool_]
+) -> list[torch.Tensor | None]:
+    """For each stage `[P, P]`: which patches of two images are compared; None for all of them."""
+    if position is None and not ignored.any():
+        return [None] * len(ignored)
+    places = torch.cartesian_prod(torch.arange(sides[0]), torch.arange(sides[1])).float()
+    steps = torch.cdist(places, places, p=torch.inf)
+    near = steps <= (max(sides) if position is None else position)
+    seen = ~torch.from_numpy(ignored.copy())
+    return [near & stage & stage[:, None] for stage in seen]
+
+
 def _patch_scores(
     patch_tokens: npt.NDArray[Any],
     chosen: Sequence[int],
     others: Sequence[npt.NDArray[np.intp]],
     degrees: Sequence[int],
     interval: tuple[float, float],
-    tiles: tuple[int, int, int],
+    sides: tuple[int, int],
+    compared: Sequence[torch.Tensor | None],
+    n_tiles: int,
     done: Callable[[int], None],
 ) -> Doubles:
     """`[n, T, P]` scores of the chosen images, each against its `others`: means over stages and degrees."""
     n_maps, n_images, n_patches, _ = patch_tokens.shape
-    n_tiles = tiles[0] * tiles[1]
     n_stages = n_maps // n_tiles
     scores: Doubles = np.zeros((len(chosen), n_tiles, n_patches))
-    for at, tokens in enumerate(patch_tokens):
+    together = max(1, min(_TOGETHER, int(math.sqrt(_MOST_DISTANCES)) // n_patches))
+    for at, (tokens, allowed) in enumerate(zip(patch_tokens, compared, strict=True)):
         total = scores[:, at // n_stages]
-        own = _neighbourhoods(tokens[list(chosen)], degrees)
+        own = _neighbourhoods(tokens[list(chosen)], degrees, sides)
         nearest = np.empty((len(degrees), len(chosen), n_patches, n_images), np.float32)
-        for start in range(0, n_images, _TOGETHER):
-            theirs = _neighbourhoods(tokens[start : start + _TOGETHER], degrees)
+        for start in range(0, n_images, together):
+            theirs = _neighbourhoods(tokens[start : start + together], degrees, sides)
             for row, (mine, them) in enumerate(zip(own, theirs, strict=True)):
-                nearest[row, ..., start : start + _TOGETHER] = _nearest(mine, them)
+                for image in range(0, len(chosen), together):
+                    found = _nearest(mine[image : image + together], them, allowed)
+                    nearest[row, image : image + together, :, start : start + together] = found
             done(len(theirs[0]))
         for row, references in enumerate(others):
             ordered = np.sort(nearest[:, row][..., references].astype(np.float64), axis=-1)
@@ -154,22 +198,31 @@ def _stitched(scores: Doubles, tiles: tuple[int, int, int]) -> Doubles:
 
 
 def _highest(
-    grids: torch.Tensor,
+    grids: Doubles,
     map_shape: tuple[int, int],
-    views: Sequence[tuple[float, float, float, float]] | None,
+    views: Sequence[View] | None,
+    hidden: npt.NDArray[np.bool_] | None,
 ) -> Doubles:
-    """`[n]` maxima of the maps of `[n, 1, h, w]` patch scores."""
+    """`[n]` maxima of the maps of `[n, h, w]` patch scores."""
+    scores = torch.from_numpy(grids)[:, None]
     if views is None:
-        maps = F.interpolate(grids, map_shape, mode="bilinear", align_corners=True)
+        maps = F.interpolate(scores, map_shape, mode="bilinear", align_corners=True)
     else:
         places = torch.stack([_places(view, map_shape) for view in views])
         # What lies outside of the grid fades to 0, and is never the highest.
-        maps = F.grid_sample(grids, places, mode="bilinear", align_corners=True)
+        maps = F.grid_sample(scores, places, mode="bilinear", align_corners=True)
+    if hidden is not None:
+        maps.masked_fill_(torch.from_numpy(hidden.copy()), 0.0)
     highest: Doubles = maps.amax(dim=(1, 2, 3)).numpy()
     return highest
 
 
-def _places(view: tuple[float, float, float, float], map_shape: tuple[int, int]) -> torch.Tensor:
+def _worst(scores: Doubles, share: float) -> float:
+    n_worst = max(1, int(share * len(scores)))
+    return float(np.sort(scores)[-n_worst:].mean())
+
+
+def _places(view: View, map_shape: tuple[int, int]) -> torch.Tensor:
     """`[H, W, 2]`: (x, y) of the map's pixels on the patches, which reach from -1 to 1."""
     top, left, bottom, right = (2 * edge - 1 for edge in view)
     x = torch.linspace(left, right, map_shape[1], dtype=torch.float64)
@@ -177,12 +230,13 @@ def _places(view: tuple[float, float, float, float], map_shape: tuple[int, int])
     return torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1)
 
 
-def _neighbourhoods(tokens: npt.NDArray[Any], degrees: Sequence[int]) -> list[torch.Tensor]:
+def _neighbourhoods(
+    tokens: npt.NDArray[Any], degrees: Sequence[int], sides: tuple[int, int]
+) -> list[torch.Tensor]:
     """LNAMD of `[n, P, C]` tokens of one stage: unit vectors `[n, P, C]` of each degree."""
     n_images, n_patches, n_channels = tokens.shape
-    side = math.isqrt(n_patches)
     standard = F.layer_norm(torch.tensor(np.asarray(tokens, np.float32)), (n_patches, n_channels), eps=1e-5)
-    grid = standard.transpose(1, 2).reshape(n_images, n_channels, side, side)
+    grid = standard.transpose(1, 2).reshape(n_images, n_channels, *sides)
     found = []
     for degree in degrees:
         pooled = F.avg_pool2d(F.pad(grid, (degree // 2,) * 4), degree, stride=1)  # zeros count: r * r divides
@@ -191,16 +245,27 @@ def _neighbourhoods(tokens: npt.NDArray[Any], degrees: Sequence[int]) -> list[to
     return found
 
 
-def _nearest(own: torch.Tensor, theirs: torch.Tensor) -> npt.NDArray[np.float32]:
-    """`[n, P, m]` distances of the vectors `own [n, P, C]` to the nearest of each of `theirs [m, P, C]`."""
+def _nearest(
+    own: torch.Tensor, theirs: torch.Tensor, allowed: torch.Tensor | None
+) -> npt.NDArray[np.float32]:
+    """`[n, P, m]` distances of the vectors `own [n, P, C]` to the nearest of each of `theirs [m, P, C]`.
+
+    Of those that are `allowed [P, P]`; 0 where none is.
+    """
     n_patches = own.shape[1]
     mine, references = own.flatten(0, 1), theirs.flatten(0, 1)
     to_all = torch.cdist(mine, references, compute_mode="use_mm_for_euclid_dist")
-    found = to_all.reshape(-1, len(theirs), n_patches).amin(dim=2)
+    to_all = to_all.reshape(len(own), n_patches, len(theirs), n_patches)
+    if allowed is not None:
+        to_all.masked_fill_(~allowed[:, None], torch.inf)
+    found = to_all.amin(dim=3).flatten(0, 1)
     for column, vectors in enumerate(theirs):
         near = torch.nonzero(found[:, column] < _NEAR)[:, 0]
         if len(near):
             exact = torch.cdist(mine[near], vectors, compute_mode="donot_use_mm_for_euclid_dist")
+            if allowed is not None:
+                exact.masked_fill_(~allowed[near % n_patches], torch.inf)
             found[near, column] = exact.amin(dim=1)
+    found[found.isinf()] = 0.0
     distances: npt.NDArray[np.float32] = found.reshape(len(own), n_patches, len(theirs)).numpy()
     return distances

@@ -17,6 +17,7 @@ from musc_online.compiled import compiled
 from musc_online.lnamd import standardise
 from musc_online.nearest.gemm import maxima, packing, tile
 from musc_online.nearest.gemm.near import NEAR_COSINE
+from musc_online.nearest.gemm.reach import make_reach, of_stage
 from musc_online.nearest.gemm.scratch import make_scratch
 
 
@@ -40,18 +41,19 @@ def report(patch_tokens: npt.NDArray[np.float32], shape: Shape, ring: int, say: 
 def tile_parts(patch_tokens: npt.NDArray[np.float32], shape: Shape) -> dict[str, float]:
     """Microseconds of multiplying, window sums over rows, maxima by degree, and the whole tile."""
     halos = np.array([degree // 2 for degree in shape.degrees], np.int64)
-    scratch = make_scratch(shape.geometry, float(NEAR_COSINE))
+    scratch, everything = make_scratch(shape.geometry, float(NEAR_COSINE)), make_reach(shape.geometry, None)
+    reach = of_stage(everything, 0)
     one, other = (_packed(patch_tokens[0, image], shape, halos) for image in (0, 1))
     parts: dict[str, Callable[[], Any]] = {
-        "product": lambda: _multiply(one, other, halos.max(), scratch),
-        "sums over the rows' windows": lambda: _sum(halos.max(), scratch),
+        "product": lambda: _multiply(one, other, halos.max(), reach, scratch),
+        "sums over the rows' windows": lambda: _sum(halos.max(), reach, scratch),
     }
     for i, (halo, degree) in enumerate(zip(halos, shape.degrees, strict=True)):
         if halo <= 2:
             which = int(halo == 2 and 1 in halos)
             name = f"columns' windows, maxima, r={degree}"
-            parts[name] = partial(_maxima, i, halo, which, halos.max(), one, other, scratch)
-    parts["whole tile"] = lambda: tile._match_stage(one, other, halos, scratch)
+            parts[name] = partial(_maxima, i, halo, which, halos.max(), one, other, reach, scratch)
+    parts["whole tile"] = lambda: tile._match_stage(one, other, halos, reach, scratch)
     for work in parts.values():
         work()
     return {name: 1e6 * min(timed(work) for _ in range(100)) for name, work in parts.items()}
@@ -59,23 +61,25 @@ def tile_parts(patch_tokens: npt.NDArray[np.float32], shape: Shape) -> dict[str,
 
 def _packed(tokens: npt.NDArray[np.float32], shape: Shape, halos: npt.NDArray[np.int64]) -> packing.Packed:
     packed = packing.Packed(*(array[0, 0] for array in packing.empty(1, shape.geometry, fine=False)))
-    packing.pack_stage(standardise(tokens[None])[0], halos, *packed)
+    packing.pack_stage(standardise(tokens[None])[0], shape.geometry.sides[1], halos, *packed)
     return packed
 
 
 @compiled
-def _multiply(one: Any, other: Any, reach: int, scratch: Any) -> None:
+def _multiply(one: Any, other: Any, largest: int, reach: Any, scratch: Any) -> None:
     for panel in range(one.tokens.shape[0]):
-        tile._multiply_panel(panel, reach, one, other, scratch)
+        tile._multiply_panel(panel, largest, one, other, reach, scratch)
 
 
 @compiled
-def _sum(reach: int, scratch: Any) -> None:
-    for grid_row in range(scratch.products.shape[1]):
-        maxima.sum_rows((2 << reach) - 2, grid_row + reach, scratch)
+def _sum(largest: int, reach: Any, scratch: Any) -> None:
+    for grid_row in range(reach.height):
+        maxima.sum_rows((2 << largest) - 2, largest, grid_row, reach, scratch)
 
 
 @compiled
-def _maxima(i: int, halo: int, which: int, reach: int, one: Any, other: Any, scratch: Any) -> None:
-    for grid_row in range(scratch.products.shape[1]):
-        maxima.take_maxima(i, halo, which, grid_row + reach, grid_row, one.norms, other.norms, scratch, False)
+def _maxima(
+    i: int, halo: int, which: int, largest: int, one: Any, other: Any, reach: Any, scratch: Any
+) -> None:
+    for grid_row in range(reach.height):
+        maxima.take_maxima(i, halo, which, largest, grid_row, one.norms, other.norms, reach, scratch, False)

@@ -13,6 +13,7 @@ from musc_online.arrays import Geometry
 from musc_online.backbones.loading import choose_device
 from musc_online.codes import SCALE, Codes
 from musc_online.config import Config
+from musc_online.ignore import ignored_maps
 from musc_online.msm import references_of, score_codes, whole_table
 from musc_online.parallel import spread
 from musc_online.ring import Ring
@@ -79,7 +80,8 @@ def match_all(
     n_tiles = config.tiles.count
     geometry = geometry_of(config, n_maps // n_tiles, n_patches, n_channels)
     device = str(choose_device(config.backbone.device))
-    store = nearest.create(config.ring.matcher, n_images, geometry, device=device)
+    ignored = ignored_maps(config, geometry)
+    store = nearest.create(config.ring.matcher, n_images, geometry, device=device, ignored=ignored)
     features = spread(
         lambda image: store.prepare(np.ascontiguousarray(maps_of(config, patch_tokens[:, image]))),
         range(n_images),

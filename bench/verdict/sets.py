@@ -75,4 +75,6 @@ class Matched:
 
 def same_pairs(config: Config) -> object:
     """What the pairs of a set depend on: configurations for which it is equal share them."""
-    return config.backbone, config.tiles, config.ignore, config.method.degrees, config.ring.matcher
+    method = config.method
+    seen = config.backbone, config.tiles, config.ignore
+    return seen, method.degrees, method.position, config.ring.matcher

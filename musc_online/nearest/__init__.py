@@ -42,6 +42,9 @@ class PatchStore(Protocol):
     ) -> None:
         """Euclidean nearest-patch distances between one image and those in `slots`, written in place.
 
+        Nearest of those within the geometry's `position`, and of those that are not ignored; an ignored
+        patch's own distances are 0.
+
         Args:
             features: of the arrival, from `prepare`.
             slots: `[R]`, each filled by `put`.
@@ -105,8 +108,8 @@ def create(
         geometry: of one image; its `position` bounds how far apart two patches that are compared may lie.
         device: `cpu` or a torch device name such as `cuda`.
         like: keep features as finely as a store of this geometry does, which sees more stages.
-        ignored: `[S, P]`, at least one patch of each stage False: patches that nothing is compared with, and
-            whose own distances are 0. None ignores none.
+        ignored: `[S, P]`: patches of every image that nothing is compared with, and whose own distances are
+            0. LNAMD sees them. None ignores none.
 
     Raises:
         ConfigError: `faiss` asked for and not installed.

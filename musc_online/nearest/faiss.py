@@ -31,7 +31,8 @@ class FaissStore:
 
     Storage is allocated once and written through the index's own codes: nothing is added or removed
     later, so no id ever shifts. It keeps float32 unit vectors of all degrees: the published memory, and
-    an independent way to the same distances as `gemm`.
+    an independent way to the same distances as `gemm`. With a `position` a grid row of queries at a time is
+    compared with the grid rows in reach.
     """
 
     name = "faiss"
@@ -42,18 +43,22 @@ class FaissStore:
         self._faiss = _load_faiss()
         self._geometry = geometry
         self._shape = (capacity, geometry.n_patches, geometry.n_channels)
+        self._ignored = np.zeros((geometry.n_stages, geometry.n_patches), np.bool_)
+        if ignored is not None:
+            self._ignored[...] = ignored
         self._indexes = [[self._empty_index() for _ in geometry.degrees] for _ in range(geometry.n_stages)]
         self._kept = [[self._codes(index) for index in row] for row in self._indexes]
 
     @staticmethod
     def price(capacity: int, geometry: Geometry) -> int:
         """`nbytes` of a store of these arguments, without making it."""
-        return capacity * geometry.width * geometry.n_channels * 4
+        return capacity * geometry.width * geometry.n_channels * 4 + geometry.n_stages * geometry.n_patches
 
     def prepare(self, patch_tokens: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """`[S, P, C]` tokens to unit vectors `[S, D, P, C]`."""
-        maps = torch.from_numpy(standardise(patch_tokens))
-        return torch.stack([unit_windows(maps, degree) for degree in self._geometry.degrees], dim=1).numpy()
+        maps, sides = torch.from_numpy(standardise(patch_tokens)), self._geometry.sides
+        units = [unit_windows(maps, degree, sides) for degree in self._geometry.degrees]
+        return torch.stack(units, dim=1).numpy()
 
     def put(self, slot: int, features: npt.NDArray[np.float32]) -> None:
         """Overwrite the slot's rows in every index."""
@@ -76,14 +81,14 @@ class FaissStore:
         for at, slot in enumerate(slots):
             for stage, row in enumerate(self._kept):
                 for degree, kept in enumerate(row):
-                    arrival = features[stage, degree]
-                    forward[at, stage, degree] = self._nearest(arrival, kept[slot])
-                    backward[at, stage, degree] = self._nearest(kept[slot], arrival)
+                    arrival, seen = features[stage, degree], ~self._ignored[stage]
+                    forward[at, stage, degree] = self._seen(arrival, kept[slot], seen)
+                    backward[at, stage, degree] = self._seen(kept[slot], arrival, seen)
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all indexes."""
-        return sum(kept.nbytes for row in self._kept for kept in row)
+        """Bytes of all indexes, and which patches are ignored."""
+        return sum(kept.nbytes for row in self._kept for kept in row) + self._ignored.nbytes
 
     def state(self) -> dict[str, npt.NDArray[Any]]:
         """`stage{s}_degree{r}`: `[capacity, P, C]` views of the indexes."""
@@ -108,12 +113,45 @@ class FaissStore:
         flat: npt.NDArray[np.float32] = self._faiss.rev_swig_ptr(index.get_xb(), index.ntotal * index.d)
         return flat.reshape(self._shape)
 
+    def _seen(
+        self, queries: npt.NDArray[np.float32], kept: npt.NDArray[np.float32], seen: npt.NDArray[np.bool_]
+    ) -> npt.NDArray[np.float32]:
+        """`[P]` distances of a map's patches to another's nearest candidates; 0 of an ignored one."""
+        distances = np.zeros(len(queries), np.float32)
+        steps = self._geometry.position
+        height, width = self._geometry.sides
+        if steps is None or steps >= max(height, width) - 1:
+            if seen.all():
+                return self._nearest(queries, kept)
+            if seen.any():
+                distances[seen] = self._nearest(queries[seen], kept[seen])
+            return distances
+        column = np.arange(len(queries)) % width
+        for row in range(height):
+            own = np.arange(row * width, (row + 1) * width)
+            others = np.arange(max(0, row - steps) * width, min(height, row + steps + 1) * width)
+            own, others = own[seen[own]], others[seen[others]]
+            if own.size:  # then its own place is a candidate
+                squared = self._faiss.pairwise_distances(queries[own], kept[others])
+                squared[np.abs(column[own, None] - column[others]) > steps] = np.inf
+                winners = squared.argmin(axis=1)
+                least = np.take_along_axis(squared, winners[:, None], axis=1)[:, 0]
+                distances[own] = _exact(queries[own], kept[others[winners]], least)
+        return distances
+
     def _nearest(
         self, queries: npt.NDArray[np.float32], kept: npt.NDArray[np.float32]
     ) -> npt.NDArray[np.float32]:
         squared, winners = self._faiss.knn(queries, kept, 1)
-        distances: npt.NDArray[np.float32] = np.sqrt(np.maximum(squared[:, 0], 0.0))
-        near = np.flatnonzero(distances < _NEAR)
-        if near.size:
-            distances[near] = np.linalg.norm(queries[near] - kept[winners[near, 0]], axis=1)
-        return distances
+        return _exact(queries, kept[winners[:, 0]], squared[:, 0])
+
+
+def _exact(
+    queries: npt.NDArray[np.float32], found: npt.NDArray[np.float32], squared: npt.NDArray[np.float32]
+) -> npt.NDArray[np.float32]:
+    """Distances `[n]` to what was found; from differences where the squared ones have lost digits."""
+    distances: npt.NDArray[np.float32] = np.sqrt(np.maximum(squared, 0.0))
+    near = np.flatnonzero(distances < _NEAR)
+    if near.size:
+        distances[near] = np.linalg.norm(queries[near] - found[near], axis=1)
+    return distances

@@ -2,7 +2,8 @@
 
 A graphics processor multiplies half precision so fast that what counts is memory: each degree's unit
 vectors are made from the kept degree-1 maps, multiplied in half precision with float32 sums to find each
-winner, and the winner's distance is taken in float32 from the difference of the two vectors.
+winner, and the winner's distance is taken in float32 from the difference of the two vectors. With a
+`position` the whole product is made all the same, and what is out of reach masked: exact, but no cheaper.
 """
 
 from collections.abc import Sequence
@@ -15,7 +16,8 @@ import torch
 from musc_online.arrays import Geometry, overwrite
 from musc_online.lnamd import standardise, unit_windows
 
-# Values of one product tensor at once: bounds working memory to some hundred MB at 518 px.
+# Values of one product tensor at once, where it is not one stage of one pair: bounds working memory to some
+# hundred MB.
 _CHUNK_VALUES = 2**25
 
 
@@ -45,14 +47,20 @@ class TorchStore:
         self._rounded = self._device.type == "cuda" if rounded is None else rounded
         shape = (capacity, geometry.n_stages, geometry.n_patches, geometry.n_channels)
         self._maps = torch.zeros(shape, dtype=getattr(torch, dtype), device=self._device)
-        per_slot = geometry.width * max(geometry.n_patches, geometry.n_channels)
-        self._chunk = max(1, _CHUNK_VALUES // per_slot)
+        hidden = np.zeros(shape[1:3], np.bool_) if ignored is None else ignored
+        self._ignored = torch.from_numpy(np.array(hidden, np.bool_)).to(self._device)
+        self._any_ignored = bool(self._ignored.any())
+        self._far = _far(geometry).to(self._device)
+        per_map = geometry.n_degrees * geometry.n_patches * max(geometry.n_patches, geometry.n_channels)
+        self._stages = min(geometry.n_stages, max(1, _CHUNK_VALUES // per_map))
+        self._chunk = max(1, _CHUNK_VALUES // (per_map * self._stages))
 
     @staticmethod
     def price(capacity: int, geometry: Geometry, *, dtype: str = "float16", device: str = "cpu") -> int:
         """`nbytes` of a store of these arguments, without making it."""
-        values = capacity * geometry.n_stages * geometry.n_patches * geometry.n_channels
-        return values * int(getattr(torch, dtype).itemsize)
+        n_patches = geometry.n_stages * geometry.n_patches
+        masks = n_patches + (geometry.n_patches**2 if _most_steps(geometry) is not None else 0)
+        return capacity * n_patches * geometry.n_channels * int(getattr(torch, dtype).itemsize) + masks
 
     def prepare(self, patch_tokens: npt.NDArray[np.float32]) -> torch.Tensor:
         """`[S, P, C]` tokens to the standardised maps, rounded as they are kept."""
@@ -75,22 +83,38 @@ class TorchStore:
     ) -> None:
         """See `PatchStore.match`."""
         index = torch.as_tensor(np.asarray(slots, dtype=np.int64), device=self._device)
-        arrival = self._unit(features.float())
-        for start in range(0, len(index), self._chunk):
-            part = slice(start, start + self._chunk)
-            kept = self._unit(self._maps[index[part]].float())
-            repeated = arrival.expand_as(kept)
-            # |a - b|^2 / 2 = (|a|^2 + |b|^2) / 2 - ab: norms are 1, or 0 for an empty neighbourhood.
-            products = self._multiply(repeated, kept)
-            to_kept = (products - _half_squares(kept).unsqueeze(-2)).argmax(-1)
-            to_arrival = products.sub_(_half_squares(arrival).unsqueeze(-1)).argmax(-2)
-            forward[part] = _distances(repeated, kept, to_kept).cpu().numpy()
-            backward[part] = _distances(kept, repeated, to_arrival).cpu().numpy()
+        for first in range(0, self._geometry.n_stages, self._stages):
+            stages = slice(first, first + self._stages)
+            arrival = self._unit(features[stages].float())
+            for start in range(0, len(index), self._chunk):
+                part = slice(start, start + self._chunk)
+                kept = self._unit(self._maps[index[part], stages].float())
+                found = self._both_ways(arrival.expand_as(kept), kept, self._ignored[stages])
+                forward[part, stages], backward[part, stages] = (away.cpu().numpy() for away in found)
+
+    def _both_ways(
+        self, arrival: torch.Tensor, kept: torch.Tensor, ignored: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Distances `[R, S, D, P]` of unit vectors `[R, S, D, P, C]` to their nearest, both ways."""
+        products = self._multiply(arrival, kept)
+        if self._far.numel():
+            products.masked_fill_(self._far, -torch.inf)
+        if self._any_ignored:  # neither of them wins: what is left of an ignored patch is overwritten below
+            products.masked_fill_(ignored[:, None, None, :], -torch.inf)
+            products.masked_fill_(ignored[:, None, :, None], -torch.inf)
+        # |a - b|^2 / 2 = (|a|^2 + |b|^2) / 2 - ab: norms are 1, or 0 for an empty neighbourhood.
+        to_kept = (products - _half_squares(kept).unsqueeze(-2)).argmax(-1)
+        to_arrival = products.sub_(_half_squares(arrival).unsqueeze(-1)).argmax(-2)
+        forward, backward = _distances(arrival, kept, to_kept), _distances(kept, arrival, to_arrival)
+        if self._any_ignored:
+            forward.masked_fill_(ignored[:, None], 0.0)
+            backward.masked_fill_(ignored[:, None], 0.0)
+        return forward, backward
 
     @property
     def nbytes(self) -> int:
         """Bytes held between calls."""
-        return self._maps.numel() * self._maps.element_size()
+        return sum(array.numel() * array.element_size() for array in (self._maps, self._ignored, self._far))
 
     def state(self) -> dict[str, npt.NDArray[Any]]:
         """The kept maps `[capacity, S, P, C]`: a view on a CPU, a copy from other devices."""
@@ -103,7 +127,8 @@ class TorchStore:
 
     def _unit(self, maps: torch.Tensor) -> torch.Tensor:
         """`[..., S, P, C]` to `[..., S, D, P, C]` unit vectors."""
-        return torch.stack([unit_windows(maps, degree) for degree in self._geometry.degrees], dim=-3)
+        sides = self._geometry.sides
+        return torch.stack([unit_windows(maps, degree, sides) for degree in self._geometry.degrees], dim=-3)
 
     def _multiply(self, one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
         """`[..., P, P]` float32 products, of half-precision factors where `rounded`."""
@@ -116,6 +141,23 @@ class TorchStore:
         else:
             products = torch.bmm(rows.float(), columns.float())
         return products.reshape(*one.shape[:-1], -1)
+
+
+def _most_steps(geometry: Geometry) -> int | None:
+    """`position`, or None where it leaves no patch of the grid out of reach of another."""
+    steps = geometry.position
+    return None if steps is None or steps >= max(geometry.sides) - 1 else steps
+
+
+def _far(geometry: Geometry) -> torch.Tensor:
+    """`[P, P]`: which patches are too far apart to be compared; empty where none is."""
+    steps = _most_steps(geometry)
+    if steps is None:
+        return torch.zeros((0, 0), dtype=torch.bool)
+    place = torch.arange(geometry.n_patches)
+    row, column = place // geometry.sides[1], place % geometry.sides[1]
+    far: torch.Tensor = (row[:, None] - row).abs() > steps
+    return far.logical_or_((column[:, None] - column).abs() > steps)
 
 
 def _half_product(rows: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:

@@ -36,7 +36,7 @@ def distances(patch_scores, raw, tokens, chosen, settings=SETTINGS, **more):
         chosen,
         degrees=method.degrees,
         interval=method.interval,
-        map_shape=map_shape(settings),
+        map_size=map_shape(settings),
         **more,
     )
 
@@ -50,6 +50,31 @@ def test_it_gives_the_oracles_scores_twins_too(subsets):
     raw = np.array([naive.upsample(scores, 28).max() for scores in patches])
     found = distances(patches, raw, tokens, [0, 3, 8], subsets=subsets)
     assert found.n_images == 3
+    assert found.max_abs_patch_score < 2e-6
+    assert found.max_abs_image_score < 2e-6
+
+
+@pytest.mark.parametrize("grid", [(4, 4), (2, 8), (16, 1)])
+@pytest.mark.parametrize("position", [None, 0, 2])
+@pytest.mark.parametrize("hides", [False, True])
+def test_it_knows_grid_position_and_ignored_patches(grid, position, hides):
+    tokens = features().patch_tokens
+    ignored = np.random.default_rng(5).random((2, 16)) < 0.3 if hides else None
+    patches = naive.mutual_scores(tokens, (1, 3, 5), 0.1, 0.5, grid=grid, position=position, ignored=ignored)
+    more = {"grid": grid, "position": position, "ignored": ignored}
+    found = distances(patches, np.zeros(9), tokens, [0, 3, 8], **more)
+    assert found.max_abs_patch_score < 2e-6
+
+
+def test_it_scores_against_the_references_it_is_given():
+    tokens = features().patch_tokens
+    table = naive.nearest_table(tokens.astype(np.float64), (1, 3, 5))
+    references = [
+        np.setdiff1d(np.random.default_rng(image).permutation(9)[:5], [image]) for image in range(9)
+    ]
+    patches = np.stack([naive.patch_scores(table, image, references[image], 0.1, 0.5) for image in range(9)])
+    raw = np.array([naive.upsample(scores, 28).max() for scores in patches])
+    found = distances(patches, raw, tokens, [0, 3, 8], references=references)
     assert found.max_abs_patch_score < 2e-6
     assert found.max_abs_image_score < 2e-6
 

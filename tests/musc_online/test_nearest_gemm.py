@@ -152,7 +152,7 @@ def test_packing_returns_the_map_to_half_a_step(fine, step):
     maps = rng.normal(size=(25, 7)).astype(np.float32)
     packed = packing.empty(1, Geometry(1, (1,), 25, 7), fine=fine)
     tokens, norms, residuals, windows = (array[0, 0] for array in packed)
-    packing.pack_stage(maps, np.array([0]), tokens, norms, residuals, windows)
+    packing.pack_stage(maps, 5, np.array([0]), tokens, norms, residuals, windows)
     back = np.zeros((25, 8), np.float32)
     packing.unpack_stage(tokens, norms[0], residuals, back)
     steps = packed.norms[0, 0, 0, :25, None]
@@ -224,7 +224,7 @@ PROBE = """
     packs = []
     for _ in range(2):
         packed = packing.empty(1, Geometry(1, (1,), 16, 21), fine=False)
-        packing.pack_stage(rng.normal(size=(16, 21)).astype(np.float32), np.array([0]),
+        packing.pack_stage(rng.normal(size=(16, 21)).astype(np.float32), 4, np.array([0]),
                            *(array[0, 0] for array in packed))
         packs.append(packed)
     out = np.zeros((16, 16), np.float32)

@@ -64,9 +64,15 @@ def test_a_stream_of_tiles_ends_in_the_oracles_scores(rows, cols, overlap, image
         assert score.raw_score == pytest.approx(naive.image_score(expected[image], map_, worst), abs=5e-5)
 
 
+# The first tile of the second is ignored altogether, and part of each other.
+MASKS = {"none": None, "part": [[[0, 0], [0.55, 0], [0.55, 0.55], [0, 0.55]]]}
+
+
+@pytest.mark.parametrize("mask", MASKS)
+@pytest.mark.parametrize("image_score", ["max", {"worst": 0.2}])
 @pytest.mark.parametrize("position", [None, 1])
-def test_a_stream_of_tiles_ends_in_its_batch(position):
-    settings = made(2, 2, 1, method={"position": position})
+def test_a_stream_of_tiles_ends_in_its_batch(position, image_score, mask):
+    settings = made(2, 2, 1, method={"position": position, "image_score": image_score}, ignore=MASKS[mask])
     given, of_frames = tokens(4), classes(4)
     detector = Detector(settings)
     for image in range(N_FRAMES):
@@ -76,6 +82,9 @@ def test_a_stream_of_tiles_ends_in_its_batch(position):
     for image, score in enumerate(detector.flush()):
         np.testing.assert_allclose(found.patch_scores[image], score.patch_scores, atol=1e-4)
         np.testing.assert_allclose(found.maps[image], score.anomaly_map, atol=1e-4)
+        if mask == "part":
+            assert not score.patch_scores.reshape(7, 7)[:4, :4].any()
+            assert not score.anomaly_map[:53, :53].any()
         assert found.raw[image] == pytest.approx(score.raw_score, abs=1e-4)
         assert found.rescored[image] == pytest.approx(score.rscin_score, abs=1e-4)
 

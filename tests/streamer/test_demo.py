@@ -1,13 +1,16 @@
 """The demo as a newcomer runs it: three real processes, a table, pictures."""
 
 import cv2
+import numpy as np
 import pytest
 from click.testing import CliRunner
 from streamer_support import backbone
 
 from bench.demo_data import generate
+from streamer import overlays
 from streamer.demo import main as demo_main
 from streamer.demo import truth_of
+from streamer.wire.published import Message, encode_map
 
 __all__ = ["backbone"]
 
@@ -43,3 +46,22 @@ def test_a_folder_without_images_is_one_line(tmp_path):
 
 def test_truth_is_the_folder():
     assert [truth_of(one) for one in ("good/1.png", "a/scratch/2.png", "3.png")] == ["good", "scratch", None]
+
+
+def test_a_picture_keeps_the_frames_aspect_and_outlines_only_what_is_anomalous(tmp_path):
+    frame = np.full((40, 100, 3), 90, np.uint8)
+    cv2.imwrite(str(tmp_path / "a.png"), frame)
+    values = np.zeros((20, 30), np.float32)
+    values[5:9, 5:9] = 0.5
+    entry, payload = encode_map(values, "float32")
+    for raw, outlined in (
+        (0.4, True),
+        (0.2, False),
+    ):  # a mean of worst patches may lie below the map's maximum
+        header = {"frame_id": "a.png", "raw_score": raw, "threshold": 0.3, "anomaly_map": entry}
+        (written,) = overlays.write(
+            [Message(header, "line/score", payload)], {"a.png": tmp_path / "a.png"}, tmp_path
+        )
+        picture = cv2.imread(str(written))
+        assert picture.shape == (128, 960, 3)
+        assert (picture[:, 640:] == (0, 0, 255)).all(axis=2).any() == outlined

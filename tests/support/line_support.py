@@ -52,7 +52,7 @@ class Watched:
         """The provisional score of one more part."""
         frame_id = self.count if frame_id is None else frame_id
         self.count += 1
-        token = np.ones(4, np.float32)
+        token = known.pop("token", np.ones(4, np.float32))
         score = self.stream.step_tokens(part, token, frame_id, **known)
         self.first[frame_id] = self.last[frame_id] = score
         self.events += self.stream.take_events()

@@ -14,50 +14,77 @@ def standardise(tokens):
     return (tokens - mean) / math.sqrt(variance + 1e-5)
 
 
-def aggregate_image(tokens, degree):
+def sides(n_patches, grid=None):
+    """(height, width) of the patches: a square unless said otherwise."""
+    return grid or (math.isqrt(n_patches), math.isqrt(n_patches))
+
+
+def aggregate_image(tokens, degree, grid=None):
     """LNAMD of one image at one stage: [P, C] -> [P, C] unit vectors."""
     tokens = standardise(np.asarray(tokens, np.float64))
     n_patches, n_channels = tokens.shape
-    side = math.isqrt(n_patches)
+    height, width = sides(n_patches, grid)
     reach = degree // 2
     out = np.zeros((n_patches, n_channels))
-    for row in range(side):
-        for column in range(side):
+    for row in range(height):
+        for column in range(width):
             total = np.zeros(n_channels)
             for y in range(row - reach, row + reach + 1):
                 for x in range(column - reach, column + reach + 1):
-                    if 0 <= y < side and 0 <= x < side:
-                        total += tokens[y * side + x]
+                    if 0 <= y < height and 0 <= x < width:
+                        total += tokens[y * width + x]
             mean = total / (degree * degree)
-            out[row * side + column] = mean / max(math.sqrt((mean**2).sum()), 1e-12)
+            out[row * width + column] = mean / max(math.sqrt((mean**2).sum()), 1e-12)
     return out
 
 
-def aggregate(tokens, degree):
+def aggregate(tokens, degree, grid=None):
     """[N, P, C] -> [N, P, C]."""
-    return np.stack([aggregate_image(image, degree) for image in tokens])
+    return np.stack([aggregate_image(image, degree, grid) for image in tokens])
 
 
-def nearest(image, other):
-    """Unit vectors [P, C] and [Q, C] -> [P] distance of each patch to its nearest in the other image."""
-    distances = np.empty(len(image))
+def candidates(patch, n_patches, grid=None, position=None, ignored=None):
+    """Which patches of another image one patch is compared with."""
+    _, width = sides(n_patches, grid)
+    found = []
+    for other in range(n_patches):
+        down, across = patch // width - other // width, patch % width - other % width
+        near = position is None or (abs(down) <= position and abs(across) <= position)
+        if near and not (ignored is not None and ignored[other]):
+            found.append(other)
+    return found
+
+
+def nearest(image, other, grid=None, position=None, ignored=None):
+    """Unit vectors [P, C] and [Q, C] -> [P] distance of each patch to its nearest in the other image.
+
+    Within `position` grid steps down and across, and never one that is `ignored [P]`. A patch that is ignored
+    itself, or has nothing to be compared with, is at distance 0.
+    """
+    distances = np.zeros(len(image))
+    everyone = range(len(other))
     for patch in range(len(image)):
-        distances[patch] = math.sqrt(((image[patch] - other) ** 2).sum(axis=1).min())
+        allowed = everyone
+        if position is not None or ignored is not None:
+            allowed = candidates(patch, len(other), grid, position, ignored)
+        if len(allowed) and not (ignored is not None and ignored[patch]):
+            distances[patch] = math.sqrt(((image[patch] - other[allowed]) ** 2).sum(axis=1).min())
     return distances
 
 
-def nearest_table(patch_tokens, degrees):
-    """[S, N, P, C] -> {(stage, degree): [N, P, N]}; NaN on the diagonal."""
+def nearest_table(patch_tokens, degrees, grid=None, position=None, ignored=None):
+    """[S, N, P, C] -> {(stage, degree): [N, P, N]}; NaN on the diagonal. `ignored [S, P]`."""
     n_images = patch_tokens.shape[1]
     table = {}
     for stage, tokens in enumerate(patch_tokens):
+        hidden = None if ignored is None else ignored[stage]
         for degree in degrees:
-            vectors = aggregate(tokens, degree)
+            vectors = aggregate(tokens, degree, grid)
             distances = np.full((n_images, patch_tokens.shape[2], n_images), np.nan)
             for i in range(n_images):
                 for j in range(n_images):
                     if i != j:
-                        distances[i, :, j] = nearest(vectors[i], vectors[j])
+                        distances[i, :, j] = nearest(vectors[i], vectors[j], grid, position, hidden)
             table[stage, degree] = distances
     return table
 
@@ -104,9 +131,19 @@ def most_alike(class_tokens, image, among, count):
     return sorted(among, key=lambda other: -round(cosine(other), 7))[:count]
 
 
-def mutual_scores(patch_tokens, degrees, low=0.0, high=0.3, nearest=None, class_tokens=None):
-    """[S, N, P, C] -> [N, P]; with `nearest`, against so many others each, by class token."""
-    table = nearest_table(np.asarray(patch_tokens, np.float64), degrees)
+def mutual_scores(
+    patch_tokens,
+    degrees,
+    low=0.0,
+    high=0.3,
+    nearest=None,
+    class_tokens=None,
+    position=None,
+    grid=None,
+    ignored=None,
+):
+    """[S, N, P, C] -> [N, P]; `nearest`: against so many others each, by class token; `ignored [S, P]`."""
+    table = nearest_table(np.asarray(patch_tokens, np.float64), degrees, grid, position, ignored)
     scores = []
     for image in range(patch_tokens.shape[1]):
         others = [other for other in range(patch_tokens.shape[1]) if other != image]

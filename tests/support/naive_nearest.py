@@ -4,16 +4,17 @@ import numpy as np
 from naive import aggregate_image, nearest
 
 
-def match(tokens, others, degrees):
-    """[S, P, C], [R, S, P, C] -> forward [R, S, D, P], backward [R, S, D, P]."""
+def match(tokens, others, degrees, grid=None, position=None, ignored=None):
+    """[S, P, C], [R, S, P, C] -> forward [R, S, D, P], backward [R, S, D, P]; `ignored [S, P]`."""
     n_stages, n_patches, _ = tokens.shape
     shape = (len(others), n_stages, len(degrees), n_patches)
     forward, backward = np.zeros(shape), np.zeros(shape)
     for stage in range(n_stages):
+        hidden = None if ignored is None else ignored[stage]
         for d, degree in enumerate(degrees):
-            arrival = aggregate_image(tokens[stage], degree)
+            arrival = aggregate_image(tokens[stage], degree, grid)
             for j, other in enumerate(others):
-                kept = aggregate_image(other[stage], degree)
-                forward[j, stage, d] = nearest(arrival, kept)
-                backward[j, stage, d] = nearest(kept, arrival)
+                kept = aggregate_image(other[stage], degree, grid)
+                forward[j, stage, d] = nearest(arrival, kept, grid, position, hidden)
+                backward[j, stage, d] = nearest(kept, arrival, grid, position, hidden)
     return forward, backward

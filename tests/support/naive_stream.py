@@ -106,7 +106,10 @@ class Stream:
         if image not in self.quarantined:
             return self.references(image)
         if self.count:
-            return self.most_alike(image, [one for one in self.order if (image, one) not in self.twins])
+            kin = [one for one in self.order if (image, one) in self.twins]
+            if image in self.marks and self.marks[image][2]:  # of another product: not by its like either
+                kin += [one for one in self.order if one in self.marks and self.marks[one][2]]
+            return self.most_alike(image, [one for one in self.order if one not in kin])
         return [other for other in self.measured(image) if (image, other) not in self.twins]
 
     def window(self):

@@ -13,6 +13,7 @@ import numpy as np
 from musc_online.compiled import compiled, reordering
 from musc_online.nearest.gemm.lanes import LOWEST as _LOWEST
 from musc_online.nearest.gemm.packing import unit_windows_of, unpack_stage
+from musc_online.nearest.gemm.reach import has_empty, sees_empty
 
 LOWEST = np.float32(_LOWEST)
 
@@ -30,9 +31,12 @@ def is_near(i: int, row: int, row_norms: Any, scratch: Any) -> bool:
 
 
 @compiled
-def note_near(i: int, row: int, cosines: Any, column_norms: Any, scratch: Any, started: bool) -> None:
+def note_near(
+    i: int, row: int, band: Any, cosines: Any, column_norms: Any, scratch: Any, started: bool
+) -> None:
     """Remember the winners, both ways, among one row's cosines with the other image at the i-th degree.
 
+    `band`: the first column that is looked at, and the one after the last. What is masked is far below.
     A column's winner above `near_from` lies in a row with a cosine above it, so visiting these rows
     finds all. `started` is False for the first such row of a tile.
     """
@@ -40,7 +44,9 @@ def note_near(i: int, row: int, cosines: Any, column_norms: Any, scratch: Any, s
         scratch.near_rows[:] = -1
         scratch.near_columns[:] = -1
         scratch.near_best[:] = scratch.near_from[0]
-    column_best, column_winner = scratch.near_best[i], scratch.near_columns[i]
+    first, last = band  # sliced off: of indices that begin at 0 vectors can be made
+    column_best, column_winner = scratch.near_best[i, first:last], scratch.near_columns[i, first:last]
+    cosines, column_norms = cosines[first:last], column_norms[first:last]
     best = scratch.near_from[0]
     for column in range(len(column_best)):  # without branches, for vectors
         cosine = cosines[column] if column_norms[column] > 0.0 else LOWEST
@@ -53,16 +59,16 @@ def note_near(i: int, row: int, cosines: Any, column_norms: Any, scratch: Any, s
         winner = 0
         while cosines[winner] != best or column_norms[winner] == 0.0:
             winner += 1
-    scratch.near_rows[i, row] = winner
+    scratch.near_rows[i, row] = first + winner if winner >= 0 else -1
 
 
 @compiled
-def refine(one: Any, other: Any, halos: Any, scratch: Any, forward: Any, backward: Any) -> None:
+def refine(one: Any, other: Any, halos: Any, reach: Any, scratch: Any, forward: Any, backward: Any) -> None:
     """Overwrite the distances of the noted winners: a difference loses no digits.
 
     Both images' window vectors are built once, whatever the number of winners: a standing line of
     identical frames costs a bounded multiple of a moving one. Only here the matcher allocates. Where the
-    other image has an empty window no distance is above 1, the distance to a zero vector.
+    other image has an empty window among the candidates no distance is above 1, that to a zero vector.
     """
     n_degrees, n_patches = forward.shape
     shape = (n_patches, 2 * one.tokens.shape[1])
@@ -82,19 +88,19 @@ def refine(one: Any, other: Any, halos: Any, scratch: Any, forward: Any, backwar
         if prepared:
             one_units = one.windows[i]
         else:
-            unit_windows_of(one_maps, halos[i], spare, one_units)
-        unit_windows_of(other_maps, halos[i], spare, other_units)
-        one_most, other_most = (
-            _furthest(one.norms[1 + i, :n_patches]),
-            _furthest(other.norms[1 + i, :n_patches]),
-        )
+            unit_windows_of(one_maps, reach.width, halos[i], spare, one_units)
+        unit_windows_of(other_maps, reach.width, halos[i], spare, other_units)
+        one_norms, other_norms = one.norms[1 + i], other.norms[1 + i]
+        one_empty, other_empty = has_empty(one_norms, reach), has_empty(other_norms, reach)
         for patch in range(n_patches):
             at = scratch.near_rows[i, patch]
             if at >= 0:
-                forward[i, patch] = min(_difference(one_units[patch], other_units[at]), other_most)
+                most = 1.0 if other_empty and sees_empty(patch, other_norms, reach) else 2.0
+                forward[i, patch] = min(_difference(one_units[patch], other_units[at]), most)
             at = scratch.near_columns[i, patch]
             if at >= 0:
-                backward[i, patch] = min(_difference(one_units[at], other_units[patch]), one_most)
+                most = 1.0 if one_empty and sees_empty(patch, one_norms, reach) else 2.0
+                backward[i, patch] = min(_difference(one_units[at], other_units[patch]), most)
 
 
 @compiled
@@ -103,15 +109,6 @@ def _any(winners: Any) -> bool:
         if winner >= 0:
             return True
     return False
-
-
-@compiled
-def _furthest(norms: Any) -> Any:
-    """No patch is further than this from its nearest in an image of these norms."""
-    for norm in norms:
-        if norm == 0.0:
-            return np.float32(1.0)
-    return np.float32(2.0)
 
 
 @reordering

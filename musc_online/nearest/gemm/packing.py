@@ -78,9 +78,12 @@ def empty(n_images: int, geometry: Geometry, *, fine: bool, arrival: bool = Fals
 
 
 @compiled
-def pack_stage(maps: Any, halos: Any, tokens: Any, norms: Any, residuals: Any, windows: Any) -> None:
+def pack_stage(
+    maps: Any, width: int, halos: Any, tokens: Any, norms: Any, residuals: Any, windows: Any
+) -> None:
     """Write one stage's `[P, C]` standardised map into one stage of a `Packed`, in place.
 
+    `width` is that of a grid row.
     Tokens are even numbers where no residuals are kept. Norms are those of the vectors in int16: cosines are
     then right of what is multiplied, and of two patches that lie close the nearer is found.
     """
@@ -109,26 +112,26 @@ def pack_stage(maps: Any, halos: Any, tokens: Any, norms: Any, residuals: Any, w
     unpack_stage(tokens, norms[0], residuals[:, :0], kept)
     sums, scratch = np.empty_like(kept), np.empty_like(kept)
     for i in range(len(halos)):
-        sum_windows(kept, halos[i], scratch, sums)
+        sum_windows(kept, width, halos[i], scratch, sums)
         inverse_norms(sums, norms[1 + i, :n_patches])
-    unpack_windows(halos, tokens, norms, residuals, windows)
+    unpack_windows(width, halos, tokens, norms, residuals, windows)
 
 
 @compiled
-def unpack_windows(halos: Any, tokens: Any, norms: Any, residuals: Any, windows: Any) -> None:
+def unpack_windows(width: int, halos: Any, tokens: Any, norms: Any, residuals: Any, windows: Any) -> None:
     """Write the unit windows of one packed stage, where windows are kept at all."""
     if windows.shape[2] > 0:
         kept = np.empty((len(residuals), 2 * tokens.shape[1]), np.float32)
         scratch = np.empty_like(kept)
         unpack_stage(tokens, norms[0], residuals, kept)
         for i in range(len(halos)):
-            unit_windows_of(kept, halos[i], scratch, windows[i])
+            unit_windows_of(kept, width, halos[i], scratch, windows[i])
 
 
 @compiled
-def unit_windows_of(maps: Any, halo: int, scratch: Any, out: Any) -> None:
-    """Unit vectors of the windows of an unpacked map, `[P, C]`."""
-    sum_windows(maps, halo, scratch, out)
+def unit_windows_of(maps: Any, width: int, halo: int, scratch: Any, out: Any) -> None:
+    """Unit vectors of the windows of an unpacked map, `[P, C]`, in grid rows of `width`."""
+    sum_windows(maps, width, halo, scratch, out)
     norms = np.empty(len(out), np.float32)
     inverse_norms(out, norms)
     for patch in range(len(out)):

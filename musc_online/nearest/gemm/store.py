@@ -12,14 +12,14 @@ import torch
 
 from musc_online.arrays import Geometry, overwrite
 from musc_online.lnamd import standardise
-from musc_online.nearest.gemm import packing, scratch
+from musc_online.nearest.gemm import packing, reach, scratch
 from musc_online.nearest.gemm.near import ANY_COSINE, NEAR_COSINE
 from musc_online.nearest.gemm.packing import Packed, at_rest, compact, expand, unpack_windows
 from musc_online.nearest.gemm.tile import match_tiles
 from musc_online.parallel import helpers
 
 _MOST_TILES_A_TURN = 8
-_AVERAGED_ENOUGH = 4
+_AVERAGED_ENOUGH = 3
 _FEW_PATCHES = 100
 
 
@@ -28,7 +28,7 @@ def is_fine(geometry: Geometry) -> bool:
 
     One distance of vectors in 15 bits is off by 2e-5 (one standard deviation), by 6e-5 now and then. A
     patch score is the mean of that many distances a reference as there are stages times degrees: where
-    these are three or fewer, hardly anything averages the rounding away. Where there are few patches the
+    these are two or fewer, hardly anything averages the rounding away. Where there are few patches the
     finer features cost nothing that counts, few channels round more coarsely, and the sets are small.
     """
     n_tiles = 1 if geometry.tiling is None else geometry.tiling.n_tiles
@@ -43,7 +43,8 @@ class GemmStore:
 
     Args:
         capacity: number of slots.
-        geometry: shape of one image's features.
+        geometry: shape of one image's features; only what its `position` reaches is multiplied.
+        ignored: `[S, P]`, see `nearest.create`.
         fine: see `is_fine`, which decides where this is None.
         threads: how many share the work; as many as torch uses by default.
     """
@@ -66,6 +67,7 @@ class GemmStore:
         self._threads = threads or torch.get_num_threads()
         near_from = float(ANY_COSINE if self.fine else NEAR_COSINE)
         self._scratch = [scratch.make_scratch(geometry, near_from) for _ in range(self._threads)]
+        self._reach = reach.make_reach(geometry, ignored)
         self._pool = helpers(self._threads - 1) if self._threads > 1 else None
         self._lock = Lock()
 
@@ -77,13 +79,15 @@ class GemmStore:
         fine = is_fine(geometry) if fine is None else fine
         kept = packing.layout(capacity, geometry if fine else at_rest(geometry), fine=fine)
         own = (threads or torch.get_num_threads()) * _layout_bytes(scratch.layout(geometry))
-        return _layout_bytes(kept) + own
+        return _layout_bytes(kept) + _layout_bytes(reach.layout(geometry)) + own
 
     def prepare(self, patch_tokens: npt.NDArray[np.float32]) -> Packed:
         """`[S, P, C]` tokens to packed int16 panels."""
         packed = self._empty_arrival()
         for stage, standard in enumerate(standardise(patch_tokens)):
-            packing.pack_stage(standard, self._halos, *(array[stage] for array in packed))
+            packing.pack_stage(
+                standard, self._geometry.sides[1], self._halos, *(array[stage] for array in packed)
+            )
         return packed
 
     def put(self, slot: int, features: Packed) -> None:
@@ -107,7 +111,7 @@ class GemmStore:
                 expand(tokens, packed.tokens[stage])
         packed.norms[...], packed.residuals[...] = kept[1], kept[2]
         for stage in range(len(packed.tokens)):
-            unpack_windows(self._halos, *(array[stage] for array in packed))
+            unpack_windows(self._geometry.sides[1], self._halos, *(array[stage] for array in packed))
         return packed
 
     def match(
@@ -127,9 +131,8 @@ class GemmStore:
         def work(scratch: Any) -> None:
             while (first := next(turns)) < n_tiles:
                 last = min(first + size, n_tiles)
-                match_tiles(
-                    (first, last), features, self._kept, index, self._halos, scratch, forward, backward
-                )
+                match_tiles((first, last), features, self._kept, index, self._halos, self._reach, scratch,
+                            forward, backward)  # fmt: skip
 
         with self._lock:
             helpers = (
@@ -146,7 +149,8 @@ class GemmStore:
     def nbytes(self) -> int:
         """Bytes of all slots and of the threads' working memory."""
         own = sum(array.nbytes for scratch in self._scratch for array in scratch)
-        return sum(array.nbytes for array in self._kept) + own
+        shared = sum(getattr(self._reach, name).nbytes for name in reach.layout(self._geometry))
+        return int(sum(array.nbytes for array in self._kept) + shared + own)
 
     def state(self) -> dict[str, npt.NDArray[Any]]:
         """`tokens`, `norms` and, of fine features, `residuals`, `[capacity, ...]` each; views."""

@@ -2,7 +2,7 @@
 
 The matrix of degree r is the degree-1 matrix summed over r x r windows of its rows' grid and of its
 columns' grid (docs/method.md): four one-dimensional sums, one after the other. This file does the two
-of the rows' grid in one pass that loads each product once; `maxima` does the rest.
+of the rows' grid in one pass that loads each product once; `columns` does the rest.
 """
 
 from typing import Any
@@ -18,11 +18,11 @@ _LINE_BYTES = 64
 
 @emitting
 def sum_row_windows(typingctx: Any, halos: Any, where: Any) -> Any:
-    """Window sums over the rows' grid for one grid row, written `[n halos, side, n_columns]`.
+    """Window sums over the rows' grid for one grid row, written `[n halos, width, n_columns]`.
 
     `halos` is a literal bit mask (2: halo 1, 4: halo 2, 6: both). `where` holds seven integers: the
-    address of the grid row's float32 `[side, n_columns]` products; bytes from one grid row to the next
-    (there are zeros beyond the grid); bytes from one row to the next; `side`, more than the largest halo;
+    address of the grid row's float32 `[width, n_columns]` products; bytes from one grid row to the next
+    (there are zeros beyond the grid); bytes from one row to the next; `width`, more than the largest halo;
     `n_columns`, a multiple of 16; the address of the result; bytes between its rows (those of the second
     halo follow the first's).
     """
@@ -43,7 +43,7 @@ class _RowWindows:
 
     def __init__(self, lanes: Lanes, halos: list[int], where: list[Any]) -> None:
         self.lanes, self.halos, self.ahead = lanes, halos, halos[-1]
-        self.source, self.band_bytes, self.row_bytes, self.side, self.n_columns, self.out, self.out_bytes = (
+        self.source, self.band_bytes, self.row_bytes, self.width, self.n_columns, self.out, self.out_bytes = (
             where
         )
         self.shifts = range(0, _LINE_BYTES, lanes.width * 4)
@@ -64,11 +64,11 @@ class _RowWindows:
             row = lanes.offset(index, self.ahead)
             return self._step(past, self._down(source, row), target, row, self.halos)
 
-        past = lanes.loop(builder.sub(self.side, lanes.constant(self.ahead)), past, one_row)
+        past = lanes.loop(builder.sub(self.width, lanes.constant(self.ahead)), past, one_row)
         zeros = [lanes.fill(0.0)] * (len(self.shifts) * len(self.halos))
         for beyond in range(self.ahead):
             ready = [halo for halo in self.halos if beyond < halo]
-            past = self._step(past, zeros, target, lanes.offset(self.side, beyond), ready)
+            past = self._step(past, zeros, target, lanes.offset(self.width, beyond), ready)
         return []
 
     def _down(self, source: Any, row: Any) -> list[Any]:
@@ -99,7 +99,7 @@ class _RowWindows:
                 kept += window[1:]
                 if halo in ready:
                     line = builder.add(
-                        builder.sub(row, lanes.constant(halo)), builder.mul(self.side, lanes.constant(i))
+                        builder.sub(row, lanes.constant(halo)), builder.mul(self.width, lanes.constant(i))
                     )
                     at = lanes.offset(target, builder.mul(line, self.out_bytes), shift)
                     lanes.store(lanes.total(window), at)
