@@ -11,12 +11,19 @@ import click
 from rich.console import Console
 from rich.markdown import Markdown
 
-from bench.speed import batch, metrics, online, profile, report, service
+from bench.speed import batch, metrics, online, options, profile, report, service
 from bench.speed.setup import Shape, machine, tokens
 from musc_online.errors import MuscError
 from streamer.errors import StreamerError
 
 _FRAMES = 60
+_LINES = click.option(
+    "--lines/--no-lines",
+    "with_lines",
+    default=True,
+    show_default=True,
+    help="The service also as configs/line.yaml, at 224 and 448 px, with the fastest backbone.",
+)
 
 
 @click.group(invoke_without_command=True)
@@ -39,6 +46,14 @@ _FRAMES = 60
     show_default=True,
     help="A real server process too.",
 )
+@_LINES
+@click.option(
+    "--nearest/--no-nearest",
+    "with_nearest",
+    default=True,
+    show_default=True,
+    help="Steps with nearest: 32 into rings of 200 and 2,000, and tiles, too.",
+)
 @click.option(
     "--output", type=click.Path(path_type=Path), default=None, help="Folder for speed.md, speed.json."
 )
@@ -54,8 +69,8 @@ _FRAMES = 60
 @click.pass_context
 def main(
     context: click.Context, images: int, ring: int, patches: int, channels: int, stages: int, rounds: int,
-    with_faiss: bool, with_scaling: bool, with_service: bool, output: Path | None, json_path: Path | None,
-    with_profile: bool,
+    with_faiss: bool, with_scaling: bool, with_service: bool, with_lines: bool, with_nearest: bool,
+    output: Path | None, json_path: Path | None, with_profile: bool,
 ) -> None:  # fmt: skip
     """Measure mutual scoring: batch, online, bytes, scaling; and the whole service around it."""
     if context.invoked_subcommand is not None:
@@ -71,8 +86,11 @@ def main(
         )
         if with_scaling:
             document["scaling"] = online.scaling(shape, largest_ring=ring, repeats=rounds, say=say)
+        if with_nearest:
+            document["nearest"] = options.nearest(shape, repeats=rounds, say=say)
+            document["tiles"] = options.tiles(shape, repeats=rounds, say=say)
         if with_service:
-            document["service"] = service.measure(ring=ring, frames=_FRAMES, say=say)
+            document["service"] = service.measure(ring=ring, frames=_FRAMES, with_lines=with_lines, say=say)
         if with_profile:
             path = (output or Path()) / "profile.txt"
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -91,18 +109,21 @@ def main(
     show_default=True,
     help="Measured frames.",
 )
+@_LINES
 @click.option(
     "--output", type=click.Path(path_type=Path), default=None, help="Folder for speed.md, speed.json."
 )
 @click.option(
     "--json", "json_path", type=click.Path(path_type=Path), default=None, help="Where the JSON goes."
 )
-def service_alone(ring: int, frames: int, output: Path | None, json_path: Path | None) -> None:
+def service_alone(
+    ring: int, frames: int, with_lines: bool, output: Path | None, json_path: Path | None
+) -> None:
     """Frames a second of a real server process, against the backbone alone."""
 
     def measure(say: Callable[[str], None]) -> dict[str, Any]:
         found = {"machine": machine(), "shape": asdict(Shape())}
-        return {**found, "service": service.measure(ring=ring, frames=frames, say=say)}
+        return {**found, "service": service.measure(ring=ring, frames=frames, with_lines=with_lines, say=say)}
 
     _run(measure, output, json_path)
 

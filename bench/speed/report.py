@@ -5,9 +5,17 @@ from typing import Any
 
 
 def markdown(document: Mapping[str, Any]) -> str:
-    """One page: machine, batch, online, bytes, scaling, service; only what was measured."""
+    """One page: machine, batch, online, bytes, scaling, options, service; only what was measured."""
     parts = [_machine(document["machine"], document["shape"])]
-    for name, write in (("batch", _batch), ("online", _online), ("scaling", _scaling), ("service", _service)):
+    writers = {
+        "batch": _batch,
+        "online": _online,
+        "scaling": _scaling,
+        "nearest": _nearest,
+        "tiles": _tiles,
+        "service": _service,
+    }
+    for name, write in writers.items():
         if name in document:
             parts.append(write(document[name]))
     return "\n".join(parts)
@@ -80,6 +88,28 @@ def _scaling(scaling: Mapping[str, Any]) -> str:
         parts.append(_table((what, "ms"), rows))
         parts.append(f"Slope of log cost over log {what}: {scaling[f'{name}_slope']:.2f}.\n")
     return "\n".join(parts)
+
+
+def _nearest(nearest: Mapping[str, Any]) -> str:
+    rows = []
+    for ring, entry in nearest["rings"].items():
+        spent = (entry["step_ms"], entry["revisions_ms"], entry["both_ms"])
+        mib = f"{entry['bytes'] / 2**20:.0f}"
+        rows.append((f"{ring} frames", *(f"{ms:.1f}" for ms in spent), mib))
+    header = ("full ring of", "step, ms", "revisions, ms a step", "both, ms", "MiB")
+    return (
+        f"## Nearest: a step with {nearest['nearest']} references by class token\n\n{_table(header, rows)}\n"
+        f"The larger ring against the smaller: step {nearest['step_ratio']:.2f}x, with revisions "
+        f"{nearest['both_ratio']:.2f}x.\n"
+    )
+
+
+def _tiles(tiles: Mapping[str, Any]) -> str:
+    rows = [(name, f"{tiles[key]:.1f}") for name, key in (("one tile", "one_ms"), ("2 x 2 tiles", "four_ms"))]
+    return (
+        f"## Tiles: matching against {tiles['references']} references\n\n{_table(('frame', 'ms'), rows)}\n"
+        f"Four tiles against one: {tiles['ratio']:.2f}x.\n"
+    )
 
 
 def _service(service: Mapping[str, Any]) -> str:

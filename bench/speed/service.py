@@ -15,6 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from bench import demo_data
 from bench.datasets import read_frame
+from bench.speed import runs
 from bench.speed.batch import Report
 from bench.speed.setup import timed
 from musc_online import backbones, config
@@ -25,46 +26,40 @@ from streamer.publish import Publisher
 from streamer.subscribe import Subscriber
 from streamer.wire.published import Message
 
-RUNS = (("full ring", 1, "all"), ("4 subsets, 1 a frame", 4, 1))
+RUNS = runs.USUAL
 _PATIENCE_S = 180.0
 
 
-def measure(*, ring: int, frames: int, say: Report) -> dict[str, Any]:
-    """Rates of the runs in `RUNS` with a full ring, and of the backbone in float32 before and after each.
+def measure(*, ring: int, frames: int, with_lines: bool, say: Report) -> dict[str, Any]:
+    """Rates of the runs with a full ring, and of the backbone in float32 at 224 px before and after each.
+
+    Args:
+        ring: references in the ring.
+        frames: measured, after so many that fill the ring.
+        with_lines: those of `bench.speed.runs.lines` too.
+        say: told what is going on.
 
     Raises:
         MuscError: the backbone's weights are missing, or the service did not come up.
     """
+    wanted = [*RUNS, *(runs.lines() if with_lines else ())]
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         image_size = config.load().backbone.image_size
-        paths = _folder(root / "data", ring + frames, image_size)
+        sizes = dict.fromkeys([image_size, *(run.image_size for run in wanted)])
+        paths = {size: _folder(root / f"data-{size}", ring + frames, size) for size in sizes}
         backbone = _backbone()
-        alone, runs = [_backbone_fps(backbone, paths, say)], []
-        for name, subsets, score_against in RUNS:
-            say(f"service, {name}")
-            settings = _settings(ring, subsets, score_against)
-            runs.append({"name": name, **_run(root, settings, paths, ring, frames)})
-            alone.append(_backbone_fps(backbone, paths, say))
-    for index, run in enumerate(runs):  # what the machine gave the backbone before and after the run
-        run["of_backbone"] = run["fps"] / mean(alone[index : index + 2])
-    return {"image_size": image_size, "ring": ring, "backbone_fps": mean(alone), "runs": runs}
-
-
-def _settings(ring: int, subsets: int, score_against: str | int) -> dict[str, Any]:
-    any_port = "tcp://127.0.0.1:*"
-    return {
-        "ring": {"capacity": ring, "subsets": subsets, "score_against": score_against},
-        "revise": {"window": ring},
-        "metrics": {"endpoint": "127.0.0.1:0"},
-        "transport": {
-            "frames": any_port,
-            "scores": any_port,
-            "control": any_port,
-            "when_full": "block",
-            "queue": 8,
-        },
-    }
+        alone, found = [_backbone_fps(backbone, paths[image_size], say)], []
+        for number, run in enumerate(wanted):
+            say(f"service, {run.name}")
+            place = root / f"run-{number}"
+            place.mkdir()
+            measured = _run(place, run.configuration(ring), paths[run.image_size], ring, frames)
+            found.append({"name": run.name, **measured})
+            alone.append(_backbone_fps(backbone, paths[image_size], say))
+    for index, one in enumerate(found):  # what the machine gave the backbone before and after the run
+        one["of_backbone"] = one["fps"] / mean(alone[index : index + 2])
+    return {"image_size": image_size, "ring": ring, "backbone_fps": mean(alone), "runs": found}
 
 
 def _folder(root: Path, n_images: int, image_size: int) -> list[Path]:

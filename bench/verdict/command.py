@@ -76,7 +76,7 @@ def main(
     }
     try:
         _check(instead, accept_after)
-        _check_writable(output, json_path)
+        outcome.check_writable(output, json_path)
         series = _series(configs, rules, work)
         if accept_after is not None:
             series = [Series(one.name, accepting_after(one.config, accept_after)) for one in series]
@@ -148,17 +148,3 @@ def _series(paths: Sequence[Path], rules: str, work: Work) -> list[Series]:
     if not found:
         raise ConfigError(f"--rules: got '{rules}', expected values of threshold.rule such as {RULES}")
     return list(found.values())
-
-
-def _check_writable(output: Path | None, json_path: Path | None) -> None:
-    """Before the long work.
-
-    Raises:
-        DataError: a folder cannot be made.
-    """
-    for folder in (output, json_path and json_path.parent):
-        try:
-            if folder is not None:
-                folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise DataError(f"{folder}: cannot be written ({error.strerror}); give another path") from None

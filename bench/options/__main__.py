@@ -1,0 +1,5 @@
+"""Run as `python -m bench.options`."""
+
+from bench.options.command import main
+
+main()
