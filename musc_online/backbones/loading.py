@@ -43,8 +43,10 @@ def load_backbone(
     chosen = choose_precision(precision, place)
     found = resolve(known, weights, activation)
     network, prepare = build(known, size, found)
+    digest = found.digest
     if chosen == "int8":
-        network = quantised(network, prepare, taken, known.name)
+        network = rounded = quantised(network, prepare, taken, known.name)
+        digest += rounded.recipe
     return VitBackbone(
         known,
         network,
@@ -54,7 +56,7 @@ def load_backbone(
         device=place,
         precision=chosen,
         weights=found.source,
-        weights_digest=found.digest,
+        weights_digest=digest,
     )
 
 
@@ -81,7 +83,7 @@ def build(known: BackboneSpec, size: int, weights: Weights) -> tuple[Network, Ca
 
 def quantised(
     network: Network, prepare: Callable[[Any], torch.Tensor], stages: tuple[int, ...], name: str
-) -> Network:
+) -> openvino.Int8Network:
     """The network in 8-bit integers; see `musc_online.backbones.openvino`.
 
     Raises:

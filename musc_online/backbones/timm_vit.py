@@ -122,7 +122,7 @@ def _empty(name: str, architecture: str) -> Any:
     """
     with torch.device("meta"):
         model: Any = timm.create_model(architecture, pretrained=False, num_classes=0)
-    embed = getattr(model, "patch_embed", None)
+    embed: Any = getattr(model, "patch_embed", None)
     plain = (
         type(model).__module__ in {f"timm.models.{module}" for module in _PLAIN}
         and type(embed) is PatchEmbed

@@ -19,6 +19,7 @@ SMALL = [
     "eva02_tiny_patch14_224",
     "vit_base_patch16_siglip_224",
 ]
+QUICK = SMALL[:3]
 
 
 def saved(tmp_path, architecture, seed=0):
@@ -48,7 +49,7 @@ def own_tokens(model, inputs, stages):
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=pytest.mark.slow if "base" in n else ()) for n in SMALL]
+    "name", [pytest.param(n, marks=pytest.mark.slow if n not in QUICK else ()) for n in SMALL]
 )
 def test_tokens_are_timms_own(tmp_path, name):
     model, path = saved(tmp_path, name)
@@ -74,8 +75,9 @@ def test_another_size_is_what_timm_makes_of_it(tmp_path, name):
     _, path = saved(tmp_path, name)
     spec = backbones.spec(f"timm:{name}")
     size = 5 * spec.patch_size
+    overlay = {"file": str(path), "num_classes": 0}
     resized = timm.create_model(
-        name, pretrained=False, num_classes=0, img_size=size, checkpoint_path=str(path)
+        name, pretrained=True, pretrained_cfg_overlay=overlay, num_classes=0, img_size=size
     ).eval()
     backbone = backbones.load(f"timm:{name}", weights=str(path), image_size=size, stages=(0, 3))
     inputs = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(2))
