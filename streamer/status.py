@@ -48,7 +48,8 @@ def main(endpoint: str, as_json: bool, timeout_s: float, key: Path | None, serve
 
 def _show(status: dict[str, Any]) -> None:
     console = Console()
-    console.print(f"{status['state']}, up {status['uptime_s']:.0f} s, {status['model_id']}", highlight=False)
+    model = f"{status['model_id']} in {status['precision']}"
+    console.print(f"{status['state']}, up {status['uptime_s']:.0f} s, {model}", highlight=False)
     streams = status["streams"]
     console.print(_frames(streams))
     console.print()

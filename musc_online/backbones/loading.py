@@ -8,13 +8,17 @@ from pathlib import Path
 
 import torch
 
-from musc_online.backbones import preprocess
-from musc_online.backbones.registry import BackboneSpec, spec
+from musc_online.backbones import openvino, preprocess
+from musc_online.backbones.naming import spec
+from musc_online.backbones.registry import BackboneSpec
 from musc_online.backbones.vit import Network, VitBackbone
 from musc_online.backbones.weights import Weights, resolve
 from musc_online.errors import ConfigError
 
-PRECISIONS = ("float32", "bfloat16", "auto")
+PRECISIONS = ("float32", "bfloat16", "int8", "auto")
+# Native products of bfloat16, and of 8-bit integers added in 32 bits: x86 and ARM.
+_BFLOAT16 = ("avx512_bf16", "amx_bf16", "bf16")
+_EIGHT_BIT = ("avx512_vnni", "avx_vnni", "amx_int8", "asimddp")
 
 
 def load_backbone(
@@ -37,6 +41,10 @@ def load_backbone(
     chosen = choose_precision(precision, place)
     found = resolve(known, weights, activation)
     network, prepare = build(known, size, found)
+    digest = found.digest
+    if chosen == "int8":
+        network = rounded = quantised(network, prepare, taken, known.name)
+        digest += rounded.recipe
     return VitBackbone(
         known,
         network,
@@ -46,7 +54,7 @@ def load_backbone(
         device=place,
         precision=chosen,
         weights=found.source,
-        weights_digest=found.digest,
+        weights_digest=digest,
     )
 
 
@@ -61,10 +69,34 @@ def build(known: BackboneSpec, size: int, weights: Weights) -> tuple[Network, pr
 
         network = ClipNetwork(known, size, weights)
         return network, preprocess.clip(size)
+    if known.family == "timm":
+        from musc_online.backbones import timm_vit  # noqa: PLC0415
+
+        return timm_vit.TimmNetwork(known, size, weights), timm_vit.prepare(known, size)
     from musc_online.backbones.dino import DinoNetwork  # noqa: PLC0415
 
     network = DinoNetwork(known, size, weights)
     return network, preprocess.imagenet(size)
+
+
+def quantised(
+    network: Network, prepare: Callable[[Any], torch.Tensor], stages: tuple[int, ...], name: str
+) -> openvino.Int8Network:
+    """The network in 8-bit integers; see `musc_online.backbones.openvino`.
+
+    Raises:
+        ConfigError: OpenVINO is not installed, or cannot translate this network.
+    """
+    frames = torch.stack([prepare(frame) for frame in openvino.calibration_frames()])
+    flags = processor_flags()
+    return openvino.Int8Network(
+        network,
+        frames,
+        stages,
+        name=name,
+        bfloat16=native_bfloat16(torch.device("cpu")),
+        vnni=not flags.isdisjoint(_EIGHT_BIT),
+    )
 
 
 def choose_device(device: str) -> torch.device:
@@ -93,10 +125,18 @@ def choose_precision(precision: str, device: torch.device) -> str:
     """`auto` is bfloat16 where the processor multiplies it natively, else float32.
 
     Raises:
-        ConfigError: not one of `float32`, `bfloat16`, `auto`.
+        ConfigError: not one of `float32`, `bfloat16`, `int8`, `auto`; or `int8` on an accelerator or without
+            OpenVINO.
     """
     if precision not in PRECISIONS:
         raise ConfigError(f"backbone.precision: got {precision!r}, expected one of {', '.join(PRECISIONS)}")
+    if precision == "int8":
+        if device.type != "cpu":
+            raise ConfigError(
+                f"backbone.precision: got 'int8', which runs on the CPU only, but backbone.device is "
+                f"{device}; set backbone.device to cpu, or the precision to auto, bfloat16 or float32"
+            )
+        openvino.require()
     if precision == "auto":
         return "bfloat16" if native_bfloat16(device) else "float32"
     return precision
@@ -106,11 +146,16 @@ def native_bfloat16(device: torch.device) -> bool:
     """Whether bfloat16 products are done in hardware; emulated, they are slower than float32."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return not processor_flags().isdisjoint(_BFLOAT16)
+
+
+def processor_flags() -> frozenset[str]:
+    """What the processor says it can do, in Linux' words; empty on other systems."""
     cpuinfo = Path("/proc/cpuinfo")
     if platform.system() != "Linux" or not cpuinfo.exists():
-        return False
+        return frozenset()
     for line in cpuinfo.read_text(encoding="ascii", errors="replace").splitlines():
         key, _, value = line.partition(":")
         if key.strip() in ("flags", "Features"):
-            return not {"avx512_bf16", "amx_bf16", "bf16"}.isdisjoint(value.split())
-    return False
+            return frozenset(value.split())
+    return frozenset()

@@ -78,6 +78,13 @@ def imagenet(size: int) -> Preprocess:
     return Preprocess(size, Image.Resampling.BILINEAR, IMAGENET_MEAN, IMAGENET_STD)
 
 
+def named(
+    size: int, interpolation: str, mean: tuple[float, float, float], std: tuple[float, float, float]
+) -> Preprocess:
+    """With an interpolation by PIL's name in small letters, and mean and deviation in RGB order, of 0..1."""
+    return Preprocess(size, Image.Resampling[interpolation.upper()], mean, std)
+
+
 def check_frame(frame: Any) -> None:
     """Raise unless `frame` is a `[H, W, 3]` uint8 array with at least one pixel.
 

@@ -12,7 +12,9 @@ from musc_online.errors import ConfigError
 if TYPE_CHECKING:
     import torch
 
-Family = Literal["clip", "dino", "dinov2"]
+Family = Literal["clip", "dino", "dinov2", "timm"]
+TIMM_PREFIX = "timm:"
+"""Before a name of timm's own."""
 ACTIVATIONS = ("auto", "quick_gelu", "gelu")
 Tokens = TypeVar("Tokens", "torch.Tensor", npt.NDArray[Any])
 """A torch tensor or a NumPy array: what goes in comes out."""
@@ -41,7 +43,7 @@ class BackboneSpec:
     @property
     def default_stages(self) -> tuple[int, ...]:
         """The last block of each quarter of the network, as published: 2, 5, 8, 11 of 12."""
-        quarter = self.n_blocks // 4
+        quarter = max(self.n_blocks // 4, 1)
         return tuple(range(quarter - 1, self.n_blocks, quarter))
 
     @property
@@ -123,9 +125,10 @@ class Backbone(Protocol):
     class_dim: int
     device: "torch.device"
     precision: str
-    """`float32` or `bfloat16`: what `auto` became."""
+    """`float32`, `bfloat16` or `int8`: what `auto` became."""
     fingerprint: str
-    """Short hex of name, weights, image size and stages: equal fingerprints give comparable tokens."""
+    """Short hex of name, weights, image size, stages and precision: those of equal
+    fingerprints give comparable tokens."""
 
     def prepare(self, frame: npt.NDArray[np.uint8] | Any) -> "torch.Tensor":
         """One `[H, W, 3]` uint8 BGR frame to the `[3, S, S]` float32 network input, on the CPU.
@@ -187,5 +190,7 @@ def spec(name: str) -> BackboneSpec:
         ConfigError: an unknown name; lists the known ones.
     """
     if name not in SPECS:
-        raise ConfigError(f"backbone.name: got {name!r}, expected one of {', '.join(SPECS)}")
+        raise ConfigError(
+            f"backbone.name: got {name!r}, expected one of {', '.join(SPECS)}, or {TIMM_PREFIX}NAME"
+        )
     return SPECS[name]

@@ -65,6 +65,8 @@ class VitBackbone:
         self._prepare = prepare
         self._alike: dict[int, bool] = {}
         identity = f"{spec.name}|{weights_digest}|{image_size}|{','.join(map(str, stages))}"
+        # Rounded tokens are compared with their like only. Float32 is unnamed: rings on disk are from before.
+        identity += "" if precision == "float32" else f"|{precision}"
         self.fingerprint = hashlib.sha256(identity.encode()).hexdigest()[:16]
 
     def prepare(self, frame: npt.NDArray[np.uint8]) -> torch.Tensor:

@@ -107,6 +107,10 @@ def _allowed(spec: BackboneSpec) -> str:
 
 
 def _from_library(spec: BackboneSpec, weights: str) -> tuple[Path, str]:
+    if not spec.tags:
+        raise WeightsError(
+            f"{spec.name}: no weights of it are published; set backbone.weights to the path of a checkpoint"
+        )
     tag = spec.tags[0] if weights == "auto" else weights
     source = library_cache.published(spec, tag)
     path = library_cache.cached(source)
@@ -161,7 +165,7 @@ def _named(spec: BackboneSpec, path: Path, raw: State) -> State:
 def _check_grid(spec: BackboneSpec, path: Path, state: State) -> None:
     """Refuse a position embedding that is none, or that another CLIP of the same widths was trained with."""
     embedding = state.get("positional_embedding" if spec.family == "clip" else "pos_embed")
-    if embedding is None:
+    if embedding is None or spec.family == "timm":  # timm's own code puts those of its models right
         return
     try:
         side = pretrained_grid(embedding if spec.family == "clip" else embedding.squeeze(0))

@@ -29,9 +29,19 @@ def serve(path: Path | None, ready_file: Path | None) -> None:
         StreamerError: a configuration, weights, port or folder that cannot be used.
     """
     try:
-        run(configuration.load(path), ready_file)
+        run(_as_served(configuration.load(path)), ready_file)
     except MuscError as error:
         raise StreamerError(str(error)) from None
+
+
+def _as_served(config: Config) -> Config:
+    """A service rounds as fast as its processor can where nobody said how precise it is to be.
+
+    The library and replay keep float32, in which the published results are reproduced.
+    """
+    if "precision" in config.backbone.model_fields_set:
+        return config
+    return config.model_copy(update={"backbone": config.backbone.model_copy(update={"precision": "auto"})})
 
 
 def run(config: Config, ready_file: Path | None = None) -> None:

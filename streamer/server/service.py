@@ -137,6 +137,7 @@ class Service:
             **self.ledger.totals(),
             "uptime_s": (time.monotonic_ns() - self._started_ns) / 1e9,
             "model_id": self._model_id(),
+            "precision": None if self.backbone is None else self.backbone.precision,
             "state": "degraded" if self._outbox.history_failed or self.snapshots.failed_text else "ready",
             "published": self._outbox.published,
             "bytes": {"rings": rings, "queue": queue["bytes"], "history": self.history.status()["bytes"]},

@@ -15,9 +15,11 @@ from streamer_support import (
     small_config,
 )
 
+from musc_online import config
 from streamer.ask import ask
 from streamer.errors import StreamerError
 from streamer.serve import main as serve_main
+from streamer.server import main
 from streamer.server.service import Service
 
 __all__ = ["backbone", "one_thread"]
@@ -78,3 +80,12 @@ def test_what_cannot_start_says_so_in_one_line(tmp_path, values, message):
     assert done.stderr.startswith("error: ")
     assert message in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_a_service_rounds_where_nobody_said_how_precise():
+    named, unnamed = ({"backbone": {"precision": "float32"}}, {"backbone": {"stages": [1]}})
+    assert main._as_served(config.load(named)).backbone.precision == "float32"
+    served = main._as_served(config.load(unnamed))
+    assert (served.backbone.precision, served.backbone.stages) == ("auto", (1,))
+    assert main._as_served(config.load()).backbone.precision == "auto"
+    assert config.load().backbone.precision == "float32"

@@ -158,7 +158,9 @@ def test_numbers_are_whole_whatever_the_names(monkeypatch, capsys):
     }
     before = {"received": 1, "scored": 0, "dropped": {}, "refused": {}, "queued": 1}  # an older detector's
     streams = {"[bold]" + "s" * 90: full, "-": before}
-    status_command._show({"state": "ready", "uptime_s": 1.0, "model_id": "m", "streams": streams})
+    status_command._show(
+        {"state": "ready", "uptime_s": 1.0, "model_id": "m", "precision": "int8", "streams": streams}
+    )
     said = capsys.readouterr().out
     assert max(map(len, said.splitlines())) <= 80
     for whole in ("12345678", "12345670", "1234567", "1000/1000", "0.4312", "2001-09-0", "degraded"):
