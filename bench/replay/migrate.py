@@ -10,7 +10,7 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from bench.replay.order import PUBLISHED_SEED
-from musc_online.backbones import registry
+from musc_online import backbones
 from musc_online.errors import ConfigError
 
 DATASETS = {"mvtec_ad": "mvtec", "visa": "visa", "btad": "btad"}
@@ -118,7 +118,7 @@ def migrate(values: Mapping[str, Any], origin: str = "musc.yaml") -> Migrated:
         theirs = _Authors.model_validate({key: value for key, value in values.items() if value is not None})
     except ValidationError as error:
         raise ConfigError(f"{origin}: {_one_line(error)}") from None
-    spec = registry.spec(theirs.models.backbone_name)
+    spec = backbones.spec(theirs.models.backbone_name)
     config: dict[str, Any] = {
         "backbone": {
             "name": spec.name,
@@ -155,7 +155,7 @@ def _run_options(theirs: _Authors) -> RunOptions:
     )
 
 
-def _activation(theirs: _Authors, spec: registry.BackboneSpec) -> str:
+def _activation(theirs: _Authors, spec: backbones.BackboneSpec) -> str:
     """CLIP is built with plain GELU but for OpenAI's weights at the size they were pretrained at."""
     pretrained = theirs.models.pretrained == "openai" and theirs.datasets.img_resize == spec.default_size
     return "quick_gelu" if spec.family == "clip" and pretrained else "gelu"

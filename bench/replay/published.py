@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from bench.replay.settings import Options
-from musc_online.backbones import registry
+from musc_online import backbones
 from musc_online.config import Config, TilesConfig
 from musc_online.errors import ConfigError
 
@@ -46,7 +46,7 @@ def departures(dataset: str, config: Config, divide_num: int = 1) -> list[str]:
     A comparison is only one of like with like when this is empty.
     """
     counts = _NEIGHBOUR_COUNTS.get(dataset, (1, 2, 3))
-    spec = registry.spec(config.backbone.name)
+    spec = backbones.spec(config.backbone.name)
     pairs: list[tuple[str, Any, Any]] = [
         ("backbone.stages", config.backbone.stages, spec.default_stages),
         ("method.degrees", config.method.degrees, (1, 3, 5)),
@@ -158,13 +158,13 @@ def _plain(value: Any) -> str:
     return str(list(value) if isinstance(value, tuple) else value)
 
 
-def _authors_activation(config: Config, spec: registry.BackboneSpec) -> str:
+def _authors_activation(config: Config, spec: backbones.BackboneSpec) -> str:
     """Plain GELU, which their code builds, but for OpenAI's weights at their pretrained size."""
     pretrained = "openai" in spec.tags and config.backbone.image_size == spec.default_size
     return "quick_gelu" if pretrained else "gelu"
 
 
-def _activation(config: Config, spec: registry.BackboneSpec) -> str:
+def _activation(config: Config, spec: backbones.BackboneSpec) -> str:
     """What `auto` becomes for a tag; of a path alone only the file tells."""
     wanted = config.backbone
     tag = spec.tags[0] if wanted.weights == "auto" else wanted.weights.partition(":")[0]

@@ -4,7 +4,9 @@ Importing this imports torch; the model libraries come when needed.
 """
 
 import platform
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 
