@@ -15,6 +15,7 @@ from musc_online.compiled import compiled
 from musc_online.config import Config, Worst
 from musc_online.errors import FrameError
 from musc_online.frames import View, map_shape, view_of
+from musc_online.parallel import spread
 from musc_online.score import Region
 from musc_online.tiles import grid_of
 
@@ -22,6 +23,8 @@ Values = npt.NDArray[np.float64]
 Maps = npt.NDArray[np.float32]
 Masks = npt.NDArray[np.bool_]
 FrameShapes = Sequence[tuple[int, int] | None] | None
+_AT_ONCE = 16
+"""Maps that one thread makes before it looks for more."""
 
 
 def upsample(
@@ -56,7 +59,9 @@ def upsample(
     maps = np.empty((len(grids), height, width), np.float32)
     # Compiled, not a product with NumPy: the threads of its BLAS spin on for as long as a match takes.
     if views is None:
-        _interpolate(grids, *_axis(rows, height), *_axis(cols, width), maps)
+        axes = (*_axis(rows, height), *_axis(cols, width))
+        parts = [slice(first, first + _AT_ONCE) for first in range(0, len(grids), _AT_ONCE)]
+        spread(lambda part: _interpolate(grids[part], *axes, maps[part]), parts)
     else:
         for one, (top, left, bottom, right), map_ in zip(grids, views, maps, strict=True):
             down, across = _axis(rows, height, top, bottom), _axis(cols, width, left, right)

@@ -1,7 +1,6 @@
 """The window re-scored: against whom, by which threshold, and what that means for quarantine and events."""
 
-from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +17,21 @@ from musc_online.verdict import Verdict
 from musc_online.window import Window, without_arrays
 
 Values = npt.NDArray[np.float64]
+Slots = npt.NDArray[np.intp]
+
+
+@dataclass(frozen=True, eq=False)
+class Scored:
+    """A frame re-scored: `against` `[n]` slots, its `[P]` patch scores, its map and its raw score."""
+
+    against: Slots
+    patches: Values
+    map_: Maps
+    raw: float
+
+
+Found = dict[int, Scored]
+"""By slot, oldest first."""
 
 
 class Revision:
@@ -51,22 +65,18 @@ class Revision:
             slots: occupied, oldest first.
             final: call the scores final.
         """
-        patches = self._support(slots)
-        if not patches:  # a single frame: at a flush it is final, and there was nothing to score it against
+        found = self._score(self._support(slots), {})
+        if not found:  # a single frame: at a flush it is final, and there was nothing to score it against
             return self._window.close(slots) if final else []
-        maps = self._maps(patches)
-        raw = self._raw(patches, maps)
-        self._learn(raw)
+        self._learn(found)
         if self._ring.quarantined:
-            self._clear(raw)
+            self._clear(found)
             slots = [slot for slot in slots if slot in self._window.entries]
-            patches = _scored(self._ring, {slot: self._ring.references(slot) for slot in slots})
-            if not patches:  # they met nobody but frames in quarantine
+            found = self._score({slot: self._ring.references(slot) for slot in slots}, found)
+            if not found:  # they met nobody but frames in quarantine
                 return self._window.close(slots) if final else []
-            maps = self._maps(patches)
-            raw = self._raw(patches, maps)
-        revised = self._say(slots, patches, maps, raw, final=final)
-        self._sort(patches, raw)
+        revised = self._say(slots, found, final=final)
+        self._sort(found)
         return revised
 
     def of_leaving(self, slot: int) -> None:
@@ -78,20 +88,20 @@ class Revision:
         if patches is None:
             return
         # Nobody has seen this score's map: it goes with it, for `take_finals` to hand over.
-        map_ = self._maps({slot: patches})[0]
+        map_ = self._verdict.frame_maps.maps(patches[None], [entry.frame_shape])[0]
         entry.score = self._revised(slot, patches, map_, entry.score.rscin_score)
 
-    def _support(self, slots: list[int]) -> dict[int, Values]:
-        """`[P]` scores by slot, as the threshold is learned of them.
+    def _support(self, slots: list[int]) -> dict[int, Slots]:
+        """Against whom slots are scored as the threshold is learned of them.
 
-        References as they are scored. Frames in quarantine against all others, be they in quarantine too, but
+        References as ever. Frames in quarantine against all others, be they in quarantine too, but
         their twins: a rare variant of good parts is supported by its kind a little, a defect that repeats by
         its twins alone, and without them it is as anomalous as it was. Where only the nearest count, frames
         of another product do not support each other either: a handful would be enough.
         """
         ring = self._ring
 
-        def supporters(slot: int) -> npt.NDArray[np.intp]:
+        def supporters(slot: int) -> Slots:
             if slot not in ring.quarantined:
                 return ring.references(slot)
             frame_id = self._window.entries[slot].score.frame_id
@@ -100,23 +110,31 @@ class Revision:
                 but = [*but, *self._events.foreign(frame_id)]
             return ring.supporters(slot, [ring.slot_of[one] for one in but if one in ring.slot_of])
 
-        return _scored(ring, {slot: supporters(slot) for slot in slots})
+        return {slot: supporters(slot) for slot in slots}
 
-    def _maps(self, patches: dict[int, Values]) -> Maps:
-        """`[n, H, W]`, in the order of the slots."""
-        return self._verdict.frame_maps.maps(np.stack(list(patches.values())), self._shapes(patches))
+    def _score(self, against: dict[int, Slots], before: Found) -> Found:
+        """Score slots `against` others, where there are any; who was `before`, against the same, stays so."""
+        ring, frame_maps = self._ring, self._verdict.frame_maps
+        fresh = {
+            slot: others
+            for slot, others in against.items()
+            if len(others) and not (slot in before and np.array_equal(others, before[slot].against))
+        }
+        found = {slot: before[slot] for slot in against if slot in before}
+        if fresh:
+            ring.complete(fresh)
+            patches = spread(lambda slot: ring.patch_scores(slot, fresh[slot]), fresh)
+            scores = np.stack([one for one in patches if one is not None])  # all of them: there are others
+            shapes = [self._window.entries[slot].frame_shape for slot in fresh]
+            maps = frame_maps.maps(scores, shapes)
+            raw = frame_maps.raw_scores(scores, maps, shapes).tolist()
+            scored = zip(fresh.values(), scores, maps, raw, strict=True)
+            found |= {slot: Scored(*one) for slot, one in zip(fresh, scored, strict=True)}
+        return {slot: found[slot] for slot, others in against.items() if len(others)}
 
-    def _raw(self, patches: dict[int, Values], maps: Maps) -> dict[int, float]:
-        """Raw scores by slot."""
-        scores = np.stack(list(patches.values()))
-        raw = self._verdict.frame_maps.raw_scores(scores, maps, self._shapes(patches))
-        return dict(zip(patches, raw.tolist(), strict=True))
-
-    def _shapes(self, slots: Iterable[int]) -> list[tuple[int, int] | None]:
-        return [self._window.entries[slot].frame_shape for slot in slots]
-
-    def _learn(self, raw: dict[int, float]) -> None:
+    def _learn(self, found: Found) -> None:
         """Threshold and range are those of the window, at a flush of a larger ring too."""
+        raw = {slot: one.raw for slot, one in found.items()}
         for slot, score in raw.items():
             entry = self._window.entries[slot]
             if entry.truth is not None:  # else it only has the id of a frame that was confirmed once
@@ -133,38 +151,29 @@ class Revision:
             return False
         return next(known for known in self._ring.slot_of if known == frame_id or known in twins) != frame_id
 
-    def _clear(self, raw: dict[int, float]) -> None:
+    def _clear(self, found: Found) -> None:
         """What is normal by its support becomes a reference; an operator's word stands above it."""
         limit = self._verdict.threshold
-        for slot, score in raw.items():
+        for slot, one in found.items():
             entry = self._window.entries.get(slot)  # gone, if one before it took its place
             if entry is None or slot not in self._ring.quarantined or limit is None:
                 continue
-            if not entry.truth and entry.score.known_defect is None and score < limit:
+            if not entry.truth and entry.score.known_defect is None and one.raw < limit:
                 move(self._ring, self._window, slot, quarantined=False)
 
-    def _say(
-        self,
-        slots: list[int],
-        patches: dict[int, Values],
-        maps: Maps,
-        raw: dict[int, float],
-        *,
-        final: bool,
-    ) -> list[Score]:
-        wanted, class_tokens = self._config.rscin, self._window.class_tokens(patches)
-        rescored = rscin.rescore(
-            np.array(list(raw.values())), class_tokens, wanted.neighbour_counts, wanted.normalise
-        )
-        at = {slot: index for index, slot in enumerate(patches)}
+    def _say(self, slots: list[int], found: Found, *, final: bool) -> list[Score]:
+        wanted, class_tokens = self._config.rscin, self._window.class_tokens(found)
+        raw = np.array([one.raw for one in found.values()])
+        rescored = rscin.rescore(raw, class_tokens, wanted.neighbour_counts, wanted.normalise)
+        by_slot = dict(zip(found, rescored.tolist(), strict=True))
         revised: list[Score] = []
         for slot in slots:
             entry = self._window.entries[slot]
-            if slot not in at:  # nothing to score it against: at a flush what was said of it is final
+            if slot not in found:  # nothing to score it against: at a flush what was said of it is final
                 revised += self._window.close([slot]) if final else []
             elif not entry.score.is_final:
-                map_, rescored_one = maps[at[slot]], float(rescored[at[slot]])
-                score = self._revised(slot, patches[slot], map_, rescored_one, final=final)
+                one = found[slot]
+                score = self._revised(slot, one.patches, one.map_, by_slot[slot], final=final)
                 entry.score = without_arrays(score)
                 revised.append(score)
         return revised
@@ -185,28 +194,20 @@ class Revision:
             known_defect=name,
         )
 
-    def _sort(self, patches: dict[int, Values], raw: dict[int, float]) -> None:
+    def _sort(self, found: Found) -> None:
         """What the labels of this revision mean for quarantine and events, be the scores final long ago."""
         labels: dict[int, bool] = {}
-        for slot, raw_score in raw.items():
+        for slot, one in found.items():
             entry = self._window.entries[slot]
             score = replace(entry.score, threshold=self._verdict.threshold)
-            label = self._verdict.label(raw_score, len(self._ring.references(slot)))
+            label = self._verdict.label(one.raw, len(self._ring.references(slot)))
             label = _named(replace(score, pred_label=label), score.known_defect).pred_label
             label = label if entry.truth is None else entry.truth
             if label is not None:
                 labels[slot] = label
             if label and score.raw_score is not None:
-                self._events.flag(self._ring, score, patches[slot])
+                self._events.flag(self._ring, score, one.patches)
         sort_by_label(self._config, self._ring, self._window, labels)
-
-
-def _scored(ring: Ring, wanted: dict[int, npt.NDArray[np.intp]]) -> dict[int, Values]:
-    """`[P]` scores by slot against the slots `wanted`, of those that have any."""
-    ring.complete(wanted)
-    found = spread(lambda slot: ring.patch_scores(slot, wanted[slot]), wanted)
-    scored = zip(wanted, found, strict=True)
-    return {slot: patches for slot, patches in scored if patches is not None}
 
 
 def _named(score: Score, known_defect: str | None) -> Score:

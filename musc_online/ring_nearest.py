@@ -121,10 +121,9 @@ class NearestRing(Ring):
         references = self.references(slot) if references is None else references
         if not len(references):
             return None
-        if len(self.table.missing(slot, references)):
+        codes, rows = self.table.rows(slot, references)
+        if len(rows) < len(references):
             codes, rows = self._codes(slot, references), np.arange(len(references))
-        else:
-            codes, rows = self.table.rows(slot, references)
         return score_codes(codes, rows, self.geometry, self.interval)
 
     def table_state(self) -> dict[str, npt.NDArray[Any]]:

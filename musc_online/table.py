@@ -136,12 +136,16 @@ class SparseTable:
 
     def missing(self, slot: int, others: Slots) -> Slots:
         """See `Table`."""
-        return others[~np.isin(others, self.partners[slot])]
+        return others[~self._places(slot, others).any(axis=1)]
 
     def rows(self, slot: int, others: Slots) -> tuple[Codes, Slots]:
-        """See `Table`."""
-        found = np.nonzero(others[:, None] == self.partners[slot][None])
-        return self.codes[slot], found[1]
+        """See `Table`; of `others` that are not known there are no rows."""
+        return self.codes[slot], np.nonzero(self._places(slot, others))[1]
+
+    def _places(self, slot: int, others: Slots) -> npt.NDArray[np.bool_]:
+        """`[n, room]`: which partner is which of `others`."""
+        same: npt.NDArray[np.bool_] = others[:, None] == self.partners[slot]
+        return same
 
     def put(
         self,
