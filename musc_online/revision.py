@@ -203,8 +203,8 @@ class Revision:
 
 def _scored(ring: Ring, wanted: dict[int, npt.NDArray[np.intp]]) -> dict[int, Values]:
     """`[P]` scores by slot against the slots `wanted`, of those that have any."""
-    ring.complete(wanted)
-    found = spread(lambda slot: ring.patch_scores(slot, wanted[slot]), wanted)
+    beside = ring.complete(wanted)  # all that is matched is matched here: the threads below only read
+    found = spread(lambda slot: ring.patch_scores(slot, wanted[slot], beside.get(slot)), wanted)
     scored = zip(wanted, found, strict=True)
     return {slot: patches for slot, patches in scored if patches is not None}
 

@@ -275,22 +275,29 @@ class Ring:
         codes = self._dense.codes
         return codes[slot, other], codes[other, slot]
 
-    def complete(self, wanted: Mapping[int, npt.NDArray[np.intp]]) -> None:
-        """Match what is missing before frames are scored against others; here nothing ever is."""
+    def complete(self, wanted: Mapping[int, npt.NDArray[np.intp]]) -> dict[int, Codes]:
+        """Match what is missing before frames are scored against others; here nothing ever is.
+
+        Returns:
+            By slot the codes `[n, S * D * P]` to all that are `wanted` of it, where the table has no room.
+        """
+        return {}
 
     def patch_scores(
-        self, slot: int, references: npt.NDArray[np.intp] | None = None
+        self, slot: int, references: npt.NDArray[np.intp] | None = None, codes: Codes | None = None
     ) -> npt.NDArray[np.float64] | None:
         """`[P]` scores of the image in `slot` over the up-to-date table; None without a reference.
 
         Args:
             slot: occupied.
             references: `[n]` slots it was measured against, its references by default.
+            codes: `[n, S * D * P]` to these, from `complete`; None for what the table holds.
         """
         references = self.references(slot) if references is None else references
         if not len(references):
             return None
-        return score_codes(*self.table.rows(slot, references), self.geometry, self.interval)
+        rows = self.table.rows(slot, references) if codes is None else (codes, np.arange(len(codes)))
+        return score_codes(*rows, self.geometry, self.interval)
 
     def table_state(self) -> dict[str, npt.NDArray[Any]]:
         """What is known of distances, for a snapshot; views, `[n_slots, ...]` each."""
