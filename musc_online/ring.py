@@ -187,6 +187,20 @@ class Ring:
                 codes[first : first + len(part)] = encode(distances).reshape(len(part), -1)
         return forward, backward
 
+    def visit(self, measurement: Measurement, slot: int, *, now: bool = False) -> tuple[Codes, Codes] | None:
+        """Codes `[S * D * P]` of a visiting image and the frame in `slot` to each other.
+
+        Args:
+            measurement: of the image.
+            slot: occupied.
+            now: match them if they were not; not here, where who is matched is the subsets' affair.
+
+        Returns:
+            None if they were not matched.
+        """
+        rows = np.flatnonzero(measurement.slots == slot)
+        return (measurement.forward[rows[0]], measurement.backward[rows[0]]) if len(rows) else None
+
     def provisional(self, measurement: Measurement) -> npt.NDArray[np.float64] | None:
         """`[P]` scores of a visiting image; None without a reference."""
         if not measurement.n_references:

@@ -81,6 +81,14 @@ class NearestRing(Ring):
         forward, backward = self.match(features, matched)
         return Measurement(features, matched, len(references), forward, backward, look=look)
 
+    def visit(self, measurement: Measurement, slot: int, *, now: bool = False) -> tuple[Codes, Codes] | None:
+        """See `Ring.visit`."""
+        found = super().visit(measurement, slot)
+        if found is None and now:
+            forward, backward = self.match(measurement.features, np.array([slot], np.intp))
+            found = forward[0], backward[0]
+        return found
+
     def move(self, slot: int, *, quarantined: bool) -> None:
         """See `Ring.move`."""
         super().move(slot, quarantined=quarantined)
