@@ -94,6 +94,11 @@ class Ring:
     def __len__(self) -> int:
         return len(self.slot_of)
 
+    @property
+    def token_width(self) -> int | None:
+        """D of the class tokens, where the ring has looked at one."""
+        return None
+
     @staticmethod
     def price(n_slots: int, geometry: Geometry) -> int:
         """Bytes of the mutual table and of the scratch of a ring."""

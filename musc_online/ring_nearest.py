@@ -47,6 +47,11 @@ class NearestRing(Ring):
         """Bytes held: features, mutual table, retrieval, scratch."""
         return super().nbytes + self.retrieval.nbytes
 
+    @property
+    def token_width(self) -> int | None:
+        """See `Ring.token_width`."""
+        return self.retrieval.token_width
+
     def measure(
         self,
         features: Any,

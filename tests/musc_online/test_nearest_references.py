@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from stream_support import detector, images
 
 from musc_online import msm, revision, snapshot
-from musc_online.errors import FrameError
+from musc_online.errors import CapacityError, FrameError
 from musc_online.retrieval import LENGTH, Retrieval
 from musc_online.ring_nearest import NearestRing
 from musc_online.table import SparseTable
@@ -171,6 +171,21 @@ def test_identical_frames_are_no_one_elses_burden():
     assert score.n_references == 3
     assert score.raw_score == 0.0
     assert stream.ring.references(stream.ring.slot(59)).tolist() == [0, 1, 2]
+
+
+def test_a_ring_that_was_emptied_still_knows_how_wide_class_tokens_are():
+    tokens, class_tokens = images(0, 2)
+    stream = detector(4, ring={"nearest": 2}, warmup=1)
+    stream.step_tokens(tokens[:, 0], class_tokens[0], 0)
+    stream.operators.forget(0)
+    with pytest.raises(FrameError, match=r"and \(9,\), expected \(2, 16, 24\) and \(6,\) as in the ring"):
+        stream.step_tokens(tokens[:, 1], np.ones(9, np.float32), 1)
+    assert stream.step_tokens(tokens[:, 1], class_tokens[1], 1).raw_score is None
+
+
+def test_what_would_fit_names_what_is_remembered_too():
+    with pytest.raises(CapacityError, match=r"not even 2 images fit, ring.keep \(1000000\) nearer to ring.n"):
+        detector(4, ring={"nearest": 2, "keep": 1_000_000}, warmup=1)
 
 
 class Lists(RuleBasedStateMachine):
