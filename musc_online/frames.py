@@ -180,7 +180,8 @@ def extract(
     """`backbone.extract`, so many inputs at a time: its working memory does not grow with a frame's tiles."""
     import torch  # noqa: PLC0415
 
-    parts = [backbone.extract(part) for part in prepared.split(at_once)]
+    firsts = range(0, len(prepared), at_once)
+    parts = [backbone.extract(prepared[first : first + at_once]) for first in firsts]
     if len(parts) == 1:
         return parts[0]
     return torch.cat([tokens for tokens, _ in parts], dim=1), torch.cat([token for _, token in parts])
