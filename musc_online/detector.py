@@ -103,7 +103,7 @@ class Detector:
         started = time.perf_counter()
         inputs = frames.inputs(self.backbone, frame, self.config.tiles)
         prepared = time.perf_counter()
-        patch_tokens, class_tokens = self.backbone.extract(inputs)
+        patch_tokens, class_tokens = frames.extract(self.backbone, inputs, self.config.transport.batch)
         by_tile = patch_tokens.transpose(0, 1)
         extracted = time.perf_counter()
         shape = (frame.shape[0], frame.shape[1])
@@ -291,7 +291,7 @@ class Detector:
         geometry = geometry_of(self.config, n_stages, n_patches, n_channels)
         if self.ring is None:
             self.ring = make_ring(self.config, geometry)
-        width = self.window.token_width or len(token)
+        width = self.ring.token_width or self.window.token_width or len(token)
         if geometry != self.ring.geometry or len(token) != width:
             held = self.ring.geometry
             raise FrameError(

@@ -6,7 +6,7 @@ and belongs to the other foreign frames of late whatever its label.
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -17,7 +17,7 @@ from musc_online.arrays import FrameId
 from musc_online.ring import Measurement, Ring
 from musc_online.score import Region, Score
 from musc_online.threshold import FLOOR
-from musc_online.twins import Mark, between, share, shows, visited
+from musc_online.twins import Mark, Pair, between, share, shows, visited
 
 Values = npt.NDArray[np.float64]
 Kind = Literal["repeat", "changeover", "drift", "frozen"]
@@ -99,10 +99,10 @@ class Events:
     def known_defect(self, ring: Ring, measurement: Measurement) -> str | None:
         """Name of the rejected defect that a visiting frame shows: its flagged patches are found in it."""
         for group in self.groups.values():
-            for frame_id in group.frame_ids if group.name is not None else []:
-                mark, pair = self.marks.get(frame_id), visited(ring, measurement, frame_id)
-                if mark is not None and pair is not None and shows(mark, pair[1]):
-                    return group.name
+            if group.name is not None and any(
+                shows(mark, pair[1]) for mark, pair in self._met(ring, measurement, group)
+            ):
+                return group.name
         return None
 
     def is_accepted(self, ring: Ring, measurement: Measurement, score: Score) -> bool:
@@ -111,11 +111,10 @@ class Events:
             return False
         mark = self._mark(score.patch_scores, score)
         return any(
-            share(mark, self.marks[frame_id], visited(ring, measurement, frame_id))
+            share(mark, known, pair)
             for group in self.groups.values()
             if group.accepted
-            for frame_id in group.frame_ids
-            if frame_id in self.marks
+            for known, pair in self._met(ring, measurement, group)
         )
 
     def accept(self, number: int) -> None:
@@ -216,6 +215,16 @@ class Events:
         taken = list(self.waiting)
         self.waiting.clear()
         return taken
+
+    def _met(self, ring: Ring, measurement: Measurement, group: Group) -> Iterator[tuple[Mark, Pair]]:
+        """A group's frames, and a visiting one and each of them; where only the nearest were matched the
+        newest few of the group are now, for it is known by what it shows, not by what the frame looks like.
+        """
+        for frame_id in group.frame_ids:
+            mark, now = self.marks.get(frame_id), frame_id in group.frame_ids[-REPEATED:]
+            pair = None if mark is None else visited(ring, measurement, frame_id, now=now)
+            if mark is not None and pair is not None:
+                yield mark, pair
 
     def _mark(self, patches: Values, score: Score) -> Mark:
         limit, foreign = score.threshold or 0.0, self._is_foreign(patches)

@@ -57,12 +57,17 @@ def canvas(config: Config) -> tuple[int, int]:
     """(height, width) in pixels of what all tiles of a frame show together.
 
     Raises:
-        ConfigError: see `tiling_of`.
+        ConfigError: see `tiling_of`; or they are more than `limits.pixels`.
     """
-    tiling, size = tiling_of(config), config.backbone.image_size
-    if tiling is None:
-        return size, size
-    return _pixels(tiling, size // tiling.side)
+    tiling, size, wanted = tiling_of(config), config.backbone.image_size, config.tiles
+    height, width = (size, size) if tiling is None else _pixels(tiling, size // tiling.side)
+    if height * width > config.limits.pixels:
+        raise ConfigError(
+            f"tiles: got {wanted.rows} x {wanted.cols} of {size} x {size} pixels, together {height} x "
+            f"{width}, expected at most {config.limits.pixels} pixels (limits.pixels); set fewer, a smaller "
+            "backbone.image_size, or a higher limit"
+        )
+    return height, width
 
 
 def map_shape(config: Config) -> tuple[int, int]:
@@ -167,6 +172,19 @@ def inputs(backbone: Backbone, frame: npt.NDArray[np.uint8], tiles: TilesConfig)
     corners = [(step * row, step * col) for row in range(tiles.rows) for col in range(tiles.cols)]
     # A tile has the backbone's own size: it is not resized again.
     return torch.stack([backbone.prepare(whole[y : y + size, x : x + size]) for y, x in corners])
+
+
+def extract(
+    backbone: Backbone, prepared: "torch.Tensor", at_once: int
+) -> tuple["torch.Tensor", "torch.Tensor"]:
+    """`backbone.extract`, so many inputs at a time: its working memory does not grow with a frame's tiles."""
+    import torch  # noqa: PLC0415
+
+    firsts = range(0, len(prepared), at_once)
+    parts = [backbone.extract(prepared[first : first + at_once]) for first in firsts]
+    if len(parts) == 1:
+        return parts[0]
+    return torch.cat([tokens for tokens, _ in parts], dim=1), torch.cat([token for _, token in parts])
 
 
 def join_class_tokens(class_tokens: ArrayOrTensor) -> ArrayOrTensor:

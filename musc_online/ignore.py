@@ -106,7 +106,7 @@ def load(config: Config) -> Ignored | None:
     if wanted is None:
         return None
     if isinstance(wanted, Path):
-        ignored = Ignored(_read(wanted, config.limits.pixels), str(wanted))
+        ignored = Ignored(_read(wanted, config.limits.pixels), _named(wanted))
     else:
         ignored = Ignored(_drawn(wanted), f"{len(wanted)} polygon{'s' * (len(wanted) > 1)}")
     ignored.patches(_frame_grid(config))
@@ -132,30 +132,35 @@ def _frame_grid(config: Config) -> tuple[int, int]:
 
 def _read(path: Path, most: int) -> Mask:
     """A PNG that is not black where frames are ignored; what is transparent counts as black."""
-    expected = "expected a PNG that is not black where frames are not looked at"
+    expected, name = "expected a PNG that is not black where frames are not looked at", _named(path)
     try:
         # The plugin's class reads the header only, so that the size is checked before a pixel is decoded.
         with PngImagePlugin.PngImageFile(path) as image:
             if image.width * image.height > most:
                 raise ConfigError(
-                    f"ignore: {path} has {image.width} x {image.height} pixels, expected at most {most} "
+                    f"ignore: {name} has {image.width} x {image.height} pixels, expected at most {most} "
                     "(limits.pixels); a smaller one is stretched over the frame"
                 )
             pixels = np.asarray(image if image.mode.startswith("I") else image.convert("RGBA"))
     except ConfigError:
         raise
     except FileNotFoundError:
-        raise ConfigError(f"ignore: {path}: no such file, {expected}") from None
+        raise ConfigError(f"ignore: {name}: no such file, {expected}") from None
     except Exception as error:  # PIL's plugins raise almost anything on damaged files
         said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         detail = " ".join(said.split())[:120]
         raise ConfigError(
-            f"ignore: {path}: cannot be read ({detail or type(error).__name__}), {expected}"
+            f"ignore: {name}: cannot be read ({detail or type(error).__name__}), {expected}"
         ) from None
     if pixels.ndim == 2:  # grey with 16 bits
         return pixels > 0
     painted: Mask = (pixels[..., :3].max(axis=2) > 0) & (pixels[..., 3] > 0)
     return painted
+
+
+def _named(path: Path) -> str:
+    """A path in one line."""
+    return " ".join(str(path).split())
 
 
 @lru_cache(maxsize=16)

@@ -76,6 +76,11 @@ class Retrieval:
         """Bytes held, the index among them."""
         return self.price(len(self.present), self.keep, self._exact.shape[1])
 
+    @property
+    def token_width(self) -> int | None:
+        """D, once there was a class token."""
+        return None if self._index is None else self._exact.shape[1]
+
     def look(self, class_token: npt.NDArray[np.float32]) -> Look:
         """Compare a class token `[D]` with all slots; D is fixed by the first one."""
         exact, unit = _unit(class_token)

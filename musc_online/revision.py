@@ -122,8 +122,8 @@ class Revision:
         }
         found = {slot: before[slot] for slot in against if slot in before}
         if fresh:
-            ring.complete(fresh)
-            patches = spread(lambda slot: ring.patch_scores(slot, fresh[slot]), fresh)
+            beside = ring.complete(fresh)  # all that is matched is matched here: the threads only read
+            patches = spread(lambda slot: ring.patch_scores(slot, fresh[slot], beside.get(slot)), fresh)
             scores = np.stack([one for one in patches if one is not None])  # all of them: there are others
             shapes = [self._window.entries[slot].frame_shape for slot in fresh]
             maps = frame_maps.maps(scores, shapes)

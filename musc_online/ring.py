@@ -94,6 +94,11 @@ class Ring:
     def __len__(self) -> int:
         return len(self.slot_of)
 
+    @property
+    def token_width(self) -> int | None:
+        """D of the class tokens, where the ring has looked at one."""
+        return None
+
     @staticmethod
     def price(n_slots: int, geometry: Geometry) -> int:
         """Bytes of the mutual table and of the scratch of a ring."""
@@ -187,6 +192,20 @@ class Ring:
                 codes[first : first + len(part)] = encode(distances).reshape(len(part), -1)
         return forward, backward
 
+    def visit(self, measurement: Measurement, slot: int, *, now: bool = False) -> tuple[Codes, Codes] | None:
+        """Codes `[S * D * P]` of a visiting image and the frame in `slot` to each other.
+
+        Args:
+            measurement: of the image.
+            slot: occupied.
+            now: match them if they were not; not here, where who is matched is the subsets' affair.
+
+        Returns:
+            None if they were not matched.
+        """
+        rows = np.flatnonzero(measurement.slots == slot)
+        return (measurement.forward[rows[0]], measurement.backward[rows[0]]) if len(rows) else None
+
     def provisional(self, measurement: Measurement) -> npt.NDArray[np.float64] | None:
         """`[P]` scores of a visiting image; None without a reference."""
         if not measurement.n_references:
@@ -275,22 +294,29 @@ class Ring:
         codes = self._dense.codes
         return codes[slot, other], codes[other, slot]
 
-    def complete(self, wanted: Mapping[int, npt.NDArray[np.intp]]) -> None:
-        """Match what is missing before frames are scored against others; here nothing ever is."""
+    def complete(self, wanted: Mapping[int, npt.NDArray[np.intp]]) -> dict[int, Codes]:
+        """Match what is missing before frames are scored against others; here nothing ever is.
+
+        Returns:
+            By slot the codes `[n, S * D * P]` to all that are `wanted` of it, where the table has no room.
+        """
+        return {}
 
     def patch_scores(
-        self, slot: int, references: npt.NDArray[np.intp] | None = None
+        self, slot: int, references: npt.NDArray[np.intp] | None = None, codes: Codes | None = None
     ) -> npt.NDArray[np.float64] | None:
         """`[P]` scores of the image in `slot` over the up-to-date table; None without a reference.
 
         Args:
             slot: occupied.
             references: `[n]` slots it was measured against, its references by default.
+            codes: `[n, S * D * P]` to these, from `complete`; None for what the table holds.
         """
         references = self.references(slot) if references is None else references
         if not len(references):
             return None
-        return score_codes(*self.table.rows(slot, references), self.geometry, self.interval)
+        rows = self.table.rows(slot, references) if codes is None else (codes, np.arange(len(codes)))
+        return score_codes(*rows, self.geometry, self.interval)
 
     def table_state(self) -> dict[str, npt.NDArray[Any]]:
         """What is known of distances, for a snapshot; views, `[n_slots, ...]` each."""

@@ -13,7 +13,6 @@ import numpy.typing as npt
 
 from musc_online.arrays import FrameId, Geometry
 from musc_online.codes import Codes
-from musc_online.msm import score_codes
 from musc_online.retrieval import Retrieval
 from musc_online.ring import Measurement, Ring, scratch_bytes
 from musc_online.table import SparseTable, Table
@@ -47,6 +46,11 @@ class NearestRing(Ring):
     def nbytes(self) -> int:
         """Bytes held: features, mutual table, retrieval, scratch."""
         return super().nbytes + self.retrieval.nbytes
+
+    @property
+    def token_width(self) -> int | None:
+        """See `Ring.token_width`."""
+        return self.retrieval.token_width
 
     def measure(
         self,
@@ -82,6 +86,14 @@ class NearestRing(Ring):
         forward, backward = self.match(features, matched)
         return Measurement(features, matched, len(references), forward, backward, look=look)
 
+    def visit(self, measurement: Measurement, slot: int, *, now: bool = False) -> tuple[Codes, Codes] | None:
+        """See `Ring.visit`."""
+        found = super().visit(measurement, slot)
+        if found is None and now:
+            forward, backward = self.match(measurement.features, np.array([slot], np.intp))
+            found = forward[0], backward[0]
+        return found
+
     def move(self, slot: int, *, quarantined: bool) -> None:
         """See `Ring.move`."""
         super().move(slot, quarantined=quarantined)
@@ -105,26 +117,42 @@ class NearestRing(Ring):
 
     def pair(self, slot: int, other: int) -> tuple[Codes, Codes]:
         """Codes `[S * D * P]` of two frames to each other, matched now if need be."""
-        self.complete({slot: np.array([other], np.intp)})
-        return self._codes(slot, np.array([other], np.intp))[0], self._codes(other, np.array([slot]))[0]
+        wanted = {slot: np.array([other], np.intp), other: np.array([slot], np.intp)}
+        beside = self.complete(wanted)
+        forward, backward = (
+            beside[one] if one in beside else self._codes(one, others, {}) for one, others in wanted.items()
+        )
+        return forward[0], backward[0]
 
-    def complete(self, wanted: Mapping[int, Slots]) -> None:
-        """Match what is missing before frames are scored against others, each pair once."""
+    def complete(self, wanted: Mapping[int, Slots]) -> dict[int, Codes]:
+        """Match what is missing before frames are scored against others, each pair once.
+
+        Returns:
+            See `Ring.complete`: of frames whose room is taken by others that look more like them.
+        """
+        fresh: dict[tuple[int, int], Codes] = {}
         for slot, others in wanted.items():
             missing = self.table.missing(slot, others)
+            missing = np.array([other for other in missing.tolist() if (slot, other) not in fresh], np.intp)
             if len(missing):
-                codes = self.match(self.store.features(slot), missing)
-                self._put(slot, missing, *codes)
+                forward, backward = self.match(self.store.features(slot), missing)
+                self._put(slot, missing, forward, backward)
+                for at, other in enumerate(missing.tolist()):
+                    fresh[slot, other], fresh[other, slot] = forward[at], backward[at]
+        beside = {}
+        for slot, others in wanted.items():
+            if len(self.table.missing(slot, others)):
+                beside[slot] = self._codes(slot, others, fresh)
+        return beside
 
-    def patch_scores(self, slot: int, references: Slots | None = None) -> npt.NDArray[np.float64] | None:
-        """See `Ring.patch_scores`."""
+    def patch_scores(
+        self, slot: int, references: Slots | None = None, codes: Codes | None = None
+    ) -> npt.NDArray[np.float64] | None:
+        """See `Ring.patch_scores`; without `codes` what is missing is matched, by one thread at a time."""
         references = self.references(slot) if references is None else references
-        if not len(references):
-            return None
-        codes, rows = self.table.rows(slot, references)
-        if len(rows) < len(references):
-            codes, rows = self._codes(slot, references), np.arange(len(references))
-        return score_codes(codes, rows, self.geometry, self.interval)
+        if codes is None and len(self.table.missing(slot, references)):
+            codes = self._codes(slot, references, {})
+        return super().patch_scores(slot, references, codes)
 
     def table_state(self) -> dict[str, npt.NDArray[Any]]:
         """See `Ring.table_state`; the retrieval's lists too."""
@@ -170,13 +198,17 @@ class NearestRing(Ring):
         self.table.put(same, others, forward, likeness, held, retrieval.arrivals)
         self.table.put(others, same, backward, likeness, held, retrieval.arrivals)
 
-    def _codes(self, slot: int, others: Slots) -> Codes:
-        """`[n, S * D * P]`; matched where there was no room to remember it."""
+    def _codes(self, slot: int, others: Slots, fresh: Mapping[tuple[int, int], Codes]) -> Codes:
+        """`[n, S * D * P]`: remembered, `fresh` by (slot, other), or matched."""
         missing = self.table.missing(slot, others)
         there = others[~np.isin(others, missing)]
         found = np.empty((len(others), self.geometry.width), np.uint16)
         codes, rows = self.table.rows(slot, there)
         found[np.isin(others, there)] = codes[rows]
-        if len(missing):
-            found[np.isin(others, missing)] = self.match(self.store.features(slot), missing)[0]
+        unknown = np.array([one for one in missing.tolist() if (slot, one) not in fresh], np.intp)
+        if len(unknown):
+            found[np.isin(others, unknown)] = self.match(self.store.features(slot), unknown)[0]
+        for at, other in enumerate(others.tolist()):
+            if other in missing and (slot, other) in fresh:
+                found[at] = fresh[slot, other]
         return found

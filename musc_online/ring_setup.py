@@ -8,8 +8,8 @@ import numpy.typing as npt
 from musc_online import backbones, nearest
 from musc_online.arrays import Geometry, grid_side
 from musc_online.backbones.loading import choose_device
-from musc_online.config import Config
-from musc_online.errors import CapacityError
+from musc_online.config import Config, RingConfig
+from musc_online.errors import CapacityError, FrameError
 from musc_online.frames import tile_side
 from musc_online.ignore import ignored_maps
 from musc_online.ring import Ring
@@ -38,12 +38,17 @@ def geometry_of(config: Config, n_stages: int, n_patches: int, n_channels: int) 
         n_channels: C.
 
     Raises:
-        FrameError: not a square number of patches.
+        FrameError: not a square number of patches, or tiles that share more than half of so few.
     """
     tiles, method = config.tiles, config.method
     if tiles.count == 1:
         return Geometry(n_stages, method.degrees, n_patches, n_channels, position=method.position)
     tiling = Tiling(tiles.rows, tiles.cols, grid_side(n_patches), tiles.overlap)
+    if 2 * tiling.overlap > tiling.side:
+        raise FrameError(
+            f"tokens: got tiles of {tiling.side} x {tiling.side} patches, expected at least "
+            f"{2 * tiling.overlap} x {2 * tiling.overlap}: twice tiles.overlap"
+        )
     if method.position is None:
         n_maps = tiling.n_tiles * n_stages
         return Geometry(n_maps, method.degrees, n_patches, n_channels, tiling=tiling)
@@ -100,7 +105,7 @@ def make_ring(
     }
     if wanted.nearest is None:
         return kind(Ring)(**given)
-    return kind(NearestRing)(**given, nearest=wanted.nearest, keep=wanted.keep)
+    return kind(NearestRing)(**given, nearest=wanted.nearest, keep=_keep(wanted))
 
 
 def ring_bytes(config: Config, geometry: Geometry, capacity: int | None = None) -> int:
@@ -112,7 +117,7 @@ def ring_bytes(config: Config, geometry: Geometry, capacity: int | None = None) 
         return store + Ring.price(n_slots, geometry)
     token_width = backbones.spec(config.backbone.name).class_dim * config.tiles.count
     return store + NearestRing.price_nearest(
-        n_slots, geometry, ring.nearest, ring.keep, ring.n_quarantine, token_width
+        n_slots, geometry, ring.nearest, _keep(ring, capacity), ring.n_quarantine, token_width
     )
 
 
@@ -124,6 +129,8 @@ def check_capacity(config: Config, geometry: Geometry) -> None:
         return
     fits = largest_capacity(config, geometry)
     advice = f"set ring.capacity to at most {fits}" if fits else "not even 2 images fit"
+    if ring.nearest is not None and ring.keep > ring.nearest:
+        advice += f", ring.keep ({ring.keep}) nearer to ring.nearest ({ring.nearest})"
     if ring.n_quarantine:
         advice += f" beside ring.quarantine ({ring.quarantine})"
     raise CapacityError(
@@ -141,6 +148,11 @@ def largest_capacity(config: Config, geometry: Geometry) -> int:
         fits = ring_bytes(config, geometry, middle) <= int(config.ring.max_bytes)
         low, high = (middle, high) if fits else (low, middle - 1)
     return low if low >= 2 else 0
+
+
+def _keep(ring: RingConfig, capacity: int | None = None) -> int:
+    """Partners that a frame has room for: never more than there are references."""
+    return min(ring.keep, ring.capacity if capacity is None else capacity)
 
 
 def _device(config: Config) -> str:

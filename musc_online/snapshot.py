@@ -299,10 +299,7 @@ def _ring(detector: Detector, snapshot: Snapshot) -> Ring:
     ring = make_ring(_with_matcher(detector.config, state["matcher"]), _geometry(state["geometry"]))
     if ring.store.name != state["matcher"]:
         raise SnapshotError(f"matcher: got {state['matcher']}, expected {ring.store.name}")
-    kept = {name.removeprefix("store."): array for name, array in arrays.items() if name.startswith("store.")}
-    table = {
-        name.removeprefix("table."): array for name, array in arrays.items() if name.startswith("table.")
-    }
+    kept, table = _part(arrays, "store."), _part(arrays, "table.")
     if not table:  # of schema 3 and before
         table = {name: arrays[name] for name in ("table", "measured")}
     n_slots = len(next(iter(table.values())))

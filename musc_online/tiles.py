@@ -66,7 +66,7 @@ def grid_of(rows: int, cols: int, overlap: int, n_patches: int) -> tuple[int, in
     Raises:
         FrameError: no side of a tile gives so many patches.
     """
-    for side in count(max(1, 2 * overlap)):
+    for side in count(max(1, 2 * overlap) if rows * cols > 1 else 1):  # one tile shares nothing
         height, width = Tiling(rows, cols, side, overlap).grid
         if height * width == n_patches:
             return height, width

@@ -44,13 +44,11 @@ def share(mark: Mark, other: Mark, pair: Pair | None) -> bool:
     return pair is not None and shows(mark, pair[0]) and shows(other, pair[1])
 
 
-def visited(ring: Ring, measurement: Measurement, frame_id: FrameId) -> Pair | None:
-    """A visiting frame and one in the ring; None if they were not matched."""
+def visited(ring: Ring, measurement: Measurement, frame_id: FrameId, *, now: bool = False) -> Pair | None:
+    """A visiting frame and one in the ring; None if they were not matched, nor can be `now`."""
     slot = ring.slot_of.get(frame_id)
-    rows = [] if slot is None else np.flatnonzero(measurement.slots == slot).tolist()
-    if not rows:
-        return None
-    return _distances(ring, measurement.forward[rows[0]]), _distances(ring, measurement.backward[rows[0]])
+    codes = None if slot is None else ring.visit(measurement, slot, now=now)
+    return None if codes is None else (_distances(ring, codes[0]), _distances(ring, codes[1]))
 
 
 def between(ring: Ring, frame_id: FrameId, other: FrameId) -> Pair | None:

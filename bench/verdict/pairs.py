@@ -158,14 +158,16 @@ class _Remembering(Ring):
 
     memory: Memory
 
-    def patch_scores(self, slot: int, references: Indices | None = None) -> npt.NDArray[np.float64] | None:
+    def patch_scores(
+        self, slot: int, references: Indices | None = None, codes: Codes | None = None
+    ) -> npt.NDArray[np.float64] | None:
         """See `Ring.patch_scores`."""
         held = cast(LookUp, self.store).held
         references = self.references(slot) if references is None else references
         others = sorted(held[other] for other in references.tolist())
         key = (self.interval, (held[slot], *others))
         if others and key not in self.memory:
-            scores = super().patch_scores(slot, references)
+            scores = super().patch_scores(slot, references, codes)
             assert scores is not None  # noqa: S101  (there are references)
             self.memory[key] = scores
         return self.memory.get(key)

@@ -66,7 +66,7 @@ class Pipeline:
 
     Args:
         intake: closed by whoever fills it; the pipeline ends when it is empty then.
-        backbone: shared by all streams; frames that wait are extracted together, up to `batch` tiles.
+        backbone: shared by all streams; frames that wait are extracted together, `batch` tiles at a time.
         score: takes each frame's tokens, in order.
         outcomes: told of frames that cannot be used.
         failed: called if a phase dies of an error that is not a frame's.
@@ -86,6 +86,8 @@ class Pipeline:
         self._outcomes, self._limits, self._batch, self._failed = outcomes, limits, batch, failed
         self._log = RateLimitedLog()
         self._prepared: queue.Queue[Tokens | None] = queue.Queue(batch)
+        self._room = threading.Semaphore(batch)
+        """Backbone inputs that may wait for the backbone; a frame of more tiles waits alone."""
         self._extracted: queue.Queue[Tokens | Job | None] = queue.Queue(batch)
         # Backbone and matcher each use every core: side by side they wait for each other's threads, and
         # both take longer than one after the other. Decoding and publishing go on beside either.
@@ -122,6 +124,8 @@ class Pipeline:
             tokens = Tokens(queued, (0, 0), since_ns=queued.received_ns)
             tokens.lap("queue")
             if self._used(tokens, lambda: self._decode(tokens), "internal"):  # noqa: B023 - called at once
+                for _ in range(min(tokens.n_tiles, self._batch)):
+                    self._room.acquire()
                 self._prepared.put(tokens)
         self._prepared.put(None)
 
@@ -144,6 +148,7 @@ class Pipeline:
                 if tokens is None:
                     more = False
                     break
+                self._room.release(min(tokens.n_tiles, self._batch))
                 batch.append(tokens)
             if batch:
                 self._extract(batch)
@@ -167,7 +172,7 @@ class Pipeline:
         with self._cores:
             for tokens in batch:
                 tokens.lap("wait")
-            patch_tokens, class_tokens = self._backbone.extract(torch.cat(inputs))
+            patch_tokens, class_tokens = frames.extract(self._backbone, torch.cat(inputs), self._batch)
         first = 0
         for tokens in batch:
             of_frame = slice(first, first + tokens.n_tiles)

@@ -148,15 +148,14 @@ def _merged(config: Config, entry: StreamOverride) -> Config:
     for key, value in entry.model_dump(exclude={"match"}).items():
         if key in {"queue", "when_full"}:
             values["transport"][key] = value
-        elif isinstance(value, dict):
+        elif isinstance(value, dict) and key != "ignore":
             values[key] |= value
         else:
             values[key] = value
     values["streams"] = ()
     try:
         merged = load(values)
-        if merged.tiles != config.tiles or merged.ignore != config.ignore:
-            FrameMaps(merged)  # refuses tiles and masks that cannot be before a port is open
+        FrameMaps(merged)  # refuses tiles, masks and maps that cannot be before a port is open
         return merged
     except ConfigError as error:
         raise ConfigError(f"streams (match '{entry.match}'): {error}") from None

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from musc_online import config, frames
+from musc_online.detector import Detector
 from musc_online.errors import ConfigError, FrameError
 from musc_online.tiles import Tiling, grid_of
 
@@ -155,6 +156,46 @@ def test_tiles_that_share_more_than_half_are_refused():
     made = config.load({"backbone": {"image_size": 56}, "tiles": {"cols": 2, "overlap": 3}})
     with pytest.raises(ConfigError, match=r"^tiles.overlap: got 3, expected at most 2 patches: half a tile"):
         frames.tiling_of(made)
+
+
+def test_one_tile_shares_nothing_whatever_the_overlap():
+    assert grid_of(1, 1, 9, 16) == (4, 4)
+    stream = Detector(config.load({"tiles": {"overlap": 9}}))
+    tokens = np.random.default_rng(0).normal(size=(2, 2, 16, 8)).astype(np.float32)
+    for image in range(2):
+        score = stream.step_tokens(tokens[image], np.ones(3, np.float32), image)
+    assert score.anomaly_map.shape == (224, 224)
+
+
+def test_tokens_of_tiles_too_small_for_their_overlap_are_refused():
+    stream = Detector(config.load({"tiles": {"rows": 2, "overlap": 3}}))
+    with pytest.raises(FrameError, match=r"got tiles of 4 x 4 patches, expected at least 6 x 6: twice"):
+        stream.step_tokens(np.ones((2, 1, 16, 8), np.float32), np.ones(3, np.float32), 0)
+    assert stream.ring is None
+
+
+def test_tiles_of_more_pixels_than_a_frame_may_have_are_refused():
+    many = {"tiles": {"rows": 16, "cols": 16}, "ring": {"max_bytes": "1TiB"}}
+    Detector(config.load(many))
+    says = r"^tiles: got 16 x 16 of 518 x 518 pixels, together 8288 x 8288, expected at most 64000000 pixels"
+    with pytest.raises(ConfigError, match=says):
+        Detector(config.load({**many, "backbone": {"image_size": 518}}))
+
+
+def test_so_many_tiles_are_extracted_at_once_and_no_more(backbone):
+    taken, frame = [], picture(60, 90)
+
+    class Watched:
+        def extract(self, inputs):
+            taken.append(len(inputs))
+            return backbone.extract(inputs)
+
+    made = frames.inputs(backbone, frame, tiles(3, 3))
+    expected = backbone.extract(made)
+    found = frames.extract(Watched(), made, 4)
+    assert taken == [4, 4, 1]
+    assert torch.equal(found[0], expected[0])
+    assert torch.equal(found[1], expected[1])
 
 
 def test_class_tokens_are_joined_so_that_similarities_are_means():

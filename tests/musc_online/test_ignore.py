@@ -140,6 +140,7 @@ def test_masks_that_cannot_be_used(tmp_path):
         (tmp_path / "text.png", "text.png: cannot be read (not a PNG file), expected a PNG"),
         (tmp_path / "photo.jpg", "photo.jpg: cannot be read (not a PNG file), expected a PNG"),
         (tmp_path / "cut.png", "cut.png: cannot be read ("),
+        (tmp_path / "two\nlines.png", "two lines.png: no such file, expected a PNG"),
         (whole, f"ignore: {whole} covers the frame, more than half of each of 4 x 4 cells; leave something"),
     ):
         with pytest.raises(ConfigError) as caught:

@@ -73,6 +73,33 @@ def test_a_rejected_defect_is_known_whatever_the_rest_of_the_frame_looks_like(pr
     assert show(watched, product.part()).known_defect is None
 
 
+def test_without_quarantine_too(product):
+    watched = Watched(ring={**NEAREST, "admit": "all"}, method={"degrees": [1], "interval": [0.0, 1.0]})
+    for _ in range(30):
+        show(watched, product.part())
+    defect = product.defect(1)
+    far = np.full(24, -1.0, np.float32)
+    for _ in range(3):
+        watched.show(product.damaged(defect), token=far)
+    (event,) = watched.events
+    watched.stream.operators.reject(event.group, "scratch")
+    show(watched, product.part())  # the frame before is matched in any case
+    assert show(watched, product.damaged(defect)).known_defect == "scratch"
+    assert show(watched, product.part()).known_defect is None
+
+
+def test_an_accepted_variant_is_known_whatever_the_rest_of_the_frame_looks_like(product):
+    watched, variant = line_of(product), product.defect(1)
+    far = np.full(24, -1.0, np.float32)
+    for _ in range(3):
+        watched.show(product.damaged(variant), token=far)
+    (event,) = watched.events
+    watched.stream.operators.accept(event.group)
+    show(watched, product.part())  # the frame before is matched in any case
+    assert show(watched, product.damaged(variant)).pred_label is False
+    assert show(watched, product.damaged(product.defect(2))).pred_label
+
+
 def test_a_frozen_camera_is_told_though_its_first_picture_is_not_among_the_nearest(product):
     watched = line_of(product)
     part = product.part()

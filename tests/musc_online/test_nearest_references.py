@@ -1,5 +1,7 @@
 """`nearest`: a frame against the K that look most like it. Batch, stream, table, retrieval, snapshot."""
 
+import time
+
 import naive
 import numpy as np
 import pytest
@@ -8,8 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from stream_support import detector, images
 
-from musc_online import msm, snapshot
-from musc_online.errors import FrameError
+from musc_online import msm, revision, snapshot
+from musc_online.errors import CapacityError, FrameError
 from musc_online.retrieval import LENGTH, Retrieval
 from musc_online.ring_nearest import NearestRing
 from musc_online.table import SparseTable
@@ -171,6 +173,21 @@ def test_identical_frames_are_no_one_elses_burden():
     assert stream.ring.references(stream.ring.slot(59)).tolist() == [0, 1, 2]
 
 
+def test_a_ring_that_was_emptied_still_knows_how_wide_class_tokens_are():
+    tokens, class_tokens = images(0, 2)
+    stream = detector(4, ring={"nearest": 2}, warmup=1)
+    stream.step_tokens(tokens[:, 0], class_tokens[0], 0)
+    stream.operators.forget(0)
+    with pytest.raises(FrameError, match=r"and \(9,\), expected \(2, 16, 24\) and \(6,\) as in the ring"):
+        stream.step_tokens(tokens[:, 1], np.ones(9, np.float32), 1)
+    assert stream.step_tokens(tokens[:, 1], class_tokens[1], 1).raw_score is None
+
+
+def test_what_would_fit_names_what_is_remembered_too():
+    with pytest.raises(CapacityError, match=r"not even 2 images fit, ring.keep \(1000000\) nearer to ring.n"):
+        detector(4, ring={"nearest": 2, "keep": 1_000_000}, warmup=1)
+
+
 class Lists(RuleBasedStateMachine):
     """Frames come, go and change places; each list is what a search by plain arithmetic finds."""
 
@@ -263,3 +280,39 @@ def test_a_full_table_forgets_who_looks_least_like_the_frame():
     assert codes[rows, 0].tolist() == [4, 3]
     table.forget(3)
     assert table.missing(0, np.arange(1, 6)).tolist() == [1, 3, 5]
+
+
+def test_frames_without_room_in_the_table_are_matched_by_one_thread_and_once():
+    """What is matched goes through one piece of memory: two threads in it would mix two frames' distances."""
+    stream = detector(
+        6,
+        ring={"nearest": 2, "keep": 2, "admit": "quarantine", "quarantine": 8},
+        revise={"every": 99},
+        warmup=1,
+    )
+    tokens, _ = images(0, 14)
+    for image in range(14):
+        stream.step_tokens(tokens[:, image], np.ones(3, np.float32), image)
+    ring = stream.ring
+    # As after frames changed their kind: more is asked for than there is room.
+    wanted = {
+        slot: np.array([other for other in ring.slot_of.values() if other != slot], np.intp)
+        for slot in ring.slot_of.values()
+    }
+    alone = {slot: ring.patch_scores(slot, others) for slot, others in wanted.items()}
+    ring.table.partners[:] = -1
+    matched, inside, match = [], [], ring.store.match
+
+    def watched(features, slots, forward, backward):
+        assert not inside
+        inside.append(True)
+        time.sleep(0.002)
+        match(features, slots, forward, backward)
+        matched.extend(slots.tolist())
+        inside.pop()
+
+    ring.store.match = watched
+    found = revision._scored(ring, wanted)
+    assert len(matched) == len(wanted) * (len(wanted) - 1) // 2
+    for slot, scores in alone.items():
+        assert np.array_equal(found[slot], scores)

@@ -1,5 +1,10 @@
 """Frames of tiles through a real service: maps of the right shape, regions in the frame's pixels, masks."""
 
+import time
+from threading import Event
+from types import SimpleNamespace
+from unittest import mock
+
 import cv2
 import msgpack
 import numpy as np
@@ -9,6 +14,7 @@ from streamer_support import backbone, control, header, png, settings, watched
 from musc_online.config import load
 from musc_online.detector import Detector
 from musc_online.errors import ConfigError
+from streamer.server.pipeline import Pipeline
 from streamer.server.service import Service
 from streamer.wire.published import unpack_message
 
@@ -114,8 +120,52 @@ def test_streams_have_their_own_tiles_and_masks_and_wait_together(backbone, tmp_
             {"tiles": {"rows": 2, "overlap": 3}},
             r"streams \(match 'a'\): tiles.overlap: got 3, expected at most 2 patches",
         ),
+        (
+            {"ignore": {"polygons": []}},
+            r"streams \(match 'a'\): config: ignore: got {'polygons': \[\]}, expected the path of a PNG or",
+        ),
     ],
 )
 def test_a_stream_that_cannot_be_is_refused_at_start(stream, says):
     with pytest.raises(ConfigError, match=says):
         Service(load(settings(streams=[{"match": "a", **stream}])))
+
+
+def test_a_stream_whose_map_has_no_room_beside_the_mask_of_all_is_refused_at_start():
+    most = [[[0.0, 0.0], [1.0, 0.0], [1.0, 0.6], [0.0, 0.6]]]
+    small = [{"match": "a", "output": {"map_size": 1}}]
+    with pytest.raises(ConfigError, match=r"streams \(match 'a'\): ignore: 1 polygon covers the frame"):
+        Service(load(settings(ignore=most, streams=small)))
+
+
+def test_no_more_tiles_wait_for_the_backbone_than_it_takes_at_once(backbone):
+    """Prepared tiles are large, and no limit counts them: a frame of many waits alone."""
+    held = Event()
+
+    class Slow(SimpleNamespace):
+        def extract(self, inputs):
+            held.wait(10)
+            return backbone.extract(inputs)
+
+    slow = Slow(
+        **{
+            name: getattr(backbone, name)
+            for name in ("prepare", "resize", "image_size", "grid", "patch_size")
+        }
+    )
+    queued, done, outcomes = iter([SimpleNamespace()] * 6), [], SimpleNamespace(refuse=pytest.fail)
+    stream = SimpleNamespace(config=load({"tiles": {"rows": 2, "cols": 2}}), name="line")
+
+    def take():
+        one = next(queued, None)
+        return one and SimpleNamespace(stream=stream, received_ns=0, message=None)
+
+    pipeline = Pipeline(SimpleNamespace(take=take), slow, done.append, outcomes, None, 4, pytest.fail)
+    with mock.patch("streamer.images.decode", return_value=picture(0)):
+        pipeline.start()
+        time.sleep(0.5)
+        waiting = pipeline._prepared.qsize()
+        held.set()
+        pipeline.join()
+    assert waiting == 1
+    assert len(done) == 6
