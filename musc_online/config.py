@@ -252,6 +252,11 @@ class Config(Section):
                 "[[[0, 0], [1, 0], [1, 1]]], each of three points or more, x and y from 0 to 1"
             ) from None
 
+    @field_validator("ignore")
+    @classmethod
+    def _no_polygons_are_nothing(cls, ignore: Ignore) -> Ignore:
+        return ignore or None
+
     @model_validator(mode="after")
     def _ignore_is_of_the_whole_frame(self) -> Self:
         if self.ignore is not None and self.tiles.fit != "stretch":

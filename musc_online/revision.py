@@ -114,7 +114,7 @@ class Revision:
 
     def _score(self, against: dict[int, Slots], before: Found) -> Found:
         """Score slots `against` others, where there are any; who was `before`, against the same, stays so."""
-        ring, frame_maps = self._ring, self._verdict.frame_maps
+        frame_maps = self._verdict.frame_maps
         fresh = {
             slot: others
             for slot, others in against.items()
@@ -122,9 +122,7 @@ class Revision:
         }
         found = {slot: before[slot] for slot in against if slot in before}
         if fresh:
-            beside = ring.complete(fresh)  # all that is matched is matched here: the threads only read
-            patches = spread(lambda slot: ring.patch_scores(slot, fresh[slot], beside.get(slot)), fresh)
-            scores = np.stack([one for one in patches if one is not None])  # all of them: there are others
+            scores = _patch_scores(self._ring, fresh)
             shapes = [self._window.entries[slot].frame_shape for slot in fresh]
             maps = frame_maps.maps(scores, shapes)
             raw = frame_maps.raw_scores(scores, maps, shapes).tolist()
@@ -208,6 +206,13 @@ class Revision:
             if label and score.raw_score is not None:
                 self._events.flag(self._ring, score, one.patches)
         sort_by_label(self._config, self._ring, self._window, labels)
+
+
+def _patch_scores(ring: Ring, against: dict[int, Slots]) -> Values:
+    """`[n, P]` scores of slots against others, of which each has some."""
+    beside = ring.complete(against)  # all that is matched is matched here: the threads below only read
+    found = spread(lambda slot: ring.patch_scores(slot, against[slot], beside.get(slot)), against)
+    return np.stack([scores for scores in found if scores is not None])
 
 
 def _named(score: Score, known_defect: str | None) -> Score:

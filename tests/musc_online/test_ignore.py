@@ -168,3 +168,8 @@ def test_what_is_no_mask_is_told_in_one_line(wrong):
     wanted = "expected the path of a PNG or polygons such as [[[0, 0], [1, 0], [1, 1]]], each of three points"
     assert str(caught.value).startswith(f"config: ignore: got {wrong}, {wanted}")
     assert "\n" not in str(caught.value)
+
+
+def test_no_polygons_are_no_mask():
+    assert config.load({"ignore": []}).ignore is None
+    assert config.load({"ignore": [], "tiles": {"fit": "pad"}}).ignore is None

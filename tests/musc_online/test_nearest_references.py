@@ -132,6 +132,16 @@ def test_memory_is_linear_in_capacity():
     assert isinstance(stream.ring, NearestRing)
 
 
+def test_a_small_ring_has_no_room_for_more_partners_than_there_are():
+    tokens, class_tokens = images(0, 1)
+    sizes = []
+    for keep in (9, 64):
+        stream = detector(8, ring={"nearest": 4, "keep": keep}, warmup=1)
+        stream.step_tokens(tokens[:, 0], class_tokens[0], 0)
+        sizes.append(stream.status()["bytes"])
+    assert sizes[0] == sizes[1]
+
+
 def test_a_snapshot_goes_on_to_the_same_bytes(tmp_path):
     tokens, class_tokens = images(3, 40)
     options = {
@@ -184,8 +194,8 @@ def test_a_ring_that_was_emptied_still_knows_how_wide_class_tokens_are():
 
 
 def test_what_would_fit_names_what_is_remembered_too():
-    with pytest.raises(CapacityError, match=r"not even 2 images fit, ring.keep \(1000000\) nearer to ring.n"):
-        detector(4, ring={"nearest": 2, "keep": 1_000_000}, warmup=1)
+    with pytest.raises(CapacityError, match=r"ring.keep \(1000000\) nearer to ring.nearest \(2\)"):
+        detector(500, ring={"nearest": 2, "keep": 1_000_000, "max_bytes": "1MiB"}, warmup=1)
 
 
 class Lists(RuleBasedStateMachine):
@@ -312,7 +322,7 @@ def test_frames_without_room_in_the_table_are_matched_by_one_thread_and_once():
         inside.pop()
 
     ring.store.match = watched
-    found = revision._scored(ring, wanted)
+    found = dict(zip(wanted, revision._patch_scores(ring, wanted), strict=True))
     assert len(matched) == len(wanted) * (len(wanted) - 1) // 2
     for slot, scores in alone.items():
         assert np.array_equal(found[slot], scores)
