@@ -59,10 +59,9 @@ class NearestRing(Ring):
         deadline: float | None = None,
         also: FrameId | None = None,
     ) -> Measurement:
-        """Match an image both ways with its nearest references and frames in quarantine.
+        """Match an image both ways with its nearest references and with `also`; whom else, is asked later.
 
-        With exemplars and `also`, too: what an operator rejected is recognised whatever the rest of the frame
-        looks like. The occupant that the image would evict is not among its references.
+        The occupant that the image would evict is not among its references.
 
         Args:
             features: from `store.prepare`.
@@ -77,12 +76,10 @@ class NearestRing(Ring):
         if leaving is not None:
             among[leaving] = False
         references = retrieval.nearest_to(look, self.nearest, among)
-        held = retrieval.nearest_to(look, self.nearest, retrieval.present & ~retrieval.eligible)
-        slots = [*references.tolist(), *held.tolist()]
         before = None if also is None else self.slot_of.get(also)
-        slots += [slot for slot in sorted(self.exemplars) if slot not in slots]
-        slots += [before] if before is not None and before not in slots else []
-        matched = np.array(slots, np.intp)
+        matched = references
+        if before is not None and before not in references:
+            matched = np.append(references, before)
         forward, backward = self.match(features, matched)
         return Measurement(features, matched, len(references), forward, backward, look=look)
 

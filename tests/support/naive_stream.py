@@ -208,8 +208,7 @@ class Stream:
             said.label = decided(said)
         measured = [*references, *([] if self.late else self.quarantined)]
         if self.count:  # and the one before, whatever it looks like
-            held = [known for known in self.order if known in self.quarantined]
-            measured = [*references, *self.most_alike(image, held), self.before]
+            measured = [*references, self.before]
         copy = self.is_copy(image, measured)
         place = "out" if copy and self.admit == "quarantine" else self.place(said)
         if place != "out" or not copy:
