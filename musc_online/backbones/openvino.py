@@ -4,9 +4,9 @@ The torch network is translated once, when it is loaded, and quantised with rang
 show on drawn pictures (`calibration_frames`), so that nothing depends on which frames a stream sends first:
 all features of a ring come from one network, and a restart builds the same one. The first block is not
 quantised: some of its channels reach three times as far as any later ones (DINOv2 ViT-S/14), and with it
-rounded the tokens of three stages of four are two to three times as far from float32's. Weights have a scale a row, activations one
-scale and zero point a layer. All else (norms, softmax, attention) stays in floating point: bfloat16 where the
-processor multiplies it, else float32.
+rounded the tokens of three stages of four are two to three times as far from float32's. Weights have a scale
+a row, activations one scale and zero point a layer. All else (norms, softmax, attention) stays in floating
+point: bfloat16 where the processor multiplies it, else float32.
 """
 
 import sys
