@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from musc_online.arrays import ArrayOrTensor, like, to_numpy
-from musc_online.backbones.registry import Backbone, spec
+from musc_online.backbones import Backbone, spec
 from musc_online.config import Config, TilesConfig
 from musc_online.errors import ConfigError
 from musc_online.tiles import Tiling

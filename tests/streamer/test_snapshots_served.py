@@ -73,7 +73,7 @@ def read_state(path):
     [
         (cut, "damaged"),
         (lambda path: path.write_bytes(b"no snapshot"), "damaged"),
-        (lambda path: tampered(path, lambda state: state.update(schema=0)), "schema 0, expected 3"),
+        (lambda path: tampered(path, lambda state: state.update(schema=0)), "schema 0, expected 4"),
         (
             lambda path: tampered(path, lambda state: state["fingerprint"].update(model_id="x")),
             "model_id: got x",
