@@ -113,6 +113,9 @@ class CrossedOptions(RuleBasedStateMachine):
     def start(self, options, in_time, seed):
         self.options, self.rule = options, options["threshold"]
         tiles = options["tiles"]
+        # The oracle's distances take seconds: of what crosses tiles, position and masks there is one set.
+        plain = (tiles["rows"] * tiles["cols"], options["method"]["position"], options["ignore"])
+        seed = seed if plain == (1, None, None) else 0
         self.tokens = tokens_of(seed, tiles["rows"] * tiles["cols"])
         _, class_tokens = images(seed, N_IMAGES)
         # As real ones do, they look the same way: weights that cancel would magnify any rounding.
