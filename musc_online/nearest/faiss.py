@@ -13,6 +13,8 @@ from musc_online.lnamd import standardise, unit_windows
 
 # Below this distance sqrt(|a|^2 + |b|^2 - 2ab) has lost digits; the difference of the two vectors has not.
 _NEAR = 0.5
+_MOST_PRODUCTS = 2**20
+"""Values of a product that is masked: 4 MiB."""
 
 
 def _load_faiss() -> Any:
@@ -126,14 +128,16 @@ class FaissStore:
             if seen.any():
                 distances[seen] = self._nearest(queries[seen], kept[seen])
             return distances
-        column = np.arange(len(queries)) % width
-        for row in range(height):
-            own = np.arange(row * width, (row + 1) * width)
-            others = np.arange(max(0, row - steps) * width, min(height, row + steps + 1) * width)
-            own, others = own[seen[own]], others[seen[others]]
+        rows, columns = np.divmod(np.arange(len(queries)), width)
+        at_once = max(1, _MOST_PRODUCTS // (width * len(queries)))
+        for first in range(0, height, at_once):  # as many grid rows as memory is bounded for, in one call
+            reach = rows >= first - steps, rows < first + at_once + steps
+            own = np.flatnonzero(seen & (rows >= first) & (rows < first + at_once))
+            others = np.flatnonzero(seen & reach[0] & reach[1])
             if own.size:  # then its own place is a candidate
                 squared = self._faiss.pairwise_distances(queries[own], kept[others])
-                squared[np.abs(column[own, None] - column[others]) > steps] = np.inf
+                for at in (rows, columns):
+                    squared[np.abs(at[own, None] - at[others]) > steps] = np.inf
                 winners = squared.argmin(axis=1)
                 least = np.take_along_axis(squared, winners[:, None], axis=1)[:, 0]
                 distances[own] = _exact(queries[own], kept[others[winners]], least)
