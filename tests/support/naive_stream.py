@@ -454,7 +454,7 @@ class Stream:
             now = said.get(image) or self.judged(image, self.references(image), scored[image])
             labels[image] = self.label(image, now.label)
         for image, label in labels.items():
-            if label and image not in self.marks:
+            if label and image not in self.marks and self.threshold is not None:
                 self.flag(image, scored[image][0], self.threshold)
         for image, label in labels.items():
             n_references = len(self.order) - len(self.quarantined)
