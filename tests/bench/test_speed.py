@@ -87,9 +87,9 @@ def test_a_real_service_is_measured(monkeypatch):
 
 @pytest.mark.slow
 def test_the_line_s_own_configuration_is_measured(monkeypatch):
+    chosen = [run for run in runs.lines() if run.name == "line.yaml"]
     monkeypatch.setattr(service, "RUNS", ())
     monkeypatch.setattr(runs, "lines", lambda: chosen)
-    chosen = [run for run in runs.lines() if run.name == "line.yaml"]
     found = service.measure(ring=20, frames=4, with_lines=True, say=lambda _: None)
     assert found["runs"][0]["references"] == 16
 
