@@ -3,6 +3,7 @@
 Every answer is recomputed from the images that are there; nothing is kept up to date.
 """
 
+import math
 from dataclasses import dataclass, replace
 
 import naive
@@ -47,9 +48,13 @@ def threshold_of(raw_scores, rule):
     if rule["rule"] == "auto":
         return naive_threshold.auto(raw_scores, rule["false_alarms"])
     if rule["rule"] == "quantile":
-        return max(0.02, quantile(raw_scores, rule["quantile"]))
-    middle = quantile(raw_scores, 0.5)
-    return max(0.02, middle + rule["k"] * 1.4826 * quantile([abs(raw - middle) for raw in raw_scores], 0.5))
+        limit = quantile(raw_scores, rule["quantile"])
+    else:
+        middle = quantile(raw_scores, 0.5)
+        deviation = quantile([abs(raw - middle) for raw in raw_scores], 0.5)
+        limit = middle + rule["k"] * 1.4826 * deviation
+    # What is at the threshold is anomalous, but scores that are all alike are not.
+    return math.nextafter(max(0.02, limit), math.inf)
 
 
 class Stream:
