@@ -18,7 +18,19 @@ from musc_online.backbones.weights import Weights
 POSITION_OFFSET = 0.1
 
 
-class DinoNetwork(nn.Module):
+class TimmVit(nn.Module):
+    """A network around one of timm's vision transformers."""
+
+    vit: Any
+
+    @property
+    def blocks(self) -> nn.ModuleList:
+        """The transformer blocks, in order."""
+        blocks: nn.ModuleList = self.vit.blocks
+        return blocks
+
+
+class DinoNetwork(TimmVit):
     """Block outputs through the model's final norm; the class token after the same norm."""
 
     def __init__(self, spec: BackboneSpec, image_size: int, weights: Weights) -> None:
@@ -33,12 +45,6 @@ class DinoNetwork(nn.Module):
                 spec.architecture, pretrained=False, img_size=image_size, num_classes=0
             )
         fill(self.vit, state, spec.name, weights.source)
-
-    @property
-    def blocks(self) -> nn.ModuleList:
-        """The transformer blocks, in order."""
-        blocks: nn.ModuleList = self.vit.blocks
-        return blocks
 
     def forward(self, inputs: torch.Tensor, stages: Sequence[int]) -> tuple[list[torch.Tensor], torch.Tensor]:
         """`[N, 3, S, S]` to patch tokens `[N, P, C]` per stage, in the order of `stages`, and `[N, C]`."""

@@ -14,7 +14,7 @@ def spec(name: str) -> BackboneSpec:
             vision transformer.
     """
     if not name.startswith(TIMM_PREFIX):
-        return registry.spec(name)
+        return registry.published_spec(name)
     from musc_online.backbones import timm_vit  # noqa: PLC0415  (seconds to import)
 
     return timm_vit.spec(name)

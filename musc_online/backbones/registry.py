@@ -183,8 +183,8 @@ def names() -> tuple[str, ...]:
     return tuple(SPECS)
 
 
-def spec(name: str) -> BackboneSpec:
-    """What is known of the backbone called `name`.
+def published_spec(name: str) -> BackboneSpec:
+    """What is known of one of the published backbones; `naming.spec` knows timm's, too.
 
     Raises:
         ConfigError: an unknown name; lists the known ones.

@@ -26,7 +26,7 @@ from musc_online.errors import ConfigError, WeightsError
 _PLAIN = ("vision_transformer", "deit", "beit", "eva")
 
 
-class TimmNetwork(nn.Module):
+class TimmNetwork(dino.TimmVit):
     """Block outputs through the final norm; the class token after it, or the mean of the patches."""
 
     def __init__(self, spec: BackboneSpec, image_size: int, weights: Weights) -> None:
@@ -48,12 +48,6 @@ class TimmNetwork(nn.Module):
             name: tensor for name, tensor in state.items() if not name.startswith(("head.", "head_dist."))
         }
         fill(self.vit, state, spec.name, weights.source)
-
-    @property
-    def blocks(self) -> nn.ModuleList:
-        """The transformer blocks, in order."""
-        blocks: nn.ModuleList = self.vit.blocks
-        return blocks
 
     def forward(self, inputs: torch.Tensor, stages: Sequence[int]) -> tuple[list[torch.Tensor], torch.Tensor]:
         """`[N, 3, S, S]` to patch tokens `[N, P, C]` per stage, in the order of `stages`, and `[N, C]`."""
