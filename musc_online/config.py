@@ -17,6 +17,7 @@ from pydantic import (
 )
 
 from musc_online.config_service import (
+    BitDepth,
     History,
     Limits,
     Log,
@@ -230,6 +231,7 @@ class Config(Section):
     threshold: ThresholdConfig = ThresholdConfig()
     warmup: PositiveInt = 8
     deadline_ms: Annotated[float, Field(gt=0)] | None = None
+    bit_depth: BitDepth = "auto"
     output: OutputConfig = OutputConfig()
     transport: Transport = Transport()
     security: Security = Security()

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ByteSize, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
 WhenFull = Literal["drop_oldest", "drop_newest", "block"]
+BitDepth = Literal["auto", 8, 10, 12, 14, 16, "float"]
 Positive = Annotated[int, Field(ge=1)]
 
 
@@ -52,6 +53,8 @@ class Limits(Section):
     of one sender (its CURVE key, or its address). A stream without a frame for `sleep_after_s` seconds gives
     its memory and its place among `streams` to others, and its snapshot waits on disk for its next frame;
     null or 0 for never, `auto` for an hour where `snapshot.path` is set. At most `sleeping` streams do.
+    A picture that is not decoded within `decode_s` seconds is refused. Of each stream the `known_ids` frames
+    scored last stay known: sent again, they are not scored again.
     """
 
     header_bytes: ByteSize = ByteSize(64 * 2**10)
@@ -62,6 +65,8 @@ class Limits(Section):
     streams: Positive = 16
     sleep_after_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] | Literal["auto"] | None = "auto"
     sleeping: Positive = 64
+    decode_s: Annotated[float, Field(gt=0)] = 2.0
+    known_ids: Positive = 100_000
     queue_bytes: ByteSize = ByteSize(512 * 2**20)
     total_bytes: ByteSize = ByteSize(8 * 2**30)
     rate: Annotated[float, Field(gt=0)] | None = None
@@ -82,11 +87,13 @@ class History(Section):
 class Snapshots(Section):
     """Rings on disk: one file a stream in the folder `path`, restored at start; `path: null` keeps none.
 
-    Written every `every_s` seconds where something changed, on a `snapshot` request, and at a SIGTERM.
+    Written every `every_s` seconds where something changed, on a `snapshot` request, and at a SIGTERM. With
+    `journal` what came since is on disk as well, so that a killed service goes on as if it had not been.
     """
 
     path: Path | None = None
     every_s: Annotated[float, Field(gt=0)] = 300.0
+    journal: bool = False
 
 
 class Metrics(Section):
@@ -121,6 +128,7 @@ class StreamOverride(Section):
     output: dict[str, Any] = {}
     warmup: Positive = 8
     deadline_ms: Annotated[float, Field(gt=0)] | None = None
+    bit_depth: BitDepth = "auto"
     queue: Positive = 64
     when_full: WhenFull = "drop_oldest"
 
