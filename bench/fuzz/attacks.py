@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 Attack = Callable[[Path], dict[str, Any]]
-"""Given an empty folder, attacks a server: figures, and under `checks` what should hold and whether it does."""
+"""Given an empty folder, attacks a server: figures, and under `checks` what should hold and whether."""
 
 _MODULES: dict[str, str] = {}
 """Name of an attack -> the module of `bench.fuzz` whose function `attack` it is."""
