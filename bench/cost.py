@@ -25,7 +25,6 @@ from musc_online.config import Config
 from musc_online.errors import MuscError
 from musc_online.frames import map_shape
 from streamer.errors import StreamerError
-from streamer.sources import told
 
 
 @dataclass(frozen=True)
@@ -151,9 +150,9 @@ def main(
     """Stream one category with 1, 2, ... of its ring's subsets scored against, and compare."""
     try:
         settings = config.load(config_path)
-        (chosen,) = datasets.read(dataset, data, category)
-        if chosen.left_out:
-            click.echo(f"warning: {category}: {told(chosen.left_out)}", err=True)
+        (chosen,) = datasets.read(dataset, data, category, settings.bit_depth)
+        for line in chosen.remarks:
+            click.echo(f"warning: {category}: {line}", err=True)
         truth = scored.read_truth(chosen.samples, map_shape(settings))
         if truth is None:
             raise click.UsageError(f"{category}: has no labels to measure with")

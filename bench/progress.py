@@ -17,6 +17,10 @@ class Phases:
         self.seconds: dict[str, float] = {}
         self._console = console
 
+    def warn(self, line: str) -> None:
+        """Say something odd about the work's data."""
+        self._console.print(f"warning: {self.title}: {line}", highlight=False, markup=False, soft_wrap=True)
+
     @contextmanager
     def phase(self, name: str, total: int | None = None, shown: str = "") -> Iterator[Callable[[int], None]]:
         """Show a phase while the block runs; what is yielded is told how many more steps are done.

@@ -91,7 +91,7 @@ class Detector:
         """Score a frame on arrival (provisionally) and take it into the ring.
 
         Args:
-            frame: `[H, W, 3]` uint8, BGR.
+            frame: `[H, W, 3]` uint8, BGR; or grey, `[H, W]` or `[H, W, 1]`; or with alpha, which is dropped.
             frame_id: new; not in the ring.
 
         Raises:
@@ -101,6 +101,7 @@ class Detector:
         """
         self._check_new(frame_id)
         started = time.perf_counter()
+        frame = frames.three_channels(frame)
         inputs = frames.inputs(self.backbone, frame, self.config.tiles)
         prepared = time.perf_counter()
         patch_tokens, class_tokens = frames.extract(self.backbone, inputs, self.config.transport.batch)

@@ -137,6 +137,19 @@ def view_of(config: Config, frame_shape: tuple[int, int] | None) -> View:
     return place((frame_shape[0], frame_shape[1]), canvas(config), config.tiles.fit).view
 
 
+def three_channels(frame: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Grey `[H, W]` or `[H, W, 1]` as three equal channels; of `[H, W, 2]` and `[H, W, 4]` alpha is dropped.
+
+    Anything else is given back as it is, for whoever checks it.
+    """
+    if not isinstance(frame, np.ndarray) or frame.ndim not in {2, 3}:
+        return frame
+    channels = frame[..., None] if frame.ndim == 2 else frame
+    if channels.shape[2] in {1, 2}:
+        return np.repeat(channels[..., :1], 3, axis=2)
+    return channels[..., :3] if channels.shape[2] == 4 else frame
+
+
 def inputs(backbone: Backbone, frame: npt.NDArray[np.uint8], tiles: TilesConfig) -> "torch.Tensor":
     """A frame as prepared backbone inputs, one a tile.
 

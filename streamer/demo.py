@@ -18,6 +18,7 @@ from rich.table import Table
 from streamer import overlays
 from streamer.ask import ask
 from streamer.errors import StreamerError
+from streamer.images.survey import survey
 from streamer.process import ANY_PORT, ServerProcess
 from streamer.sources import images_in
 from streamer.subscribe import Subscriber
@@ -50,7 +51,9 @@ def main(data: Path, output: Path, seed: int) -> None:
             ask({"kind": "flush", "stream": STREAM}, endpoints["control"], timeout_s=_START_S)
             final = _collect(subscriber, "revision", len(paths), console, "final scores")
         _show(console, provisional, final)
-        written = overlays.write(list(final.values()), paths, output)
+        written = overlays.write(
+            list(final.values()), paths, output, bit_depth=survey([*paths.values()]).bit_depth
+        )
         console.print(f"{len(written)} overlays (frame | map | contour of the threshold) in {output}")
     except StreamerError as error:
         click.echo(f"error: {error}", err=True)

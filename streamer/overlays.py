@@ -9,13 +9,19 @@ import numpy.typing as npt
 
 from streamer import images
 from streamer.errors import StreamerError
+from streamer.wire.checks import BitDepth
 from streamer.wire.published import Message
 
 _SIDE = 320
 
 
 def write(
-    messages: Sequence[Message], paths: Mapping[str, Path], folder: Path, most: int = 6, least: int = 2
+    messages: Sequence[Message],
+    paths: Mapping[str, Path],
+    folder: Path,
+    most: int = 6,
+    least: int = 2,
+    bit_depth: BitDepth = "auto",
 ) -> list[Path]:
     """Overlays of the most and the least anomalous frames.
 
@@ -24,6 +30,7 @@ def write(
         paths: image file of each frame id.
         folder: made if missing.
         most, least: how many of each.
+        bit_depth: of images of more than 8 bits.
 
     Returns:
         The files written, named by rank.
@@ -44,7 +51,7 @@ def write(
     for rank, message in chosen:
         name = f"{rank:03d}-{str(message['frame_id']).replace('/', '-')}"
         target = (folder / name).with_suffix(".png")
-        frame = images.decode_file(paths[str(message["frame_id"])].read_bytes())
+        frame = images.decode_file(paths[str(message["frame_id"])].read_bytes(), bit_depth)
         assert message.anomaly_map is not None  # noqa: S101 - chosen above
         picture = draw(frame, message.anomaly_map, _reached(message), low, high)
         try:

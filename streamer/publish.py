@@ -16,6 +16,7 @@ from streamer.reliable import RELIABLE, ReliablePublisher
 from streamer.sender import Sender
 from streamer.sockets import FRAMES
 from streamer.sources import Captured, open_source
+from streamer.wire.checks import BIT_DEPTHS, BitDepth, parse_bit_depth
 from streamer.wire.frame import pack_frame
 
 
@@ -30,6 +31,8 @@ class Publisher(Sender):
         wait_s: how long the detector may take to answer the connection.
         linger_s: how long `close` waits for the detector to take the frames still queued here.
         queue: frames kept here while the detector is busy.
+        bit_depth: of frames of more than 8 bits: the bits that the camera uses (8, 10, 12, 14, 16), or
+            `float` for numbers of 0 to 1; `auto` leaves it to the detector's configuration.
 
     Raises:
         StreamerError: nobody answers, or our key is refused.
@@ -46,6 +49,7 @@ class Publisher(Sender):
         wait_s: float = 10.0,
         linger_s: float = 300.0,
         queue: int = 8,
+        bit_depth: BitDepth = "auto",
     ) -> None:
         super().__init__(
             zmq.PUSH,
@@ -54,13 +58,14 @@ class Publisher(Sender):
             encoding=encoding,
             keys=keys,
             wait_s=wait_s,
+            bit_depth=bit_depth,
             hwm=queue,
             linger_ms=round(1000 * linger_s),
         )
 
     def send(
         self,
-        frame: images.Frame | bytes,
+        frame: images.Pixels | bytes,
         frame_id: FrameId | None = None,
         meta: Mapping[str, Any] | None = None,
         *,
@@ -70,7 +75,8 @@ class Publisher(Sender):
         """Send one frame; waits while the detector's queue is full.
 
         Args:
-            frame: `[H, W, 3]` uint8 BGR, or the bytes of a JPEG or PNG file.
+            frame: `[H, W, 3]` BGR or `[H, W]` grey, uint8, uint16 or floating-point (which travels `raw`); or
+                the bytes of a JPEG or PNG file. Alpha, a 2nd or 4th channel, is dropped.
             frame_id: unique in the stream; None numbers frames by their capture time.
             meta: echoed in the score.
             capture_ns: when it was taken, since 1970; None is now.
@@ -113,6 +119,8 @@ class Publisher(Sender):
               help="Send a folder's images mixed: the same order everywhere for the same seed.")  # fmt: skip
 @click.option("--encoding", type=click.Choice(("jpeg", "png", "raw")), default="png", show_default=True,
               help="Of frames that are not JPEG or PNG files already.")  # fmt: skip
+@click.option("--bit-depth", type=click.Choice([*map(str, BIT_DEPTHS)]), default="auto", show_default=True,
+              help="Bits in use of images of more than 8, or float: 0 to 1; auto looks which.")  # fmt: skip
 @click.option("--endpoint", default=None, help=f"The detector's transport.frames, or .reliable.  [{FRAMES}]")
 @click.option(
     "--reliable", is_flag=True, help=f"Wait for acks and send again what is not acknowledged.  [{RELIABLE}]"
@@ -131,6 +139,7 @@ def main(
     loop: bool,
     shuffle: int | None,
     encoding: str,
+    bit_depth: str,
     endpoint: str | None,
     reliable: bool,
     wait_s: float,
@@ -143,16 +152,28 @@ def main(
     """
     try:
         captured = open_source(
-            source, loop=loop, shuffle=shuffle, tell=lambda line: click.echo(f"warning: {line}", err=True)
+            source, loop=loop, shuffle=shuffle, bit_depth=parse_bit_depth(bit_depth), tell=_warn
         )
         keys = client_keys(key, server_key)
         sender: Publisher | ReliablePublisher
         if reliable:
             sender = ReliablePublisher(
-                endpoint or RELIABLE, stream, encoding=encoding, keys=keys, wait_s=wait_s
+                endpoint or RELIABLE,
+                stream,
+                encoding=encoding,
+                keys=keys,
+                wait_s=wait_s,
+                bit_depth=captured.bit_depth,
             )
         else:
-            sender = Publisher(endpoint or FRAMES, stream, encoding=encoding, keys=keys, wait_s=wait_s)
+            sender = Publisher(
+                endpoint or FRAMES,
+                stream,
+                encoding=encoding,
+                keys=keys,
+                wait_s=wait_s,
+                bit_depth=captured.bit_depth,
+            )
         try:
             sent = _push(sender, captured, fps)
             sender.close()
@@ -163,12 +184,19 @@ def main(
             # What was sent before the source failed still counts.
             sender.close()
             raise
+        finally:
+            for line in captured.oddities.lines():
+                _warn(line)
         click.echo(f"{sent} frames sent to {stream}", err=True)
     except StreamerError as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _warn(line: str) -> None:
+    click.echo(f"warning: {line}", err=True)
 
 
 def _push(sender: Publisher | ReliablePublisher, captured: Captured, fps: float | None) -> int:

@@ -11,8 +11,9 @@ import zmq
 
 from streamer.auth import ClientKeys
 from streamer.errors import FrameId, StreamerError, WireError
-from streamer.images import Frame
+from streamer.images import Pixels
 from streamer.sender import Sender
+from streamer.wire.checks import BitDepth
 from streamer.wire.frame import pack_frame, unpack
 
 RELIABLE = "tcp://127.0.0.1:5554"
@@ -37,6 +38,7 @@ class ReliablePublisher(Sender):
         wait_s: how long the detector may take to answer the first connection; later it may take for ever.
         window: frames sent and not acknowledged yet, at most; keep it below the detector's `transport.queue`.
         resend_s: a frame not acknowledged for so long is sent again. The detector scores it once.
+        bit_depth: of frames of more than 8 bits, as for `Publisher`.
 
     Attributes:
         acknowledged: frames that were scored, and whose scores are published.
@@ -54,6 +56,7 @@ class ReliablePublisher(Sender):
         wait_s: float = 10.0,
         window: int = 16,
         resend_s: float = 5.0,
+        bit_depth: BitDepth = "auto",
     ) -> None:
         # Two copies of the window fit: resends must not block on frames a dead connection still holds.
         super().__init__(
@@ -63,6 +66,7 @@ class ReliablePublisher(Sender):
             encoding=encoding,
             keys=keys,
             wait_s=wait_s,
+            bit_depth=bit_depth,
             hwm=2 * window,
             timeout_ms=0,
             identity=uuid.uuid4().bytes,
@@ -74,7 +78,7 @@ class ReliablePublisher(Sender):
 
     def send(
         self,
-        frame: Frame | bytes,
+        frame: Pixels | bytes,
         frame_id: FrameId | None = None,
         meta: Mapping[str, Any] | None = None,
         *,

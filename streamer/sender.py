@@ -7,8 +7,9 @@ from typing import Any, Self
 from streamer import images
 from streamer.auth import ClientKeys
 from streamer.errors import FrameId, WireError
-from streamer.images import Frame
+from streamer.images import Pixels
 from streamer.sockets import Context, connect
+from streamer.wire.checks import BitDepth, check_bit_depth
 from streamer.wire.frame import FrameMessage, check_frame_id, check_stream
 
 
@@ -22,11 +23,13 @@ class Sender:
         encoding: of arrays: `jpeg`, `png` or `raw`.
         keys: CURVE keys where the detector asks for them.
         wait_s: how long the detector may take to answer the connection.
+        bit_depth: of frames of more than 8 bits: the bits that the camera uses, or `float` for 0 to 1; `auto`
+            leaves it to the detector's configuration.
         options: of `streamer.sockets.connect`.
 
     Raises:
         StreamerError: nobody answers, or our key is refused.
-        WireError: the stream's name cannot be used.
+        WireError: the stream's name or `bit_depth` cannot be used.
     """
 
     def __init__(
@@ -38,9 +41,11 @@ class Sender:
         encoding: str,
         keys: ClientKeys | None,
         wait_s: float,
+        bit_depth: BitDepth = "auto",
         **options: Any,
     ) -> None:
         self.stream, self.encoding = check_stream(stream), encoding
+        self.bit_depth = check_bit_depth(bit_depth)
         self._endpoint, self._seq = endpoint, 0
         self._context = Context()
         try:
@@ -68,28 +73,42 @@ class Sender:
 
     def _message(
         self,
-        frame: Frame | bytes,
+        frame: Pixels | bytes,
         frame_id: FrameId | None,
         meta: Mapping[str, Any] | None,
         capture_ns: int | None,
     ) -> FrameMessage:
         """The stream's next frame, checked; `_seq` is the caller's to count once it is taken."""
         return make_message(
-            self.stream, self._seq, frame, frame_id, meta, capture_ns=capture_ns, encoding=self.encoding
+            self.stream,
+            self._seq,
+            frame,
+            frame_id,
+            meta,
+            capture_ns=capture_ns,
+            encoding=self.encoding,
+            bit_depth=self.bit_depth,
         )
 
 
 def make_message(
     stream: str,
     seq: int,
-    frame: images.Frame | bytes,
+    frame: Pixels | bytes,
     frame_id: FrameId | None,
     meta: Mapping[str, Any] | None,
     *,
     capture_ns: int | None,
     encoding: str,
+    bit_depth: BitDepth = "auto",
 ) -> FrameMessage:
     """A frame message from pixels or from the bytes of a JPEG or PNG file.
+
+    Args:
+        stream, seq, frame_id, meta, capture_ns: of the header.
+        frame: the file, or an array as `streamer.images.as_sent` takes it.
+        encoding: of arrays; floating-point ones travel `raw` whatever it says.
+        bit_depth: said of what has more than 8 bits, and is not `auto`.
 
     Raises:
         WireError: neither, or an id that cannot be used.
@@ -100,7 +119,15 @@ def make_message(
         found = images.sniff(frame)
         if found is None:
             raise WireError("bad_encoding", "frame: the bytes are neither a JPEG nor a PNG file")
-        return FrameMessage(stream, frame_id, found, frame, seq, capture_ns, None, dict(meta or {}))
-    payload = images.encode(frame, encoding)
-    shape = (frame.shape[0], frame.shape[1], 3)
-    return FrameMessage(stream, frame_id, encoding, payload, seq, capture_ns, shape, dict(meta or {}))
+        said = bit_depth if bit_depth != "auto" and images.is_deep(frame) else None
+        return FrameMessage(
+            stream, frame_id, found, frame, seq, capture_ns, None, dict(meta or {}), bit_depth=said
+        )
+    pixels = images.as_sent(frame)
+    dtype = pixels.dtype.name
+    encoding = "raw" if dtype == "float32" else encoding
+    payload = images.encode(pixels, encoding)
+    said = bit_depth if bit_depth != "auto" and dtype != "uint8" else None
+    return FrameMessage(
+        stream, frame_id, encoding, payload, seq, capture_ns, pixels.shape, dict(meta or {}), dtype, said
+    )

@@ -4,7 +4,7 @@ import os
 import random
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
@@ -13,11 +13,33 @@ import numpy as np
 from streamer import images
 from streamer.dataset_folders import asked_told, classes_told, masks_told, split_masks
 from streamer.errors import FrameId, StreamerError, WireError
+from streamer.images.oddities import Oddities
+from streamer.images.survey import survey
+from streamer.wire.checks import BitDepth
 
-Captured = Iterator[tuple[FrameId | None, images.Frame | bytes]]
+Frames = Iterator[tuple[FrameId | None, images.Frame | bytes]]
 """Frame id (None: by capture time) with pixels `[H, W, 3]` uint8 BGR or the bytes of a JPEG or PNG file."""
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+
+
+@dataclass(frozen=True, eq=False)
+class Captured:
+    """The frames of a source, to be gone through once.
+
+    `bit_depth` is what a PNG of more than 8 bits is to be sent with. `oddities` collects what is odd about
+    the files that are decoded here; those that travel as they are the detector looks at.
+    """
+
+    frames: Frames
+    bit_depth: BitDepth = "auto"
+    oddities: Oddities = field(default_factory=Oddities)
+
+    def __iter__(self) -> Frames:
+        return self.frames
+
+    def __next__(self) -> tuple[FrameId | None, images.Frame | bytes]:
+        return next(self.frames)
 
 
 @dataclass(frozen=True)
@@ -89,6 +111,7 @@ def open_source(
     *,
     loop: bool = False,
     shuffle: int | None = None,
+    bit_depth: BitDepth = "auto",
     tell: Callable[[str], None] = lambda line: None,
 ) -> Captured:
     """Frames of a source; whether it can be read at all is known before the first one.
@@ -99,6 +122,7 @@ def open_source(
         source: a folder (with its subfolders), an image or video file, a URL, or `camera:INDEX`.
         shuffle: seed of a folder's order, which is the same everywhere; None for sorted.
         loop: start a folder or a video again at its end; the ids of later rounds end in `#1`, `#2`...
+        bit_depth: of a file or folder's images of more than 8 bits; `auto` looks which they use.
         tell: told, a line each, what of a folder is left out, and what of it no line would send so.
 
     Raises:
@@ -107,21 +131,21 @@ def open_source(
     """
     if (camera := re.fullmatch(r"camera:(\d+)", source)) is not None:
         _check_order(source, shuffle, "a camera")
-        return _live(_capture(int(camera[1]), source), source)
+        return Captured(_live(_capture(int(camera[1]), source), source))
     if "://" in source:
         _check_order(source, shuffle, "a URL")
-        return _live(_capture(source, source), source)
+        return Captured(_live(_capture(source, source), source))
     path = Path(source)
     if path.is_dir():
-        return _files(_in_order(path, shuffle, tell), path, loop=loop)
+        return _of_files(_in_order(path, shuffle, tell), path, bit_depth, tell, loop=loop)
     if not path.is_file():
         raise StreamerError(
             f"source: {source} does not exist; expected a folder, a file, a URL (rtsp://...) or camera:0"
         )
     _check_order(source, shuffle, "a file")
     if path.suffix.lower() in IMAGE_SUFFIXES:
-        return _files([path], path.parent, loop=loop)
-    return _video(path, loop=loop)
+        return _of_files([path], path.parent, bit_depth, tell, loop=loop)
+    return Captured(_video(path, loop=loop))
 
 
 def images_in(folder: Path) -> Listing:
@@ -167,13 +191,27 @@ def _check_order(source: str, shuffle: int | None, what: str) -> None:
         )
 
 
-def _files(paths: list[Path], root: Path, *, loop: bool) -> Captured:
+def _of_files(
+    paths: list[Path], root: Path, bit_depth: BitDepth, tell: Callable[[str], None], *, loop: bool
+) -> Captured:
+    try:
+        found = survey(paths, bit_depth)
+    except WireError as error:
+        raise StreamerError(f"source: {error.text}") from None
+    if found.line:
+        tell(f"source: {root}: {found.line}")
+    oddities = Oddities()
+    return Captured(_files(paths, root, found.bit_depth, oddities, loop=loop), found.bit_depth, oddities)
+
+
+def _files(paths: list[Path], root: Path, bit_depth: BitDepth, oddities: Oddities, *, loop: bool) -> Frames:
     for number in _rounds(loop=loop):
         for path in paths:
-            yield f"{path.relative_to(root).as_posix()}{_mark(number)}", _read(path)
+            name = f"{path.relative_to(root).as_posix()}{_mark(number)}"
+            yield name, _read(path, name, bit_depth, oddities)
 
 
-def _read(path: Path) -> images.Frame | bytes:
+def _read(path: Path, name: str, bit_depth: BitDepth, oddities: Oddities) -> images.Frame | bytes:
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -182,17 +220,21 @@ def _read(path: Path) -> images.Frame | bytes:
     if images.sniff(content) is not None:
         return content
     try:
-        return images.decode_file(content)
-    except WireError:
+        decoded = images.read_file(content, bit_depth)
+    except WireError as error:
+        if error.code != "undecodable":
+            raise StreamerError(f"source: {path}: {error.text}") from None
         raise StreamerError(f"source: {path} is no image that OpenCV can read") from None
+    oddities.add(name, decoded.warnings)
+    return decoded.frame
 
 
-def _video(path: Path, *, loop: bool) -> Captured:
+def _video(path: Path, *, loop: bool) -> Frames:
     capture = _capture(str(path), str(path))
     return _video_frames(capture, path, loop=loop)
 
 
-def _video_frames(capture: cv2.VideoCapture, path: Path, *, loop: bool) -> Captured:
+def _video_frames(capture: cv2.VideoCapture, path: Path, *, loop: bool) -> Frames:
     for number in _rounds(loop=loop):
         index = 0
         for frame in _frames(capture):
@@ -204,7 +246,7 @@ def _video_frames(capture: cv2.VideoCapture, path: Path, *, loop: bool) -> Captu
             capture = _capture(str(path), str(path))
 
 
-def _live(capture: cv2.VideoCapture, source: str) -> Captured:
+def _live(capture: cv2.VideoCapture, source: str) -> Frames:
     for frame in _frames(capture):
         yield None, frame
     raise StreamerError(f"source: {source} gives no more frames")

@@ -9,26 +9,36 @@ from PIL import Image
 from bench.datasets.tree import MaskRule, Sample
 from musc_online.errors import DataError
 from streamer.errors import WireError
-from streamer.images import decode_file
+from streamer.images import Decoded, read_file
+from streamer.wire.checks import BitDepth
 
 Bytes = npt.NDArray[np.uint8]
 # The least grey, 0 to 255, of an anomalous pixel of the resized mask.
 _LEAST: dict[MaskRule, int] = {"whole": 255, "touched": 1, "half": 128}
 
 
-def read_frame(path: Path) -> Bytes:
+def read_frame(path: Path, bit_depth: BitDepth = "auto") -> Bytes:
+    """`read_image` without what is odd about it: `[H, W, 3]` uint8, BGR."""
+    return read_image(path, bit_depth).frame
+
+
+def read_image(path: Path, bit_depth: BitDepth = "auto") -> Decoded:
     """Decode one image.
 
+    Args:
+        path: of the file.
+        bit_depth: of an image of more than 8 bits, as `Sample.bit_depth` says it.
+
     Returns:
-        `[H, W, 3]` uint8, BGR, as `streamer.images.decode_file` says: what a camera's frame is decoded by.
-        8-bit files give the pixels of PIL's `convert("RGB")` in the published readers; 16-bit grey, which PIL
-        would clip, is scaled.
+        `[H, W, 3]` uint8, BGR, as `streamer.images.read_file` says: what a camera's frame is decoded by; and
+        what is odd about it. 8-bit files give the pixels of PIL's `convert("RGB")` in the published readers;
+        16-bit grey, which PIL would clip, is scaled.
 
     Raises:
-        DataError: missing, empty, truncated or no image.
+        DataError: missing, empty, truncated or no image, or pixels that `bit_depth` does not fit.
     """
     try:
-        return decode_file(path.read_bytes())
+        return read_file(path.read_bytes(), bit_depth)
     except FileNotFoundError:
         raise DataError(f"{path}: no such file, expected an image") from None
     except (OSError, WireError) as error:

@@ -7,6 +7,7 @@ from typing import Literal
 
 from musc_online.errors import DataError
 from streamer.sources import Listing, list_images, told
+from streamer.wire.checks import BitDepth
 
 MaskRule = Literal["whole", "touched", "half"]
 
@@ -21,7 +22,7 @@ class Sample:
     `mask_rule` says when a pixel of the resized mask is anomalous, see `read_mask`: `whole`, only if nothing
     normal was mixed into it (MVTec AD, BTAD: as published), `touched`, if anything anomalous was (VisA: as
     published), or `half`, if most of it was (all others: areas stay what they are, fine defects do not vanish
-    as easily).
+    as easily). `bit_depth` is that of the category, if its images have more than 8 bits.
     """
 
     path: Path
@@ -30,18 +31,26 @@ class Sample:
     mask_paths: tuple[Path, ...]
     frame_id: str
     mask_rule: MaskRule = "whole"
+    bit_depth: BitDepth = "auto"
 
 
 @dataclass(frozen=True)
 class Category:
     """The test images of one category, scored together.
 
-    `left_out` names what lies among them and is not taken, as `streamer.sources.list_images` says.
+    `left_out` names what lies among them and is not taken, as `streamer.sources.list_images` says. `notes`
+    say how the images are taken.
     """
 
     name: str
     samples: tuple[Sample, ...]
     left_out: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What a person should know of the images before figures are made of them, a line each."""
+        return ((told(self.left_out),) if self.left_out else ()) + self.notes
 
     @property
     def n_anomalous(self) -> int:

@@ -18,7 +18,6 @@ from bench.replay import outcome
 from bench.replay.order import spread
 from musc_online.errors import MuscError
 from streamer.errors import StreamerError
-from streamer.sources import told
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
@@ -78,8 +77,8 @@ def _measured(
 ) -> list[Row]:
     rows: list[Row] = []
     for category in categories:
-        if category.left_out:
-            _warn(errors, f"{category.name}: {told(category.left_out)}")
+        for line in category.remarks:
+            _warn(errors, f"{category.name}: {line}")
         found, left_out = measured.rows(category, Phases(category.name, errors))
         for line in left_out:
             _warn(errors, line)

@@ -18,7 +18,6 @@ from musc_online import backbones
 from musc_online.backbones import Backbone
 from musc_online.config import Config
 from musc_online.errors import DataError
-from streamer.sources import told
 
 
 @dataclass(frozen=True)
@@ -47,13 +46,8 @@ def run_plan(plan: Plan, console: Console, errors: Console) -> int:
     _check_writable(plan)  # before the long work
     categories = [_limited(category, plan.options) for category in _read(plan.options)]
     for category in categories:
-        if category.left_out:
-            errors.print(
-                f"warning: {category.name}: {told(category.left_out)}",
-                markup=False,
-                highlight=False,
-                soft_wrap=True,
-            )
+        for line in category.remarks:
+            errors.print(f"warning: {category.name}: {line}", markup=False, highlight=False, soft_wrap=True)
     if plan.expect_published:
         for line in published.unlike(plan.config, plan.options):
             errors.print(
@@ -90,7 +84,7 @@ def _check_writable(plan: Plan) -> None:
 
 def _read(options: Options) -> Sequence[Category]:
     layout = "mvtec" if options.dataset == "demo" else options.dataset
-    categories = datasets.read(layout, options.data, options.category)
+    categories = datasets.read(layout, options.data, options.category, options.bit_depth)
     for category in categories:
         if len(category.samples) < 2:
             raise DataError(

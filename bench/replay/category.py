@@ -51,6 +51,8 @@ def replay(
             features = held.enter_context(
                 extracted(samples, backbone, config.tiles, batch_size=options.batch_size, done=done)
             )
+        for line in features.oddities:
+            phases.warn(line)
         with phases.phase("batch", shown="batch, every image against all others"):
             batch = run.batch(features, config, subsets)
         second_way = _second_way(batch, features, config, options, subsets, phases)

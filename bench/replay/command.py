@@ -3,6 +3,7 @@
 import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from musc_online import config as configuration
 from musc_online.config import Config
 from musc_online.errors import DataError, MuscError
 from streamer.errors import StreamerError
+from streamer.wire.checks import BIT_DEPTHS, parse_bit_depth
 
 _DEMO = "demo"
 
@@ -44,6 +46,10 @@ _DEMO = "demo"
     "--division", type=click.Choice(["published", "label_free"]), default="published", show_default=True
 )
 @click.option("--limit", type=click.IntRange(2), help="At most N images a category, evenly spread.")
+@click.option(
+    "--bit-depth", type=click.Choice([*map(str, BIT_DEPTHS)]),
+    help="Bits in use of images of more than 8, or float: 0 to 1; auto looks which.  [bit_depth]",
+)  # fmt: skip
 @click.option("--batch-size", type=click.IntRange(1), help="Images a backbone call (default 8).")
 @click.option("--through", type=click.Choice(["zmq"]), help="Send the frames through a real server process.")
 @click.option(
@@ -76,6 +82,8 @@ def command(dataset: str, config_path: Path | None, **given: Any) -> int:
     config = _with_ring(config, given["subsets"], given["score_against"])
     with ExitStack() as held:
         options, output = _options(dataset, given, theirs, held)
+        said = given["bit_depth"]
+        options = replace(options, bit_depth=config.bit_depth if said is None else parse_bit_depth(said))
         if options.order == "sorted":
             errors.print(
                 "warning: --order sorted lets the classes arrive one after the other, as no line does; "

@@ -13,16 +13,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bench.datasets import Sample, read_frame
+from bench.datasets import Sample, read_image
 from musc_online.backbones import Backbone
 from musc_online.config import TilesConfig
 from musc_online.errors import DataError, FrameError
 from musc_online.frames import inputs, join_class_tokens
+from streamer.images import Warned
+from streamer.images.oddities import Oddities
 
 Floats = npt.NDArray[np.float32]
 ONE_TILE = TilesConfig()
 Step = Callable[[int], None]
 """Told how many more images are done."""
+_Prepared = tuple[Any, tuple[int, int], tuple[Warned, ...]]
+# Backbone inputs, (height, width), and what is odd, of one image.
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,13 +35,14 @@ class Features:
 
     `patch_tokens` is `[S, N, P, C]` float32, in memory or mapped from a temporary file, with T tiles
     `[T * S, N, P, C]`, tile by tile; `class_tokens` `[N, D]` float32, with tiles `[N, T * D]`; `shapes` the
-    (height, width) of each frame.
+    (height, width) of each frame. `oddities` are lines on images that are odd, and used all the same.
     """
 
     patch_tokens: Floats
     class_tokens: Floats
     shapes: tuple[tuple[int, int], ...]
     n_tiles: int = 1
+    oddities: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.shapes)
@@ -83,8 +88,11 @@ def extracted(
         tokens = _allocate(shape, max_bytes, Path(folder))
         classes: list[Floats] = []
         shapes: list[tuple[int, int]] = []
-        for prepared, sizes in _batches(samples, backbone, tiles, batch_size, workers):
+        oddities = Oddities()
+        for prepared, sizes, warnings in _batches(samples, backbone, tiles, batch_size, workers):
             first, n_frames = len(shapes), len(sizes)
+            for sample, odd in zip(samples[first : first + n_frames], warnings, strict=True):
+                oddities.add(sample.frame_id, odd)
             patch, token = (found.cpu().numpy() for found in backbone.extract(prepared))
             # Frame by frame and tile by tile in the batch; tile by tile and stage by stage in the set.
             by_tile = patch.reshape(n_stages, n_frames, n_tiles, *patch.shape[2:]).transpose(2, 0, 1, 3, 4)
@@ -93,7 +101,7 @@ def extracted(
             classes.append(np.stack([join_class_tokens(of_tiles) for of_tiles in by_frame]))
             shapes.extend(sizes)
             done(n_frames)
-        yield Features(tokens, np.concatenate(classes), tuple(shapes), n_tiles)
+        yield Features(tokens, np.concatenate(classes), tuple(shapes), n_tiles, tuple(oddities.lines()))
 
 
 def _allocate(shape: tuple[int, ...], max_bytes: int, folder: Path) -> Floats:
@@ -104,18 +112,19 @@ def _allocate(shape: tuple[int, ...], max_bytes: int, folder: Path) -> Floats:
 
 def _batches(
     samples: Sequence[Sample], backbone: Backbone, tiles: TilesConfig, batch_size: int, workers: int
-) -> Iterator[tuple[Any, list[tuple[int, int]]]]:
+) -> Iterator[tuple[Any, list[tuple[int, int]], list[tuple[Warned, ...]]]]:
     import torch  # noqa: PLC0415  (seconds to import; `--help` needs none of it)
 
-    def prepare(sample: Sample) -> tuple[Any, tuple[int, int]]:
-        frame = read_frame(sample.path)
+    def prepare(sample: Sample) -> _Prepared:
+        decoded = read_image(sample.path, sample.bit_depth)
+        frame = decoded.frame
         try:
-            return inputs(backbone, frame, tiles), (frame.shape[0], frame.shape[1])
+            return inputs(backbone, frame, tiles), (frame.shape[0], frame.shape[1]), decoded.warnings
         except FrameError as error:
             raise DataError(f"{sample.path}: {error}") from None
 
     batch_size = max(1, batch_size // tiles.count)
-    waiting: deque[Future[tuple[Any, tuple[int, int]]]] = deque()
+    waiting: deque[Future[_Prepared]] = deque()
     todo = iter(samples)
     with ThreadPoolExecutor(workers, thread_name_prefix="decode") as pool:
         waiting.extend(pool.submit(prepare, sample) for sample in islice(todo, 2 * batch_size))
@@ -123,4 +132,5 @@ def _batches(
             ready = [waiting.popleft().result() for _ in range(min(batch_size, len(waiting)))]
             for sample in islice(todo, len(ready)):
                 waiting.append(pool.submit(prepare, sample))
-            yield torch.cat([prepared for prepared, _ in ready]), [size for _, size in ready]
+            prepared, sizes, warnings = zip(*ready, strict=True)
+            yield torch.cat(prepared), list(sizes), list(warnings)

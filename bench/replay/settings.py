@@ -10,6 +10,7 @@ from bench.replay.order import PUBLISHED_SEED, Order, label_free, stratified
 from musc_online import config as configuration
 from musc_online.config import Config
 from musc_online.errors import ConfigError
+from streamer.wire.checks import BitDepth
 
 ALL = "all"
 Capacity = int | Literal["all"]
@@ -40,6 +41,7 @@ class Options:
     heatmaps: Heatmaps = "image"
     overlays: int = 6
     excel: bool = True
+    bit_depth: BitDepth = "auto"
 
     def capacity(self, n_images: int) -> int:
         """Ring capacity of the main run for a category of `n_images`."""

@@ -134,7 +134,7 @@ def _send(samples: Sequence[Sample], endpoint: str, failure: list[Exception]) ->
     try:
         with Publisher(endpoint, _STREAM, encoding="raw", wait_s=_STALL_S) as publisher:
             for sample in samples:
-                publisher.send(read_frame(sample.path), sample.frame_id, timeout_s=_STALL_S)
+                publisher.send(read_frame(sample.path, sample.bit_depth), sample.frame_id, timeout_s=_STALL_S)
     except (MuscError, StreamerError) as error:
         failure.append(error)
 

@@ -96,7 +96,7 @@ def _write_overlays(folder: Path, outcome: Outcome, options: Options) -> Files:
         sample = outcome.category.samples[index]
         mask = None if truth is None or truth.masks is None else truth.masks[index]
         picture = pictures.panels(
-            read_frame(sample.path),
+            read_frame(sample.path, sample.bit_depth),
             scores.maps[index],
             coldest_hottest[index],
             mask,

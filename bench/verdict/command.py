@@ -16,7 +16,6 @@ from bench.verdict.work import Work
 from musc_online import config as configuration
 from musc_online.errors import ConfigError, DataError, MuscError
 from streamer.errors import StreamerError
-from streamer.sources import told
 
 RULES = "auto,mad,quantile"
 _FILE = click.Path(dir_okay=False, path_type=Path)
@@ -82,8 +81,8 @@ def main(
             series = [Series(one.name, accepting_after(one.config, accept_after)) for one in series]
         categories = datasets.read(dataset, data, category)
         for one in categories:
-            if one.left_out:
-                work.warn(f"{one.name}: {told(one.left_out)}")
+            for line in one.remarks:
+                work.warn(f"{one.name}: {line}")
         if repeat is not None:
             found = work.repeats(categories, series, repeat)
         elif csv is not None:

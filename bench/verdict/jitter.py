@@ -36,7 +36,11 @@ def write_jittered(samples: Sequence[Sample], folder: Path, seed: int) -> list[S
     written = []
     for number, sample in enumerate(samples):
         path = folder / f"{number:05d}.png"
-        frame = jittered(read_frame(sample.path), np.random.default_rng((seed, number)))
+        frame = jittered(read_frame(sample.path, sample.bit_depth), np.random.default_rng((seed, number)))
         cv2.imwrite(str(path), frame, [cv2.IMWRITE_PNG_COMPRESSION, 1])
-        written.append(replace(sample, path=path, mask_paths=(), frame_id=f"{number}: {sample.frame_id}"))
+        written.append(
+            replace(
+                sample, path=path, mask_paths=(), frame_id=f"{number}: {sample.frame_id}", bit_depth="auto"
+            )
+        )
     return written

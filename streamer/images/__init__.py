@@ -7,13 +7,29 @@ import io
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from streamer.errors import WireError
+from streamer.images.depth import Decoded, Frame, Pixels, Warned, to_frame, without_alpha
+from streamer.images.tags import Deep, deep
 from streamer.images.whole import MAGIC, is_whole
+from streamer.wire.checks import DTYPES, EXPECTED_SHAPE, BitDepth, is_shape
 from streamer.wire.frame import FrameMessage, Limits, check_size
 
-Frame = npt.NDArray[np.uint8]
+__all__ = [
+    "Decoded",
+    "Frame",
+    "Pixels",
+    "Warned",
+    "as_sent",
+    "decode",
+    "decode_file",
+    "deep_pixels",
+    "encode",
+    "is_deep",
+    "read",
+    "read_file",
+    "sniff",
+]
 
 
 def sniff(payload: bytes) -> str | None:
@@ -21,66 +37,140 @@ def sniff(payload: bytes) -> str | None:
     return next((name for name, magic in MAGIC.items() if payload.startswith(magic)), None)
 
 
-def decode(message: FrameMessage, limits: Limits) -> Frame:
-    """Pixels of a checked frame: `[H, W, 3]` uint8, BGR.
+def is_deep(payload: bytes) -> bool:
+    """Whether a file is a PNG or TIFF of more than 8 bits a value: `bit_depth` says something of it."""
+    return deep(payload) is not None
+
+
+def decode(message: FrameMessage, limits: Limits, bit_depth: BitDepth = "auto") -> Frame:
+    """`read` without what is odd about the frame: `[H, W, 3]` uint8, BGR."""
+    return read(message, limits, bit_depth).frame
+
+
+def read(message: FrameMessage, limits: Limits, bit_depth: BitDepth = "auto") -> Decoded:
+    """Pixels of a checked frame, `[H, W, 3]` uint8, BGR, with what is odd about them.
+
+    Args:
+        message: as `unpack_frame` gives it.
+        limits: of an encoded image's size.
+        bit_depth: of frames whose header does not say it.
 
     Raises:
-        WireError: `bad_encoding`, `image_too_large`, `empty_image`, `bad_shape`, `undecodable`.
+        WireError: `bad_encoding`, `image_too_large`, `empty_image`, `bad_shape`, `undecodable`, `bad_value`,
+            `not_finite`.
     """
+    if message.bit_depth not in {None, "auto"}:
+        bit_depth = message.bit_depth or bit_depth
     if message.encoding == "raw":
         assert message.shape is not None  # noqa: S101 - unpack_frame gives every raw frame a shape
-        return np.frombuffer(message.payload, np.uint8).reshape(message.shape)
+        little = np.dtype(message.dtype).newbyteorder("<")
+        return to_frame(np.frombuffer(message.payload, little).reshape(message.shape), bit_depth)
     height, width = _declared_size(message)
     check_size(height, width, limits)
     if message.shape is not None and message.shape[:2] != (height, width):
         raise WireError(
             "bad_shape", f"shape: got {list(message.shape)}, expected the image's own [{height}, {width}, 3]"
         )
-    return decode_file(message.payload)
+    return read_file(message.payload, bit_depth)
 
 
-def decode_file(payload: bytes) -> Frame:
+def decode_file(payload: bytes, bit_depth: BitDepth = "auto") -> Frame:
+    """`read_file` without what is odd about the picture: `[H, W, 3]` uint8, BGR."""
+    return read_file(payload, bit_depth).frame
+
+
+def read_file(payload: bytes, bit_depth: BitDepth = "auto") -> Decoded:
     """An image file of trusted size to pixels: by service, publisher and replay, and of every picture drawn.
 
-    Grey becomes three equal channels, a palette is resolved, alpha is dropped, 16 bits a channel are cut to
-    8. The EXIF orientation of a JPEG, PNG or WebP is not applied, as in the published readers.
+    Grey becomes three equal channels, a palette is resolved, alpha is dropped, more than 8 bits are cut to 8
+    as `to_frame` says. The EXIF orientation of a JPEG, PNG or WebP is not applied, as in the published
+    readers.
+
+    Args:
+        payload: the file.
+        bit_depth: of a PNG or TIFF of more than 8 bits a value; `auto` is what its header says, else all of
+            them.
 
     Returns:
-        `[H, W, 3]` uint8, BGR.
+        `[H, W, 3]` uint8, BGR, with what is odd about it.
 
     Raises:
-        WireError: `undecodable`: no image that OpenCV reads, damaged or truncated.
+        WireError: `undecodable`: no image that OpenCV reads, damaged or truncated; `bad_value`, `not_finite`:
+            pixels that `bit_depth` does not fit.
     """
     encoding = sniff(payload) or "image"
     if not is_whole(payload, encoding):
         raise WireError("undecodable", f"payload: the {encoding} is truncated or damaged")
-    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    kept = deep(payload)
+    if kept is None:
+        return to_frame(_imdecode(payload, encoding, cv2.IMREAD_COLOR).astype(np.uint8, copy=False))
+    pixels = deep_pixels(payload, kept)
+    if bit_depth == "auto":
+        bit_depth = kept.bit_depth(pixels)
+    return to_frame(pixels, bit_depth, inverted=kept.inverted)
+
+
+def deep_pixels(payload: bytes, kept: Deep) -> Pixels:
+    """The values of a file of more than 8 bits as they are, without alpha: uint16 or floating-point.
+
+    Raises:
+        WireError: `undecodable`.
+    """
+    flags = cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR
+    pixels = without_alpha(_imdecode(payload, sniff(payload) or "image", flags))
+    if not (np.issubdtype(pixels.dtype, np.floating) if kept.is_float else pixels.dtype == np.uint16):
+        raise WireError("undecodable", f"payload: OpenCV reads its {kept.bits} bits as {pixels.dtype}")
+    return kept.unpacked(pixels)
+
+
+def _imdecode(payload: bytes, encoding: str, flags: int) -> Pixels:
     try:
-        frame = cv2.imdecode(np.frombuffer(payload, np.uint8), flags)
+        pixels = cv2.imdecode(np.frombuffer(payload, np.uint8), flags | cv2.IMREAD_IGNORE_ORIENTATION)
     except cv2.error:
-        frame = None
-    if frame is None:
+        pixels = None
+    if pixels is None:
         what = "no image that OpenCV can read" if encoding == "image" else f"the {encoding} is damaged"
         raise WireError("undecodable", f"payload: {what}")
-    return frame.astype(np.uint8, copy=False)
+    return pixels
 
 
-def encode(frame: Frame, encoding: str) -> bytes:
-    """Pixels `[H, W, 3]` uint8 BGR as a payload; `jpeg` at quality 95, `png` lossless, `raw` as they are.
+def as_sent(frame: Pixels) -> Pixels:
+    """An array as it travels: uint8, uint16 or float32, little-endian, without alpha.
 
     Raises:
         WireError: `bad_dtype`, `bad_shape`, `empty_image` where the array is no frame.
     """
-    if frame.dtype != np.uint8:
-        raise WireError("bad_dtype", f"frame: got {frame.dtype}, expected uint8")
-    if frame.ndim != 3 or frame.shape[2] != 3:
-        raise WireError(
-            "bad_shape", f"frame: got shape {list(frame.shape)}, expected [height, width, 3] (BGR)"
-        )
+    if not is_shape(list(frame.shape)):
+        raise WireError("bad_shape", f"frame: got shape {list(frame.shape)}, expected {EXPECTED_SHAPE}")
+    if frame.dtype.kind == "f":  # eight bits are made of it: no precision is lost that counts
+        frame = frame.astype("<f4", copy=False)
+    if frame.dtype.name not in DTYPES:
+        raise WireError("bad_dtype", f"frame: got {frame.dtype}, expected one of {', '.join(DTYPES)}")
     if frame.size == 0:
         raise WireError("empty_image", f"frame: got shape {list(frame.shape)}, expected at least one pixel")
+    frame = without_alpha(frame)
+    return frame.astype(frame.dtype.newbyteorder("<"), copy=False)
+
+
+def encode(frame: Pixels, encoding: str) -> bytes:
+    """Pixels of a frame as a payload; `jpeg` at quality 95, `png` lossless, `raw` as they are.
+
+    Args:
+        frame: grey or BGR, alpha is dropped. A PNG holds uint8 or uint16, a JPEG uint8.
+        encoding: `jpeg`, `png` or `raw`.
+
+    Raises:
+        WireError: `bad_dtype`, `bad_shape`, `empty_image` where the array is no frame, or not one for this
+            encoding.
+    """
+    frame = as_sent(frame)
     if encoding == "raw":
         return np.ascontiguousarray(frame).tobytes()
+    if frame.dtype.kind == "f" or (encoding == "jpeg" and frame.dtype != np.uint8):
+        raise WireError(
+            "bad_dtype", f"frame: got {frame.dtype} with encoding {encoding}, expected uint8, or encoding raw"
+        )
+    frame = np.ascontiguousarray(frame)
     # PNG level 1: a camera host has no time for better compression.
     suffix, flags = {
         "jpeg": (".jpg", [cv2.IMWRITE_JPEG_QUALITY, 95]),

@@ -14,7 +14,8 @@ _arrivals = itertools.count()
 def unpack(parts: Sequence[bytes], limits: Limits) -> FrameMessage:
     """A frame from what imagezmq's `send_image` or `send_jpg` sent; `msg` is the stream.
 
-    These senders number nothing: the time of arrival and a count make the frame id.
+    Arrays are grey or BGR, uint8, uint16 or float32, as those of `raw` frames. These senders number nothing:
+    the time of arrival and a count make the frame id.
 
     Raises:
         WireError: as `streamer.wire.frame.unpack_frame`.

@@ -20,6 +20,7 @@ from musc_online.errors import FrameError
 from musc_online.events import contrast_of
 from streamer import images
 from streamer.errors import WireError
+from streamer.server import picture_warnings
 from streamer.server.intake import Intake
 from streamer.server.logs import RateLimitedLog
 from streamer.server.outcomes import Outcomes
@@ -130,9 +131,12 @@ class Pipeline:
         self._prepared.put(None)
 
     def _decode(self, tokens: Tokens) -> None:
-        frame = images.decode(tokens.queued.message, self._limits)
+        queued = tokens.queued
+        decoded = images.read(queued.message, self._limits, queued.stream.config.bit_depth)
+        picture_warnings.tell(self._outcomes, queued, decoded.warnings)
+        frame = decoded.frame
         tokens.shape, tokens.contrast = (frame.shape[0], frame.shape[1]), contrast_of(frame)
-        tokens.inputs = frames.inputs(self._backbone, frame, tokens.queued.stream.config.tiles)
+        tokens.inputs = frames.inputs(self._backbone, frame, queued.stream.config.tiles)
         tokens.n_tiles = len(tokens.inputs)
         tokens.lap("decode")
 

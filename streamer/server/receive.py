@@ -27,6 +27,10 @@ _AFTER_STOP = 64
 _SENDERS = 1024
 
 
+Reply = Callable[[bytes], object]
+"""Told `OK`, `dropped` or `refused`: what an imagezmq sender is answered."""
+
+
 @dataclass(eq=False)
 class Ports:
     """The sockets frames come in by; `acks` carries what the publishing thread wants acknowledged."""
@@ -66,7 +70,7 @@ class Receiver(Worker):
         )
         self._rates = Rates(rate)
         self._log = RateLimitedLog()
-        self._held: tuple[QueuedFrame, Callable[[], None]] | None = None
+        self._held: tuple[QueuedFrame, Reply] | None = None
         self._stopping = threading.Event()
         self._drained = threading.Event()
         self._finished = threading.Event()
@@ -145,10 +149,10 @@ class Receiver(Worker):
             reply = _reply_to(port) if port is self._ports.imagezmq else _nothing
             self._frame(lambda: imagezmq_ingest.unpack(parts, self._limits), peer, reply)
 
-    def _frame(self, read: Callable[[], FrameMessage], peer: str, done: Callable[[], None]) -> None:
+    def _frame(self, read: Callable[[], FrameMessage], peer: str, done: Reply) -> None:
         queued = self._admit(read, peer, None)
         if queued is None:
-            done()
+            done(b"refused")
         elif not self._offer(queued, done):
             self._held = (queued, done)
 
@@ -163,7 +167,7 @@ class Receiver(Worker):
             queued.stream.release(queued)
             self._answer(self._outcomes.answer_now(queued, "busy", "busy"))
 
-    def _offer(self, queued: QueuedFrame, done: Callable[[], None]) -> bool:
+    def _offer(self, queued: QueuedFrame, done: Reply) -> bool:
         transport = queued.stream.config.transport
         taken, dropped = self._intake.offer(queued, length=transport.queue, when_full=transport.when_full)
         for old in dropped:
@@ -172,7 +176,7 @@ class Receiver(Worker):
             return False
         if not taken:
             self._outcomes.drop(queued, transport.when_full)
-        done()
+        done(b"OK" if taken else b"dropped")
         return True
 
     def _admit(self, read: Callable[[], FrameMessage], peer: str, sender: bytes | None) -> QueuedFrame | None:
@@ -259,12 +263,12 @@ def _peer(frame: zmq.Frame) -> str:
     return "unknown"
 
 
-def _reply_to(port: Socket) -> Callable[[], None]:
-    return lambda: port.send(b"OK")
+def _reply_to(port: Socket) -> Reply:
+    return port.send
 
 
-def _nothing() -> None:
-    return None
+def _nothing(answer: bytes) -> None:
+    del answer
 
 
 class Rates:

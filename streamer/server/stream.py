@@ -40,14 +40,16 @@ class Stream:
     """A stream. Ids are claimed by the receiving thread and settled by others, under a lock.
 
     `detector`, `origins`, `held`, `unsaved` and `emptied` belong to the matching thread alone; `last_seq` to
-    the receiving one; `asleep` and `opening` to `Streams`, but for a start or a reset. Others may set
-    `unsaved`, never clear it.
+    the receiving one; `warned` to the decoding one; `asleep` and `opening` to `Streams`, but for a start or a
+    reset. Others may set `unsaved`, never clear it.
     """
 
     def __init__(self, name: str, config: Config, settled_before: Iterable[FrameId] = ()) -> None:
         self.name = name
         self.config = config
         self.last_seq: int | None = None
+        self.warned: set[str] = set()
+        """Codes of what was odd about its pixels and has been told."""
         self.detector: Detector | None = None
         self.origins: OrderedDict[FrameId, Origin] = OrderedDict()
         self.state: dict[str, Any] = {"state": "warmup", "images": 0, "capacity": config.ring.capacity}

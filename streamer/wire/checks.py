@@ -2,12 +2,21 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any, TypeGuard
+from typing import Any, Literal, TypeGuard
 
 from streamer.errors import FrameId, WireError
 
 NO_STREAM = "-"
 """Stands for the stream in a topic when a message belongs to none, or to none that is known."""
+
+BitDepth = Literal["auto", 8, 10, 12, 14, 16, "float"]
+"""How many bits of a pixel the camera uses, or numbers of 0 to 1; `auto` where nobody says it."""
+BIT_DEPTHS: tuple[BitDepth, ...] = ("auto", 8, 10, 12, 14, 16, "float")
+
+DTYPES = {"uint8": 1, "uint16": 2, "float32": 4}
+"""Of raw pixels, with the bytes of a value; little-endian."""
+CHANNELS = (1, 2, 3, 4)
+"""Grey, grey and alpha, BGR, BGRA."""
 
 _MAX_ID = 256
 _MAX_STREAM = 128
@@ -60,30 +69,62 @@ def check_size(height: int, width: int, limits: Limits) -> None:
         )
 
 
-def check_shape(header: dict[str, Any], limits: Limits) -> tuple[int, int, int] | None:
-    """`(H, W, 3)` of a header, or None where an encoded image brings its own size."""
+def check_dtype(header: dict[str, Any]) -> str:
+    """The type of raw pixels, one of `DTYPES`; an encoded image brings its own, and may leave it out."""
     dtype = header.get("dtype")
-    if dtype != "uint8" and (dtype is not None or header["encoding"] == "raw"):
-        raise WireError("bad_dtype", f"dtype: got {shown(dtype)}, expected 'uint8'")
+    if dtype is None and header["encoding"] != "raw":
+        return "uint8"
+    if not isinstance(dtype, str) or dtype not in DTYPES:
+        expected = ", ".join(DTYPES)
+        raise WireError("bad_dtype", f"dtype: got {shown(dtype)}, expected one of {expected} (little-endian)")
+    return dtype
+
+
+def check_bit_depth(bit_depth: object) -> BitDepth:
+    """One of `BIT_DEPTHS`."""
+    for known in BIT_DEPTHS:
+        if type(bit_depth) is type(known) and bit_depth == known:
+            return known
+    expected = ", ".join(map(str, BIT_DEPTHS))
+    raise WireError("bad_value", f"bit_depth: got {shown(bit_depth)}, expected one of {expected}")
+
+
+def parse_bit_depth(text: str) -> BitDepth:
+    """One of `BIT_DEPTHS` from a command line."""
+    return check_bit_depth(int(text) if text.isdecimal() else text)
+
+
+def check_shape(header: dict[str, Any], limits: Limits) -> tuple[int, ...] | None:
+    """`(H, W)` or `(H, W, 1 to 4)` of a header, or None where an encoded image brings its own size."""
     shape = header.get("shape")
     if shape is None and header["encoding"] != "raw":
         return None
-    if not _is_shape(shape):
-        raise WireError("bad_shape", f"shape: got {shown(shape)}, expected [height, width, 3]")
+    if not is_shape(shape):
+        raise WireError("bad_shape", f"shape: got {shown(shape)}, expected {EXPECTED_SHAPE}")
     check_size(shape[0], shape[1], limits)
-    return (shape[0], shape[1], 3)
+    return tuple(shape)
 
 
-def _is_shape(shape: object) -> TypeGuard[list[int]]:
-    whole = isinstance(shape, list) and len(shape) == 3 and all(type(side) is int for side in shape)
-    return whole and shape[2] == 3 and min(shape) >= 0  # type: ignore[index, call-overload]
+EXPECTED_SHAPE = (
+    "[height, width] or [height, width, 1] (grey), [height, width, 3] (BGR), or with alpha, which is "
+    "dropped, [height, width, 2] or [height, width, 4]"
+)
 
 
-def check_raw(shape: tuple[int, int, int] | None, payload: bytes) -> None:
-    """A raw payload is exactly H * W * 3 bytes."""
-    expected = math.prod(shape or ())
+def is_shape(shape: object) -> TypeGuard[list[int]]:
+    """Whether it is the shape of a grey or colour frame, with or without alpha; it may have no pixels."""
+    whole = isinstance(shape, list) and len(shape) in {2, 3} and all(type(side) is int for side in shape)
+    return whole and min(shape) >= 0 and (len(shape) == 2 or shape[2] in CHANNELS)  # type: ignore[call-overload, arg-type, index]
+
+
+def check_raw(shape: tuple[int, ...] | None, dtype: str, payload: bytes) -> None:
+    """A raw payload holds exactly the values of its shape."""
+    expected = math.prod(shape or ()) * DTYPES[dtype]
     if len(payload) != expected:
-        raise WireError("payload_size", f"payload: got {len(payload)} bytes, expected {expected} for {shape}")
+        raise WireError(
+            "payload_size",
+            f"payload: got {len(payload)} bytes, expected {expected} for {list(shape or ())} of {dtype}",
+        )
 
 
 def check_count(value: object, key: str = "seq") -> int:

@@ -15,8 +15,11 @@ import numpy as np
 from streamer.errors import FrameId, WireError
 from streamer.wire.checks import (
     NO_STREAM,
+    BitDepth,
     Limits,
+    check_bit_depth,
     check_count,
+    check_dtype,
     check_frame_id,
     check_meta,
     check_raw,
@@ -47,7 +50,19 @@ VERSION = 1
 ENCODINGS = ("raw", "jpeg", "png")
 
 _FRAME_KEYS = frozenset(
-    ("v", "kind", "stream", "frame_id", "seq", "capture_ns", "encoding", "shape", "dtype", "meta")
+    (
+        "v",
+        "kind",
+        "stream",
+        "frame_id",
+        "seq",
+        "capture_ns",
+        "encoding",
+        "shape",
+        "dtype",
+        "bit_depth",
+        "meta",
+    )
 )
 
 
@@ -55,8 +70,9 @@ _FRAME_KEYS = frozenset(
 class FrameMessage:
     """One frame as it travels: checked header fields, payload not decoded yet.
 
-    `shape` is `(H, W, 3)` or None where an encoded image brings its own; `payload` is raw BGR bytes or a
-    JPEG/PNG file.
+    `shape` is `(H, W)` or `(H, W, 1 to 4)`, or None where an encoded image brings its own; `payload` is raw
+    pixels of `dtype` (uint8, uint16 or float32, little-endian; grey or BGR, with or without alpha) or a
+    JPEG/PNG file. `bit_depth` says which bits of a pixel are used; None where the sender does not.
     """
 
     stream: str
@@ -65,8 +81,10 @@ class FrameMessage:
     payload: bytes
     seq: int | None = None
     capture_ns: int | None = None
-    shape: tuple[int, int, int] | None = None
+    shape: tuple[int, ...] | None = None
     meta: dict[str, Any] = field(default_factory=dict)
+    dtype: str = "uint8"
+    bit_depth: BitDepth | None = None
 
 
 def pack(message: Mapping[str, Any]) -> bytes:
@@ -110,7 +128,9 @@ def pack_frame(message: FrameMessage) -> list[bytes]:
     if message.capture_ns is not None:
         header["capture_ns"] = message.capture_ns
     if message.encoding == "raw":
-        header |= {"shape": message.shape, "dtype": "uint8"}
+        header |= {"shape": message.shape, "dtype": message.dtype}
+    if message.bit_depth is not None:
+        header["bit_depth"] = message.bit_depth
     return [pack(header), message.payload]
 
 
@@ -161,10 +181,11 @@ def _checked(header: dict[str, Any], payload: bytes, limits: Limits) -> FrameMes
             "payload_too_large",
             f"payload: got {len(payload)} bytes, expected at most {limits.payload_bytes}",
         )
-    shape = check_shape(header, limits)
+    dtype, shape = check_dtype(header), check_shape(header, limits)
+    bit_depth = None if header.get("bit_depth") is None else check_bit_depth(header["bit_depth"])
     if encoding == "raw":
-        check_raw(shape, payload)
-    return FrameMessage(stream, frame_id, encoding, payload, seq, capture_ns, shape, meta)
+        check_raw(shape, dtype, payload)
+    return FrameMessage(stream, frame_id, encoding, payload, seq, capture_ns, shape, meta, dtype, bit_depth)
 
 
 def _plain(value: Any) -> Any:

@@ -18,10 +18,13 @@ BAD = {
     "not_finite": lambda: [msgpack.packb(header("a", meta={"x": [float("nan")]})), png(picture(0))],
     "bad_encoding": lambda: [msgpack.packb(header("a", seq=None, encoding="jpeg")), png(picture(0))],
     "bad_dtype": lambda: [
-        msgpack.packb(header("a", encoding="raw", shape=[1, 1, 3], dtype="float32")),
-        bytes(12),
+        msgpack.packb(header("a", encoding="raw", shape=[1, 1, 3], dtype="int8")),
+        bytes(3),
     ],
-    "bad_shape": lambda: [msgpack.packb(header("a", encoding="raw", shape=[2, 2], dtype="uint8")), bytes(4)],
+    "bad_shape": lambda: [
+        msgpack.packb(header("a", encoding="raw", shape=[2, 2, 5], dtype="uint8")),
+        bytes(20),
+    ],
     "empty_image": lambda: [msgpack.packb(header("a", encoding="raw", shape=[0, 4, 3], dtype="uint8")), b""],
     "image_too_large": lambda: [
         msgpack.packb(header("a", encoding="raw", shape=[10**6, 10**6, 3], dtype="uint8")),

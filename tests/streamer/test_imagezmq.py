@@ -44,11 +44,12 @@ def test_bad_images_are_answered_and_refused(backbone):
     config = small_config(transport={"imagezmq": "tcp://127.0.0.1:*"})
     with serving(config, backbone) as service, Screen(service) as screen:
         with imagezmq.ImageSender(connect_to=service.endpoints["imagezmq"]) as sender:
-            sender.send_jpg("line", b"no jpeg")
-            sender.send_image("line", picture(0).astype("float32"))
-            sender.send_image("line/part", picture(0))
-            sender.send_image("line", picture(0)[..., 0])
-            sender.send_image("line", picture(1))
+            # Queued, and refused only when it is decoded: the error message tells.
+            assert sender.send_jpg("line", b"no jpeg") == b"OK"
+            assert sender.send_image("line", picture(0).astype("float64")) == b"refused"
+            assert sender.send_image("line/part", picture(0)) == b"refused"
+            assert sender.send_image("line", picture(0)[..., [0] * 5]) == b"refused"
+            assert sender.send_image("line", picture(1)) == b"OK"
         codes = {fields["code"] for fields in screen.until(4, "error")}
         assert codes == {"undecodable", "bad_dtype", "bad_value", "bad_shape"}
         assert screen.until(1, "score")[0]["stream"] == "line"

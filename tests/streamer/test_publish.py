@@ -142,7 +142,7 @@ def test_what_cannot_be_sent_is_an_error_here(backbone):
     ):
         for frame, frame_id in (
             (b"no image", 1),
-            (picture(0)[..., 0], 2),
+            (picture(0)[..., [0] * 5], 2),
             (picture(0), ""),
             (picture(0), 1.5),
         ):

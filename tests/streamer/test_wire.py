@@ -209,8 +209,9 @@ def test_no_bytes_break_the_imagezmq_port(parts):
 @pytest.mark.parametrize(
     ("frame", "code"),
     [
-        (np.zeros((4, 4, 3), np.float32), "bad_dtype"),
-        (np.zeros((4, 4), np.uint8), "bad_shape"),
+        (np.zeros((4, 4, 3), np.int16), "bad_dtype"),
+        (np.zeros((4, 4, 5), np.uint8), "bad_shape"),
+        (np.zeros(4, np.uint8), "bad_shape"),
         (np.zeros((0, 4, 3), np.uint8), "empty_image"),
     ],
 )
