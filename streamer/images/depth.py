@@ -110,6 +110,12 @@ def _of_floats(
         raise WireError("not_finite", "payload: a pixel is NaN or infinite, expected finite numbers")
     bits = None if bit_depth in {"auto", "float"} else int(bit_depth)
     white = 1.0 if bits is None else 2.0**bits - 1.0
+    if bits is not None and low >= 0.0 and high <= 1.0 and (pixels % 1.0).any():
+        raise WireError(
+            "bad_value",
+            f"bit_depth: got {bits}, but floating-point pixels reach from {low:g} to {high:g} and would be "
+            "black; expected float",
+        )
     warnings: tuple[Warned, ...] = ()
     if low < 0.0 or high > white:
         span = f"{low:g} to {high:g}"
