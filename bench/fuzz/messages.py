@@ -25,7 +25,9 @@ _BAD_JSON = [
     b"[" * 5000, b'{"msg": "a"', b'{"msg": 5}', b"NaN", b"\xff\xfe",
     b'{"msg": "a", "shape": [' + b"9" * 5000 + b", 1, 3]}",
 ]  # fmt: skip
-_FIELDS = ("v", "kind", "stream", "frame_id", "seq", "capture_ns", "encoding", "shape", "dtype", "meta")
+_FIELDS = (
+    "v", "kind", "stream", "frame_id", "seq", "capture_ns", "encoding", "shape", "dtype", "bit_depth", "meta",
+)  # fmt: skip
 _CONTROL = (
     "status",
     "history",
@@ -74,7 +76,7 @@ class Malformed:
         if self._below(3) == 0:
             return [self._pick(_BAD_JSON), payload]
         shape = self._pick([[4, 4], [10**6, 10**6, 3], [10**30, 2, 3], [-1, 2, 3], "x", [2, 2, 3], None])
-        dtype = self._pick(["uint8", "float64", "object", "|O", "", None])
+        dtype = self._pick(["uint8", "uint16", "float32", "float64", "object", "|O", "", None])
         return [
             json.dumps({"dtype": dtype, "shape": shape, "msg": self._nasty()}, default=repr).encode(),
             payload,
@@ -138,8 +140,8 @@ class Malformed:
         return [_packed(self._header())[:-1] + b"\x91" * depth, b""]
 
     def _lying_shape(self) -> Parts:
-        shape = [self._below(9000), self._below(9000), 3]
-        more = {"encoding": "raw", "shape": shape, "dtype": "uint8"}
+        shape = [self._below(9000), self._below(9000), *self._pick([[], [1], [2], [3], [4]])]
+        more = {"encoding": "raw", "shape": shape, "dtype": self._pick(["uint8", "uint16", "float32"])}
         return [_packed(self._header(**more)), self._bytes(self._below(500) + (shape[0] * shape[1] == 0))]
 
     def _lying_encoding(self) -> Parts:

@@ -1,8 +1,10 @@
 """No message ends anything: drawn by hypothesis at the readers, by bench.fuzz at the ports of a service."""
 
 import json
+import math
 
 import msgpack
+import numpy as np
 import pytest
 import zmq
 from hypothesis import given
@@ -70,7 +72,14 @@ def test_any_bytes(parts):
     read(parts, imagezmq_ingest.unpack)
 
 
-FIELDS = st.sampled_from([*sorted(header("a")), "shape", "dtype", "more"])
+FIELDS = st.sampled_from([*sorted(header("a")), "shape", "dtype", "bit_depth", "more"])
+RAW = st.fixed_dictionaries(
+    {
+        "shape": st.lists(st.integers(0, 5), min_size=2, max_size=3),
+        "dtype": st.sampled_from(["uint8", "uint16", "float32"]),
+        "bit_depth": st.sampled_from([None, "auto", 8, 10, 12, 14, 16, "float"]),
+    }
+)
 
 
 @given(FIELDS, PACKABLE, st.binary(max_size=50))
@@ -79,6 +88,17 @@ def test_any_value_in_a_good_header(field, value, payload):
     good = {**header("a"), field: value}
     read([msgpack.packb(good), payload], unpack_frame)
     read([msgpack.packb(good), png(picture(0))], unpack_frame)
+
+
+@given(RAW, st.binary(max_size=400))
+def test_any_pixels_of_any_depth(said, noise):
+    itemsize = {"uint8": 1, "uint16": 2, "float32": 4}[said["dtype"]]
+    payload = (noise * 400)[: math.prod(said["shape"]) * itemsize]
+    frame = read([msgpack.packb(header("a", encoding="raw", **said)), payload], unpack_frame)
+    if frame is not None:
+        assert frame.shape == (*said["shape"][:2], 3)
+        assert frame.dtype == np.uint8
+    assert frame is not None or said["dtype"] != "uint8" or not payload or said["shape"][2:] == [5]
 
 
 @given(JSON, JSON, JSON)

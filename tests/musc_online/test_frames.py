@@ -218,3 +218,27 @@ def test_no_frame(backbone, wrong):
     for cut in (tiles(), tiles(2, 2), tiles(fit="pad")):
         with pytest.raises(FrameError, match=r"^frame: got"):
             frames.inputs(backbone, wrong, cut)
+
+
+@pytest.mark.parametrize("channels", [None, 1, 2, 4])
+def test_a_detector_takes_grey_and_alpha(backbone, channels):
+    """Grey is three equal channels, alpha is dropped."""
+    wanted = config.load({"backbone": {"image_size": backbone.image_size, "stages": [*backbone.stages]}})
+    plain, other = Detector(wanted, backbone=backbone), Detector(wanted, backbone=backbone)
+    for seed in range(2):
+        colour = picture(50, 31, seed)
+        if channels != 4:
+            colour[:] = colour[..., :1]
+        alpha = picture(50, 31, 9)[..., :1]
+        frame = {
+            None: colour[..., 0],
+            1: colour[..., :1],
+            2: np.dstack([colour[..., :1], alpha]),
+            4: np.dstack([colour, alpha]),
+        }[channels]
+        expected, score = plain.step(colour, seed), other.step(frame, seed)
+        assert score.raw_score == expected.raw_score
+    with pytest.raises(FrameError, match=r"got shape \[4, 4, 5\], expected \[height, width, 3\] uint8 BGR"):
+        plain.step(np.zeros((4, 4, 5), np.uint8), "five")
+    with pytest.raises(FrameError, match=r"scale it to 0\.\.255"):
+        plain.step(np.zeros((4, 4), np.uint16), "deep")
