@@ -1,5 +1,6 @@
 """Pixels of any depth to the 8 bits that are scored: the bits that a camera uses, and numbers of 0 to 1."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,8 @@ Warned = tuple[str, str]
 """Code and one line of something odd about a picture that is used all the same."""
 
 INTEGER_DEPTHS: tuple[BitDepth, ...] = (8, 10, 12, 14, 16)
+_ROWS = 64
+# Converted or compared at a time.
 _STEP = 8
 # Every so many rows and columns are looked at first: hardly any picture is constant there.
 
@@ -98,8 +101,8 @@ def _of_integers(pixels: npt.NDArray[np.uint16], bit_depth: BitDepth) -> tuple[F
         warnings = (("bit_depth_unsure", text),)
     elif largest >= 2**bits:
         warnings = (_above(bits, f"{largest}", f"{2**bits - 1}"),)
-    kept = pixels if bits == 16 else np.minimum(pixels, np.uint16(2**bits - 1))
-    return (kept >> np.uint16(bits - 8)).astype(np.uint8), warnings
+    top, shift = np.uint16(2**bits - 1), np.uint16(bits - 8)
+    return _by_rows(pixels, lambda rows: np.minimum(rows, top) >> shift), warnings
 
 
 def _of_floats(
@@ -127,11 +130,17 @@ def _of_floats(
                 "takes them for integers of so many bits",
             )
         warnings = (_above(bit_depth, span, f"0 to {white:g}"),)
-    kept = np.clip(pixels, 0.0, white)
-    scaled = (
-        np.rint(kept * kept.dtype.type(255)) if bits is None else kept * kept.dtype.type(2.0 ** (8 - bits))
-    )
-    return scaled.astype(np.uint8), warnings
+    factor = 255.0 if bits is None else 2.0 ** (8 - bits)
+    rounded = np.rint if bits is None else np.floor
+    return _by_rows(pixels, lambda rows: rounded(np.clip(rows, 0.0, white) * factor)), warnings
+
+
+def _by_rows(pixels: Pixels, convert: Callable[[Pixels], Pixels]) -> Frame:
+    """Some rows at a time: what is computed between takes little memory, however large the picture."""
+    frame = np.empty(pixels.shape, np.uint8)
+    for first in range(0, len(pixels), _ROWS):
+        frame[first : first + _ROWS] = convert(pixels[first : first + _ROWS])
+    return frame
 
 
 def _above(bit_depth: BitDepth, got: str, expected: str) -> Warned:
@@ -141,6 +150,8 @@ def _above(bit_depth: BitDepth, got: str, expected: str) -> Warned:
 
 def _if_constant(frame: Frame) -> tuple[Warned, ...]:
     first = frame[0, 0]
-    if (frame[::_STEP, ::_STEP] != first).any() or (frame != first).any():
+    if (frame[::_STEP, ::_STEP] != first).any():
+        return ()
+    if any((frame[row : row + _ROWS] != first).any() for row in range(0, len(frame), _ROWS)):
         return ()
     return (("constant_image", f"payload: every pixel is {first.tolist()} (BGR); scored all the same"),)
