@@ -3,7 +3,6 @@
 import time
 from threading import Event
 from types import SimpleNamespace
-from unittest import mock
 
 import cv2
 import msgpack
@@ -16,6 +15,7 @@ from musc_online.detector import Detector
 from musc_online.errors import ConfigError
 from streamer.server.pipeline import Pipeline
 from streamer.server.service import Service
+from streamer.wire.frame import FrameMessage, Limits
 from streamer.wire.published import unpack_message
 
 __all__ = ["backbone"]
@@ -154,18 +154,18 @@ def test_no_more_tiles_wait_for_the_backbone_than_it_takes_at_once(backbone):
         }
     )
     queued, done, outcomes = iter([SimpleNamespace()] * 6), [], SimpleNamespace(refuse=pytest.fail)
-    stream = SimpleNamespace(config=load({"tiles": {"rows": 2, "cols": 2}}), name="line")
+    stream = SimpleNamespace(config=load({"tiles": {"rows": 2, "cols": 2}}), name="line", warned=set())
+    message = FrameMessage("line", 1, "png", png(picture(0)))
 
     def take():
         one = next(queued, None)
-        return one and SimpleNamespace(stream=stream, received_ns=0, message=None)
+        return one and SimpleNamespace(stream=stream, received_ns=0, message=message)
 
-    pipeline = Pipeline(SimpleNamespace(take=take), slow, done.append, outcomes, None, 4, pytest.fail)
-    with mock.patch("streamer.images.decode", return_value=picture(0)):
-        pipeline.start()
-        time.sleep(0.5)
-        waiting = pipeline._prepared.qsize()
-        held.set()
-        pipeline.join()
+    pipeline = Pipeline(SimpleNamespace(take=take), slow, done.append, outcomes, Limits(), 4, pytest.fail)
+    pipeline.start()
+    time.sleep(0.5)
+    waiting = pipeline._prepared.qsize()
+    held.set()
+    pipeline.join()
     assert waiting == 1
     assert len(done) == 6
