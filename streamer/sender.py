@@ -125,6 +125,10 @@ def make_message(
         )
     pixels = images.as_sent(frame)
     dtype = pixels.dtype.name
+    if dtype == "uint16" and bit_depth == "float":
+        raise WireError(
+            "bad_value", "bit_depth: got float, but the frame is uint16; expected 8 to 16, or auto"
+        )
     encoding = "raw" if dtype == "float32" else encoding
     payload = images.encode(pixels, encoding)
     said = bit_depth if bit_depth != "auto" and dtype != "uint8" else None

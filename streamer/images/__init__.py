@@ -138,7 +138,7 @@ def as_sent(frame: Pixels) -> Pixels:
     """An array as it travels: uint8, uint16 or float32, little-endian, without alpha.
 
     Raises:
-        WireError: `bad_dtype`, `bad_shape`, `empty_image` where the array is no frame.
+        WireError: `bad_dtype`, `bad_shape`, `empty_image`, `not_finite` where the array is no frame.
     """
     if not is_shape(list(frame.shape)):
         raise WireError("bad_shape", f"frame: got shape {list(frame.shape)}, expected {EXPECTED_SHAPE}")
@@ -149,6 +149,8 @@ def as_sent(frame: Pixels) -> Pixels:
     if frame.size == 0:
         raise WireError("empty_image", f"frame: got shape {list(frame.shape)}, expected at least one pixel")
     frame = without_alpha(frame)
+    if frame.dtype.kind == "f" and not np.isfinite(frame).all():
+        raise WireError("not_finite", "frame: a pixel is NaN or infinite, expected finite numbers")
     return frame.astype(frame.dtype.newbyteorder("<"), copy=False)
 
 

@@ -38,12 +38,13 @@ def survey(paths: Sequence[Path], bit_depth: BitDepth = "auto") -> Survey:
 
     Args:
         paths: of the images, in any order: the outcome is the same.
-        bit_depth: as it was said; anything but `auto` is taken as it is.
+        bit_depth: as it was said; a number of bits is taken as it is.
 
     Raises:
-        WireError: `bad_value`, `not_finite`: floating-point images beyond 0 to 1, or beside 16-bit ones.
+        WireError: `bad_value`, `not_finite`: floating-point images beyond 0 to 1 or beside 16-bit ones, or
+            16-bit ones said to be floating-point.
     """
-    if bit_depth != "auto":
+    if bit_depth not in {"auto", "float"}:
         return Survey(bit_depth)
     found = [(path, kept) for path in sorted(paths) if (kept := _deep(path)) is not None]
     floats = [path for path, kept in found if kept.is_float]
@@ -54,6 +55,12 @@ def survey(paths: Sequence[Path], bit_depth: BitDepth = "auto") -> Survey:
             f"bit_depth: {floats[0]} is floating-point and {integers[0][0]} is not, expected one kind in a "
             "folder; say --bit-depth, or keep them apart",
         )
+    if bit_depth == "float":
+        if integers:
+            raise WireError(
+                "bad_value", f"bit_depth: got float, but {integers[0][0]} holds integers; expected auto"
+            )
+        return Survey(bit_depth)
     for path in _spread(floats):
         _check_floats(path)
     return _of_integers(integers)

@@ -264,7 +264,11 @@ def test_a_folder_of_floats_beyond_one_or_of_two_kinds_is_an_error(tmp_path):
     with pytest.raises(WireError, match=r"a\.tif: bit_depth: .*--bit-depth"):
         survey(paths)
     assert survey(paths, 8).bit_depth == 8
-    paths = written(tmp_path, a_tif=tiff((GREY / 255).astype(np.float32), 32), b_png=png(deep(12)))
+    with pytest.raises(WireError, match=r"b\.png holds integers"):
+        survey(written(tmp_path / "integers", b_png=png(deep(12))), "float")
+    with pytest.raises(WireError, match="the frame is uint16"):
+        through_the_wire(deep(12), encoding="png", bit_depth="float")
+    paths = written(tmp_path / "both", a_tif=tiff((GREY / 255).astype(np.float32), 32), b_png=png(deep(12)))
     with pytest.raises(WireError, match=r"a\.tif is floating-point and .*b\.png is not"):
         survey(paths)
 

@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from streamer_support import (
     ANY_PORT,
     PATIENCE_S,
+    Camera,
     Screen,
     backbone,
     control,
@@ -23,6 +24,7 @@ from streamer_support import (
 )
 from tiff_support import tiff
 
+from streamer.errors import WireError
 from streamer.publish import Publisher
 from streamer.publish import main as publish_main
 from streamer.reliable import ReliablePublisher
@@ -119,13 +121,19 @@ def test_floats_that_nobody_can_read_are_refused_and_cost_nothing(backbone):
         serving(small_config(), backbone) as service,
         Screen(service) as screen,
         Publisher(service.endpoints["frames"], "line") as camera,
+        Camera(service.endpoints["frames"]) as other,
     ):
-        for index, frame in enumerate((grey(0) * 1.0, np.full((9, 9), np.nan), grey(0) / 255)):
-            camera.send(frame, index)
-        told = screen.until(3, "error", "score")
-        assert [fields.get("code") for fields in told] == ["bad_value", "not_finite", None]
-        assert "say bit_depth" in told[0]["text"]
-        assert control(service, "status")["scored"] == 1
+        with pytest.raises(WireError, match="a pixel is NaN") as caught:
+            camera.send(np.full((9, 9), np.nan))
+        assert caught.value.code == "not_finite"
+        camera.send(grey(0) * 1.0, 0)
+        fields = header(1, encoding="raw", shape=[9, 9], dtype="float32")
+        other.send(fields, np.full((9, 9), np.nan, "<f4").tobytes())
+        assert {fields["code"] for fields in screen.until(2, "error")} == {"bad_value", "not_finite"}
+        camera.send(grey(0) / 255, 2)
+        screen.until(1, "score")
+        status = control(service, "status")
+        assert (status["refused"], status["scored"]) == ({"bad_value": 1, "not_finite": 1}, 1)
 
 
 def folder_of(root, make, suffix):
