@@ -16,11 +16,11 @@ from streamer.errors import WireError
 
 MAGIC = b"\xff\xd8\xff"
 
-_SOI, _EOI, _SOS, _TEM = 0xD8, 0xD9, 0xDA, 0x01
+_EOI, _SOS, _TEM = 0xD9, 0xDA, 0x01
 _RESTARTS = range(0xD0, 0xD8)
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 """SOF: the markers of the segment that says the picture's size."""
-_NO_FILL = re.compile(rb"[^\xff]")
+_FILL = re.compile(rb"\xff{1,65536}")
 _WINDOW = 1 << 16
 
 _MAX_SEGMENTS = 4096
@@ -137,14 +137,14 @@ def _segments(payload: bytes) -> Iterator[_Segment]:
 
 
 def _marker(payload: bytes, at: int) -> tuple[int, int]:
-    """The marker that must be here, behind any number of fill bytes, and where what follows it starts."""
-    behind = _NO_FILL.search(payload, at)
-    if behind is None:
+    """The marker that must be here, behind up to 64 KiB of fill bytes, and where what follows it starts."""
+    if at >= len(payload):
         raise _damaged("it has no end")
-    marker = payload[behind.start()]
-    if behind.start() == at or marker in {0, _SOI}:
+    fill = _FILL.match(payload, at)
+    marker = b"" if fill is None else payload[fill.end() : fill.end() + 1]
+    if fill is None or marker in {b"", b"\0", b"\xff", b"\xd8"}:
         raise _damaged("there is no marker where a segment should be")
-    return marker, behind.end()
+    return marker[0], fill.end() + 1
 
 
 def _end_of_scan(values: npt.NDArray[np.uint8], at: int) -> int:
