@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from streamer.errors import WireError
 from streamer.images import jpeg
-from streamer.images.whole import declared_size, sniff, whole
+from streamer.images.whole import declared_size, sniff, whole_file
 from streamer.wire.frame import FrameMessage, Limits, check_size
 
 __all__ = ["Frame", "decode", "decode_file", "encode", "sniff"]
@@ -48,7 +48,7 @@ def decode_file(payload: bytes) -> Frame:
         WireError: `undecodable`: no image that OpenCV reads; damaged or truncated, as libjpeg or zlib say.
     """
     encoding = sniff(payload) or "image"
-    payload = whole(payload, encoding)
+    payload = whole_file(payload, encoding)
     if encoding == "jpeg":
         return jpeg.decode(payload)
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION

@@ -28,7 +28,7 @@ def declared_size(payload: bytes, encoding: str) -> tuple[int, int]:
     return _SIZES[encoding](payload)
 
 
-def whole(payload: bytes, encoding: str) -> bytes:
+def whole_file(payload: bytes, encoding: str) -> bytes:
     """The file up to its end, to be decoded; of an encoding other than `jpeg` and `png` as it is.
 
     Raises:

@@ -154,6 +154,7 @@ class Service:
         if self.failure is None:
             stop()
         if self.failure is not None:
+            self.decoders.stop()
             raise StreamerError(f"the service died: {type(self.failure).__name__}: {self.failure}")
 
     def _save_last(self) -> None:

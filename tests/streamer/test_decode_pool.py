@@ -1,6 +1,7 @@
 """Worker processes that decode: what one picture costs, no other pays, and nothing of them is left behind."""
 
 import os
+import resource
 import signal
 import sys
 from pathlib import Path
@@ -38,10 +39,21 @@ PATIENT_S = 60.0
 
 
 @pytest.fixture
-def decoder():
-    made = Decoder(LIMITS, PATIENT_S)
-    yield made
-    made.close()
+def make():
+    made = []
+
+    def one(limits=LIMITS, decode_s=PATIENT_S):
+        made.append(Decoder(limits, decode_s))
+        return made[-1]
+
+    yield one
+    for decoder in made:
+        decoder.close()
+
+
+@pytest.fixture
+def decoder(make):
+    return make()
 
 
 def message(payload, **more):
@@ -77,8 +89,8 @@ def test_a_bad_picture_is_refused_as_in_this_process_and_costs_no_worker(decoder
     assert decoder.pid == pid
 
 
-def test_a_picture_that_takes_too_long_is_given_up_and_its_worker_replaced():
-    decoder = Decoder(LIMITS, 0.2)
+def test_a_picture_that_takes_too_long_is_given_up_and_its_worker_replaced(make):
+    decoder = make(decode_s=0.2)
     worker = decoder.wait_ready()
     held_up(decoder)
     with pytest.raises(DecodeTimeoutError, match=r"not decoded within 0.2 s \(limits.decode_s\)") as caught:
@@ -87,7 +99,6 @@ def test_a_picture_that_takes_too_long_is_given_up_and_its_worker_replaced():
     assert worker.process.returncode == -signal.SIGKILL
     decoder.wait_ready()
     assert decoder.pid != worker.process.pid
-    decoder.close()
 
 
 def test_a_worker_that_dies_costs_its_picture_alone(decoder):
@@ -100,16 +111,19 @@ def test_a_worker_that_dies_costs_its_picture_alone(decoder):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the limit is Linux's")
-def test_a_picture_that_takes_more_memory_than_the_limits_allow_costs_no_more():
-    """The width and height are within bounds, the pixels are not: a check that is lost costs no memory."""
-    decoder = Decoder(Limits(pixels=1_000_000, payload_bytes=1 << 20), PATIENT_S)
+def test_memory_that_a_picture_takes_is_bounded_and_costs_that_picture_alone(make):
+    decoder = make(Limits(pixels=20_000_000, payload_bytes=1 << 20))
     pid = decoder.wait_ready().process.pid
-    limit = next(
-        line.split()[3] for line in Path(f"/proc/{pid}/limits").read_text().splitlines() if "address" in line
-    )
     size = int(Path(f"/proc/{pid}/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
-    assert size < int(limit) < size + (400 << 20)
-    decoder.close()
+    limit, _ = resource.prlimit(pid, resource.RLIMIT_AS)
+    assert size < limit < size + (1 << 30)
+    resource.prlimit(pid, resource.RLIMIT_AS, (size + (20 << 20), limit))
+    for encoding in ("png", "jpeg"):
+        flat = images.encode(np.zeros((4000, 4000, 3), np.uint8), encoding)
+        with pytest.raises(WireError) as caught:
+            decoder.decode(message(flat))
+        assert caught.value.code == "undecodable"
+        assert decoder.decode(message(images.encode(picture(0), encoding))).shape == (48, 64, 3)
 
 
 def test_what_a_terminal_or_supervisor_sends_ends_no_worker(decoder):
@@ -209,11 +223,6 @@ def test_workers_end_with_a_service_that_was_killed(tmp_path, one_thread):
         server.kill()
         until(lambda: all(gone(pid) for pid in workers))
         assert in_shared_memory() <= before
-
-
-def test_a_camera_host_needs_no_decoder_to_send(monkeypatch):
-    monkeypatch.setitem(sys.modules, "simplejpeg", None)
-    assert images.sniff(images.encode(picture(0), "jpeg")) == "jpeg"
 
 
 def open_files():
