@@ -25,6 +25,7 @@ from streamer.server.intake import Intake
 from streamer.server.logs import RateLimitedLog
 from streamer.server.outcomes import Outcomes
 from streamer.server.stream import QueuedFrame
+from streamer.server.threads import FairLock
 
 log = structlog.get_logger()
 
@@ -89,7 +90,7 @@ class Pipeline:
         self._prepared: queue.Queue[Tokens | None] = queue.Queue(batch)
         self._room = threading.Semaphore(batch)
         """Backbone inputs that may wait for the backbone; a frame of more tiles waits alone."""
-        self._entering = threading.Lock()
+        self._entering = FairLock()
         self._decoding = len(decoders.decoders)
         self._extracted: queue.Queue[Tokens | Job | None] = queue.Queue(batch)
         # Backbone and matcher each use every core: side by side they wait for each other's threads, and
