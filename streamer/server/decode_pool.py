@@ -27,6 +27,10 @@ WORKERS = 2
 
 _MODULE = "streamer.server.decode_worker"
 _START_S = 120.0
+_TRIES = 2
+"""Starts of a worker: one that is still importing does not ignore signals yet."""
+_DAY_S = 86_400.0
+"""The system counts milliseconds in 32 bits: longer waits are errors."""
 _KEPT_BYTES = 32 * 2**20
 """Of the shared file, between frames."""
 _KEPT_HERE = ("payload", "meta")
@@ -73,8 +77,8 @@ class Decoder:
     """One worker process, replaced when it died or had to be killed."""
 
     def __init__(self, limits: Limits, decode_s: float) -> None:
-        self._limits, self._decode_s = limits, decode_s
-        self._options = msgpack.packb({"limits": asdict(limits), "decode_s": decode_s}).hex()
+        self._limits, self._decode_s = limits, min(decode_s, _DAY_S)
+        self._options = msgpack.packb({"limits": asdict(limits), "decode_s": self._decode_s}).hex()
         self._worker: _Worker | None = None
         self._turn = threading.Lock()
         """Held while `_worker` is set: `close` may come from another thread."""
@@ -139,14 +143,14 @@ class Decoder:
         Raises:
             StreamerError: it does not come up.
         """
-        worker = self._worker or self.spawn()
-        if not worker.is_ready():
+        for _ in range(_TRIES):
+            worker = self._worker or self.spawn()
+            if worker.is_ready():
+                return worker
             self._end()
-            raise StreamerError(
-                "decode worker: does not come up; stderr has what it said, as has "
-                f"{sys.executable} -m {_MODULE}"
-            )
-        return worker
+        raise StreamerError(
+            f"decode worker: does not come up; stderr has what it said, as has {sys.executable} -m {_MODULE}"
+        )
 
     def close(self) -> None:
         """End the worker; none is started any more."""

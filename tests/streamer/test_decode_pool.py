@@ -126,6 +126,15 @@ def test_memory_that_a_picture_takes_is_bounded_and_costs_that_picture_alone(mak
         assert decoder.decode(message(images.encode(picture(0), encoding))).shape == (48, 64, 3)
 
 
+def test_a_limit_of_centuries_is_a_limit(make):
+    np.testing.assert_array_equal(make(decode_s=1e10).decode(message(png(picture(1)))), picture(1))
+
+
+def test_a_worker_that_dies_before_it_can_work_is_started_again(decoder):
+    decoder.spawn().process.kill()
+    np.testing.assert_array_equal(decoder.decode(message(png(picture(1)))), picture(1))
+
+
 def test_what_a_terminal_or_supervisor_sends_ends_no_worker(decoder):
     worker = decoder.wait_ready()
     assert os.getsid(worker.process.pid) != os.getsid(0)
