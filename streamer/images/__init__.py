@@ -3,15 +3,14 @@
 Of a payload, dimensions are read from the file's header before any pixel is decoded.
 """
 
-import io
-
 import cv2
 import numpy as np
 
 from streamer.errors import WireError
+from streamer.images import jpeg
 from streamer.images.depth import Decoded, Frame, Pixels, Warned, to_frame, without_alpha
 from streamer.images.tags import Deep, deep
-from streamer.images.whole import MAGIC, is_whole
+from streamer.images.whole import declared_size, sniff, whole_file
 from streamer.wire.checks import DTYPES, EXPECTED_SHAPE, BitDepth, is_shape
 from streamer.wire.frame import FrameMessage, Limits, check_size
 
@@ -30,11 +29,6 @@ __all__ = [
     "read_file",
     "sniff",
 ]
-
-
-def sniff(payload: bytes) -> str | None:
-    """`jpeg` or `png` by the first bytes of a file, None for anything else."""
-    return next((name for name, magic in MAGIC.items() if payload.startswith(magic)), None)
 
 
 def is_deep(payload: bytes) -> bool:
@@ -95,12 +89,13 @@ def read_file(payload: bytes, bit_depth: BitDepth = "auto") -> Decoded:
         `[H, W, 3]` uint8, BGR, with what is odd about it.
 
     Raises:
-        WireError: `undecodable`: no image that OpenCV reads, damaged or truncated; `bad_value`, `not_finite`:
-            pixels that `bit_depth` does not fit.
+        WireError: `undecodable`: no image that OpenCV reads; damaged or truncated, as libjpeg or zlib say;
+            `bad_value`, `not_finite`: pixels that `bit_depth` does not fit.
     """
     encoding = sniff(payload) or "image"
-    if not is_whole(payload, encoding):
-        raise WireError("undecodable", f"payload: the {encoding} is truncated or damaged")
+    payload = whole_file(payload, encoding)
+    if encoding == "jpeg":
+        return to_frame(jpeg.decode(payload))
     kept = deep(payload)
     if kept is None:
         return to_frame(_imdecode(payload, encoding, cv2.IMREAD_COLOR).astype(np.uint8, copy=False))
@@ -185,21 +180,10 @@ def encode(frame: Pixels, encoding: str) -> bytes:
 
 
 def _declared_size(message: FrameMessage) -> tuple[int, int]:
-    # Only the server comes here; camera hosts need no PIL.
-    from PIL import JpegImagePlugin, PngImagePlugin  # noqa: PLC0415
-
     found = sniff(message.payload)
     if found != message.encoding:
         raise WireError(
             "bad_encoding" if found else "undecodable",
             f"payload: got {found or 'neither JPEG nor PNG'}, expected {message.encoding}",
         )
-    # The plugin classes read the header only, and warn of no decompression bombs: check_size does.
-    plugin = {"jpeg": JpegImagePlugin.JpegImageFile, "png": PngImagePlugin.PngImageFile}[message.encoding]
-    try:
-        with plugin(io.BytesIO(message.payload)) as header:
-            width, height = header.size
-    except Exception as error:  # PIL's plugins raise almost anything on damaged headers
-        detail = " ".join(str(error).split())[:120]
-        raise WireError("undecodable", f"payload: no {message.encoding} header ({detail})") from None
-    return height, width
+    return declared_size(message.payload, message.encoding)

@@ -1,30 +1,37 @@
-"""Whether an image file is whole: what libjpeg and libpng would fill in and say nothing about is refused."""
+"""Whether an image file is whole: what libjpeg and libpng would fill in and say nothing about is refused.
 
-MAGIC = {"jpeg": b"\xff\xd8\xff", "png": b"\x89PNG\r\n\x1a\n"}
+No pixel is made here, and the work of making them is bounded: so much for a byte of the file, so much for a
+pixel that it declares.
+"""
 
-_MAX_CHUNKS = 1 << 16
-"""Of a PNG; encoders write 8 to 64 KiB in each, so a payload of 64 MiB has 8,192 at most."""
+from collections.abc import Callable
+
+from streamer.images import jpeg, png
+
+MAGIC = {"jpeg": jpeg.MAGIC, "png": png.MAGIC}
+
+_SIZES: dict[str, Callable[[bytes], tuple[int, int]]] = {"jpeg": jpeg.declared_size, "png": png.declared_size}
+_WHOLE: dict[str, Callable[[bytes], bytes]] = {"jpeg": jpeg.whole, "png": png.whole}
 
 
-def is_whole(payload: bytes, encoding: str) -> bool:
-    """Whether a JPEG or PNG has its end; OpenCV may fill what is missing with grey and say nothing."""
-    if encoding == "png":
-        return _chunks_fit(payload)
-    # Neither marker can occur inside compressed data, and a thumbnail's come before the image's own.
-    return encoding != "jpeg" or payload.rfind(b"\xff\xd9") > payload.rfind(b"\xff\xda")
+def sniff(payload: bytes) -> str | None:
+    """`jpeg` or `png` by the first bytes of a file, None for anything else."""
+    return next((name for name, magic in MAGIC.items() if payload.startswith(magic)), None)
 
 
-def _chunks_fit(payload: bytes) -> bool:
-    """Whether a PNG's chunks lie in it one behind another up to IEND: OpenCV clears as much memory as a
-    chunk says that it is long, up to 4 GB for a few bytes, before it looks whether they are there.
+def declared_size(payload: bytes, encoding: str) -> tuple[int, int]:
+    """(height, width) of a `jpeg` or `png` as it says itself.
+
+    Raises:
+        WireError: `undecodable`: it does not say.
     """
-    at = len(MAGIC["png"])
-    for _ in range(_MAX_CHUNKS):
-        if at + 12 > len(payload):
-            return False
-        length = int.from_bytes(payload[at : at + 4], "big")
-        kind = payload[at + 4 : at + 8]
-        at += 12 + length
-        if kind == b"IEND":
-            return at <= len(payload)
-    return False
+    return _SIZES[encoding](payload)
+
+
+def whole_file(payload: bytes, encoding: str) -> bytes:
+    """The file up to its end, to be decoded; of an encoding other than `jpeg` and `png` as it is.
+
+    Raises:
+        WireError: `undecodable`: truncated, damaged, or built to cost more than a picture of its size does.
+    """
+    return _WHOLE.get(encoding, bytes)(payload)

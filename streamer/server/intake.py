@@ -6,9 +6,16 @@ from collections import OrderedDict, deque
 from musc_online.config_service import WhenFull
 from streamer.server.stream import QueuedFrame
 
+_IN_TIME = 100
+_SLOW_STREAMS = 1024
+
 
 class Intake:
     """Frames that wait, per stream in order of arrival; streams take turns, whatever their rate.
+
+    Several threads may take frames; of each stream one is being decoded at a time, so that its frames keep
+    their order. Streams with a picture among their last 100 that was not decoded in time are slow: of all of
+    them together one frame is being decoded at a time, so that they never hold all threads.
 
     Args:
         max_bytes: payload bytes that all streams together may keep waiting.
@@ -20,6 +27,9 @@ class Intake:
         self._bytes = 0
         self._max_bytes = max_bytes
         self._closed = False
+        self._busy: set[str] = set()
+        self._slow: OrderedDict[str, int] = OrderedDict()
+        """Slow streams, with the frames still to be decoded in time; the least recent is forgotten first."""
 
     def offer(
         self, queued: QueuedFrame, *, length: int, when_full: WhenFull
@@ -49,23 +59,46 @@ class Intake:
                 queue.append(queued)
                 self._bytes += size
                 self._queues[queued.stream.name] = queue
-                self._changed.notify()
+                self._changed.notify_all()
         return taken, dropped
 
     def take(self) -> QueuedFrame | None:
-        """The oldest frame of the stream whose turn it is; waits for one. None once closed and empty."""
+        """The oldest frame of the stream whose turn it is; waits for one. None once closed and empty.
+
+        Whoever takes a frame says `decoded`, whatever became of it: until then no other of its stream is
+        taken.
+        """
         with self._changed:
-            self._changed.wait_for(lambda: self._closed or any(self._queues.values()))
-            # The stream served goes to the end of the queue; an empty one leaves it.
-            while self._queues:
-                name, queue = self._queues.popitem(last=False)
-                if queue:
-                    queued = queue.popleft()
-                    self._bytes -= len(queued.message.payload)
-                    if queue:
-                        self._queues[name] = queue
-                    return queued
-            return None
+            while True:
+                name = self._whose_turn()
+                if name is not None:
+                    return self._take_of(name)
+                if self._closed and not any(self._queues.values()):
+                    return None
+                self._changed.wait()
+
+    def decoded(self, queued: QueuedFrame, *, in_time: bool = True) -> None:
+        """The frame is out of the way of the next one of its stream.
+
+        Args:
+            queued: a frame that was taken.
+            in_time: false if its picture ran into `limits.decode_s`.
+        """
+        name = queued.stream.name
+        with self._changed:
+            self._busy.discard(name)
+            left = _IN_TIME if not in_time else self._slow.pop(name, 0) - 1
+            if left > 0:
+                self._slow[name] = left
+                self._slow.move_to_end(name)
+                if len(self._slow) > _SLOW_STREAMS:
+                    self._slow.popitem(last=False)
+            self._changed.notify_all()
+
+    def given_up(self, queued: QueuedFrame) -> bool:
+        """Whether a frame is too much for a stop: no more pictures of slow streams are tried once closed."""
+        with self._changed:
+            return self._closed and queued.stream.name in self._slow
 
     def close(self) -> None:
         """No more frames come; `take` empties the queues and then returns None."""
@@ -77,6 +110,23 @@ class Intake:
         """Frames and bytes waiting."""
         with self._changed:
             return {"frames": sum(map(len, self._queues.values())), "bytes": self._bytes}
+
+    def _whose_turn(self) -> str | None:
+        slow_busy = any(name in self._slow for name in self._busy)
+        for name, queue in self._queues.items():
+            if queue and name not in self._busy and not (slow_busy and name in self._slow):
+                return name
+        return None
+
+    def _take_of(self, name: str) -> QueuedFrame:
+        # The stream served goes to the end of the queue; an empty one leaves it.
+        queue = self._queues.pop(name)
+        queued = queue.popleft()
+        self._bytes -= len(queued.message.payload)
+        if queue:
+            self._queues[name] = queue
+        self._busy.add(name)
+        return queued
 
     def _fits(self, queue: deque[QueuedFrame], size: int, length: int) -> bool:
         # A frame larger than the whole allowance still passes an empty house: the wire limits its size.

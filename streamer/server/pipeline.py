@@ -1,7 +1,8 @@
-"""Decode, backbone, matching: three threads in a row, so that each works while the next does.
+"""Decode, backbone, matching: threads in a row, so that each works while the next does.
 
 OpenCV, PIL, torch and the matchers release Python's lock while they compute. One thread a phase keeps the
-frames of a stream in order; bounded queues between them keep memory flat.
+frames of a stream in order; there is a decoding thread for each worker process, and the intake gives out one
+frame of a stream at a time. Bounded queues between them keep memory flat.
 """
 
 import queue
@@ -18,14 +19,14 @@ from musc_online import frames
 from musc_online.backbones import Backbone
 from musc_online.errors import FrameError
 from musc_online.events import contrast_of
-from streamer import images
 from streamer.errors import WireError
 from streamer.server import picture_warnings
+from streamer.server.decode_pool import DecodePool, Decoder, DecodeTimeoutError
 from streamer.server.intake import Intake
 from streamer.server.logs import RateLimitedLog
 from streamer.server.outcomes import Outcomes
 from streamer.server.stream import QueuedFrame
-from streamer.wire.frame import Limits
+from streamer.server.threads import FairLock
 
 log = structlog.get_logger()
 
@@ -70,6 +71,7 @@ class Pipeline:
         backbone: shared by all streams; frames that wait are extracted together, `batch` tiles at a time.
         score: takes each frame's tokens, in order.
         outcomes: told of frames that cannot be used.
+        decoders: started and stopped by the caller.
         failed: called if a phase dies of an error that is not a frame's.
     """
 
@@ -79,27 +81,27 @@ class Pipeline:
         backbone: Backbone,
         score: Score,
         outcomes: Outcomes,
-        limits: Limits,
+        decoders: DecodePool,
         batch: int,
         failed: Callable[[BaseException], None],
     ) -> None:
         self._intake, self._backbone, self._score = intake, backbone, score
-        self._outcomes, self._limits, self._batch, self._failed = outcomes, limits, batch, failed
+        self._outcomes, self._batch, self._failed = outcomes, batch, failed
         self._log = RateLimitedLog()
         self._prepared: queue.Queue[Tokens | None] = queue.Queue(batch)
         self._room = threading.Semaphore(batch)
         """Backbone inputs that may wait for the backbone; a frame of more tiles waits alone."""
+        self._entering = FairLock()
+        self._decoding = len(decoders.decoders)
         self._extracted: queue.Queue[Tokens | Job | None] = queue.Queue(batch)
         # Backbone and matcher each use every core: side by side they wait for each other's threads, and
         # both take longer than one after the other. Decoding and publishing go on beside either.
         self._cores = threading.Lock()
-        self._threads = [
-            threading.Thread(target=self._guard, args=(phase,), name=phase.__name__.strip("_"), daemon=True)
-            for phase in (self._decode_all, self._extract_all, self._match_all)
-        ]
+        self._threads = [self._thread(self._decode_all, decoder) for decoder in decoders.decoders]
+        self._threads += [self._thread(self._extract_all), self._thread(self._match_all)]
 
     def start(self) -> None:
-        """Start the three threads."""
+        """Start the threads."""
         for thread in self._threads:
             thread.start()
 
@@ -113,26 +115,53 @@ class Pipeline:
         """Run something in the matching thread, after the frames extracted so far; detectors belong to it."""
         self._extracted.put(job)
 
-    def _guard(self, phase: Callable[[], None]) -> None:
+    def _thread(self, phase: Callable[..., None], *args: Any) -> threading.Thread:
+        name = phase.__name__.strip("_")
+        return threading.Thread(target=self._guard, args=(phase, *args), name=name, daemon=True)
+
+    def _guard(self, phase: Callable[..., None], *args: Any) -> None:
         try:
-            phase()
+            phase(*args)
         except BaseException as error:
             log.exception("phase_died", phase=phase.__name__)
             self._failed(error)
 
-    def _decode_all(self) -> None:
+    def _decode_all(self, decoder: Decoder) -> None:
         while (queued := self._intake.take()) is not None:
-            tokens = Tokens(queued, (0, 0), since_ns=queued.received_ns)
-            tokens.lap("queue")
-            if self._used(tokens, lambda: self._decode(tokens), "internal"):  # noqa: B023 - called at once
+            in_time = self._prepare(queued, decoder)
+            self._intake.decoded(queued, in_time=in_time)
+        with self._entering:
+            self._decoding -= 1
+            if not self._decoding:
+                self._prepared.put(None)
+
+    def _prepare(self, queued: QueuedFrame, decoder: Decoder) -> bool:
+        """Decode a frame and hand it on; false if its picture took too long."""
+        if self._intake.given_up(queued):
+            self._outcomes.drop(queued, "stopping")
+            return True
+        tokens = Tokens(queued, (0, 0), since_ns=queued.received_ns)
+        tokens.lap("queue")
+        in_time = True
+
+        def decode() -> None:
+            nonlocal in_time
+            try:
+                self._decode(tokens, decoder)
+            except DecodeTimeoutError:
+                in_time = False
+                raise
+
+        if self._used(tokens, decode, "internal"):
+            with self._entering:  # two frames of many tiles, each with half of the room, would wait for ever
                 for _ in range(min(tokens.n_tiles, self._batch)):
                     self._room.acquire()
                 self._prepared.put(tokens)
-        self._prepared.put(None)
+        return in_time
 
-    def _decode(self, tokens: Tokens) -> None:
+    def _decode(self, tokens: Tokens, decoder: Decoder) -> None:
         queued = tokens.queued
-        decoded = images.read(queued.message, self._limits, queued.stream.config.bit_depth)
+        decoded = decoder.decode(queued.message, queued.stream.config.bit_depth)
         picture_warnings.tell(self._outcomes, queued, decoded.warnings)
         frame = decoded.frame
         tokens.shape, tokens.contrast = (frame.shape[0], frame.shape[1]), contrast_of(frame)

@@ -13,6 +13,7 @@ from streamer import auth
 from streamer.errors import StreamerError
 from streamer.server import allow_list
 from streamer.server.control import Control, handlers
+from streamer.server.decode_pool import DecodePool
 from streamer.server.history import History
 from streamer.server.intake import Intake
 from streamer.server.metrics import Metrics
@@ -117,6 +118,7 @@ class Service:
         self._stop_part(self.sleep.stop)
         self._intake.close()
         self._stop_part(self.pipeline.join)
+        self._stop_part(self.decoders.stop)
         self._stop_part(self._save_last)
         self._stop_part(self._outbox.stop)
         self._stop_part(self._receiver.finish)
@@ -152,6 +154,7 @@ class Service:
         if self.failure is None:
             stop()
         if self.failure is not None:
+            self.decoders.stop()
             raise StreamerError(f"the service died: {type(self.failure).__name__}: {self.failure}")
 
     def _save_last(self) -> None:
@@ -185,8 +188,15 @@ class Service:
         )
         self.sleep = Sleep(config.sleep_after_s, self.streams, self.snapshots, self._failed)
         self.scoring = Scoring(self.streams, backbone, outcomes, self.snapshots, self.metrics.observe)
+        self.decoders = DecodePool(limits, config.limits.decode_s)
         self.pipeline = Pipeline(
-            self._intake, backbone, self.scoring.score, outcomes, limits, config.transport.batch, self._failed
+            self._intake,
+            backbone,
+            self.scoring.score,
+            outcomes,
+            self.decoders,
+            config.transport.batch,
+            self._failed,
         )
         self._receiver = Receiver(
             bound.ports, self._intake, self.streams, outcomes, limits, config.limits.rate, self._failed
@@ -199,6 +209,7 @@ class Service:
             (self._outbox.start, self._outbox.stop),
             (self.scoring.resume, lambda: None),
             (self.snapshots.start, self.snapshots.stop),
+            (self.decoders.start, self.decoders.stop),
             (self.pipeline.start, self._end_pipeline),
             (self.sleep.start, self.sleep.stop),
             (self._receiver.start, self._end_receiver),

@@ -18,6 +18,7 @@ CODES = {
     "image_too_large": "the image is larger than limits.width, height or pixels",
     "payload_size": "a raw payload has not as many bytes as `shape` and `dtype` say",
     "undecodable": "the payload is damaged or truncated",
+    "decode_timeout": "the picture was not decoded within limits.decode_s",
     "duplicate": "a frame of this stream with this id is queued, in the ring or among the last scored",
     "out_of_order": "`seq` went backwards; the frame is scored all the same",
     "bit_depth_unsure": "16-bit pixels use fewer bits and nobody says how many; once a stream",

@@ -1,5 +1,7 @@
 """Queues before decoding: what is dropped for a new frame, and what is not."""
 
+import threading
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -23,7 +25,13 @@ def offered(intake, queued, length=3, when_full="drop_oldest"):
 
 def waiting(intake):
     intake.close()
-    return [queued.message.frame_id for queued in iter(intake.take, None)]
+    return [queued.message.frame_id for queued in taken_in_turn(intake)]
+
+
+def taken_in_turn(intake):
+    while (queued := intake.take()) is not None:
+        yield queued
+        intake.decoded(queued)
 
 
 def test_the_oldest_make_room_in_a_full_queue():
@@ -115,6 +123,109 @@ def test_no_more_is_dropped_than_makes_room(before, size, length, when_full):
         held[LINE] = [*held[LINE][enough:], new]
     intake.close()
     left = {LINE: [], OTHER: []}
-    while (queued := intake.take()) is not None:
+    for queued in taken_in_turn(intake):
         left[queued.stream].append(queued)
     assert left == held
+
+
+A, B, C, D = (Stream(name, config.load({})) for name in "abcd")
+
+
+def filled(*ids, bytes_each=1):
+    """Frames named after their streams: "a1" is the stream `a`'s."""
+    intake, streams = Intake(1000), {"a": A, "b": B, "c": C, "d": D}
+    for one in ids:
+        assert offered(intake, frame(one, bytes_each, streams[one[0]]), length=9)[0]
+    return intake
+
+
+def taken(intake):
+    queued = intake.take()
+    return queued, queued.message.frame_id
+
+
+def test_of_each_stream_one_frame_is_out_at_a_time():
+    intake = filled("a1", "a2", "b1", "a3")
+    first, name = taken(intake)
+    assert name == "a1"
+    second, name = taken(intake)
+    assert name == "b1"  # the turn is a's, but a1 is not decoded yet
+    waits = Taker(intake)
+    intake.decoded(second)
+    assert not waits.found.is_set()
+    intake.decoded(first)
+    assert waits.result().message.frame_id == "a2"
+    intake.close()
+    last = Taker(intake)
+    intake.decoded(waits.result())
+    assert last.result().message.frame_id == "a3"
+    intake.decoded(last.result())
+    assert intake.take() is None
+
+
+class Taker(threading.Thread):
+    """Somebody who waits for a frame."""
+
+    def __init__(self, intake):
+        super().__init__(daemon=True)
+        self._intake, self.found = intake, threading.Event()
+        self.start()
+
+    def run(self):
+        self.taken = self._intake.take()
+        self.found.set()
+
+    def result(self):
+        assert self.found.wait(60)
+        return self.taken
+
+
+def test_slow_streams_share_one_place_and_others_pass_them():
+    intake = filled("a1", "b1", "c1", "a2", "b2", "c2", "d1")
+    for _ in range(2):  # two at a time, as there are workers
+        queued, name = taken(intake)
+        assert name in {"a1", "b1"}
+        intake.decoded(queued, in_time=False)
+    order = []
+    slow, name = taken(intake)
+    while name[0] not in "ab":
+        order.append(name)
+        intake.decoded(slow)
+        slow, name = taken(intake)
+    assert (order, name) == (["c1", "d1"], "a2")
+    queued, name = taken(intake)
+    assert name == "c2"  # the turn is b's, but b2 waits for a2
+    intake.decoded(queued)
+    intake.decoded(slow, in_time=False)
+    assert taken(intake)[1] == "b2"
+
+
+def test_a_slow_stream_is_as_others_again_after_a_hundred_pictures_in_time():
+    intake = filled("a1", "b1")
+    for _ in range(2):
+        intake.decoded(intake.take(), in_time=False)
+    for number in range(99):
+        offered(intake, frame(f"a{number}", 1, A))
+        intake.decoded(intake.take())
+    offered(intake, frame("a", 1, A))
+    offered(intake, frame("b", 1, B))
+    hundredth, _ = taken(intake)
+    assert intake.status()["frames"] == 1
+    waits = Taker(intake)
+    assert not waits.found.wait(0.05)
+    intake.decoded(hundredth)
+    b, a = waits.result(), None
+    offered(intake, frame("a", 1, A))
+    a, _ = taken(intake)
+    assert (a.stream, b.stream) == (A, B)
+
+
+def test_once_closed_no_more_of_slow_streams_are_decoded():
+    intake = filled("a1", "b1", "a2", "b2")
+    intake.decoded(intake.take(), in_time=False)
+    intake.decoded(intake.take())
+    slow = intake.take()
+    assert not intake.given_up(slow)
+    intake.close()
+    assert intake.given_up(slow)
+    assert not intake.given_up(intake.take())

@@ -1,20 +1,20 @@
 """Frames of tiles through a real service: maps of the right shape, regions in the frame's pixels, masks."""
 
-import time
-from threading import Event
-from types import SimpleNamespace
-
 import cv2
 import msgpack
 import numpy as np
 import pytest
-from streamer_support import backbone, control, header, png, settings, watched
+from streamer_support import Held, backbone, control, header, png, settings, until, watched
 
 from musc_online.config import load
 from musc_online.detector import Detector
 from musc_online.errors import ConfigError
+from streamer.server.decode_pool import DecodePool
+from streamer.server.intake import Intake
+from streamer.server.outcomes import Ledger, Outcomes
 from streamer.server.pipeline import Pipeline
 from streamer.server.service import Service
+from streamer.server.stream import QueuedFrame, Stream
 from streamer.wire.frame import FrameMessage, Limits
 from streamer.wire.published import unpack_message
 
@@ -140,32 +140,25 @@ def test_a_stream_whose_map_has_no_room_beside_the_mask_of_all_is_refused_at_sta
 
 def test_no_more_tiles_wait_for_the_backbone_than_it_takes_at_once(backbone):
     """Prepared tiles are large, and no limit counts them: a frame of many waits alone."""
-    held = Event()
-
-    class Slow(SimpleNamespace):
-        def extract(self, inputs):
-            held.wait(10)
-            return backbone.extract(inputs)
-
-    slow = Slow(
-        **{
-            name: getattr(backbone, name)
-            for name in ("prepare", "resize", "image_size", "grid", "patch_size")
-        }
-    )
-    queued, done, outcomes = iter([SimpleNamespace()] * 6), [], SimpleNamespace(refuse=pytest.fail)
-    stream = SimpleNamespace(config=load({"tiles": {"rows": 2, "cols": 2}}), name="line", warned=set())
-    message = FrameMessage("line", 1, "png", png(picture(0)))
-
-    def take():
-        one = next(queued, None)
-        return one and SimpleNamespace(stream=stream, received_ns=0, message=message)
-
-    pipeline = Pipeline(SimpleNamespace(take=take), slow, done.append, outcomes, Limits(), 4, pytest.fail)
+    held, intake, done = Held(backbone), Intake(10**9), []
+    for name in ("line", "other"):
+        stream = Stream(name, load({"tiles": {"rows": 2, "cols": 2}}))
+        for index in range(3):
+            message = FrameMessage(name, index, "png", png(picture(index)))
+            intake.offer(QueuedFrame(message, stream, 0), length=3, when_full="block")
+    intake.close()
+    decoders = DecodePool(Limits(), 60.0)
+    pipeline = Pipeline(intake, held, done.append, Outcomes(Ledger()), decoders, 4, pytest.fail)
+    decoders.start()
     pipeline.start()
-    time.sleep(0.5)
-    waiting = pipeline._prepared.qsize()
-    held.set()
+    # One is at the backbone, one waits for it, and each decoding thread has one that there is no room for.
+    until(lambda: intake.status()["frames"] == 2 and pipeline._prepared.qsize() == 1)
+    assert [thread.name for thread in pipeline._threads].count("decode_all") == 2
+    assert pipeline._room._value == 0
+    held.release()
     pipeline.join()
-    assert waiting == 1
+    decoders.stop()
     assert len(done) == 6
+    for name in ("line", "other"):
+        ids = [tokens.queued.message.frame_id for tokens in done if tokens.queued.stream.name == name]
+        assert ids == [0, 1, 2]
