@@ -22,6 +22,7 @@ from streamer.images.survey import survey
 from streamer.process import ANY_PORT, ServerProcess
 from streamer.sources import images_in
 from streamer.subscribe import Subscriber
+from streamer.wire.codes import WARNINGS
 from streamer.wire.published import Message
 
 STREAM = "demo"
@@ -133,7 +134,7 @@ def _collect(
             if message is None or time.monotonic() - last > _SILENCE_S:
                 raise StreamerError(f"only {len(found)} of {count} {title} came")
             if message.kind == "error":
-                refused += 1
+                refused += message.get("code") not in WARNINGS
                 console.print(f"{message.get('frame_id')}: {message.get('text')}", markup=False)
             elif message.kind == kind and (kind == "score" or message["is_final"]):
                 found[str(message["frame_id"])] = message

@@ -20,6 +20,7 @@ from streamer.errors import StreamerError
 from streamer.process import ANY_PORT, ServerError, ServerProcess
 from streamer.publish import Publisher
 from streamer.subscribe import Subscriber
+from streamer.wire.codes import WARNINGS
 from streamer.wire.published import Message
 
 _STREAM = "replay"
@@ -104,6 +105,8 @@ class _Messages:
             if message is not None and message.kind in ("score", "revision"):
                 since = time.monotonic()
                 done(self._take(recorder, message))
+            elif message is not None and message.get("code") in WARNINGS:
+                continue  # told where the images were read; the frame has its score besides
             elif message is not None and message.kind in ("error", "dropped"):
                 raise ServerError(f"streamer.serve: {message.kind}: {message.get('text') or dict(message)}")
             elif time.monotonic() - since > _STALL_S:

@@ -40,3 +40,6 @@ CODES = {
     "internal": "an error of the service itself; its log has the details",
 }
 """Every machine-readable code of an `error` message, and what it says."""
+
+WARNINGS = frozenset(("out_of_order", "bit_depth_unsure", "above_bit_depth", "constant_image"))
+"""Codes of `error` messages about a frame that is used all the same: its score comes besides."""

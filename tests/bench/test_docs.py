@@ -10,7 +10,7 @@ import yaml
 
 from musc_online.config import Config, Section, StreamOverride
 from streamer.server import metrics
-from streamer.wire.codes import CODES
+from streamer.wire.codes import CODES, WARNINGS
 from streamer.wire.published import KINDS
 
 ROOT = Path(__file__).parents[2]
@@ -90,6 +90,7 @@ def test_what_the_code_cites_is_there():
 
 def test_every_code_is_explained():
     explained = rows(section("wire.md", "Codes"))
+    assert {code for code, (_, where, *_) in explained.items() if where == "warning"} == WARNINGS
     assert CODES.keys() - explained.keys() == set()
 
 

@@ -77,6 +77,14 @@ def test_a_replay_says_how_it_took_the_images_and_has_the_same_figures(written, 
     assert figures["mono12"] == figures["grey"]
 
 
+@pytest.mark.slow
+def test_a_warning_about_a_frame_ends_no_replay_through_sockets(written, config, capsys):
+    status, _, said = call(
+        capsys, "mvtec", "--data", written("black"), "--config", config, "--limit", 4, "--through", "zmq"
+    )
+    assert status in {0, 1}, said
+
+
 def test_a_replay_of_black_or_unknown_images_says_so(written, config, capsys):
     status, _, said = call(capsys, "mvtec", "--data", written("black"), "--config", config, "--limit", 4)
     assert status in {0, 1}
