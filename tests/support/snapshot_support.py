@@ -6,7 +6,8 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 from streamer_support import Camera, Screen, control, small_config
 
-from musc_online import snapshot
+from musc_online import snapshot, snapshot_file
+from streamer.server import locks
 
 SAID = ("frame_id", "seq", "capture_ns", "meta", "raw_score", "rscin_score", "pred_score", "pred_label",
         "threshold", "state", "n_references", "revision", "is_final", "regions")  # fmt: skip
@@ -41,12 +42,18 @@ def play(service, seeds, stream="line"):
 
 
 def tampered(path, change):
+    """Change the state in a file, as its arrays are, and sign that."""
     with safe_open(path, "numpy") as opened:
-        state = json.loads(opened.metadata()["state"])
         arrays = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+    state = json.loads(bytes(arrays.pop("state")))
     change(state)
-    text = json.dumps(state, sort_keys=True)
-    save_file(arrays, path, {"state": text, "digest": snapshot._digest(arrays, text)})
+    kept, header = snapshot_file.pack(snapshot.Snapshot(arrays, state))
+    save_file(kept, path, header)
+
+
+def files(folder):
+    """What is in a folder of snapshots, but for its lock."""
+    return [path for path in folder.iterdir() if path.name != locks.FOLDER]
 
 
 def cut(path):
