@@ -202,7 +202,7 @@ def set_aside(path: Path) -> Path:
 
 
 def digest(arrays: Mapping[str, npt.NDArray[Any]], text: bytes, header: Mapping[str, str]) -> str:
-    """Of the whole content: the state's text, the arrays, and the header, which had no more up to schema 4."""
+    """Of the whole content: the state's text, the arrays, and the header, which had no more by schema 4."""
     found = hashlib.sha256(text)
     for name in ("schema", "about") if _STATE not in header else ():
         found.update(header[name].encode())
