@@ -5,6 +5,7 @@ the header as msgpack, and the arrays as they lie in memory. So a record that wa
 process was killed is told from one that is damaged: the one is cut short, the other does not match.
 """
 
+import errno
 import os
 import stat
 import struct
@@ -28,6 +29,8 @@ _CHECK = struct.Struct("<I")
 _HEAD = _PREFIX.size + _CHECK.size
 _MOST_HEADER = 2**24
 _KINDS = "fiu"
+_NO_FILE = frozenset({errno.ELOOP, errno.ENXIO})
+# A link; a socket, or a device that is not there.
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,15 +123,27 @@ def records(path: Path, *, arrays: bool = True) -> Iterator[Record]:
         DamagedError: a record is damaged; those before it have been given.
         OSError: the file cannot be read.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW)
+    descriptor, size = _open(path)
     with os.fdopen(descriptor, "rb") as file:
-        found = os.fstat(descriptor)
-        if not stat.S_ISREG(found.st_mode):
-            raise DamagedError(f"{path}: is no file", 0)
         begins = 0
-        while (record := _next(file, path, begins, found.st_size, arrays=arrays)) is not None:
+        while (record := _next(file, path, begins, size, arrays=arrays)) is not None:
             yield record
             begins = record.ends
+
+
+def _open(path: Path) -> tuple[int, int]:
+    """A file's descriptor and size; a pipe or whatever else lies in its place is not waited for."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW)
+    except OSError as error:
+        if error.errno in _NO_FILE:
+            raise DamagedError(f"{path}: is no file ({error.strerror})", 0) from None
+        raise
+    found = os.fstat(descriptor)
+    if not stat.S_ISREG(found.st_mode):
+        os.close(descriptor)
+        raise DamagedError(f"{path}: is no file", 0)
+    return descriptor, found.st_size
 
 
 def _next(file: Any, path: Path, begins: int, size: int, *, arrays: bool) -> Record | None:

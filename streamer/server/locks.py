@@ -40,14 +40,13 @@ class Lock:
     """
 
     def __init__(self, key: str, what: Path, *, is_folder: bool) -> None:
-        real = what.resolve()  # whoever comes by a link comes to the same lock
-        path = real / FOLDER if is_folder else real.with_name(f".{real.name}.lock")
         try:
+            path = _beside(what) if not is_folder else what.resolve() / FOLDER
             self._file = _open(path)
-        except OSError as error:
-            raise StreamerError(
-                f"{key}: {what}: cannot be locked ({path}: {error.strerror}); expected a folder to write to"
-            ) from None
+        except (OSError, RuntimeError) as error:  # the latter of a link to itself
+            reason = error.strerror if isinstance(error, OSError) else error
+            expected = "a folder to write to" if is_folder else "a file that can be written"
+            raise StreamerError(f"{key}: {what}: cannot be used ({reason}); expected {expected}") from None
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -84,6 +83,19 @@ class Lock:
         with suppress(OSError):  # who holds it is told; that it is held does not hang on that
             os.ftruncate(self._file, 0)
             os.pwrite(self._file, json.dumps(about).encode(), 0)
+
+
+def _beside(what: Path) -> Path:
+    """Where the lock of a file lies; whoever comes to the file by a link comes to the same lock.
+
+    Raises:
+        OSError, RuntimeError: it is no file, or there cannot be one.
+    """
+    real = what.resolve()
+    real.parent.mkdir(parents=True, exist_ok=True)
+    if real.exists() and not real.is_file():
+        raise OSError(errno.EINVAL, "it is no file")
+    return real.with_name(f".{real.name}.lock")
 
 
 def _open(path: Path) -> int:

@@ -1,6 +1,5 @@
 """At start, and as a stream wakes: the changes since its snapshot, done again as the service did them."""
 
-import errno
 import shutil
 from collections.abc import Callable
 from contextlib import suppress
@@ -22,7 +21,6 @@ from streamer.server.stream import Origin, Stream
 from streamer.server.words import say
 from streamer.wire.requests import Word
 
-_NO_FILE = frozenset({errno.ELOOP, errno.ENXIO, errno.ENOENT})
 _UNFIT = (MuscError, WireError, AssertionError, *snapshot.UNFIT)
 
 
@@ -74,10 +72,7 @@ def chain(folder: Path, stem: str, stream: str, number: int | None) -> Chain:
             refused.append(Refused(path, str(error)))
             continue
         except OSError as error:
-            if error.errno not in _NO_FILE:
-                raise unreadable(path, error) from None
-            refused.append(Refused(path, f"{path}: is no file ({error.strerror})"))
-            continue
+            raise unreadable(path, error) from None
         if said is None:  # killed before it was begun
             path.unlink(missing_ok=True)
             continue

@@ -47,8 +47,9 @@ def frames(seed, count, another_after=None):
     parts = []
     for number in range(count):
         if number == another_after:
-            product = Product(seed + 1)
-        shown = product.defect(number % 3) if rng.random() < 0.2 else None
+            product = Product(seed + 5)
+        is_damaged = another_after is None and rng.random() < 0.2
+        shown = product.defect(number % 3) if is_damaged else None
         part = product.part() if shown is None else product.damaged(shown)
         parts.append((part, rng.normal(size=6).astype(np.float32)))
     return parts
