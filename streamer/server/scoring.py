@@ -14,7 +14,7 @@ from musc_online.score import Score
 from streamer.errors import WireError
 from streamer.server.outcomes import Outcomes
 from streamer.server.pipeline import Tokens
-from streamer.server.snapshots import Snapshots
+from streamer.server.restoring import Restorer
 from streamer.server.stream import Origin, Stream
 from streamer.server.streams import Streams
 from streamer.server.telling import Telling, score_header
@@ -32,21 +32,17 @@ class Scoring:
         streams: Streams,
         backbone: Backbone,
         outcomes: Outcomes,
-        snapshots: Snapshots,
+        restorer: Restorer,
         observe: Callable[[Mapping[str, float]], None],
     ) -> None:
-        self._streams, self._backbone, self._outcomes, self._snapshots = (
-            streams,
-            backbone,
-            outcomes,
-            snapshots,
-        )
+        self._streams, self._backbone, self._outcomes = streams, backbone, outcomes
+        self._restorer = restorer
         self._observe = observe
         self._telling = Telling(outcomes)
 
     def resume(self) -> None:
         """Open the streams that have a snapshot, the newest first; before the matching thread starts."""
-        for name, asleep in self._snapshots.streams():
+        for name, asleep in self._restorer.streams():
             try:
                 tally = self._resume(name, asleep)
             except WireError as error:
@@ -69,7 +65,7 @@ class Scoring:
                 asleep_stream = self._streams.put_to_sleep(name)
                 if asleep_stream is None:
                     raise
-        tally = self._snapshots.restore_asleep(asleep_stream)
+        tally = self._restorer.restore_asleep(asleep_stream)
         asleep_stream.asleep = tally is not None
         return tally
 
@@ -202,7 +198,7 @@ class Scoring:
         with self._streams.opening(stream):
             detector = stream.detector = self._new_detector(stream)
             try:
-                tally = self._snapshots.restore(stream)
+                tally = self._restorer.restore(stream)
             except CapacityError as error:
                 raise WireError("no_room", f"stream '{stream.name}': {error}") from None
             except UnreadableError as error:

@@ -193,7 +193,9 @@ class Service:
             self._failed,
         )
         self.sleep = Sleep(config.sleep_after_s, self.streams, self.snapshots, self._failed)
-        self.scoring = Scoring(self.streams, backbone, outcomes, self.snapshots, self.metrics.observe)
+        self.scoring = Scoring(
+            self.streams, backbone, outcomes, self.snapshots.restorer, self.metrics.observe
+        )
         self.pipeline = Pipeline(
             self._intake, backbone, self.scoring.score, outcomes, limits, config.transport.batch, self._failed
         )

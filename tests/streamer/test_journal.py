@@ -5,12 +5,16 @@ import resource
 import numpy as np
 import pytest
 from journal_support import Line, copied, frames, journals
+from streamer_support import one_thread
 
+from bench.fuzz.journal import attack
 from musc_online import snapshot
 from musc_online.config import load
 from musc_online.errors import ConfigError
 from streamer.server import journals as server_journals
 from streamer.server.snapshot_files import file_name
+
+__all__ = ["one_thread"]
 
 KINDS = {
     "all": {},
@@ -312,3 +316,11 @@ def test_a_stream_that_slept_and_woke_goes_on_by_its_journal(line, tmp_path):
 def test_a_journal_needs_a_folder():
     with pytest.raises(ConfigError, match=r"snapshot\.journal: got true without snapshot\.path"):
         load({"snapshot": {"journal": True}})
+
+
+@pytest.mark.slow
+def test_real_kills_cannot_be_told_by_the_scores(one_thread, tmp_path):
+    figures = attack(tmp_path, kills=3)
+    assert all(figures["checks"].values()), figures
+    assert (figures["kills"], figures["lost"], figures["scored_twice"]) == (3, 0, 0)
+    assert figures["replayed"] > 0

@@ -175,7 +175,7 @@ def test_a_file_far_larger_than_its_ring_is_not_read(tmp_path, monkeypatch):
     line = Line(tmp_path, frames(3, 3))
     line.frame(0)
     line.snapshots.save_now()
-    monkeypatch.setattr("streamer.server.snapshots._BESIDE_RING", -(2**40))
+    monkeypatch.setattr("streamer.server.restoring._BESIDE_RING", -(2**40))
     again = Line(tmp_path, line.parts)
     (error,) = again.outlet.of("error")
     assert "expected at most" in error["text"]

@@ -82,7 +82,7 @@ class Line:
             config.snapshot.path, 3600.0, (journal, False), self.streams, self.ledger, lambda job: job(),
             self.outlet, self.died,
         )  # fmt: skip
-        self.scoring = Scoring(self.streams, BACKBONE, outcomes, self.snapshots, lambda _: None)
+        self.scoring = Scoring(self.streams, BACKBONE, outcomes, self.snapshots.restorer, lambda _: None)
         self.scoring.resume()
 
     def died(self, error):
