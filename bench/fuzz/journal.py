@@ -8,6 +8,7 @@ from typing import Any
 import msgpack
 import numpy as np
 
+from musc_online import journal
 from streamer.ask import ask
 from streamer.process import ANY_PORT, ServerProcess
 from streamer.reliable import ReliablePublisher
@@ -15,6 +16,7 @@ from streamer.reliable import ReliablePublisher
 _STREAM = "line"
 _FRAMES_A_KILL = 5
 _PATIENCE_S = 600.0
+_RECORDS = 100
 # What a message says of the time, or of its place among others, is of the run.
 _OF_THE_RUN = ("pub_seq", "scored_ns", "latency_ms", "capture_ns", "seq")
 
@@ -36,6 +38,7 @@ def attack(folder: Path, kills: int = 20) -> dict[str, Any]:
         "scored_twice": sum(len(found) > 1 for found in said.values()),
         "replayed": killed["replayed"],
         "seconds": round(killed["seconds"], 1),
+        **_cost(folder),
         "checks": {
             f"it was killed {kills} times": killed["kills"] == kills,
             "every frame was scored once": all(len(found) == 1 for found in said.values()),
@@ -45,6 +48,22 @@ def attack(folder: Path, kills: int = 20) -> dict[str, Any]:
             "the log has no traceback": "Traceback" not in killed["log"],
         },
     }
+
+
+def _cost(folder: Path) -> dict[str, Any]:
+    """What the journal costs a frame at the defaults: four stages of 16 x 16 patches, 384 channels."""
+    rng = np.random.default_rng(0)
+    arrays = {"tokens": rng.normal(size=(4, 256, 384)).astype(np.float32), "token": np.zeros(384, np.float32)}
+    found: dict[str, Any] = {}
+    for name, durable in (("ms_a_frame", False), ("ms_a_frame_durable", True)):
+        writer, spent = journal.Writer(folder / f"{name}.journal", durable=durable), []
+        for number in range(_RECORDS):
+            began = time.perf_counter()
+            writer.append({"kind": "frame", "frame_id": number}, arrays)
+            spent.append(1e3 * (time.perf_counter() - began))
+        found |= {"bytes_a_frame": writer.size // _RECORDS, name: round(float(np.median(spent)), 2)}
+        writer.close()
+    return found
 
 
 def _run(folder: Path, n_frames: int, kills: int) -> dict[str, Any]:

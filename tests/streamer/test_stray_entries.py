@@ -14,10 +14,15 @@ from journal_support import Line, frames, journals
 from safetensors import safe_open
 from safetensors.numpy import save_file
 from snapshot_support import files, tampered
+from streamer_support import small_config
 
 from musc_online import snapshot, snapshot_file
+from musc_online.errors import ConfigError
+from streamer import auth
 from streamer.server import snapshot_files
+from streamer.server.allow_list import AllowList
 from streamer.server.journals import SUFFIX
+from streamer.server.service import Service
 from streamer.server.snapshot_files import Kept, bound_meta, clear, file_name
 from streamer.server.stream import Origin
 
@@ -291,3 +296,14 @@ def test_a_file_of_before_the_precision_was_noted_is_read_and_told(tmp_path, cap
     assert "before the precision was noted" in capsys.readouterr().out
     assert Kept(state["extra"], "line").number == 0
     assert snapshot_files.header_of(path)["schema"] == 4
+
+
+def test_a_pipe_for_a_mask_or_a_key_is_not_waited_for(tmp_path, in_time):
+    os.mkfifo(tmp_path / "pipe.key")
+    with pytest.raises(ConfigError, match=r"ignore: .*is no file"):
+        Service(small_config(ignore=str(tmp_path / "pipe.key")))
+    keys = AllowList(tmp_path)
+    assert not keys.callback("", b"x" * 40)
+    (public, _) = auth.create_keys(tmp_path / "keys", {"camera": "publishers"})[-2:]
+    (tmp_path / "camera.key").write_bytes(public.read_bytes())
+    assert keys.callback("", auth.read_keys(public)[0])
