@@ -71,6 +71,8 @@ class Writer:
             os.close(self._file)
             raise OSError(f"{path}: is no file")
         self.size = found.st_size
+        if durable and not found.st_size:
+            to_disk(path.parent)  # that there is such a file
 
     def append(self, fields: Mapping[str, Any], arrays: Arrays | None = None, *, wait: bool = True) -> None:
         """Add a record, whole or not at all.
@@ -97,6 +99,19 @@ class Writer:
     def close(self) -> None:
         """Close the file; nothing is lost."""
         os.close(self._file)
+
+
+def to_disk(path: Path) -> None:
+    """Have a file's content, or a folder's names, on disk.
+
+    Raises:
+        OSError: it is not.
+    """
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def packed(fields: Mapping[str, Any], arrays: Arrays) -> list[bytes | memoryview]:

@@ -23,6 +23,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from musc_online.errors import SnapshotError, UnreadableError
+from musc_online.journal import to_disk
 from musc_online.snapshot_schemas import SCHEMA, current
 
 Arrays = dict[str, npt.NDArray[Any]]
@@ -75,9 +76,9 @@ def write(snapshot: Snapshot, path: Path) -> None:
         folder.mkdir(exist_ok=True)
         beside = folder / path.name
         save_file(arrays, beside, header)
-        _to_disk(beside)
+        to_disk(beside)
         beside.replace(path)
-        _to_disk(path.parent)
+        to_disk(path.parent)
     except (OSError, SafetensorError) as error:
         raise SnapshotError(
             f"{path}: the snapshot could not be written ({error}); {_advice(error)}"
@@ -224,14 +225,6 @@ def _text(opened: Any, header: Mapping[str, str]) -> bytes:
             f"state: got {size} values of {found.get_dtype()}, expected at most {MAX_STATE} bytes"
         )
     return bytes(opened.get_tensor(_STATE))
-
-
-def _to_disk(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _advice(error: Exception) -> str:

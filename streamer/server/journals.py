@@ -171,6 +171,7 @@ class Journal:
                     }
                 )
         except OSError as error:
+            self._close()
             self._give_up(f"{path.name}: could not be written ({error.strerror or error})")
         return self._writer
 

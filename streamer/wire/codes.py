@@ -27,7 +27,7 @@ CODES = {
     "busy": "the stream's queue is full or its ring cannot be woken: send the frame again (reliable only)",
     "bad_frame": "the detector cannot use the frame, or not do with it what a request asks",
     "backbone_failed": "the backbone raised on this frame",
-    "snapshot_refused": "a snapshot or journal is damaged or foreign; it was set aside, the ring starts without it",
+    "snapshot_refused": "a snapshot or journal is damaged or foreign: set aside, the ring starts without it",
     "snapshot_failed": "a snapshot or journal could not be written; scoring goes on",
     "snapshot_lost": "the file that a sleeping stream's ring was in is gone; the ring starts empty",
     "unknown_frame": "a request names a frame that is not in the ring",

@@ -13,11 +13,13 @@ SAID = ("frame_id", "seq", "capture_ns", "meta", "raw_score", "rscin_score", "pr
         "threshold", "state", "n_references", "revision", "is_final", "regions")  # fmt: skip
 
 
-def config(folder=None, **sections):
+def config(folder=None, *, journal=False, **sections):
     """One frame a backbone batch: the numbers then do not depend on which frames happened to share one."""
     sections["transport"] = {"batch": 1, **sections.get("transport", {})}
     path = None if folder is None else str(folder)
-    return small_config(snapshot={"path": path, "every_s": 3600}, revise={"every": 3}, **sections)
+    return small_config(
+        snapshot={"path": path, "every_s": 3600, "journal": journal}, revise={"every": 3}, **sections
+    )
 
 
 def show(service, seeds, stream="line"):
