@@ -36,7 +36,7 @@ def attack(folder: Path, kills: int = 20) -> dict[str, Any]:
         "kills": killed["kills"],
         "lost": sum(not found for found in said.values()),
         "scored_twice": sum(len(found) > 1 for found in said.values()),
-        "replayed": killed["replayed"],
+        "replayed_at_the_last_start": killed["replayed"],
         "seconds": round(killed["seconds"], 1),
         **_cost(folder),
         "checks": {

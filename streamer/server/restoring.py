@@ -8,7 +8,7 @@ import structlog
 
 from musc_online import snapshot
 from musc_online.detector import Detector
-from musc_online.errors import CapacityError, SnapshotError, UnreadableError
+from musc_online.errors import SnapshotError, UnreadableError
 from streamer.server.journals import Journal, beginning, files, stem_of
 from streamer.server.outcomes import LastFrame, Tally
 from streamer.server.replays import Chain, Refused, Replay, chain, replay, survey
@@ -99,8 +99,6 @@ class Restorer:
         except SnapshotError as error:
             self._tally.refused(path, stream.name, str(error))
             return None
-        except MemoryError:
-            raise CapacityError(f"{path}: there is no memory for its ring") from None
         if saved.state["fingerprint"].get("precision") is None and detector.precision is not None:
             log.warning("snapshot_precision_unknown", stream=stream.name, text=_UNKNOWN, file=path.name)
         stream.resume(kept.scored, kept.unpublished, kept.origins)

@@ -48,6 +48,9 @@ class Scoring:
             except WireError as error:
                 log.warning("snapshot_left", stream=name, code=error.code, text=error.text)
                 continue
+            except MemoryError:  # its frames are told so, and there may be room by then
+                log.warning("snapshot_left", stream=name, text="there is no memory for its ring")
+                continue
             if tally is not None:
                 self._outcomes.ledger.resume(name, tally)
 

@@ -307,3 +307,18 @@ def test_a_pipe_for_a_mask_or_a_key_is_not_waited_for(tmp_path, in_time):
     (public, _) = auth.create_keys(tmp_path / "keys", {"camera": "publishers"})[-2:]
     (tmp_path / "camera.key").write_bytes(public.read_bytes())
     assert keys.callback("", auth.read_keys(public)[0])
+
+
+def test_a_ring_there_is_no_memory_for_does_not_stop_the_start(tmp_path, monkeypatch):
+    def full(*_):
+        raise MemoryError
+
+    line = Line(tmp_path, frames(3, 3))
+    line.frame(0)
+    line.snapshots.save_now()
+    with monkeypatch.context() as patch:
+        patch.setattr(snapshot, "restore", full)
+        again = Line(tmp_path, line.parts)
+    assert again.detector is None
+    assert again.frame(1) is not None
+    assert again.detector.ring.arrivals == 2
