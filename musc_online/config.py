@@ -286,6 +286,15 @@ class Config(Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _journal_needs_a_folder(self) -> Self:
+        if self.snapshot.journal and self.snapshot.path is None:
+            raise ValueError(
+                "snapshot.journal: got true without snapshot.path, the folder it is written to; set "
+                "snapshot.path, or snapshot.journal to false"
+            )
+        return self
+
     @property
     def sleep_after_s(self) -> float | None:
         """Seconds without a frame after which a stream is put to sleep; None for never."""

@@ -17,7 +17,7 @@ from musc_online.errors import FrameError
 from musc_online.events import Event, Events, contrast_of
 from musc_online.operators import Operators
 from musc_online.revision import Revision
-from musc_online.ring import Measurement, Ring
+from musc_online.ring import Cut, Measurement, Ring
 from musc_online.ring_setup import check_capacity, expected_geometry, geometry_of, make_ring, maps_of
 from musc_online.score import Score
 from musc_online.verdict import Verdict
@@ -51,6 +51,8 @@ class Detector:
         """Changeovers that `ring.accept_after` accepted, and that nobody has asked for yet."""
         self._cut_short = False
         """Whether the deadline left references of the last arrival out."""
+        self.cut: Cut | None = None
+        """How far the matching of the last arrival came; None where there is no deadline."""
         if backbone is not None:
             self.backbone = backbone
         check_capacity(config, expected_geometry(config))
@@ -66,6 +68,12 @@ class Detector:
         wanted = self.config.backbone
         loaded = self.__dict__.get("backbone")
         return f"{wanted.name}@{wanted.image_size}" + (f"-{loaded.fingerprint}" if loaded is not None else "")
+
+    @property
+    def precision(self) -> str | None:
+        """In which the backbone runs; None while there is none."""
+        loaded = self.__dict__.get("backbone")
+        return None if loaded is None else loaded.precision
 
     @property
     def threshold(self) -> float | None:
@@ -125,6 +133,7 @@ class Detector:
         frame_id: FrameId,
         frame_shape: tuple[int, int] | None = None,
         contrast: float | None = None,
+        cut: Cut | None = None,
     ) -> Score:
         """`step` from tokens, without a backbone.
 
@@ -135,6 +144,7 @@ class Detector:
             frame_id: new; not in the ring.
             frame_shape: (height, width) of the frame, for regions in its pixels.
             contrast: of the frame, from `musc_online.events.contrast_of`: frames without are told as frozen.
+            cut: `self.cut` after the same step of an earlier run, which is repeated; None goes by the clock.
 
         Raises:
             FrameError: a shape, value or id that cannot be used, or `ring.admit: all` and every slot is
@@ -147,11 +157,11 @@ class Detector:
         check_room(self.config, ring)
         started = time.perf_counter()
         limit = self.config.deadline_ms
-        deadline = None if limit is None else started + limit / 1e3
+        deadline = cut or (None if limit is None else started + limit / 1e3)
         features = ring.store.prepare(np.ascontiguousarray(maps_of(self.config, tokens)))
         measurement = ring.measure(features, token, deadline, also=self.events.before)
         matched = time.perf_counter()
-        self._cut_short = measurement.cut_short
+        self._cut_short, self.cut = measurement.cut_short, measurement.cut
         patches = ring.provisional(measurement)
         averaged = time.perf_counter()
         score = self._provisional(frame_id, patches, measurement, token, frame_shape)

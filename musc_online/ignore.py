@@ -134,6 +134,8 @@ def _read(path: Path, most: int) -> Mask:
     """A PNG that is not black where frames are ignored; what is transparent counts as black."""
     expected, name = "expected a PNG that is not black where frames are not looked at", _named(path)
     try:
+        if path.exists() and not (path.is_file() or path.is_dir()):  # a pipe would be waited for
+            raise OSError("is no file")
         # The plugin's class reads the header only, so that the size is checked before a pixel is decoded.
         with PngImagePlugin.PngImageFile(path) as image:
             if image.width * image.height > most:

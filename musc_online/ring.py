@@ -3,7 +3,7 @@
 import time
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,15 @@ from musc_online.msm import score_codes
 from musc_online.nearest import PatchStore
 from musc_online.retrieval import Look
 from musc_online.table import DenseTable, Table
+
+
+class Cut(NamedTuple):
+    """How far the matching of an arrival came within its deadline: what has to be known to do it again."""
+
+    subsets: int
+    """Begun, those without images too."""
+    quarantine: bool
+    """Whether it was matched with the frames in quarantine."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +41,8 @@ class Measurement:
     """`[M, S * D * P]` codes: the patches of each of them to the image."""
     cut_short: bool = False
     """The deadline left references out."""
+    cut: Cut | None = None
+    """How far it came, where there was a deadline."""
     look: Look | None = None
     """The image's class token, where that chose the references."""
 
@@ -145,7 +156,7 @@ class Ring:
         self,
         features: Any,
         class_token: npt.NDArray[np.float32] | None = None,
-        deadline: float | None = None,
+        deadline: float | Cut | None = None,
         also: FrameId | None = None,
     ) -> Measurement:
         """Match an image both ways against the chosen subsets; the ring does not change.
@@ -157,7 +168,7 @@ class Ring:
             class_token: `[D]`; not looked at here.
             deadline: `time.perf_counter()` value after which no further subset is begun; the first
                 subset with images in it is always matched, and the next arrival begins with the first
-                one that was left out.
+                one that was left out. Or how far an earlier run came, which this one repeats.
             also: a frame that it may be a copy of; not looked at here.
         """
         leaving = None if self.is_full_of_pins else self.leaving()
@@ -166,7 +177,7 @@ class Ring:
         begun, skipped = 0, False
         for step in range(self.score_against):
             others = self._references((self.next_subset + step) % self.n_subsets, leaving)
-            skipped = skipped or (any(map(len, slots)) and len(others) > 0 and _is_over(deadline))
+            skipped = skipped or (any(map(len, slots)) and len(others) > 0 and _is_over(deadline, step))
             if skipped:
                 break
             begun = step + 1
@@ -174,11 +185,13 @@ class Ring:
             slots.append(others)
         self.next_subset = (self.next_subset + begun) % self.n_subsets
         n_references = sum(map(len, slots))
-        if self.quarantined and not skipped and not (n_references > 0 and _is_over(deadline)):
+        quarantine = not skipped and not (n_references > 0 and _is_over(deadline, None))
+        if self.quarantined and quarantine:
             slots.append(np.array(sorted(self.quarantined), np.intp))
             found.append(self.match(features, slots[-1]))
         forward, backward = (np.concatenate([codes[way] for codes in found]) for way in range(2))
-        return Measurement(features, np.concatenate(slots), n_references, forward, backward, skipped)
+        cut = None if deadline is None else Cut(begun, quarantine)
+        return Measurement(features, np.concatenate(slots), n_references, forward, backward, skipped, cut)
 
     def match(self, features: Any, slots: npt.NDArray[np.intp]) -> tuple[Codes, Codes]:
         """An image's codes `[n, S * D * P]` to the frames in `slots`, and theirs to it."""
@@ -382,7 +395,10 @@ def scratch_bytes(n_slots: int, geometry: Geometry) -> int:
     return 2 * min(n_slots, CHUNK) * geometry.width * 4
 
 
-def _is_over(deadline: float | None) -> bool:
+def _is_over(deadline: float | Cut | None, step: int | None) -> bool:
+    """Whether to begin no subset more, or where `step` is None not to look at the quarantine."""
+    if isinstance(deadline, Cut):
+        return not deadline.quarantine if step is None else step >= deadline.subsets
     return deadline is not None and time.perf_counter() >= deadline
 
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from musc_online.arrays import FrameId, Geometry
 from musc_online.codes import Codes
 from musc_online.retrieval import Retrieval
-from musc_online.ring import Measurement, Ring, scratch_bytes
+from musc_online.ring import Cut, Measurement, Ring, scratch_bytes
 from musc_online.table import SparseTable, Table
 
 Slots = npt.NDArray[np.intp]
@@ -56,7 +56,7 @@ class NearestRing(Ring):
         self,
         features: Any,
         class_token: npt.NDArray[np.float32] | None = None,
-        deadline: float | None = None,
+        deadline: float | Cut | None = None,
         also: FrameId | None = None,
     ) -> Measurement:
         """Match an image both ways with its nearest references and with `also`; whom else, is asked later.

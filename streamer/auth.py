@@ -9,6 +9,7 @@ DIR/clients/NAME.key_secret                the peers' own pairs, to be moved to 
 `streamer.server.allow_list` reads the public keys at every connection.
 """
 
+import stat
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from streamer.errors import StreamerError
 ROLES = ("publishers", "subscribers", "controllers")
 
 _KEY_BYTES = 32
+_KEY_FILE = 64 * 1024
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,9 @@ def read_keys(path: Path) -> tuple[bytes, bytes | None]:
         OSError: it cannot be read.
         ValueError: it is no key file, or a key in it is none; the text says why.
     """
+    about = path.stat()
+    if not stat.S_ISREG(about.st_mode) or about.st_size > _KEY_FILE:  # a pipe would hold up every handshake
+        raise ValueError("is no key file")
     try:
         public, secret = load_certificate(path)
     except IndexError:  # pyzmq's reader takes every line that names a key to have a '='

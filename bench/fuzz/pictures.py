@@ -13,6 +13,7 @@ from streamer.ask import ask
 from streamer.errors import StreamerError
 from streamer.process import ANY_PORT, ServerProcess
 from streamer.subscribe import Subscriber
+from streamer.wire.codes import WARNINGS
 from streamer.wire.frame import FrameMessage, pack_frame
 
 _MOST_WAIT_S = 3.0
@@ -146,7 +147,8 @@ class _Peers:
         if message is None:
             raise StreamerError(f"scores: nothing within {_PATIENCE_S:g} s")
         stream, kind = str(message.get("stream")), message.kind
-        if kind in ("score", "error"):
+        warned = message.get("code") in WARNINGS  # the frame is used all the same
+        if kind in ("score", "error") and not warned:
             self._told[stream] = "scored" if kind == "score" else str(message["code"])
         return kind, stream, message.get("frame_id")
 

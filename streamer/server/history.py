@@ -63,13 +63,17 @@ class History:
         except (OSError, sqlite3.Error) as error:
             raise StreamerError(f"history.path: {path}: cannot be opened ({error})") from None
         try:
+            self._refuse_foreign(path)
             self._database.execute("PRAGMA journal_mode = WAL")
             self._database.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
             self._database.executescript(_SCHEMA)
             self._messages, self._bytes = self._one("SELECT count(*), coalesce(sum(bytes), 0) FROM messages")
         except sqlite3.Error as error:
             self._database.close()
-            raise StreamerError(f"history.path: {path}: is no history of this service ({error})") from None
+            raise StreamerError(
+                f"history.path: {path}: is no history of this service or is damaged ({error}); move it away, "
+                "and a new one is begun"
+            ) from None
 
     def next_number(self, topic: str) -> int:
         """The `pub_seq` that follows the last one of a topic, kept or not; 0 for a topic never heard of."""
@@ -119,6 +123,16 @@ class History:
         """Close the database; nothing is lost."""
         with self._lock:
             self._database.close()
+
+    def _refuse_foreign(self, path: Path | None) -> None:
+        """Leave another program's database as it is."""
+        tables = {name for (name,) in self._all("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        if tables and not {"messages", "topics"} <= tables:
+            self._database.close()
+            raise StreamerError(
+                f"history.path: {path}: is another program's database (it has a table '{min(tables)}'); set "
+                "history.path to a file of its own"
+            )
 
     def _some(self, topic: str, first: int, last: int) -> list[Any]:
         """The first few of a topic's messages: publishing waits for the lock meanwhile, and for no more."""

@@ -249,6 +249,7 @@ class Outcomes:
             with self.ledger.as_one():
                 stream.release(queued, scored_in)
                 self.ledger.score(stream.name, frame)
+            stream.note_published(frame.frame_id)
 
         answer = _answer(queued.sender, _about(queued, "", ""), "scored")
         self.outbox.put(Outgoing(stream.name, "score", header, anomaly_map, settle, answer))

@@ -1,6 +1,7 @@
 """From tokens to published scores: the work of the matching thread, for every stream."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import structlog
@@ -8,11 +9,12 @@ import structlog
 from musc_online.backbones import Backbone
 from musc_online.config import Config
 from musc_online.detector import Detector
-from musc_online.errors import CapacityError, UnreadableError
+from musc_online.errors import CapacityError, FrameError, UnreadableError
+from musc_online.score import Score
 from streamer.errors import WireError
 from streamer.server.outcomes import Outcomes
 from streamer.server.pipeline import Tokens
-from streamer.server.snapshots import Snapshots
+from streamer.server.restoring import Restorer
 from streamer.server.stream import Origin, Stream
 from streamer.server.streams import Streams
 from streamer.server.telling import Telling, score_header
@@ -30,25 +32,24 @@ class Scoring:
         streams: Streams,
         backbone: Backbone,
         outcomes: Outcomes,
-        snapshots: Snapshots,
+        restorer: Restorer,
         observe: Callable[[Mapping[str, float]], None],
     ) -> None:
-        self._streams, self._backbone, self._outcomes, self._snapshots = (
-            streams,
-            backbone,
-            outcomes,
-            snapshots,
-        )
+        self._streams, self._backbone, self._outcomes = streams, backbone, outcomes
+        self._restorer = restorer
         self._observe = observe
         self._telling = Telling(outcomes)
 
     def resume(self) -> None:
         """Open the streams that have a snapshot, the newest first; before the matching thread starts."""
-        for name, asleep in self._snapshots.streams():
+        for name, asleep in self._restorer.streams():
             try:
                 tally = self._resume(name, asleep)
             except WireError as error:
                 log.warning("snapshot_left", stream=name, code=error.code, text=error.text)
+                continue
+            except MemoryError:  # its frames are told so, and there may be room by then
+                log.warning("snapshot_left", stream=name, text="there is no memory for its ring")
                 continue
             if tally is not None:
                 self._outcomes.ledger.resume(name, tally)
@@ -67,7 +68,7 @@ class Scoring:
                 asleep_stream = self._streams.put_to_sleep(name)
                 if asleep_stream is None:
                     raise
-        tally = self._snapshots.restore_asleep(asleep_stream)
+        tally = self._restorer.restore_asleep(asleep_stream)
         asleep_stream.asleep = tally is not None
         return tally
 
@@ -81,14 +82,9 @@ class Scoring:
         queued, stream = tokens.queued, tokens.queued.stream
         detector = stream.detector or self._open(stream)[0]
         frame_id = queued.message.frame_id
-        score = stream.take_unpublished(frame_id) or detector.step_tokens(
-            tokens.patch_tokens,
-            tokens.class_token,
-            frame_id,
-            frame_shape=tokens.shape,
-            contrast=tokens.contrast,
-        )
         origin = Origin(queued.message.seq, queued.capture_ns, queued.message.meta)
+        score = stream.take_unpublished(frame_id) or self._step(tokens, detector, origin)
+        stream.wait_for_publishing(score)
         stream.remember(score.frame_id, origin)
         stream.unsaved = True
         tokens.lap("score")
@@ -103,9 +99,31 @@ class Scoring:
         if detector.revise_due:
             self._revise(stream, detector)
 
+    def _step(self, tokens: Tokens, detector: Detector, origin: Origin) -> Score:
+        """Take a frame in, and write that down: before anybody hears of it."""
+        stream, frame_id = tokens.queued.stream, tokens.queued.message.frame_id
+        with _written_down(stream, detector):
+            score = detector.step_tokens(
+                tokens.patch_tokens,
+                tokens.class_token,
+                frame_id,
+                frame_shape=tokens.shape,
+                contrast=tokens.contrast,
+            )
+        if stream.journal is not None:
+            fields = {
+                "frame_id": frame_id,
+                "shape": tokens.shape,
+                "contrast": tokens.contrast,
+                **vars(origin),
+            }
+            stream.journal.frame(detector, fields, tokens.patch_tokens, tokens.class_token)
+        return score
+
     def _revise(self, stream: Stream, detector: Detector) -> None:
         try:
-            revised = detector.revise()
+            with _written_down(stream, detector):
+                revised = detector.revise()
         except Exception as error:  # no memory, perhaps; the frame has its score all the same
             log.exception("revision_failed", stream=stream.name)
             self._outcomes.trouble(stream, f"revision: not done ({type(error).__name__}: {error})")
@@ -124,7 +142,10 @@ class Scoring:
         if detector is None:
             return 0
         evicted = self._telling.happened(stream, detector)  # first: whatever becomes of the flush
-        scores = detector.flush()
+        with _written_down(stream, detector):
+            scores = detector.flush()
+        if stream.journal is not None:
+            stream.journal.flush()
         stream.state = detector.status()
         stream.unsaved = True
         self._telling.scores(stream, scores)
@@ -153,10 +174,13 @@ class Scoring:
         detector = self._opened(stream)
         if detector is None:
             raise _nothing_to_say(stream, word)
-        said = say(detector, word)
+        with _written_down(stream, detector):
+            said = say(detector, word)
         answer = {"stream": stream.name, **said.answer}
         if word.preview:
             return answer
+        if stream.journal is not None:
+            stream.journal.word(word)
         stream.state = detector.status()
         stream.unsaved = True
         self._telling.word(stream, word, said)
@@ -177,7 +201,7 @@ class Scoring:
         with self._streams.opening(stream):
             detector = stream.detector = self._new_detector(stream)
             try:
-                tally = self._snapshots.restore(stream)
+                tally = self._restorer.restore(stream)
             except CapacityError as error:
                 raise WireError("no_room", f"stream '{stream.name}': {error}") from None
             except UnreadableError as error:
@@ -197,6 +221,20 @@ class Scoring:
             return Detector(_within(stream.config, room), backbone=self._backbone)
         except CapacityError as error:
             raise WireError("no_room", f"stream '{stream.name}': {error}") from None
+
+
+@contextmanager
+def _written_down(stream: Stream, detector: Detector) -> Iterator[None]:
+    """A change of the ring that the journal will hold; one that failed half way it cannot."""
+    try:
+        yield
+    except (FrameError, WireError):
+        raise  # nothing has changed
+    except Exception as error:
+        stream.unsaved = True
+        if stream.journal is not None and detector.ring is not None:
+            stream.journal.lose(f"a change was not done to its end ({type(error).__name__})")
+        raise
 
 
 def _within(config: Config, room: int) -> Config:

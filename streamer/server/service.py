@@ -16,6 +16,7 @@ from streamer.server.control import Control, handlers
 from streamer.server.decode_pool import DecodePool
 from streamer.server.history import History
 from streamer.server.intake import Intake
+from streamer.server.locks import Lock
 from streamer.server.metrics import Metrics
 from streamer.server.outbox import Outbox, Outgoing
 from streamer.server.outcomes import Ledger, Outcomes
@@ -24,7 +25,7 @@ from streamer.server.ports import Bound, bind_all
 from streamer.server.receive import Receiver
 from streamer.server.scoring import Scoring
 from streamer.server.sleep import Sleep
-from streamer.server.snapshot_files import prepare
+from streamer.server.snapshot_files import clear, prepare
 from streamer.server.snapshots import Snapshots
 from streamer.server.streams import Streams
 from streamer.sockets import Context, Security
@@ -54,20 +55,27 @@ class Service:
         self._stop_asked = threading.Event()
         self._started_ns = time.monotonic_ns()
         Detector(config)  # refuses a ring that does not fit before a port is open
+        self._locks: list[Lock] = []
         kept = config.history
-        self.history = History(
-            kept.path, max_messages=kept.max_messages, max_bytes=int(kept.max_bytes), durable=kept.durable
-        )
+        try:
+            self._lock_disk()
+            self.history = History(
+                kept.path, max_messages=kept.max_messages, max_bytes=int(kept.max_bytes), durable=kept.durable
+            )
+        except Exception:
+            self._unlock_disk()
+            raise
         self._context = Context()
         try:
             if config.snapshot.path is not None:
-                prepare(config.snapshot.path)
+                clear(config.snapshot.path)
             self.streams = Streams(config, self.history.scored_ids, self.ledger.close)
             keys = None if config.security.keys is None else auth.load_server(config.security.keys)
             self._authenticator = None if keys is None else allow_list.start(self._context, keys)
         except Exception:
             self._context.term()
             self.history.close()
+            self._unlock_disk()
             raise
         self.metrics = Metrics(self.status)
         self._security = Security(keys, config.transport.insecure)
@@ -180,6 +188,7 @@ class Service:
         self.snapshots = Snapshots(
             config.snapshot.path,
             config.snapshot.every_s,
+            (config.snapshot.journal, config.history.durable),
             self.streams,
             self.ledger,
             self._between_frames,
@@ -187,7 +196,9 @@ class Service:
             self._failed,
         )
         self.sleep = Sleep(config.sleep_after_s, self.streams, self.snapshots, self._failed)
-        self.scoring = Scoring(self.streams, backbone, outcomes, self.snapshots, self.metrics.observe)
+        self.scoring = Scoring(
+            self.streams, backbone, outcomes, self.snapshots.restorer, self.metrics.observe
+        )
         self.decoders = DecodePool(limits, config.limits.decode_s)
         self.pipeline = Pipeline(
             self._intake,
@@ -265,6 +276,22 @@ class Service:
             self._authenticator = None
         self._context.term()
         self.history.close()
+        if hasattr(self, "snapshots"):
+            self.snapshots.close()
+        self._unlock_disk()
+
+    def _lock_disk(self) -> None:
+        """Have the snapshots' folder and the history for this service alone."""
+        folder, history = self.config.snapshot.path, self.config.history.path
+        if folder is not None:
+            prepare(folder)
+            self._locks.append(Lock("snapshot.path", folder, is_folder=True))
+        if history is not None:
+            self._locks.append(Lock("history.path", history, is_folder=False))
+
+    def _unlock_disk(self) -> None:
+        for lock in self._locks:
+            lock.release()
 
 
 def wire_limits(config: Config) -> Limits:

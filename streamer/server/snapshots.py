@@ -1,32 +1,33 @@
 """Every stream's ring on disk: when it is written, what else must be known to go on, what is refused."""
 
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 import structlog
 
 from musc_online import snapshot
-from musc_online.errors import SnapshotError, UnreadableError
+from musc_online.errors import SnapshotError
 from streamer.errors import WireError
 from streamer.server.outbox import Outbox
 from streamer.server.outcomes import Ledger
+from streamer.server.restoring import Restorer
 from streamer.server.snapshot_files import (
-    SUFFIX,
-    Kept,
     SnapshotTally,
+    add_maps,
+    bound_meta,
     extra_of,
     file_name,
-    header_of,
-    summary,
 )
 from streamer.server.stream import Stream
 from streamer.server.streams import Streams
 from streamer.server.threads import Worker, run_there
-from streamer.wire.frame import NO_STREAM
 
 log = structlog.get_logger()
+
+_META = "the oldest frames' meta is beyond what a snapshot holds: after a restart their revisions echo none"
 
 Job = Callable[[], None]
 Copied = Callable[[Stream], snapshot.Snapshot | None]
@@ -42,6 +43,7 @@ class Snapshots(Worker):
     Args:
         folder: of the files, as `prepare` left it; None saves and restores nothing.
         every_s: seconds between rounds.
+        journals: whether changes in between are written down, and whether each waits for the disk.
         streams: the open streams.
         ledger: whose tallies go on after a restart.
         between_frames: runs something in the matching thread.
@@ -53,6 +55,7 @@ class Snapshots(Worker):
         self,
         folder: Path | None,
         every_s: float,
+        journals: tuple[bool, bool],
         streams: Streams,
         ledger: Ledger,
         between_frames: Callable[[Job], None],
@@ -62,6 +65,8 @@ class Snapshots(Worker):
         super().__init__("snapshots", failed)
         self._folder, self._every_s = folder, every_s
         self._streams, self._ledger, self._tally = streams, ledger, SnapshotTally(outbox)
+        self._due = threading.Event()
+        self.restorer = Restorer(folder, self._tally, journals, self._due.set)
         self._between_frames = between_frames
         self._one_at_a_time = threading.Lock()
         self._stopping = threading.Event()
@@ -73,12 +78,23 @@ class Snapshots(Worker):
 
     def work(self) -> None:
         """Write what changed, now and then, until stopped."""
-        while self._folder is not None and not self._stopping.wait(self._every_s):
-            self._save(self._changed(), self._copied_between_frames)
+        next_round = time.monotonic() + self._every_s
+        while self._folder is not None and not self._stopping.is_set():
+            self._due.wait(max(0.0, min(next_round - time.monotonic(), threading.TIMEOUT_MAX)))
+            self._due.clear()
+            self._tell_troubles()
+            due = self._changed()
+            if time.monotonic() < next_round:
+                due = [stream for stream in due if stream.journal and stream.journal.wants_snapshot]
+            else:
+                next_round = time.monotonic() + self._every_s
+            if not self._stopping.is_set():
+                self._save(due, self._copied_between_frames)
 
     def stop(self) -> None:
         """End, after the file being written."""
         self._stopping.set()
+        self._due.set()
         self.join()
 
     def save_now(self) -> list[dict[str, Any]]:
@@ -101,7 +117,14 @@ class Snapshots(Worker):
     def save_last(self) -> None:
         """Write what changed, once the matching thread has ended."""
         if self._folder is not None:
+            self._tell_troubles()
             self._save(self._changed(), self._copied)
+
+    def close(self) -> None:
+        """Close the journals: no score goes out any more."""
+        for stream in self._streams.known():
+            if stream.journal is not None:
+                stream.journal.close()
 
     def save_and_release(
         self, stream: Stream, due: Callable[[Stream], bool], release: Callable[[Stream], None]
@@ -123,70 +146,6 @@ class Snapshots(Worker):
             if self._write(stream, copied) is not None:
                 self._there(release_if_still_due)
 
-    def restore(self, stream: Stream) -> dict[str, Any] | None:
-        """Put a stream's snapshot, if there is one, into its new detector; in the thread that owns it.
-
-        Returns:
-            The tally of then; None where nothing was restored. What is damaged or foreign is set aside.
-
-        Raises:
-            CapacityError: the ring does not fit in `ring.max_bytes`; the file is left.
-            UnreadableError: the file cannot be read just now; it is left.
-        """
-        path = self._path(stream.name)
-        if path is None or stream.detector is None or stream.emptied:
-            return None
-        try:
-            if not snapshot.exists(path):
-                if stream.asleep:
-                    self._tally.lost(path, stream.name)
-                    stream.forget_scored()
-                return None
-            saved = snapshot.read(path)
-            kept = Kept(saved.state["extra"], stream.name)
-            snapshot.restore(stream.detector, saved)
-        except SnapshotError as error:
-            self._tally.refused(path, stream.name, str(error))
-            if stream.asleep:
-                stream.forget_scored()
-            return None
-        stream.resume(kept.scored, kept.unpublished, kept.origins)
-        stream.state = stream.detector.status()
-        self._tally.restored(stream.name, stream.state["images"])
-        return kept.tally
-
-    def restore_asleep(self, stream: Stream) -> dict[str, Any] | None:
-        """Know a stream that sleeps on by its snapshot's header; returns as `restore` does."""
-        path = self._path(stream.name)
-        if path is None:
-            return None
-        try:
-            state = header_of(path)
-            kept, shown = Kept(state["extra"], stream.name), summary(state)
-        except SnapshotError as error:
-            self._tally.refused(path, stream.name, str(error))
-            return None
-        except UnreadableError as error:
-            log.warning("snapshot_left", stream=stream.name, text=str(error))
-            return None
-        stream.resume(kept.scored, kept.unpublished, ())
-        stream.state = shown
-        return kept.tally
-
-    def streams(self) -> Iterator[tuple[str, bool]]:
-        """Streams with a snapshot, the newest first, and whether they slept; the unreadable is set aside."""
-        if self._folder is None:
-            return
-        files = [path for path in self._folder.iterdir() if path.name.endswith(SUFFIX)]
-        for path in sorted(files, key=lambda path: path.stat().st_mtime_ns, reverse=True):
-            try:
-                extra = header_of(path)["extra"]
-                yield extra["stream"], extra.get("asleep") is True
-            except SnapshotError as error:
-                self._tally.refused(path, NO_STREAM, str(error))
-            except UnreadableError as error:
-                log.warning("snapshot_left", text=str(error))
-
     def forget(self, stream: Stream) -> None:
         """Delete the file of a stream that was emptied on purpose; not in the matching thread."""
         path = self._path(stream.name)
@@ -195,10 +154,14 @@ class Snapshots(Worker):
                 if stream.emptied:  # else a ring of after that was put to sleep meanwhile
                     path.unlink(missing_ok=True)
                     stream.unsaved = True
+                    if stream.journal is not None and stream.journal.emptied_at is not None:
+                        stream.journal.drop_before(stream.journal.emptied_at)
 
     def status(self) -> dict[str, Any]:
         """Files written, failed, refused, restored; when the last was written; why the last one failed."""
-        return {**self._tally.status(), "path": None if self._folder is None else str(self._folder)}
+        journals = [stream.journal.size for stream in self._streams.known() if stream.journal is not None]
+        path = None if self._folder is None else str(self._folder)
+        return {**self._tally.status(), "journal_bytes": sum(journals), "path": path}
 
     def _changed(self) -> list[Stream]:
         return [stream for stream in self._streams.known() if stream.unsaved]
@@ -218,11 +181,16 @@ class Snapshots(Worker):
             copy = copied(stream)
             if copy is None or path is None:
                 return None
+            n_cut = bound_meta(copy.state["extra"])
+            if n_cut:
+                log.warning("snapshot_meta_left_out", stream=stream.name, frames=n_cut, text=_META)
             snapshot.write(copy, path)
         except Exception as error:  # no room for the copy, a full disk: scoring matters more
             stream.unsaved = True
             self._tally.failed(stream.name, error)
             return None
+        if stream.journal is not None:
+            stream.journal.drop_before(copy.state["extra"]["journal"])
         return self._tally.written(stream.name, path, copy)
 
     def _copied(self, stream: Stream, *, asleep: bool = False) -> snapshot.Snapshot | None:
@@ -231,7 +199,19 @@ class Snapshots(Worker):
             return None
         stream.unsaved = False
         tally = self._ledger.streams().get(stream.name, {})
-        return snapshot.capture(stream.detector, extra_of(stream, tally, asleep=asleep))
+        number = 0 if stream.journal is None else stream.journal.rotate()
+        waiting = stream.waiting()  # first: what goes out meanwhile is known as scored all the same
+        extra = extra_of(stream, tally, waiting, asleep=asleep, number=number)
+        copy = snapshot.capture(stream.detector, extra)
+        add_maps(copy, waiting)
+        return copy
+
+    def _tell_troubles(self) -> None:
+        """What the journals could not write, told by a thread that may wait."""
+        for stream in self._streams.known():
+            trouble = None if stream.journal is None else stream.journal.take_trouble()
+            if trouble is not None:
+                self._tally.failed(stream.name, SnapshotError(trouble))
 
     def _copied_between_frames(self, stream: Stream) -> snapshot.Snapshot | None:
         return self._there(lambda: self._copied(stream))

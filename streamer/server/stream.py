@@ -13,6 +13,7 @@ from musc_online.arrays import FrameId
 from musc_online.config import Config
 from musc_online.detector import Detector
 from musc_online.score import Score
+from streamer.server.journals import Journal
 from streamer.wire.frame import FrameMessage
 
 
@@ -68,6 +69,10 @@ class Stream:
         self.used_at = time.monotonic()
         """When it last had a frame, or was woken."""
         self._unpublished: set[FrameId] = set()
+        self._waiting: dict[FrameId, Score] = {}
+        """Scores that nobody saw yet: on their way out, or replayed from a journal."""
+        self.journal: Journal | None = None
+        """Where changes of the ring are written down; the matching thread's."""
         self.held: Container[FrameId] = frozenset()
         """Ids in the ring: old ones may be among them, pinned or in a ring that takes in no others."""
         self.resets = 0
@@ -96,6 +101,8 @@ class Stream:
         frame_id = queued.message.frame_id
         with self._ids:
             self._in_flight.pop(frame_id, None)
+            if scored_in is not None:
+                self._waiting.pop(frame_id, None)
             if scored_in == self.resets:
                 self._scored[frame_id] = None
                 # The newest `capacity`, and whatever is older and in the ring, quarantine and all.
@@ -123,6 +130,32 @@ class Stream:
         with self._ids:
             return list(self._scored), list(self._in_flight)
 
+    def wait_for_publishing(self, score: Score) -> None:
+        """A score is on its way out: whatever happens meanwhile, nobody saw it yet."""
+        with self._ids:
+            self._waiting[score.frame_id] = score
+
+    def note_published(self, frame_id: FrameId) -> None:
+        """A score is out: a restart must know."""
+        if self.journal is not None:
+            self.journal.published(frame_id)
+
+    def waiting(self) -> list[Score]:
+        """Scores that nobody saw yet, oldest first."""
+        with self._ids:
+            return list(self._waiting.values())
+
+    def resume_replayed(
+        self, published: Iterable[FrameId], waiting: Iterable[Score], marked: Container[FrameId] = ()
+    ) -> None:
+        """Know what a journal knew: scores that were out, those that were not, and what is out by now."""
+        self._unpublished = {frame_id for frame_id in self._unpublished if frame_id not in marked}
+        with self._ids:
+            kept = {score.frame_id: score for score in (*self._waiting.values(), *waiting)}
+            self._waiting = {frame_id: score for frame_id, score in kept.items() if frame_id not in marked}
+            for frame_id in published:
+                self._scored[frame_id] = None
+
     def resume(
         self,
         scored: Iterable[FrameId],
@@ -141,7 +174,12 @@ class Stream:
             self._scored.clear()
 
     def take_unpublished(self, frame_id: FrameId) -> Score | None:
-        """The score of a frame sent again that a snapshot has in the ring, but no subscriber ever saw."""
+        """The score of a frame sent again that is in the ring from before a restart, but nobody ever saw."""
+        with self._ids:
+            score = self._waiting.get(frame_id)
+        if score is not None:
+            self._unpublished.discard(frame_id)
+            return score
         if frame_id not in self._unpublished:
             return None
         self._unpublished.discard(frame_id)
@@ -185,10 +223,13 @@ class Stream:
         self.detector = None
         self.origins.clear()
         self.emptied = True
+        if self.journal is not None:
+            self.journal.empty()
         self._unpublished.clear()
         self.state = {"state": "warmup", "images": 0, "capacity": self.config.ring.capacity}
         with self._ids:
             self.resets += 1  # what was scored before and is not out yet does not count as scored
             self.held = frozenset()
+            self._waiting.clear()
             self._scored.clear()
             self._settled_before = frozenset()

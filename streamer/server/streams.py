@@ -139,6 +139,8 @@ class Streams:
         if unused is None:
             return False
         del self._streams[unused.name]
+        if unused.journal is not None:
+            unused.journal.close()
         self._closed(unused.name)
         return True
 

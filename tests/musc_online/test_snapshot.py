@@ -9,7 +9,7 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 from stream_support import detector, images
 
-from musc_online import snapshot
+from musc_online import snapshot, snapshot_file
 from musc_online.errors import SnapshotError, UnreadableError
 
 OPTIONS = {"ring": {"subsets": 2, "score_against": 1}, "revise": {"every": 3}, "warmup": 2}
@@ -77,11 +77,11 @@ def test_what_auto_chose_then_is_what_a_restart_goes_on_with(tmp_path, monkeypat
 
 def tamper(path, change):
     with safe_open(path, "numpy") as opened:
-        metadata, arrays = opened.metadata(), {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-    state = json.loads(metadata["state"])
+        arrays = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+    state = json.loads(bytes(arrays.pop("state")))
     change(state, arrays)
-    text = json.dumps(state, sort_keys=True)
-    save_file(arrays, path, {"state": text, "digest": snapshot._digest(arrays, text)})
+    kept, header = snapshot_file.pack(snapshot.Snapshot(arrays, state))
+    save_file(kept, path, header)
 
 
 def refused(path, stream):
@@ -100,7 +100,7 @@ def test_what_the_system_refuses_is_not_taken_for_damage(tmp_path, monkeypatch):
     def no_descriptor_left(*_):  # safetensors says so whatever the reason
         raise FileNotFoundError(f"No such file or directory: {path}")
 
-    monkeypatch.setattr(snapshot, "safe_open", no_descriptor_left)
+    monkeypatch.setattr(snapshot_file, "safe_open", no_descriptor_left)
     with pytest.raises(UnreadableError, match="left as it is"):
         snapshot.read(path)
     with pytest.raises(SnapshotError, match="there is no snapshot"):
@@ -127,7 +127,7 @@ def test_foreign_and_older_snapshots_are_refused(tmp_path):
     assert "method: got" in refused(path, detector(5, method={"degrees": [1]}, **OPTIONS))
     assert "there is no snapshot" in refused(tmp_path / "none", detector(5, **OPTIONS))
     tamper(path, lambda state, arrays: state.update(schema=0))
-    assert "schema 0, expected 4" in refused(path, detector(5, **OPTIONS))
+    assert "schema 0, expected 5" in refused(path, detector(5, **OPTIONS))
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 import zmq
 from click.testing import CliRunner
 from sleep_support import N_FRAMES, config, nap, said, state, undisturbed
-from snapshot_support import play
+from snapshot_support import files, play
 from streamer_support import (
     Camera,
     Screen,
@@ -127,7 +127,7 @@ def test_reset_while_asleep_and_a_nap_after_it(backbone, tmp_path):
         play(service, range(3))
         assert nap(service)
         control(service, "reset", stream="line")
-        assert list(tmp_path.iterdir()) == []
+        assert files(tmp_path) == []
         assert (state(service)["state"], state(service)["images"]) == ("warmup", 0)
         assert [fields["n_references"] for fields in play(service, range(2))] == [0, 1]
         assert nap(service)

@@ -1,13 +1,11 @@
 """The service keeps its rings across restarts, and takes an operator's word on single frames."""
 
-import json
-
 import pytest
 from click.testing import CliRunner
-from safetensors import safe_open
-from snapshot_support import config, cut, play, show, tampered
+from snapshot_support import config, cut, files, play, show, tampered
 from streamer_support import Camera, Screen, backbone, control, identity_holds, serving, small_config, until
 
+from musc_online.snapshot_file import read_state
 from streamer.errors import StreamerError, WireError
 from streamer.operate import main as operate_main
 from streamer.server import snapshots
@@ -37,8 +35,8 @@ def test_a_snapshot_on_request_and_the_ids_it_knows(backbone, tmp_path):
         play(service, range(3), stream="..")
         written = control(service, "snapshot")["written"]
         assert [(entry["stream"], entry["arrivals"]) for entry in written] == [("line", 4), ("..", 3)]
-        assert sorted(path.name for path in tmp_path.iterdir()) == sorted(entry["file"] for entry in written)
-        saved = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+        assert sorted(path.name for path in files(tmp_path)) == sorted(entry["file"] for entry in written)
+        saved = {path.name: path.read_bytes() for path in files(tmp_path)}
         play(service, range(4, 6))
     for name, content in saved.items():  # as if the process had been killed just before frame 4
         (tmp_path / name).write_bytes(content)
@@ -56,16 +54,11 @@ def test_the_timer_writes_what_changed_and_only_that(backbone, tmp_path):
     with serving(small_config(**values), backbone) as service:
         play(service, range(2))
         path = tmp_path / file_name("line")
-        until(lambda: path.exists() and json.loads(read_state(path))["arrivals"] == 2)
+        until(lambda: path.exists() and read_state(path)["arrivals"] == 2)
         written = control(service, "status")["snapshot"]["written"]
         service.snapshots._stopping.wait(0.5)
         assert control(service, "status")["snapshot"]["written"] <= written + 1
         assert control(service, "status")["snapshot"]["failed"] is None
-
-
-def read_state(path):
-    with safe_open(path, "numpy") as opened:
-        return opened.metadata()["state"]
 
 
 @pytest.mark.parametrize(
@@ -73,7 +66,7 @@ def read_state(path):
     [
         (cut, "damaged"),
         (lambda path: path.write_bytes(b"no snapshot"), "damaged"),
-        (lambda path: tampered(path, lambda state: state.update(schema=0)), "schema 0, expected 4"),
+        (lambda path: tampered(path, lambda state: state.update(schema=0)), "schema 0, expected 5"),
         (
             lambda path: tampered(path, lambda state: state["fingerprint"].update(model_id="x")),
             "model_id: got x",
@@ -95,7 +88,7 @@ def test_what_cannot_be_restored_is_told_and_set_aside(backbone, tmp_path, damag
         assert len(kept) == 1
         assert text in str(kept[0]["header"])
         assert not path.exists()
-        (aside,) = tmp_path.iterdir()
+        (aside,) = files(tmp_path)
         assert aside.name.startswith(f"{path.name}.refused-")
         assert play(service, range(3, 5))[0]["n_references"] == 0
 
@@ -155,7 +148,7 @@ def test_reset_stays_reset(backbone, tmp_path):
         play(service, range(3))
         control(service, "snapshot")
         control(service, "reset")
-        assert list(tmp_path.iterdir()) == []
+        assert files(tmp_path) == []
         assert play(service, [5])[0]["n_references"] == 0
 
 

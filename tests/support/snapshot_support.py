@@ -6,17 +6,20 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 from streamer_support import Camera, Screen, control, small_config
 
-from musc_online import snapshot
+from musc_online import snapshot, snapshot_file
+from streamer.server import locks
 
 SAID = ("frame_id", "seq", "capture_ns", "meta", "raw_score", "rscin_score", "pred_score", "pred_label",
         "threshold", "state", "n_references", "revision", "is_final", "regions")  # fmt: skip
 
 
-def config(folder=None, **sections):
+def config(folder=None, *, journal=False, **sections):
     """One frame a backbone batch: the numbers then do not depend on which frames happened to share one."""
     sections["transport"] = {"batch": 1, **sections.get("transport", {})}
     path = None if folder is None else str(folder)
-    return small_config(snapshot={"path": path, "every_s": 3600}, revise={"every": 3}, **sections)
+    return small_config(
+        snapshot={"path": path, "every_s": 3600, "journal": journal}, revise={"every": 3}, **sections
+    )
 
 
 def show(service, seeds, stream="line"):
@@ -41,12 +44,18 @@ def play(service, seeds, stream="line"):
 
 
 def tampered(path, change):
+    """Change the state in a file, as its arrays are, and sign that."""
     with safe_open(path, "numpy") as opened:
-        state = json.loads(opened.metadata()["state"])
         arrays = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+    state = json.loads(bytes(arrays.pop("state")))
     change(state)
-    text = json.dumps(state, sort_keys=True)
-    save_file(arrays, path, {"state": text, "digest": snapshot._digest(arrays, text)})
+    kept, header = snapshot_file.pack(snapshot.Snapshot(arrays, state))
+    save_file(kept, path, header)
+
+
+def files(folder):
+    """What is in a folder of snapshots, but for its lock."""
+    return [path for path in folder.iterdir() if path.name != locks.FOLDER]
 
 
 def cut(path):

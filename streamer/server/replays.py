@@ -1,0 +1,265 @@
+"""At start, and as a stream wakes: the changes since its snapshot, done again as the service did them."""
+
+import shutil
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from musc_online import journal, snapshot
+from musc_online.arrays import FrameId
+from musc_online.detector import Detector
+from musc_online.errors import MuscError, SnapshotError
+from musc_online.journal import Record
+from musc_online.ring import Cut
+from musc_online.score import Score
+from musc_online.snapshot_file import unreadable
+from streamer.errors import WireError
+from streamer.server.journals import beginning, files
+from streamer.server.stream import Origin, Stream
+from streamer.server.words import say
+from streamer.wire.requests import Word
+
+_UNFIT = (MuscError, WireError, AssertionError, *snapshot.UNFIT)
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A file that cannot be used, or not all of it, and why; `aside`: where that was set aside already."""
+
+    path: Path
+    text: str
+    aside: Path | None = None
+
+
+@dataclass
+class Chain:
+    """The files of a journal that follow each other.
+
+    Attributes:
+        begins: number of the change that comes first; of the snapshot's next where there are no files.
+        empty: nothing came before it: a snapshot that is there all the same is obsolete.
+        files: with the number of the change each begins with.
+        refused: files that do not fit, and why.
+    """
+
+    begins: int
+    empty: bool
+    files: list[tuple[int, Path]] = field(default_factory=list)
+    refused: list["Refused"] = field(default_factory=list)
+
+    def without(self, why: str) -> "Chain":
+        """The same with none of its files, and why."""
+        left = [Refused(path, f"{path}: {why}") for _, path in self.files]
+        last = max((begins for begins, _ in self.files), default=self.begins)
+        return Chain(last, True, refused=[*self.refused, *left])
+
+
+def chain(folder: Path, stem: str, stream: str, number: int | None) -> Chain:
+    """The files that follow a snapshot whose next change is `number`; None where there is no snapshot.
+
+    What a snapshot or a reset made obsolete is deleted.
+    """
+    found, refused = [], []
+    base, empty = number, False
+    for begins, path in files(folder, stem):
+        try:
+            said = beginning(path, begins)
+            if said is not None and said.stream != stream:
+                raise SnapshotError(f"{path}: is of stream '{said.stream}', expected '{stream}'")
+        except SnapshotError as error:
+            refused.append(Refused(path, str(error)))
+            continue
+        except OSError as error:
+            raise unreadable(path, error) from None
+        if said is None:  # killed before it was begun
+            path.unlink(missing_ok=True)
+            continue
+        found.append((begins, path))
+        if said.empty and begins >= (base or 0):
+            base, empty = begins, base is None or begins > base
+    if base is None:
+        refused += [Refused(path, f"{path}: follows a snapshot that is not there") for _, path in found]
+        return Chain(max((begins for begins, _ in found), default=0), True, refused=refused)
+    for begins, path in found:
+        if begins < base:
+            path.unlink(missing_ok=True)
+    kept = [(begins, path) for begins, path in found if begins >= base]
+    if kept and kept[0][0] != base:
+        refused += [
+            Refused(path, f"{path}: begins with change {begins}, expected {base}") for begins, path in kept
+        ]
+        kept = []
+    return Chain(base, empty, kept, refused)
+
+
+class Replay:
+    """Does again what a journal holds, as the service did it, and tells nobody.
+
+    Attributes:
+        published: scores that were out already, oldest first, and when.
+        waiting: those nobody saw yet, by frame id.
+        origins: of all of them.
+        changes: how many.
+    """
+
+    def __init__(self, stream: Stream, detector: Detector, was_scored: Callable[[FrameId], bool]) -> None:
+        self.published: dict[FrameId, tuple[Score, int]] = {}
+        self.waiting: dict[FrameId, Score] = {}
+        self.marked: set[FrameId] = set()
+        self.changes = 0
+        self._stream, self._detector, self._was_scored = stream, detector, was_scored
+        self._said: dict[FrameId, tuple[Score, int]] = {}
+
+    def apply(self, record: Record) -> None:
+        """Do one change again.
+
+        Raises:
+            MuscError, WireError: it cannot be done in this ring.
+            KeyError, TypeError, ValueError, AttributeError: it is none.
+        """
+        fields = record.fields
+        if fields["kind"] == "published":
+            self._mark(fields["frame_id"])
+            return
+        self.changes += 1
+        if fields["kind"] == "frame":
+            self._frame(fields, record.arrays)
+        elif fields["kind"] == "word":
+            say(self._detector, Word(**fields["word"]))
+        elif fields["kind"] == "flush":
+            self._detector.flush()
+        else:
+            raise SnapshotError(
+                f"kind: got {str(fields['kind'])[:40]!r}, expected frame, word, flush or published"
+            )
+        _pass_over(self._detector)
+        if fields["kind"] != "flush" and self._detector.revise_due:
+            self._detector.revise()
+            _pass_over(self._detector)
+
+    def _frame(self, fields: dict[str, Any], arrays: dict[str, Any]) -> None:
+        if "fingerprint" in fields:
+            snapshot.check_fingerprint(self._detector, fields["fingerprint"])
+        frame_id, shape, cut = snapshot.check_id(fields["frame_id"]), fields["shape"], fields["cut"]
+        origin = Origin(fields["seq"], int(fields["capture_ns"]), dict(fields["meta"]))
+        score = self._detector.step_tokens(
+            arrays["tokens"],
+            arrays["token"],
+            frame_id,
+            frame_shape=(int(shape[0]), int(shape[1])),
+            contrast=fields["contrast"],
+            cut=None if cut is None else Cut(int(cut[0]), bool(cut[1])),
+        )
+        self._stream.remember(frame_id, origin)
+        self._said[frame_id] = (score, int(fields["ns"]))
+        if self._was_scored(frame_id):  # the history has its score: killed before that could be noted here
+            self._mark(frame_id)
+        else:
+            self.waiting[frame_id] = score
+
+    def _mark(self, frame_id: FrameId) -> None:
+        self.marked.add(frame_id)
+        self.waiting.pop(frame_id, None)
+        if frame_id in self._said:
+            self.published[frame_id] = self._said.pop(frame_id)
+
+
+def _pass_over(detector: Detector) -> None:
+    """What happened was told in the run that wrote the journal."""
+    detector.take_events()
+    detector.take_accepted()
+    detector.take_finals()
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """What became of a chain: the number of the next change, bytes kept, and what was refused."""
+
+    number: int
+    size: int
+    refused: list[Refused]
+
+
+def replay(found: Chain, again: Replay) -> Replayed:
+    """Do a chain's changes again, up to the first that cannot be; what follows it is set aside.
+
+    A last record that was cut short is cut off. The files that are left hold what was done.
+    """
+    number, size, refused = found.begins, 0, list(found.refused)
+    rest = list(found.files)
+    while rest:
+        begins, path = rest.pop(0)
+        if begins != number:
+            refused.append(Refused(path, f"{path}: begins with change {begins}, expected {number}"))
+            break
+        before = again.changes
+        ends, trouble = _replay_file(path, again)
+        number += again.changes - before
+        if trouble is None:
+            _cut_off(path, ends)
+            size += ends
+            continue
+        refused.append(Refused(path, trouble, _copied_aside(path, ends)))
+        size += ends
+        break
+    refused += [Refused(path, f"{path}: follows what could not be replayed") for _, path in rest]
+    return Replayed(number, size, refused)
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What a chain holds, nothing being done again: ids whose scores are out, number of the next change."""
+
+    published: list[FrameId]
+    number: int
+
+
+def survey(found: Chain) -> Survey:
+    """Look through a chain as far as it can be read."""
+    published, number = [], found.begins
+    with suppress(OSError, *_UNFIT):
+        for _, path in found.files:
+            for record in journal.records(path, arrays=False):
+                if record.fields["kind"] == "published":
+                    published.append(snapshot.check_id(record.fields["frame_id"]))
+                else:
+                    number += record.fields["kind"] != "begin"
+    return Survey(published, number)
+
+
+def _replay_file(path: Path, again: Replay) -> tuple[int, str | None]:
+    """How far the file is good, and why not further."""
+    ends = 0
+    try:
+        for record in journal.records(path):
+            if ends:  # the first says whose file it is
+                before = again.changes
+                try:
+                    again.apply(record)
+                except _UNFIT as error:
+                    again.changes = before
+                    reason = str(error) if isinstance(error, MuscError | WireError) else repr(error)
+                    return ends, f"{path}: the change at byte {record.begins} cannot be done again ({reason})"
+            ends = record.ends
+    except journal.DamagedError as error:
+        return ends, str(error)
+    except OSError as error:
+        return ends, f"{path}: cannot be read ({error.strerror})"
+    return ends, None
+
+
+def _cut_off(path: Path, ends: int) -> None:
+    if path.stat().st_size > ends:
+        with path.open("rb+") as file:
+            file.truncate(ends)
+
+
+def _copied_aside(path: Path, ends: int) -> Path:
+    """Keep the whole file to look at, and of the file itself what is good."""
+    aside = snapshot.set_aside(path)
+    with aside.open("rb") as whole, path.open("wb") as good:
+        shutil.copyfileobj(whole, good)
+        good.truncate(ends)
+    return aside
