@@ -19,7 +19,7 @@ from streamer import overlays
 from streamer.ask import ask
 from streamer.errors import StreamerError
 from streamer.process import ANY_PORT, ServerProcess
-from streamer.sources import images_in
+from streamer.sources import id_of, images_in
 from streamer.subscribe import Subscriber
 from streamer.wire.published import Message
 
@@ -43,7 +43,7 @@ def main(data: Path, output: Path, seed: int) -> None:
     console = Console()
     try:
         folder = _frames_folder(data)
-        paths = {path.relative_to(folder).as_posix(): path for path in images_in(folder).paths}
+        paths = {id_of(path, folder): path for path in images_in(folder).paths}
         with _detector(len(paths), console) as endpoints, _listening(endpoints) as subscriber:
             with _publishing(folder, endpoints, seed):
                 provisional = _collect(subscriber, "score", len(paths), console, "scored on arrival")
@@ -104,7 +104,8 @@ def _listening(endpoints: dict[str, str]) -> Iterator[Subscriber]:
 def _publishing(folder: Path, endpoints: dict[str, str], seed: int) -> Iterator[None]:
     """A publisher process, waited for at the end."""
     command = [sys.executable, "-m", "streamer.publish", "--source", str(folder), "--stream", STREAM,
-               "--endpoint", endpoints["frames"], "--shuffle", str(seed)]  # fmt: skip
+               "--endpoint", endpoints["frames"], "--control", endpoints["control"],
+               "--shuffle", str(seed)]  # fmt: skip
     process = subprocess.Popen(command)
     try:
         yield

@@ -13,21 +13,31 @@ from streamer.auth import ClientKeys
 from streamer.errors import FrameId, StreamerError, WireError
 from streamer.images import Frame
 from streamer.sender import Sender
-from streamer.wire.frame import pack_frame, unpack
+from streamer.wire.frame import Limits, unpack
 
 RELIABLE = "tcp://127.0.0.1:5554"
 
+_DEFAULTS = Limits()
 _MAX_ACK = 64 * 1024
+_PROBES = 3
+_PASSING = frozenset({"rate_limited", "internal"})
+"""Codes of refusals without an id that say nothing of the frame: it comes again, and may be taken then."""
 
 
 @dataclass(eq=False)
 class _Unacknowledged:
     parts: list[bytes]
+    seq: int
     send_at: float
+    probes: int = 0
+    """How often it was refused as the only frame that was sent."""
 
 
 class ReliablePublisher(Sender):
     """As `streamer.publish.Publisher`, over DEALER: survives a restart of the detector, loses nothing.
+
+    A detector that is down is waited for, however long. One that answers and will not have a frame ends that
+    frame's wait: it is in `refused`, also where the answer could not name it.
 
     Args:
         endpoint: the detector's `transport.reliable`.
@@ -37,6 +47,7 @@ class ReliablePublisher(Sender):
         wait_s: how long the detector may take to answer the first connection; later it may take for ever.
         window: frames sent and not acknowledged yet, at most; keep it below the detector's `transport.queue`.
         resend_s: a frame not acknowledged for so long is sent again. The detector scores it once.
+        limits: the detector's `limits`, where its configuration has others than the defaults.
 
     Attributes:
         acknowledged: frames that were scored, and whose scores are published.
@@ -54,6 +65,7 @@ class ReliablePublisher(Sender):
         wait_s: float = 10.0,
         window: int = 16,
         resend_s: float = 5.0,
+        limits: Limits = _DEFAULTS,
     ) -> None:
         # Two copies of the window fit: resends must not block on frames a dead connection still holds.
         super().__init__(
@@ -63,6 +75,7 @@ class ReliablePublisher(Sender):
             encoding=encoding,
             keys=keys,
             wait_s=wait_s,
+            limits=limits,
             hwm=2 * window,
             timeout_ms=0,
             identity=uuid.uuid4().bytes,
@@ -71,6 +84,8 @@ class ReliablePublisher(Sender):
         self.refused: dict[FrameId, str] = {}
         self._window, self._resend_s = window, resend_s
         self._open: OrderedDict[FrameId, _Unacknowledged] = OrderedDict()
+        self._in_doubt, self._quiet_until = False, 0.0
+        self._probe: FrameId | None = None
 
     def send(
         self,
@@ -88,18 +103,17 @@ class ReliablePublisher(Sender):
             timeout_s: how long to wait for room; None for ever.
 
         Raises:
-            WireError: the frame or its id cannot be sent.
+            WireError: the detector would refuse the frame, its id, time or `meta`; the text names which.
             StreamerError: no room within `timeout_s`; the frame was not taken.
         """
-        message = self._message(frame, frame_id, meta, capture_ns)
-        if message.frame_id in self._open:
-            raise WireError("duplicate", f"frame_id: {message.frame_id!r} is not acknowledged yet")
+        taken, parts = self._message(frame, frame_id, meta, capture_ns)
+        if taken in self._open:
+            raise WireError("duplicate", f"frame_id: {taken!r} is not acknowledged yet")
         self._wait(lambda: len(self._open) < self._window, timeout_s)
+        self._open[taken] = _Unacknowledged(parts, self._seq, 0.0)
         self._seq += 1
-        waiting = _Unacknowledged(pack_frame(message), 0.0)
-        self._open[message.frame_id] = waiting
         self._turn(0)
-        return message.frame_id
+        return taken
 
     def flush(self, timeout_s: float | None = None) -> None:
         """Wait until every frame is acknowledged or refused.
@@ -135,22 +149,37 @@ class ReliablePublisher(Sender):
             except zmq.Again:
                 pass
         now = time.monotonic()
-        for waiting in self._open.values():
-            if waiting.send_at <= now:
-                try:
-                    self._socket.send_multipart(waiting.parts)
-                except zmq.Again:
-                    return
-                self.resent += waiting.send_at > 0
-                waiting.send_at = now + self._resend_s
+        for frame_id in self._due(now):
+            waiting = self._open[frame_id]
+            try:
+                self._socket.send_multipart(waiting.parts)
+            except zmq.Again:
+                return
+            self.resent += waiting.send_at > 0
+            waiting.send_at = now + self._resend_s
+
+    def _due(self, now: float) -> list[FrameId]:
+        """The frames to send now: all that were silent for long enough, in doubt one at a time."""
+        due = [frame_id for frame_id, waiting in self._open.items() if waiting.send_at <= now]
+        if not self._in_doubt or not due:
+            return due
+        if now < self._quiet_until or (self._probe in self._open and self._probe not in due):
+            return []
+        if self._probe is not None and self._probe in due:  # no answer: it comes again after the others
+            self._open.move_to_end(self._probe)
+            due.append(due.pop(due.index(self._probe)))
+        self._probe = due[0]
+        return due[:1]
 
     def _take(self, parts: list[bytes]) -> None:
         try:
             answer = unpack(parts[0], _MAX_ACK)
         except WireError:
             return
-        frame_id, status = answer.get("frame_id"), answer.get("status")
-        if not isinstance(frame_id, str | int) or frame_id not in self._open:
+        frame_id, status = self._meant(answer), answer.get("status")
+        if frame_id is None:
+            if status == "refused" and answer.get("frame_id") is None:
+                self._refused_without_id(str(answer.get("code")))
             return
         if status in {"busy", "dropped"}:
             # Not now: soon again, but not at once, or the detector would do nothing but refuse.
@@ -161,3 +190,36 @@ class ReliablePublisher(Sender):
             self.acknowledged += 1
         else:
             self.refused[frame_id] = str(answer.get("code"))
+        self._in_doubt = self._in_doubt and bool(self._open)
+
+    def _meant(self, answer: Mapping[str, Any]) -> FrameId | None:
+        """Which open frame an answer is about: by its id, or by its `seq` where the id could not be read."""
+        frame_id, seq = answer.get("frame_id"), answer.get("seq")
+        if isinstance(frame_id, str | int):
+            return frame_id if frame_id in self._open else None
+        if seq is None:
+            return None
+        return next((name for name, waiting in self._open.items() if waiting.seq == seq), None)
+
+    def _refused_without_id(self, code: str) -> None:
+        """One of the open frames is refused and we are not told which: from now on one at a time is sent.
+
+        First all are left alone for `resend_s`, so that what is under way is answered. Then a frame is out
+        only when it was refused so often while no other was sent: no good frame is given up.
+        """
+        if not self._open or code in _PASSING:
+            return
+        probe = self._probe
+        if probe is None or probe not in self._open:
+            if not self._in_doubt:
+                self._in_doubt, self._quiet_until = True, time.monotonic() + self._resend_s
+            return
+        self._probe = None
+        probed = self._open[probe]
+        probed.probes, probed.send_at = probed.probes + 1, time.monotonic()
+        if probed.probes < _PROBES:
+            self._open.move_to_end(probe, last=False)
+            return
+        del self._open[probe]
+        self.refused[probe] = code
+        self._in_doubt = False

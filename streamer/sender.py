@@ -4,12 +4,17 @@ import time
 from collections.abc import Mapping
 from typing import Any, Self
 
+import numpy as np
+
 from streamer import images
 from streamer.auth import ClientKeys
 from streamer.errors import FrameId, WireError
 from streamer.images import Frame
 from streamer.sockets import Context, connect
-from streamer.wire.frame import FrameMessage, check_frame_id, check_stream
+from streamer.wire.checks import check_count
+from streamer.wire.frame import FrameMessage, Limits, check_frame_id, check_stream, pack_frame, unpack_frame
+from streamer.wire.meta import kind as kind_of
+from streamer.wire.meta import plain_meta
 
 
 class Sender:
@@ -22,6 +27,7 @@ class Sender:
         encoding: of arrays: `jpeg`, `png` or `raw`.
         keys: CURVE keys where the detector asks for them.
         wait_s: how long the detector may take to answer the connection.
+        limits: the detector's `limits`: what is above them is refused here, before it is sent.
         options: of `streamer.sockets.connect`.
 
     Raises:
@@ -38,9 +44,10 @@ class Sender:
         encoding: str,
         keys: ClientKeys | None,
         wait_s: float,
+        limits: Limits,
         **options: Any,
     ) -> None:
-        self.stream, self.encoding = check_stream(stream), encoding
+        self.stream, self.encoding, self._limits = check_stream(stream), encoding, limits
         self._endpoint, self._seq = endpoint, 0
         self._context = Context()
         try:
@@ -57,6 +64,18 @@ class Sender:
     def __exit__(self, kind: object, *_: object) -> None:
         self.close() if kind is None else self.abandon()
 
+    def send(
+        self,
+        frame: Frame | bytes,
+        frame_id: FrameId | None = None,
+        meta: Mapping[str, Any] | None = None,
+        *,
+        capture_ns: int | None = None,
+        timeout_s: float | None = None,
+    ) -> FrameId:
+        """Send one frame; its id."""
+        raise NotImplementedError
+
     def close(self) -> None:
         """Hand over what is still to be sent, then close."""
         raise NotImplementedError
@@ -72,11 +91,29 @@ class Sender:
         frame_id: FrameId | None,
         meta: Mapping[str, Any] | None,
         capture_ns: int | None,
-    ) -> FrameMessage:
-        """The stream's next frame, checked; `_seq` is the caller's to count once it is taken."""
-        return make_message(
+    ) -> tuple[FrameId, list[bytes]]:
+        """Id and parts of the stream's next frame, held to the detector's own rules before they are sent.
+
+        `_seq` is the caller's to count once the frame is taken.
+
+        Raises:
+            WireError: the detector would refuse it.
+        """
+        message = make_message(
             self.stream, self._seq, frame, frame_id, meta, capture_ns=capture_ns, encoding=self.encoding
         )
+        parts = pack_frame(message)
+        try:
+            unpack_frame(parts, self._limits)
+        except WireError as error:
+            if error.code == "header_too_large":
+                raise WireError(
+                    error.code,
+                    f"meta: makes a header of {len(parts[0])} bytes, expected at most "
+                    f"{self._limits.header_bytes} (the detector's limits.header_bytes); send less",
+                ) from None
+            raise
+        return message.frame_id, parts
 
 
 def make_message(
@@ -92,15 +129,24 @@ def make_message(
     """A frame message from pixels or from the bytes of a JPEG or PNG file.
 
     Raises:
-        WireError: neither, or an id that cannot be used.
+        WireError: neither, or an id, time or `meta` that cannot be sent; the text names which.
     """
-    capture_ns = time.time_ns() if capture_ns is None else capture_ns
+    if isinstance(capture_ns, np.integer):
+        capture_ns = int(capture_ns)
+    capture_ns = check_count(time.time_ns() if capture_ns is None else capture_ns, "capture_ns")
     frame_id = check_frame_id(capture_ns if frame_id is None else frame_id)
+    plain = plain_meta(meta)
     if isinstance(frame, bytes):
         found = images.sniff(frame)
         if found is None:
             raise WireError("bad_encoding", "frame: the bytes are neither a JPEG nor a PNG file")
-        return FrameMessage(stream, frame_id, found, frame, seq, capture_ns, None, dict(meta or {}))
+        return FrameMessage(stream, frame_id, found, frame, seq, capture_ns, None, plain)
+    if not isinstance(frame, np.ndarray):
+        raise WireError(
+            "bad_value",
+            f"frame: got {kind_of(frame)}, expected [height, width, 3] uint8 BGR as a numpy array, or bytes "
+            f"of a JPEG or PNG file",
+        )
     payload = images.encode(frame, encoding)
     shape = (frame.shape[0], frame.shape[1], 3)
-    return FrameMessage(stream, frame_id, encoding, payload, seq, capture_ns, shape, dict(meta or {}))
+    return FrameMessage(stream, frame_id, encoding, payload, seq, capture_ns, shape, plain)

@@ -13,11 +13,17 @@ import numpy as np
 from streamer import images
 from streamer.dataset_folders import asked_told, classes_told, masks_told, split_masks
 from streamer.errors import FrameId, StreamerError, WireError
+from streamer.printable import printable, utf8
 
 Captured = Iterator[tuple[FrameId | None, images.Frame | bytes]]
 """Frame id (None: by capture time) with pixels `[H, W, 3]` uint8 BGR or the bytes of a JPEG or PNG file."""
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+Skipped = Callable[[str, str], None]
+"""Told of an image that is left out: its id, and why."""
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".tif", ".tiff", ".webp")
+_OF_SYSTEMS = frozenset({"thumbs.db", "desktop.ini"})
+"""Files that a system puts into every folder it has shown: nobody misses them."""
 
 
 @dataclass(frozen=True)
@@ -25,8 +31,9 @@ class Listing:
     """The image files below a folder.
 
     `paths` are sorted as paths are: part by part, by code points ("10.png" before "2.png", "b/1.png" after
-    "a.png"). `left_out` is what is named like an image, or might hold some, and is not taken: the path below
-    the folder, with why in brackets. `masks` are those that `images_in` does not take for parts.
+    "a.png"). `left_out` is what is not taken: the path below the folder, with why in brackets, first what is
+    named like an image or might hold some, then the other files. `masks` are those that `images_in` does not
+    take for parts.
     """
 
     paths: tuple[Path, ...]
@@ -39,35 +46,45 @@ def list_images(folder: Path) -> Listing:
 
     An image is a file whose name ends as `IMAGE_SUFFIXES` say, in whatever case. Left out, and named, are
     what is hidden (a name with a dot before it, `._x.png` of macOS among them), links to folders and links
-    to nothing, and files of no bytes. A folder may be named like an image: it is a folder.
+    to nothing, files of no bytes, and files of other names but those that systems leave behind. A folder may
+    be named like an image: it is a folder.
     """
     found: list[Path] = []
-    left_out: list[tuple[Path, str]] = []
+    odd: list[tuple[Path, str]] = []
+    others: list[tuple[Path, str]] = []
 
     def unreadable(error: OSError) -> None:
-        left_out.append((Path(error.filename), str(error.strerror)))
+        odd.append((Path(error.filename), str(error.strerror)))
 
     for place, folders, files in os.walk(folder, onerror=unreadable):
+        if not folders and not files and Path(place).suffix.lower() in IMAGE_SUFFIXES:
+            odd.append((Path(place), "an empty folder"))
         for name in list(folders):
             why = _why_not_entered(Path(place, name))
             if why:
-                left_out.append((Path(place, name), why))
+                odd.append((Path(place, name), why))
                 folders.remove(name)
         for path in (Path(place, name) for name in files):
-            if path.suffix.lower() in IMAGE_SUFFIXES:
-                why = _why_not_taken(path)
-                if why:
-                    left_out.append((path, why))
-                else:
-                    found.append(path)
-    named = (f"{path.relative_to(folder).as_posix()} ({why})" for path, why in sorted(left_out))
+            if path.suffix.lower() not in IMAGE_SUFFIXES:
+                if not path.name.startswith(".") and path.name.lower() not in _OF_SYSTEMS:
+                    others.append((path, "not named as an image"))
+            elif why := _why_not_taken(path):
+                odd.append((path, why))
+            else:
+                found.append(path)
+    named = (f"{id_of(path, folder)} ({why})" for some in (odd, others) for path, why in sorted(some))
     return Listing(tuple(sorted(found)), tuple(named))
 
 
+def id_of(path: Path, folder: Path) -> str:
+    """The frame id of an image below a folder: its path from there, slashes forward, as UTF-8 holds it."""
+    return utf8(path.relative_to(folder).as_posix())
+
+
 def told(left_out: Sequence[str], limit: int = 8) -> str:
-    """What a listing left out, counted and named, on one line."""
+    """What a listing left out, counted and named, on one line that a terminal may show."""
     more = f" and {len(left_out) - limit} more" if len(left_out) > limit else ""
-    return f"{len(left_out)} left out: {', '.join(left_out[:limit])}{more}"
+    return printable(f"{len(left_out)} left out: {', '.join(left_out[:limit])}{more}")
 
 
 def _why_not_entered(folder: Path) -> str:
@@ -79,9 +96,12 @@ def _why_not_entered(folder: Path) -> str:
 def _why_not_taken(path: Path) -> str:
     if path.name.startswith("."):
         return "hidden"
-    if not path.is_file():
-        return "a link to nothing" if path.is_symlink() else "no file"
-    return "" if path.stat().st_size else "no bytes"
+    try:
+        if not path.is_file():
+            return "a link to nothing" if path.is_symlink() else "no file"
+        return "" if path.stat().st_size else "no bytes"
+    except OSError as error:
+        return str(error.strerror)
 
 
 def open_source(
@@ -90,6 +110,7 @@ def open_source(
     loop: bool = False,
     shuffle: int | None = None,
     tell: Callable[[str], None] = lambda line: None,
+    skipped: Skipped | None = None,
 ) -> Captured:
     """Frames of a source; whether it can be read at all is known before the first one.
 
@@ -100,6 +121,9 @@ def open_source(
         shuffle: seed of a folder's order, which is the same everywhere; None for sorted.
         loop: start a folder or a video again at its end; the ids of later rounds end in `#1`, `#2`...
         tell: told, a line each, what of a folder is left out, and what of it no line would send so.
+        skipped: told of each image that cannot be read or is damaged, and the next one comes; None ends with
+            an error at the first that cannot be read, and sends damaged files of JPEG and PNG for the
+            detector to refuse.
 
     Raises:
         StreamerError: nothing there, nothing readable in it, it cannot be opened, or its order is its own
@@ -113,14 +137,14 @@ def open_source(
         return _live(_capture(source, source), source)
     path = Path(source)
     if path.is_dir():
-        return _files(_in_order(path, shuffle, tell), path, loop=loop)
+        return _files(_in_order(path, shuffle, tell), path, loop=loop, skipped=skipped)
     if not path.is_file():
         raise StreamerError(
             f"source: {source} does not exist; expected a folder, a file, a URL (rtsp://...) or camera:0"
         )
     _check_order(source, shuffle, "a file")
     if path.suffix.lower() in IMAGE_SUFFIXES:
-        return _files([path], path.parent, loop=loop)
+        return _files([path], path.parent, loop=loop, skipped=skipped)
     return _video(path, loop=loop)
 
 
@@ -151,7 +175,7 @@ def _in_order(folder: Path, shuffle: int | None, tell: Callable[[str], None]) ->
     lines += [masks_told(listing.masks, folder), asked_told(folder)]
     lines.append("" if shuffle is not None else classes_told(listing.paths, folder))
     for line in filter(None, lines):
-        tell(f"source: {folder}: {line}")
+        tell(printable(f"source: {folder}: {line}"))
     # By names, not as this system compares paths: a seed's order is the same everywhere.
     paths = sorted(listing.paths, key=lambda path: path.relative_to(folder).parts)
     if shuffle is not None:
@@ -167,24 +191,51 @@ def _check_order(source: str, shuffle: int | None, what: str) -> None:
         )
 
 
-def _files(paths: list[Path], root: Path, *, loop: bool) -> Captured:
+class _BadImageError(StreamerError):
+    def __init__(self, path: Path, why: str) -> None:
+        super().__init__(f"source: {path} {why}")
+        self.why = why
+
+
+def _files(paths: list[Path], root: Path, *, loop: bool, skipped: Skipped | None) -> Captured:
     for number in _rounds(loop=loop):
+        n_read = 0
         for path in paths:
-            yield f"{path.relative_to(root).as_posix()}{_mark(number)}", _read(path)
+            frame_id = id_of(path, root)
+            try:
+                content = _read(path, whole=skipped is not None)
+            except _BadImageError as error:
+                if skipped is None:
+                    raise
+                skipped(frame_id, error.why)
+                continue
+            n_read += 1
+            yield f"{frame_id}{_mark(number)}", content
+        if n_read == 0:
+            raise StreamerError(f"source: {root}: none of {len(paths)} images can be read")
 
 
-def _read(path: Path) -> images.Frame | bytes:
+def _read(path: Path, *, whole: bool) -> images.Frame | bytes:
+    """The bytes of a JPEG or PNG file as they are, of any other image its pixels.
+
+    Args:
+        path: of the file.
+        whole: decode files of JPEG and PNG too, to see whether they are damaged.
+    """
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise StreamerError(f"source: {path} cannot be read ({error.strerror})") from None
+        raise _BadImageError(path, f"cannot be read ({error.strerror})") from None
     # Files the detector can decode travel as they are, damaged ones too: it says so on the wire.
-    if images.sniff(content) is not None:
+    as_it_is = images.sniff(content) is not None
+    if as_it_is and not whole:
         return content
     try:
-        return images.decode_file(content)
-    except WireError:
-        raise StreamerError(f"source: {path} is no image that OpenCV can read") from None
+        frame = images.decode_file(content)
+    except WireError as error:
+        detail = error.text.removeprefix("payload: ")
+        raise _BadImageError(path, f"is no image that can be used ({detail})") from None
+    return content if as_it_is else frame
 
 
 def _video(path: Path, *, loop: bool) -> Captured:

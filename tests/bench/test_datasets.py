@@ -58,7 +58,8 @@ def test_every_layout_and_the_publisher_list_the_same_files(tmp_path):
     assert [sample.frame_id for sample in plain.samples] == taken
     assert list(plain.left_out) == left_out
     assert [sample.frame_id for sample in labelled.samples] == [f"test/good/{name}" for name in taken]
-    assert list(labelled.left_out) == [f"test/good/{name}" for name in left_out]
+    beside = "test/elsewhere.png (in no folder of a class)"
+    assert list(labelled.left_out) == [*(f"test/good/{name}" for name in left_out), beside]
 
 
 def test_an_image_in_a_subfolder_has_its_mask_in_the_same_one(tmp_path):
