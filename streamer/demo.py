@@ -14,10 +14,13 @@ from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from streamer import overlays
 from streamer.ask import ask
+from streamer.dataset_folders import NORMAL_FOLDERS
 from streamer.errors import StreamerError
+from streamer.printable import printable
 from streamer.process import ANY_PORT, ServerProcess
 from streamer.sources import id_of, images_in
 from streamer.subscribe import Subscriber
@@ -51,7 +54,8 @@ def main(data: Path, output: Path, seed: int) -> None:
             final = _collect(subscriber, "revision", len(paths), console, "final scores")
         _show(console, provisional, final)
         written = overlays.write(list(final.values()), paths, output)
-        console.print(f"{len(written)} overlays (frame | map | contour of the threshold) in {output}")
+        shown = f"{len(written)} overlays (frame | map | contour of the threshold) in {output}"
+        console.print(printable(shown), markup=False, highlight=False, soft_wrap=True)
     except StreamerError as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(2)
@@ -132,7 +136,11 @@ def _collect(
                 raise StreamerError(f"only {len(found)} of {count} {title} came")
             if message.kind == "error":
                 refused += 1
-                console.print(f"{message.get('frame_id')}: {message.get('text')}", markup=False)
+                console.print(
+                    printable(f"{message.get('frame_id')}: {message.get('text')}"),
+                    markup=False,
+                    highlight=False,
+                )
             elif message.kind == kind and (kind == "score" or message["is_final"]):
                 found[str(message["frame_id"])] = message
             else:
@@ -160,11 +168,11 @@ def _show(console: Console, provisional: dict[str, Message], final: dict[str, Me
         label = message["pred_label"]
         verdict = {None: "-", True: "[bold red]anomalous[/bold red]", False: "[green]normal[/green]"}[label]
         known += truth is not None and label is not None
-        right += truth is not None and label is not None and (truth != "good") == label
+        right += truth is not None and label is not None and is_good(truth) != label
         first: Any = provisional.get(frame_id, {})
         table.add_row(
-            frame_id,
-            {None: "-", "good": "good"}.get(truth, "defect"),
+            Text(printable(frame_id)),
+            "-" if truth is None else "good" if is_good(truth) else "defect",
             verdict,
             _number(first.get("raw_score")),
             _number(message["raw_score"]),
@@ -176,6 +184,11 @@ def _show(console: Console, provisional: dict[str, Message], final: dict[str, Me
         console.print(
             f"{right} of {known} verdicts agree with the folder names; the detector was told no labels"
         )
+
+
+def is_good(folder: str) -> bool:
+    """Whether a folder of that name holds normal parts."""
+    return folder.lower() in NORMAL_FOLDERS
 
 
 def truth_of(frame_id: str) -> str | None:

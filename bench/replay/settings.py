@@ -40,6 +40,7 @@ class Options:
     heatmaps: Heatmaps = "image"
     overlays: int = 6
     excel: bool = True
+    skip_bad: bool = False
 
     def capacity(self, n_images: int) -> int:
         """Ring capacity of the main run for a category of `n_images`."""
