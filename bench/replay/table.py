@@ -177,7 +177,7 @@ def counted(entry: Entry) -> str:
     """One line: how many images there were, normal and anomalous, and what was left out."""
     total, anomalous = entry["n_images"], entry["n_anomalous"]
     kinds = "without labels" if anomalous is None else f"{total - anomalous} normal, {anomalous} anomalous"
-    left_out = f"; {told(entry['left_out'])}" if entry["left_out"] else ""
+    left_out = f"; {told(entry['left_out'])}" if entry.get("left_out") else ""
     return f"{total} images: {kinds}{left_out}"
 
 

@@ -156,9 +156,9 @@ def _repeat(name: str, found: Mapping[str, Any], plots: Mapping[str, str]) -> It
     caught = [row["copy"] for row in rows if row["label"]]
     yield "### One defect many times in a row\n"
     yield (
-        f"{_code(found['frame_id'])} (batch score {found['batch_raw']:.3f}) came {len(rows)} times in a row after "
-        f"{found['arrivals_before']} other frames. Mutual scoring calls normal what has near twins; perfect "
-        "copies are the worst case, and a known weakness of the method. Called anomalous on arrival: "
+        f"{_code(found['frame_id'])} (batch score {found['batch_raw']:.3f}) came {len(rows)} times in a row "
+        f"after {found['arrivals_before']} other frames. Mutual scoring calls normal what has near twins; "
+        "perfect copies are the worst case, and a known weakness of the method. Called anomalous on arrival: "
         f"{'copy ' + ', '.join(map(str, caught)) if caught else 'none of them'}.\n"
     )
     yield from _table(*table.repeat_rows(found))
