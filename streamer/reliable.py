@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import zmq
+from zmq.utils.monitor import recv_monitor_message
 
 from streamer.auth import ClientKeys
+from streamer.doubt import Doubt
 from streamer.errors import FrameId, StreamerError, WireError
 from streamer.images import Frame
 from streamer.sender import Sender
@@ -19,7 +21,8 @@ RELIABLE = "tcp://127.0.0.1:5554"
 
 _DEFAULTS = Limits()
 _MAX_ACK = 64 * 1024
-_PROBES = 3
+HUNG_UP = "hung_up"
+"""Stands for a code where the detector closes the connection whenever the frame comes."""
 _PASSING = frozenset({"rate_limited", "internal"})
 """Codes of refusals without an id that say nothing of the frame: it comes again, and may be taken then."""
 
@@ -29,8 +32,6 @@ class _Unacknowledged:
     parts: list[bytes]
     seq: int
     send_at: float
-    probes: int = 0
-    """How often it was refused as the only frame that was sent."""
 
 
 class ReliablePublisher(Sender):
@@ -51,7 +52,8 @@ class ReliablePublisher(Sender):
 
     Attributes:
         acknowledged: frames that were scored, and whose scores are published.
-        refused: code of each frame's `error` that the detector will never score, by frame id.
+        refused: code of each frame's `error` that the detector will never score, by frame id; `HUNG_UP` where
+            it closes the connection each time the frame comes, as it does far above its `limits`.
         resent: how often a frame was sent again.
     """
 
@@ -84,8 +86,13 @@ class ReliablePublisher(Sender):
         self.refused: dict[FrameId, str] = {}
         self._window, self._resend_s = window, resend_s
         self._open: OrderedDict[FrameId, _Unacknowledged] = OrderedDict()
-        self._in_doubt, self._quiet_until = False, 0.0
-        self._probe: FrameId | None = None
+        self._doubt = Doubt(resend_s)
+        self._monitor = self._socket.get_monitor_socket(
+            zmq.EVENT_DISCONNECTED | zmq.EVENT_CLOSED | zmq.EVENT_HANDSHAKE_SUCCEEDED,
+            # A name of its own: that of the monitor which watched the first handshake may not be free yet.
+            f"inproc://reliable-{uuid.uuid4()}",
+        )
+        self._hung_up = False
 
     def send(
         self,
@@ -130,6 +137,12 @@ class ReliablePublisher(Sender):
         finally:
             self.abandon()
 
+    def abandon(self) -> None:
+        """Close at once."""
+        self._socket.disable_monitor()
+        self._monitor.close(0)
+        super().abandon()
+
     def _wait(self, done: Any, timeout_s: float | None) -> None:
         end = None if timeout_s is None else time.monotonic() + timeout_s
         self._turn(0)
@@ -142,6 +155,7 @@ class ReliablePublisher(Sender):
 
     def _turn(self, wait_ms: int) -> None:
         """Take the acks that came, send what is due."""
+        self._watch_connection()
         if self._socket.poll(wait_ms):
             try:
                 while True:
@@ -159,17 +173,21 @@ class ReliablePublisher(Sender):
             waiting.send_at = now + self._resend_s
 
     def _due(self, now: float) -> list[FrameId]:
-        """The frames to send now: all that were silent for long enough, in doubt one at a time."""
+        """The frames to send now: those that were silent for long enough."""
         due = [frame_id for frame_id, waiting in self._open.items() if waiting.send_at <= now]
-        if not self._in_doubt or not due:
-            return due
-        if now < self._quiet_until or (self._probe in self._open and self._probe not in due):
-            return []
-        if self._probe is not None and self._probe in due:  # no answer: it comes again after the others
-            self._open.move_to_end(self._probe)
-            due.append(due.pop(due.index(self._probe)))
-        self._probe = due[0]
-        return due[:1]
+        return self._doubt.chosen(due, now)
+
+    def _watch_connection(self) -> None:
+        """Notice a detector that hangs up on us and takes the connection again at once.
+
+        So it does with a message far above its limits, which it never reads. One that is down refuses at
+        least one connection first.
+        """
+        while self._monitor.poll(0):
+            event = recv_monitor_message(self._monitor)["event"]
+            if event == zmq.EVENT_HANDSHAKE_SUCCEEDED and self._hung_up:
+                self._refused_without_id(HUNG_UP)
+            self._hung_up = event == zmq.EVENT_DISCONNECTED
 
     def _take(self, parts: list[bytes]) -> None:
         try:
@@ -184,13 +202,14 @@ class ReliablePublisher(Sender):
         if status in {"busy", "dropped"}:
             # Not now: soon again, but not at once, or the detector would do nothing but refuse.
             self._open[frame_id].send_at = time.monotonic() + min(0.2, self._resend_s)
+            self._doubt.acquit(frame_id)
             return
         del self._open[frame_id]
+        self._doubt.clear(frame_id)
         if status == "scored":
             self.acknowledged += 1
         else:
             self.refused[frame_id] = str(answer.get("code"))
-        self._in_doubt = self._in_doubt and bool(self._open)
 
     def _meant(self, answer: Mapping[str, Any]) -> FrameId | None:
         """Which open frame an answer is about: by its id, or by its `seq` where the id could not be read."""
@@ -202,24 +221,14 @@ class ReliablePublisher(Sender):
         return next((name for name, waiting in self._open.items() if waiting.seq == seq), None)
 
     def _refused_without_id(self, code: str) -> None:
-        """One of the open frames is refused and we are not told which: from now on one at a time is sent.
-
-        First all are left alone for `resend_s`, so that what is under way is answered. Then a frame is out
-        only when it was refused so often while no other was sent: no good frame is given up.
-        """
+        """One of the open frames is refused, and we are not told which."""
         if not self._open or code in _PASSING:
             return
-        probe = self._probe
-        if probe is None or probe not in self._open:
-            if not self._in_doubt:
-                self._in_doubt, self._quiet_until = True, time.monotonic() + self._resend_s
+        frame_id, is_out = self._doubt.accuse(self._open)
+        if frame_id is None:
             return
-        self._probe = None
-        probed = self._open[probe]
-        probed.probes, probed.send_at = probed.probes + 1, time.monotonic()
-        if probed.probes < _PROBES:
-            self._open.move_to_end(probe, last=False)
-            return
-        del self._open[probe]
-        self.refused[probe] = code
-        self._in_doubt = False
+        if is_out:
+            del self._open[frame_id]
+            self.refused[frame_id] = code
+        else:
+            self._open[frame_id].send_at = time.monotonic()

@@ -161,6 +161,25 @@ def test_a_refusal_without_an_id_ends_the_wait_of_that_frame_alone(backbone):
         assert control(service, "status")["scored"] == 6
 
 
+def test_a_detector_that_hangs_up_on_one_frame_ends_the_wait_of_that_frame_alone(backbone):
+    """libzmq does so with a part far above the detector's limits, of which the sender knows nothing."""
+    config = small_config(limits={"payload_bytes": 20_000, "header_bytes": 20_000})
+    with (
+        serving(config, backbone) as service,
+        ReliablePublisher(
+            service.endpoints["reliable"], "line", encoding="raw", resend_s=0.3, window=4
+        ) as camera,
+    ):
+        for number in range(8):
+            huge = number in {2, 3}
+            frame = picture(number, 400, 600) if huge else picture(number)
+            camera.send(frame, f"f{number}", timeout_s=PATIENCE_S)
+        camera.flush(PATIENCE_S)
+        assert camera.refused == {"f2": "hung_up", "f3": "hung_up"}
+        assert camera.acknowledged == 6
+        assert control(service, "status")["scored"] == 6
+
+
 def test_a_sender_above_the_rate_loses_nothing(backbone):
     """Such a refusal has no id either, and is none for ever."""
     config = small_config(limits={"rate": 20.0})
