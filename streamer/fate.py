@@ -11,7 +11,7 @@ from streamer.errors import FrameId, StreamerError
 from streamer.printable import printable
 from streamer.wire.checks import NO_STREAM
 
-_ASK_S = 2.0
+_FIRST_ASK_S, _ASK_S = 5.0, 30.0
 _EVERY_S = 0.2
 _PATIENCE_S = 30.0
 """A detector that enters nothing for so long is no longer waited for."""
@@ -75,7 +75,7 @@ class Counts:
 
     def __init__(self, endpoint: str, stream: str, keys: ClientKeys | None) -> None:
         self._endpoint, self._stream, self._keys = endpoint, stream, keys
-        self._before = self._now()
+        self._before = self._now(_FIRST_ASK_S)
 
     def settled(self, sent: int) -> Fate:
         """What became of `sent` frames, once the detector knows of all, or enters nothing any more.
@@ -91,8 +91,8 @@ class Counts:
                 last, since = now, time.monotonic()
         return self._fate(last, sent)
 
-    def _now(self) -> dict[str, dict[str, Any]]:
-        answer = ask({"kind": "status"}, self._endpoint, keys=self._keys, timeout_s=_ASK_S)
+    def _now(self, timeout_s: float = _ASK_S) -> dict[str, dict[str, Any]]:
+        answer = ask({"kind": "status"}, self._endpoint, keys=self._keys, timeout_s=timeout_s)
         streams = answer.get("streams", {})
         return {
             name: {key: streams.get(name, {}).get(key, 0) for key in ("received", "scored", "queued")}

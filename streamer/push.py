@@ -1,5 +1,6 @@
 """Send all that a source gives, go on past what cannot be sent, and say what became of it."""
 
+import re
 import time
 
 import click
@@ -16,6 +17,10 @@ NOT_ALL_SCORED = 3
 """Exit status: all was sent, and the detector dropped or refused some of it."""
 
 
+_ROUND = re.compile(r"#\d+$")
+"""What later rounds of a loop add to an id."""
+
+
 class LeftOut:
     """The images that `--skip-bad` goes on past; of a loop each once."""
 
@@ -24,7 +29,7 @@ class LeftOut:
 
     def __call__(self, frame_id: str, why: str) -> None:
         """Keep an image's id, and why it is left out."""
-        self._why.setdefault(frame_id, why)
+        self._why.setdefault(_ROUND.sub("", frame_id), why)
 
     def tell(self) -> None:
         """Count and name them."""
