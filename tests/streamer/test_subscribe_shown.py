@@ -8,12 +8,14 @@ import threading
 from contextlib import contextmanager
 
 import pytest
+import structlog
 import zmq
 from click.testing import CliRunner
 from rich.console import Console
 from streamer_support import PATIENCE_MS, PATIENCE_S, backbone, control, until, watched
 
 from streamer.describe import describe
+from streamer.server import logs
 from streamer.subscribe import Subscriber, Verdicts
 from streamer.subscribe import main as subscribe_main
 from streamer.wire.published import KINDS, Message, pack_message
@@ -266,6 +268,17 @@ def test_no_text_of_a_message_forges_a_line(kind):
     assert "\x1b" not in shown.getvalue()
     assert "cam[left]/" in shown.getvalue()
     assert SAFE in shown.getvalue()
+
+
+def test_no_id_forges_a_line_of_a_terminal_s_log(capsys):
+    try:
+        logs.configure(style="console")
+        structlog.get_logger().warning("frame_error", frame_id=FORGED, text=FORGED)
+    finally:
+        structlog.reset_defaults()
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert said.count(SAFE) == 2
 
 
 def test_two_streams_in_brackets_are_two(capsys):
