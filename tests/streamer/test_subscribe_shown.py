@@ -273,12 +273,15 @@ def test_no_text_of_a_message_forges_a_line(kind):
 def test_no_id_forges_a_line_of_a_terminal_s_log(capsys):
     try:
         logs.configure(style="console")
-        structlog.get_logger().warning("frame_error", frame_id=FORGED, text=FORGED)
+        structlog.get_logger().warning("frame_error", frame_id="x\x1b[7m\u202e", text=FORGED)
     finally:
         structlog.reset_defaults()
     said = capsys.readouterr().err
     assert said.count("\n") == 1
-    assert said.count(SAFE) == 2
+    assert r"x\x1b[7m\u202e" in said
+    assert "\x1b[7m" not in said
+    assert "\u202e" not in said
+    assert "\r" not in said
 
 
 def test_two_streams_in_brackets_are_two(capsys):
