@@ -17,6 +17,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from bench import datasets
+from bench.names import drawn, plain
 from bench.replay import run, scored
 from bench.replay.features import Features, Step, extracted
 from bench.replay.order import Indices, arrivals
@@ -25,6 +26,7 @@ from musc_online.config import Config
 from musc_online.errors import MuscError
 from musc_online.frames import map_shape
 from streamer.errors import StreamerError
+from streamer.printable import printable
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,7 @@ def plot(rows: list[Row], title: str, path: Path) -> None:
     references = [row.references for row in rows]
     for name, label in (("provisional_auroc", "provisional"), ("revised_auroc", "revised")):
         axes.plot(references, [100 * getattr(row, name) for row in rows], marker="o", label=label)
-    axes.set(xlabel="references a frame", ylabel="image AUROC, raw scores (%)", title=title)
+    axes.set(xlabel="references a frame", ylabel="image AUROC, raw scores (%)", title=drawn(title))
     axes.legend()
     axes.grid(alpha=0.3)
     figure.savefig(path, dpi=120)
@@ -115,7 +117,7 @@ def plot(rows: list[Row], title: str, path: Path) -> None:
 
 
 def _print(rows: list[Row], title: str) -> None:
-    table = Table(title=title)
+    table = Table(title=plain(title))
     for heading in ("scored against", "references", "provisional", "revised", "revised RsCIN", "ms a frame"):
         table.add_column(heading, justify="right")
     for row in rows:
@@ -152,7 +154,7 @@ def main(
         settings = config.load(config_path)
         (chosen,) = datasets.read(dataset, data, category, settings.bit_depth)
         for line in chosen.remarks:
-            click.echo(f"warning: {category}: {line}", err=True)
+            click.echo(f"warning: {printable(category)}: {printable(line)}", err=True)
         truth = scored.read_truth(chosen.samples, map_shape(settings))
         if truth is None:
             raise click.UsageError(f"{category}: has no labels to measure with")

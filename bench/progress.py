@@ -8,6 +8,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
+from streamer.printable import printable
+
 
 class Phases:
     """The phases of one piece of work, shown and timed; `seconds` holds what each took."""
@@ -31,9 +33,9 @@ class Phases:
             shown: what a person reads; the name if empty.
         """
         started = time.perf_counter()
-        label = f"{self.title}: {shown or name}"
+        label = printable(f"{self.title}: {shown or name}")
         bars = Bars(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),

@@ -4,6 +4,13 @@
 class MuscError(Exception):
     """Base of every error a user can cause or mend; command lines print it as one line."""
 
+    def __str__(self) -> str:
+        # It names files and ids, and these may hold a line break or a terminal's sequence.
+        return "".join(
+            character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
+            for character in super().__str__()
+        )
+
 
 class ConfigError(MuscError):
     """A configuration key or value is wrong."""

@@ -1,10 +1,13 @@
-"""What the folder of a data set holds that a line never sends: masks as parts, and parts class by class."""
+"""What the names of a data set's folders say: masks, which are no parts, normal parts, classes in order."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 MASK_FOLDERS = frozenset({"ground_truth", "mask", "masks"})
 """Names of folders whose pictures say where a defect is, in whatever case."""
+
+NORMAL_FOLDERS = frozenset({"good", "normal", "ok"})
+"""Names of folders whose pictures show parts without a defect, in whatever case."""
 
 
 def split_masks(paths: Sequence[Path], root: Path) -> tuple[tuple[Path, ...], tuple[Path, ...]]:

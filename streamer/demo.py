@@ -14,13 +14,16 @@ from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from streamer import overlays
 from streamer.ask import ask
+from streamer.dataset_folders import NORMAL_FOLDERS
 from streamer.errors import StreamerError
 from streamer.images.survey import survey
+from streamer.printable import printable
 from streamer.process import ANY_PORT, ServerProcess
-from streamer.sources import images_in
+from streamer.sources import id_of, images_in
 from streamer.subscribe import Subscriber
 from streamer.wire.codes import WARNINGS
 from streamer.wire.published import Message
@@ -45,7 +48,7 @@ def main(data: Path, output: Path, seed: int) -> None:
     console = Console()
     try:
         folder = _frames_folder(data)
-        paths = {path.relative_to(folder).as_posix(): path for path in images_in(folder).paths}
+        paths = {id_of(path, folder): path for path in images_in(folder).paths}
         with _detector(len(paths), console) as endpoints, _listening(endpoints) as subscriber:
             with _publishing(folder, endpoints, seed):
                 provisional = _collect(subscriber, "score", len(paths), console, "scored on arrival")
@@ -55,7 +58,8 @@ def main(data: Path, output: Path, seed: int) -> None:
         written = overlays.write(
             list(final.values()), paths, output, bit_depth=survey([*paths.values()]).bit_depth
         )
-        console.print(f"{len(written)} overlays (frame | map | contour of the threshold) in {output}")
+        shown = f"{len(written)} overlays (frame | map | contour of the threshold) in {output}"
+        console.print(printable(shown), markup=False, highlight=False, soft_wrap=True)
     except StreamerError as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(2)
@@ -108,7 +112,8 @@ def _listening(endpoints: dict[str, str]) -> Iterator[Subscriber]:
 def _publishing(folder: Path, endpoints: dict[str, str], seed: int) -> Iterator[None]:
     """A publisher process, waited for at the end."""
     command = [sys.executable, "-m", "streamer.publish", "--source", str(folder), "--stream", STREAM,
-               "--endpoint", endpoints["frames"], "--shuffle", str(seed)]  # fmt: skip
+               "--endpoint", endpoints["frames"], "--control", endpoints["control"],
+               "--shuffle", str(seed)]  # fmt: skip
     process = subprocess.Popen(command)
     try:
         yield
@@ -135,7 +140,11 @@ def _collect(
                 raise StreamerError(f"only {len(found)} of {count} {title} came")
             if message.kind == "error":
                 refused += message.get("code") not in WARNINGS
-                console.print(f"{message.get('frame_id')}: {message.get('text')}", markup=False)
+                console.print(
+                    printable(f"{message.get('frame_id')}: {message.get('text')}"),
+                    markup=False,
+                    highlight=False,
+                )
             elif message.kind == kind and (kind == "score" or message["is_final"]):
                 found[str(message["frame_id"])] = message
             else:
@@ -163,11 +172,11 @@ def _show(console: Console, provisional: dict[str, Message], final: dict[str, Me
         label = message["pred_label"]
         verdict = {None: "-", True: "[bold red]anomalous[/bold red]", False: "[green]normal[/green]"}[label]
         known += truth is not None and label is not None
-        right += truth is not None and label is not None and (truth != "good") == label
+        right += truth is not None and label is not None and is_good(truth) != label
         first: Any = provisional.get(frame_id, {})
         table.add_row(
-            frame_id,
-            {None: "-", "good": "good"}.get(truth, "defect"),
+            Text(printable(frame_id)),
+            "-" if truth is None else "good" if is_good(truth) else "defect",
             verdict,
             _number(first.get("raw_score")),
             _number(message["raw_score"]),
@@ -179,6 +188,11 @@ def _show(console: Console, provisional: dict[str, Message], final: dict[str, Me
         console.print(
             f"{right} of {known} verdicts agree with the folder names; the detector was told no labels"
         )
+
+
+def is_good(folder: str) -> bool:
+    """Whether a folder of that name holds normal parts."""
+    return folder.lower() in NORMAL_FOLDERS
 
 
 def truth_of(frame_id: str) -> str | None:

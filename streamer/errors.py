@@ -1,11 +1,17 @@
 """The errors of transport and service; each message is one line."""
 
+from streamer.printable import printable
+
 FrameId = str | int
 """A frame's id; named here too, since a camera host does not have musc_online."""
 
 
 class StreamerError(Exception):
     """Base of what goes wrong on the way in or out; command lines print it as `error: ...`."""
+
+    def __str__(self) -> str:
+        # It names files, streams and ids, and these may hold a line break or a terminal's sequence.
+        return printable(super().__str__())
 
 
 class WireError(StreamerError):

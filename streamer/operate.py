@@ -11,6 +11,7 @@ import click
 from streamer.ask import ask
 from streamer.auth import ClientKeys, client_keys
 from streamer.errors import StreamerError, WireError
+from streamer.printable import printable
 from streamer.sockets import CONTROL
 from streamer.wire.requests import OF_A_FRAME, OF_A_GROUP
 
@@ -85,7 +86,7 @@ def main(
         click.echo(f"error: {error}", err=True)
         sys.exit(2)
     for line in _read(kind, answer):
-        click.echo(line)
+        click.echo(printable(line))
 
 
 def operate(

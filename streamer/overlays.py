@@ -1,7 +1,7 @@
 """Pictures for a person: the frame, its anomaly map, and the contour where the map is above the threshold."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import cv2
 import numpy as np
@@ -9,10 +9,12 @@ import numpy.typing as npt
 
 from streamer import images
 from streamer.errors import StreamerError
+from streamer.printable import printable
 from streamer.wire.checks import BitDepth
 from streamer.wire.published import Message
 
 _SIDE = 320
+_NAME_BYTES = 200
 
 
 def write(
@@ -49,8 +51,7 @@ def write(
     low, high = min(float(one.min()) for one in maps), max(float(one.max()) for one in maps)
     written = []
     for rank, message in chosen:
-        name = f"{rank:03d}-{str(message['frame_id']).replace('/', '-')}"
-        target = (folder / name).with_suffix(".png")
+        target = folder / f"{rank:03d}-{_file_name(str(message['frame_id']))}.png"
         frame = images.decode_file(paths[str(message["frame_id"])].read_bytes(), bit_depth)
         assert message.anomaly_map is not None  # noqa: S101 - chosen above
         picture = draw(frame, message.anomaly_map, _reached(message), low, high)
@@ -61,6 +62,12 @@ def write(
             raise StreamerError(f"{target}: cannot be written ({error.strerror})") from None
         written.append(target)
     return written
+
+
+def _file_name(frame_id: str) -> str:
+    """A frame's id as part of a file's name: without its own suffix, and as long as file systems take it."""
+    stem = PurePosixPath(frame_id).with_suffix("") if PurePosixPath(frame_id).name else frame_id
+    return printable(stem).replace("/", "-").encode()[-_NAME_BYTES:].decode(errors="ignore")
 
 
 def _reached(message: Message) -> float | None:

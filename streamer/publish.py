@@ -1,8 +1,8 @@
 """Push frames to a detector: `Publisher` for programs, `python -m streamer.publish` for a camera host."""
 
 import sys
-import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +12,15 @@ import zmq
 from streamer import images
 from streamer.auth import ClientKeys, client_keys
 from streamer.errors import FrameId, StreamerError
+from streamer.push import LeftOut, counts_before, send_all, warn
 from streamer.reliable import RELIABLE, ReliablePublisher
 from streamer.sender import Sender
-from streamer.sockets import FRAMES
-from streamer.sources import Captured, open_source
+from streamer.sockets import CONTROL, FRAMES
+from streamer.sources import open_source
 from streamer.wire.checks import BIT_DEPTHS, BitDepth, parse_bit_depth
-from streamer.wire.frame import pack_frame
+from streamer.wire.frame import Limits
+
+_DEFAULTS = Limits()
 
 
 class Publisher(Sender):
@@ -33,6 +36,7 @@ class Publisher(Sender):
         queue: frames kept here while the detector is busy.
         bit_depth: of frames of more than 8 bits: the bits that the camera uses (8, 10, 12, 14, 16), or
             `float` for numbers of 0 to 1; `auto` leaves it to the detector's configuration.
+        limits: the detector's `limits`, where its configuration has others than the defaults.
 
     Raises:
         StreamerError: nobody answers, or our key is refused.
@@ -50,6 +54,7 @@ class Publisher(Sender):
         linger_s: float = 300.0,
         queue: int = 8,
         bit_depth: BitDepth = "auto",
+        limits: Limits = _DEFAULTS,
     ) -> None:
         super().__init__(
             zmq.PUSH,
@@ -59,6 +64,7 @@ class Publisher(Sender):
             keys=keys,
             wait_s=wait_s,
             bit_depth=bit_depth,
+            limits=limits,
             hwm=queue,
             linger_ms=round(1000 * linger_s),
         )
@@ -86,19 +92,19 @@ class Publisher(Sender):
             The frame's id.
 
         Raises:
-            WireError: the frame or its id cannot be sent.
+            WireError: the detector would refuse the frame, its id, time or `meta`; the text names which.
             StreamerError: no room within `timeout_s`.
         """
-        message = self._message(frame, frame_id, meta, capture_ns)
+        taken, parts = self._message(frame, frame_id, meta, capture_ns)
         self._socket.sndtimeo = -1 if timeout_s is None else round(1000 * timeout_s)
         try:
-            self._socket.send_multipart(pack_frame(message))
+            self._socket.send_multipart(parts)
         except zmq.Again:
             raise StreamerError(
                 f"{self._endpoint}: the detector takes no frame within {timeout_s} s"
             ) from None
         self._seq += 1
-        return message.frame_id
+        return taken
 
     def close(self) -> None:
         """Hand what is still queued here to the detector, for up to `linger_s`, then close."""
@@ -117,14 +123,21 @@ class Publisher(Sender):
 @click.option("--loop", is_flag=True, help="Start again at the end of a folder or a video.")
 @click.option("--shuffle", type=int, default=None, metavar="SEED",
               help="Send a folder's images mixed: the same order everywhere for the same seed.")  # fmt: skip
+@click.option("--skip-bad", is_flag=True,
+              help="Go on past images that cannot be read, are damaged or too large.")  # fmt: skip
 @click.option("--encoding", type=click.Choice(("jpeg", "png", "raw")), default="png", show_default=True,
               help="Of frames that are not JPEG or PNG files already.")  # fmt: skip
 @click.option("--bit-depth", type=click.Choice([*map(str, BIT_DEPTHS)]), default="auto", show_default=True,
               help="Bits in use of images of more than 8, or float: 0 to 1; auto looks which.")  # fmt: skip
 @click.option("--endpoint", default=None, help=f"The detector's transport.frames, or .reliable.  [{FRAMES}]")
+@click.option("--control", default=None,
+              help=f"The detector's transport.control, asked what became of the frames.  [{CONTROL} beside "
+                   "the default --endpoint]")  # fmt: skip
 @click.option(
     "--reliable", is_flag=True, help=f"Wait for acks and send again what is not acknowledged.  [{RELIABLE}]"
 )
+@click.option("--payload-bytes", type=click.IntRange(min=1), default=_DEFAULTS.payload_bytes,
+              show_default=True, help="The detector's limits.payload_bytes.")  # fmt: skip
 @click.option(
     "--wait", "wait_s", type=float, default=10.0, show_default=True, help="Seconds to wait for a detector."
 )
@@ -138,77 +151,51 @@ def main(
     fps: float | None,
     loop: bool,
     shuffle: int | None,
+    skip_bad: bool,
     encoding: str,
     bit_depth: str,
     endpoint: str | None,
+    control: str | None,
     reliable: bool,
+    payload_bytes: int,
     wait_s: float,
     key: Path | None,
     server_key: Path | None,
 ) -> None:
-    """Push the frames of a source to a detector.
+    """Push the frames of a source to a detector, and say what became of them.
 
     Of a data set's folder the masks (ground_truth, mask, masks) are left out, and said to be.
+
+    Exit status: 0 all scored (or not known: no --reliable and no answer at --control), 2 the source or the
+    detector cannot be used, 3 sent, but not all were scored, 130 Ctrl-C.
     """
+    left_out = LeftOut() if skip_bad else None
     try:
         captured = open_source(
-            source, loop=loop, shuffle=shuffle, bit_depth=parse_bit_depth(bit_depth), tell=_warn
+            source,
+            loop=loop,
+            shuffle=shuffle,
+            bit_depth=parse_bit_depth(bit_depth),
+            tell=warn,
+            skipped=left_out,
         )
         keys = client_keys(key, server_key)
+        options: dict[str, Any] = {"encoding": encoding, "keys": keys, "wait_s": wait_s}
+        options["bit_depth"] = captured.bit_depth
+        options["limits"] = replace(_DEFAULTS, payload_bytes=payload_bytes)
         sender: Publisher | ReliablePublisher
         if reliable:
-            sender = ReliablePublisher(
-                endpoint or RELIABLE,
-                stream,
-                encoding=encoding,
-                keys=keys,
-                wait_s=wait_s,
-                bit_depth=captured.bit_depth,
-            )
+            sender = ReliablePublisher(endpoint or RELIABLE, stream, **options)
         else:
-            sender = Publisher(
-                endpoint or FRAMES,
-                stream,
-                encoding=encoding,
-                keys=keys,
-                wait_s=wait_s,
-                bit_depth=captured.bit_depth,
-            )
-        try:
-            sent = _push(sender, captured, fps)
-            sender.close()
-        except KeyboardInterrupt:
-            sender.abandon()
-            raise
-        except StreamerError:
-            # What was sent before the source failed still counts.
-            sender.close()
-            raise
-        finally:
-            for line in captured.oddities.lines():
-                _warn(line)
-        click.echo(f"{sent} frames sent to {stream}", err=True)
+            sender = Publisher(endpoint or FRAMES, stream, **options)
+        counts = None if reliable else counts_before(control or (None if endpoint else CONTROL), stream, keys)
+        status = send_all(sender, captured, fps, left_out, counts)
     except StreamerError as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
-
-
-def _warn(line: str) -> None:
-    click.echo(f"warning: {line}", err=True)
-
-
-def _push(sender: Publisher | ReliablePublisher, captured: Captured, fps: float | None) -> int:
-    sent = 0
-    due = time.monotonic()
-    for frame_id, frame in captured:
-        if fps is not None:
-            time.sleep(max(0.0, due - time.monotonic()))
-            due = max(due, time.monotonic() - 1.0 / fps) + 1.0 / fps
-        sender.send(frame, frame_id)
-        sent += 1
-    return sent
+    sys.exit(status)
 
 
 if __name__ == "__main__":

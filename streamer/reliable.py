@@ -8,27 +8,38 @@ from dataclasses import dataclass
 from typing import Any
 
 import zmq
+from zmq.utils.monitor import recv_monitor_message
 
 from streamer.auth import ClientKeys
+from streamer.doubt import Doubt
 from streamer.errors import FrameId, StreamerError, WireError
 from streamer.images import Pixels
 from streamer.sender import Sender
 from streamer.wire.checks import BitDepth
-from streamer.wire.frame import pack_frame, unpack
+from streamer.wire.frame import Limits, unpack
 
 RELIABLE = "tcp://127.0.0.1:5554"
 
+_DEFAULTS = Limits()
 _MAX_ACK = 64 * 1024
+HUNG_UP = "hung_up"
+"""Stands for a code where the detector closes the connection whenever the frame comes."""
+_PASSING = frozenset({"rate_limited", "internal"})
+"""Codes of refusals without an id that say nothing of the frame: it comes again, and may be taken then."""
 
 
 @dataclass(eq=False)
 class _Unacknowledged:
     parts: list[bytes]
+    seq: int
     send_at: float
 
 
 class ReliablePublisher(Sender):
     """As `streamer.publish.Publisher`, over DEALER: survives a restart of the detector, loses nothing.
+
+    A detector that is down is waited for, however long. One that answers and will not have a frame ends that
+    frame's wait: it is in `refused`, also where the answer could not name it.
 
     Args:
         endpoint: the detector's `transport.reliable`.
@@ -39,10 +50,12 @@ class ReliablePublisher(Sender):
         window: frames sent and not acknowledged yet, at most; keep it below the detector's `transport.queue`.
         resend_s: a frame not acknowledged for so long is sent again. The detector scores it once.
         bit_depth: of frames of more than 8 bits, as for `Publisher`.
+        limits: the detector's `limits`, where its configuration has others than the defaults.
 
     Attributes:
         acknowledged: frames that were scored, and whose scores are published.
-        refused: code of each frame's `error` that the detector will never score, by frame id.
+        refused: code of each frame's `error` that the detector will never score, by frame id; `HUNG_UP` where
+            it closes the connection each time the frame comes, as it does far above its `limits`.
         resent: how often a frame was sent again.
     """
 
@@ -57,6 +70,7 @@ class ReliablePublisher(Sender):
         window: int = 16,
         resend_s: float = 5.0,
         bit_depth: BitDepth = "auto",
+        limits: Limits = _DEFAULTS,
     ) -> None:
         # Two copies of the window fit: resends must not block on frames a dead connection still holds.
         super().__init__(
@@ -67,6 +81,7 @@ class ReliablePublisher(Sender):
             keys=keys,
             wait_s=wait_s,
             bit_depth=bit_depth,
+            limits=limits,
             hwm=2 * window,
             timeout_ms=0,
             identity=uuid.uuid4().bytes,
@@ -75,6 +90,13 @@ class ReliablePublisher(Sender):
         self.refused: dict[FrameId, str] = {}
         self._window, self._resend_s = window, resend_s
         self._open: OrderedDict[FrameId, _Unacknowledged] = OrderedDict()
+        self._doubt = Doubt(resend_s)
+        self._monitor = self._socket.get_monitor_socket(
+            zmq.EVENT_DISCONNECTED | zmq.EVENT_CLOSED | zmq.EVENT_HANDSHAKE_SUCCEEDED,
+            # A name of its own: that of the monitor which watched the first handshake may not be free yet.
+            f"inproc://reliable-{uuid.uuid4()}",
+        )
+        self._hung_up = False
 
     def send(
         self,
@@ -92,18 +114,17 @@ class ReliablePublisher(Sender):
             timeout_s: how long to wait for room; None for ever.
 
         Raises:
-            WireError: the frame or its id cannot be sent.
+            WireError: the detector would refuse the frame, its id, time or `meta`; the text names which.
             StreamerError: no room within `timeout_s`; the frame was not taken.
         """
-        message = self._message(frame, frame_id, meta, capture_ns)
-        if message.frame_id in self._open:
-            raise WireError("duplicate", f"frame_id: {message.frame_id!r} is not acknowledged yet")
+        taken, parts = self._message(frame, frame_id, meta, capture_ns)
+        if taken in self._open:
+            raise WireError("duplicate", f"frame_id: {taken!r} is not acknowledged yet")
         self._wait(lambda: len(self._open) < self._window, timeout_s)
+        self._open[taken] = _Unacknowledged(parts, self._seq, 0.0)
         self._seq += 1
-        waiting = _Unacknowledged(pack_frame(message), 0.0)
-        self._open[message.frame_id] = waiting
         self._turn(0)
-        return message.frame_id
+        return taken
 
     def flush(self, timeout_s: float | None = None) -> None:
         """Wait until every frame is acknowledged or refused.
@@ -120,6 +141,12 @@ class ReliablePublisher(Sender):
         finally:
             self.abandon()
 
+    def abandon(self) -> None:
+        """Close at once."""
+        self._socket.disable_monitor()
+        self._monitor.close(0)
+        super().abandon()
+
     def _wait(self, done: Any, timeout_s: float | None) -> None:
         end = None if timeout_s is None else time.monotonic() + timeout_s
         self._turn(0)
@@ -132,6 +159,7 @@ class ReliablePublisher(Sender):
 
     def _turn(self, wait_ms: int) -> None:
         """Take the acks that came, send what is due."""
+        self._watch_connection()
         if self._socket.poll(wait_ms):
             try:
                 while True:
@@ -139,29 +167,72 @@ class ReliablePublisher(Sender):
             except zmq.Again:
                 pass
         now = time.monotonic()
-        for waiting in self._open.values():
-            if waiting.send_at <= now:
-                try:
-                    self._socket.send_multipart(waiting.parts)
-                except zmq.Again:
-                    return
-                self.resent += waiting.send_at > 0
-                waiting.send_at = now + self._resend_s
+        for frame_id in self._due(now):
+            waiting = self._open[frame_id]
+            try:
+                self._socket.send_multipart(waiting.parts)
+            except zmq.Again:
+                return
+            self.resent += waiting.send_at > 0
+            waiting.send_at = now + self._resend_s
+
+    def _due(self, now: float) -> list[FrameId]:
+        """The frames to send now: those that were silent for long enough."""
+        due = [frame_id for frame_id, waiting in self._open.items() if waiting.send_at <= now]
+        return self._doubt.chosen(due, now)
+
+    def _watch_connection(self) -> None:
+        """Notice a detector that hangs up on us and takes the connection again at once.
+
+        So it does with a message far above its limits, which it never reads. One that is down refuses at
+        least one connection first.
+        """
+        while self._monitor.poll(0):
+            event = recv_monitor_message(self._monitor)["event"]
+            if event == zmq.EVENT_HANDSHAKE_SUCCEEDED and self._hung_up:
+                self._refused_without_id(HUNG_UP)
+            self._hung_up = event == zmq.EVENT_DISCONNECTED
 
     def _take(self, parts: list[bytes]) -> None:
         try:
             answer = unpack(parts[0], _MAX_ACK)
         except WireError:
             return
-        frame_id, status = answer.get("frame_id"), answer.get("status")
-        if not isinstance(frame_id, str | int) or frame_id not in self._open:
+        frame_id, status = self._meant(answer), answer.get("status")
+        if frame_id is None:
+            if status == "refused" and answer.get("frame_id") is None:
+                self._refused_without_id(str(answer.get("code")))
             return
         if status in {"busy", "dropped"}:
             # Not now: soon again, but not at once, or the detector would do nothing but refuse.
             self._open[frame_id].send_at = time.monotonic() + min(0.2, self._resend_s)
+            self._doubt.acquit(frame_id)
             return
         del self._open[frame_id]
+        self._doubt.clear(frame_id)
         if status == "scored":
             self.acknowledged += 1
         else:
             self.refused[frame_id] = str(answer.get("code"))
+
+    def _meant(self, answer: Mapping[str, Any]) -> FrameId | None:
+        """Which open frame an answer is about: by its id, or by its `seq` where the id could not be read."""
+        frame_id, seq = answer.get("frame_id"), answer.get("seq")
+        if isinstance(frame_id, str | int):
+            return frame_id if frame_id in self._open else None
+        if seq is None:
+            return None
+        return next((name for name, waiting in self._open.items() if waiting.seq == seq), None)
+
+    def _refused_without_id(self, code: str) -> None:
+        """One of the open frames is refused, and we are not told which."""
+        if not self._open or code in _PASSING:
+            return
+        frame_id, is_out = self._doubt.accuse(self._open)
+        if frame_id is None:
+            return
+        if is_out:
+            del self._open[frame_id]
+            self.refused[frame_id] = code
+        else:
+            self._open[frame_id].send_at = time.monotonic()

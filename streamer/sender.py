@@ -4,13 +4,17 @@ import time
 from collections.abc import Mapping
 from typing import Any, Self
 
+import numpy as np
+
 from streamer import images
 from streamer.auth import ClientKeys
 from streamer.errors import FrameId, WireError
 from streamer.images import Pixels
 from streamer.sockets import Context, connect
-from streamer.wire.checks import BitDepth, check_bit_depth
-from streamer.wire.frame import FrameMessage, check_frame_id, check_stream
+from streamer.wire.checks import BitDepth, check_bit_depth, check_count
+from streamer.wire.frame import FrameMessage, Limits, check_frame_id, check_stream, pack_frame, unpack_frame
+from streamer.wire.meta import kind as kind_of
+from streamer.wire.meta import plain_meta
 
 
 class Sender:
@@ -25,6 +29,7 @@ class Sender:
         wait_s: how long the detector may take to answer the connection.
         bit_depth: of frames of more than 8 bits: the bits that the camera uses, or `float` for 0 to 1; `auto`
             leaves it to the detector's configuration.
+        limits: the detector's `limits`: what is above them is refused here, before it is sent.
         options: of `streamer.sockets.connect`.
 
     Raises:
@@ -41,10 +46,11 @@ class Sender:
         encoding: str,
         keys: ClientKeys | None,
         wait_s: float,
+        limits: Limits,
         bit_depth: BitDepth = "auto",
         **options: Any,
     ) -> None:
-        self.stream, self.encoding = check_stream(stream), encoding
+        self.stream, self.encoding, self._limits = check_stream(stream), encoding, limits
         self.bit_depth = check_bit_depth(bit_depth)
         self._endpoint, self._seq = endpoint, 0
         self._context = Context()
@@ -62,6 +68,18 @@ class Sender:
     def __exit__(self, kind: object, *_: object) -> None:
         self.close() if kind is None else self.abandon()
 
+    def send(
+        self,
+        frame: Pixels | bytes,
+        frame_id: FrameId | None = None,
+        meta: Mapping[str, Any] | None = None,
+        *,
+        capture_ns: int | None = None,
+        timeout_s: float | None = None,
+    ) -> FrameId:
+        """Send one frame; its id."""
+        raise NotImplementedError
+
     def close(self) -> None:
         """Hand over what is still to be sent, then close."""
         raise NotImplementedError
@@ -77,9 +95,15 @@ class Sender:
         frame_id: FrameId | None,
         meta: Mapping[str, Any] | None,
         capture_ns: int | None,
-    ) -> FrameMessage:
-        """The stream's next frame, checked; `_seq` is the caller's to count once it is taken."""
-        return make_message(
+    ) -> tuple[FrameId, list[bytes]]:
+        """Id and parts of the stream's next frame, held to the detector's own rules before they are sent.
+
+        `_seq` is the caller's to count once the frame is taken.
+
+        Raises:
+            WireError: the detector would refuse it.
+        """
+        message = make_message(
             self.stream,
             self._seq,
             frame,
@@ -89,6 +113,18 @@ class Sender:
             encoding=self.encoding,
             bit_depth=self.bit_depth,
         )
+        parts = pack_frame(message)
+        try:
+            unpack_frame(parts, self._limits)
+        except WireError as error:
+            if error.code == "header_too_large":
+                raise WireError(
+                    error.code,
+                    f"meta: makes a header of {len(parts[0])} bytes, expected at most "
+                    f"{self._limits.header_bytes} (the detector's limits.header_bytes); send less",
+                ) from None
+            raise
+        return message.frame_id, parts
 
 
 def make_message(
@@ -111,17 +147,24 @@ def make_message(
         bit_depth: said of what has more than 8 bits, and is not `auto`.
 
     Raises:
-        WireError: neither, or an id that cannot be used.
+        WireError: neither, or an id, time or `meta` that cannot be sent; the text names which.
     """
-    capture_ns = time.time_ns() if capture_ns is None else capture_ns
+    if isinstance(capture_ns, np.integer):
+        capture_ns = int(capture_ns)
+    capture_ns = check_count(time.time_ns() if capture_ns is None else capture_ns, "capture_ns")
     frame_id = check_frame_id(capture_ns if frame_id is None else frame_id)
+    plain = plain_meta(meta)
     if isinstance(frame, bytes):
         found = images.sniff(frame)
         if found is None:
             raise WireError("bad_encoding", "frame: the bytes are neither a JPEG nor a PNG file")
         said = bit_depth if bit_depth != "auto" and images.is_deep(frame) else None
-        return FrameMessage(
-            stream, frame_id, found, frame, seq, capture_ns, None, dict(meta or {}), bit_depth=said
+        return FrameMessage(stream, frame_id, found, frame, seq, capture_ns, None, plain, bit_depth=said)
+    if not isinstance(frame, np.ndarray):
+        raise WireError(
+            "bad_value",
+            f"frame: got {kind_of(frame)}, expected [height, width] or [height, width, 3] BGR as a numpy "
+            f"array, or bytes of a JPEG or PNG file",
         )
     pixels = images.as_sent(frame)
     dtype = pixels.dtype.name
@@ -133,5 +176,5 @@ def make_message(
     payload = images.encode(pixels, encoding)
     said = bit_depth if bit_depth != "auto" and dtype != "uint8" else None
     return FrameMessage(
-        stream, frame_id, encoding, payload, seq, capture_ns, pixels.shape, dict(meta or {}), dtype, said
+        stream, frame_id, encoding, payload, seq, capture_ns, pixels.shape, plain, dtype, said
     )

@@ -15,12 +15,18 @@ from streamer.dataset_folders import asked_told, classes_told, masks_told, split
 from streamer.errors import FrameId, StreamerError, WireError
 from streamer.images.oddities import Oddities
 from streamer.images.survey import survey
+from streamer.printable import printable, utf8
 from streamer.wire.checks import BitDepth
 
 Frames = Iterator[tuple[FrameId | None, images.Frame | bytes]]
 """Frame id (None: by capture time) with pixels `[H, W, 3]` uint8 BGR or the bytes of a JPEG or PNG file."""
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+Skipped = Callable[[str, str], None]
+"""Told of an image that is left out: its id, and why."""
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".tif", ".tiff", ".webp")
+_OF_SYSTEMS = frozenset({"thumbs.db", "desktop.ini"})
+"""Files that a system puts into every folder it has shown: nobody misses them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,8 +53,9 @@ class Listing:
     """The image files below a folder.
 
     `paths` are sorted as paths are: part by part, by code points ("10.png" before "2.png", "b/1.png" after
-    "a.png"). `left_out` is what is named like an image, or might hold some, and is not taken: the path below
-    the folder, with why in brackets. `masks` are those that `images_in` does not take for parts.
+    "a.png"). `left_out` is what is not taken: the path below the folder, with why in brackets, first what is
+    named like an image or might hold some, then the other files. `masks` are those that `images_in` does not
+    take for parts.
     """
 
     paths: tuple[Path, ...]
@@ -61,35 +68,45 @@ def list_images(folder: Path) -> Listing:
 
     An image is a file whose name ends as `IMAGE_SUFFIXES` say, in whatever case. Left out, and named, are
     what is hidden (a name with a dot before it, `._x.png` of macOS among them), links to folders and links
-    to nothing, and files of no bytes. A folder may be named like an image: it is a folder.
+    to nothing, files of no bytes, and files of other names but those that systems leave behind. A folder may
+    be named like an image: it is a folder.
     """
     found: list[Path] = []
-    left_out: list[tuple[Path, str]] = []
+    odd: list[tuple[Path, str]] = []
+    others: list[tuple[Path, str]] = []
 
     def unreadable(error: OSError) -> None:
-        left_out.append((Path(error.filename), str(error.strerror)))
+        odd.append((Path(error.filename), str(error.strerror)))
 
     for place, folders, files in os.walk(folder, onerror=unreadable):
+        if not folders and not files and Path(place).suffix.lower() in IMAGE_SUFFIXES:
+            odd.append((Path(place), "an empty folder"))
         for name in list(folders):
             why = _why_not_entered(Path(place, name))
             if why:
-                left_out.append((Path(place, name), why))
+                odd.append((Path(place, name), why))
                 folders.remove(name)
         for path in (Path(place, name) for name in files):
-            if path.suffix.lower() in IMAGE_SUFFIXES:
-                why = _why_not_taken(path)
-                if why:
-                    left_out.append((path, why))
-                else:
-                    found.append(path)
-    named = (f"{path.relative_to(folder).as_posix()} ({why})" for path, why in sorted(left_out))
+            if path.suffix.lower() not in IMAGE_SUFFIXES:
+                if not path.name.startswith(".") and path.name.lower() not in _OF_SYSTEMS:
+                    others.append((path, "not named as an image"))
+            elif why := _why_not_taken(path):
+                odd.append((path, why))
+            else:
+                found.append(path)
+    named = (f"{id_of(path, folder)} ({why})" for some in (odd, others) for path, why in sorted(some))
     return Listing(tuple(sorted(found)), tuple(named))
 
 
+def id_of(path: Path, folder: Path) -> str:
+    """The frame id of an image below a folder: its path from there, slashes forward, as UTF-8 holds it."""
+    return utf8(path.relative_to(folder).as_posix())
+
+
 def told(left_out: Sequence[str], limit: int = 8) -> str:
-    """What a listing left out, counted and named, on one line."""
+    """What a listing left out, counted and named, on one line that a terminal may show."""
     more = f" and {len(left_out) - limit} more" if len(left_out) > limit else ""
-    return f"{len(left_out)} left out: {', '.join(left_out[:limit])}{more}"
+    return printable(f"{len(left_out)} left out: {', '.join(left_out[:limit])}{more}")
 
 
 def _why_not_entered(folder: Path) -> str:
@@ -101,9 +118,12 @@ def _why_not_entered(folder: Path) -> str:
 def _why_not_taken(path: Path) -> str:
     if path.name.startswith("."):
         return "hidden"
-    if not path.is_file():
-        return "a link to nothing" if path.is_symlink() else "no file"
-    return "" if path.stat().st_size else "no bytes"
+    try:
+        if not path.is_file():
+            return "a link to nothing" if path.is_symlink() else "no file"
+        return "" if path.stat().st_size else "no bytes"
+    except OSError as error:
+        return str(error.strerror)
 
 
 def open_source(
@@ -113,6 +133,7 @@ def open_source(
     shuffle: int | None = None,
     bit_depth: BitDepth = "auto",
     tell: Callable[[str], None] = lambda line: None,
+    skipped: Skipped | None = None,
 ) -> Captured:
     """Frames of a source; whether it can be read at all is known before the first one.
 
@@ -124,6 +145,9 @@ def open_source(
         loop: start a folder or a video again at its end; the ids of later rounds end in `#1`, `#2`...
         bit_depth: of a file or folder's images of more than 8 bits; `auto` looks which they use.
         tell: told, a line each, what of a folder is left out, and what of it no line would send so.
+        skipped: told of each image that cannot be read or is damaged, and the next one comes; None ends with
+            an error at the first that cannot be read, and sends damaged files of JPEG and PNG for the
+            detector to refuse.
 
     Raises:
         StreamerError: nothing there, nothing readable in it, it cannot be opened, or its order is its own
@@ -137,14 +161,14 @@ def open_source(
         return Captured(_live(_capture(source, source), source))
     path = Path(source)
     if path.is_dir():
-        return _of_files(_in_order(path, shuffle, tell), path, bit_depth, tell, loop=loop)
+        return _of_files(_in_order(path, shuffle, tell), path, bit_depth, tell, loop=loop, skipped=skipped)
     if not path.is_file():
         raise StreamerError(
             f"source: {source} does not exist; expected a folder, a file, a URL (rtsp://...) or camera:0"
         )
     _check_order(source, shuffle, "a file")
     if path.suffix.lower() in IMAGE_SUFFIXES:
-        return _of_files([path], path.parent, bit_depth, tell, loop=loop)
+        return _of_files([path], path.parent, bit_depth, tell, loop=loop, skipped=skipped)
     return Captured(_video(path, loop=loop))
 
 
@@ -175,7 +199,7 @@ def _in_order(folder: Path, shuffle: int | None, tell: Callable[[str], None]) ->
     lines += [masks_told(listing.masks, folder), asked_told(folder)]
     lines.append("" if shuffle is not None else classes_told(listing.paths, folder))
     for line in filter(None, lines):
-        tell(f"source: {folder}: {line}")
+        tell(printable(f"source: {folder}: {line}"))
     # By names, not as this system compares paths: a seed's order is the same everywhere.
     paths = sorted(listing.paths, key=lambda path: path.relative_to(folder).parts)
     if shuffle is not None:
@@ -192,39 +216,84 @@ def _check_order(source: str, shuffle: int | None, what: str) -> None:
 
 
 def _of_files(
-    paths: list[Path], root: Path, bit_depth: BitDepth, tell: Callable[[str], None], *, loop: bool
+    paths: list[Path],
+    root: Path,
+    bit_depth: BitDepth,
+    tell: Callable[[str], None],
+    *,
+    loop: bool,
+    skipped: Skipped | None,
 ) -> Captured:
     try:
         found = survey(paths, bit_depth)
     except WireError as error:
         raise StreamerError(f"source: {error.text}") from None
     if found.line:
-        tell(f"source: {root}: {found.line}")
+        tell(printable(f"source: {root}: {found.line}"))
     oddities = Oddities()
-    return Captured(_files(paths, root, found.bit_depth, oddities, loop=loop), found.bit_depth, oddities)
+    frames = _files(paths, root, found.bit_depth, oddities, loop=loop, skipped=skipped)
+    return Captured(frames, found.bit_depth, oddities)
 
 
-def _files(paths: list[Path], root: Path, bit_depth: BitDepth, oddities: Oddities, *, loop: bool) -> Frames:
+class _BadImageError(StreamerError):
+    def __init__(self, path: Path, why: str) -> None:
+        super().__init__(f"source: {path} {why}")
+        self.why = why
+
+
+def _files(
+    paths: list[Path],
+    root: Path,
+    bit_depth: BitDepth,
+    oddities: Oddities,
+    *,
+    loop: bool,
+    skipped: Skipped | None,
+) -> Frames:
     for number in _rounds(loop=loop):
+        n_read = 0
         for path in paths:
-            name = f"{path.relative_to(root).as_posix()}{_mark(number)}"
-            yield name, _read(path, name, bit_depth, oddities)
+            frame_id = id_of(path, root)
+            try:
+                content = _read(path, frame_id, bit_depth, oddities, whole=skipped is not None)
+            except _BadImageError as error:
+                if skipped is None:
+                    raise
+                skipped(frame_id, error.why)
+                continue
+            n_read += 1
+            yield f"{frame_id}{_mark(number)}", content
+        if n_read == 0:
+            raise StreamerError(f"source: {root}: none of {len(paths)} images can be read")
 
 
-def _read(path: Path, name: str, bit_depth: BitDepth, oddities: Oddities) -> images.Frame | bytes:
+def _read(
+    path: Path, name: str, bit_depth: BitDepth, oddities: Oddities, *, whole: bool
+) -> images.Frame | bytes:
+    """The bytes of a JPEG or PNG file as they are, of any other image its pixels.
+
+    Args:
+        path: of the file.
+        name: its id, of what `oddities` is told of it.
+        bit_depth: of images of more than 8 bits.
+        oddities: what is odd about those that are decoded.
+        whole: decode files of JPEG and PNG too, to see whether they are damaged.
+    """
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise StreamerError(f"source: {path} cannot be read ({error.strerror})") from None
+        raise _BadImageError(path, f"cannot be read ({error.strerror})") from None
     # Files the detector can decode travel as they are, damaged ones too: it says so on the wire.
-    if images.sniff(content) is not None:
+    as_it_is = images.sniff(content) is not None
+    if as_it_is and not whole:
         return content
     try:
         decoded = images.read_file(content, bit_depth)
     except WireError as error:
-        if error.code != "undecodable":
-            raise StreamerError(f"source: {path}: {error.text}") from None
-        raise StreamerError(f"source: {path} is no image that OpenCV can read") from None
+        detail = error.text.removeprefix("payload: ")
+        raise _BadImageError(path, f"is no image that can be used ({detail})") from None
+    if as_it_is:
+        return content
     oddities.add(name, decoded.warnings)
     return decoded.frame
 

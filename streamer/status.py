@@ -16,6 +16,7 @@ from rich.text import Text
 from streamer.ask import ask
 from streamer.auth import client_keys
 from streamer.errors import StreamerError
+from streamer.printable import printable
 from streamer.sockets import CONTROL
 
 DEGRADED = 1
@@ -49,7 +50,7 @@ def main(endpoint: str, as_json: bool, timeout_s: float, key: Path | None, serve
 def _show(status: dict[str, Any]) -> None:
     console = Console()
     model = f"{status['model_id']} in {status['precision']}"
-    console.print(f"{status['state']}, up {status['uptime_s']:.0f} s, {model}", highlight=False)
+    console.print(Text(printable(f"{status['state']}, up {status['uptime_s']:.0f} s, {model}")))
     streams = status["streams"]
     console.print(_frames(streams))
     console.print()
@@ -63,8 +64,8 @@ def _frames(streams: Mapping[str, Mapping[str, Any]]) -> Table:
     table = _table("stream", "state", "ring", "received", "scored", "dropped", "refused", "queued")
     for name, stream in streams.items():
         table.add_row(
-            Text(name),
-            stream.get("state", "-"),
+            Text(printable(name)),
+            Text(printable(stream.get("state", "-"))),
             f"{stream['images']}/{stream['capacity']}" if "images" in stream else "-",
             str(stream["received"]),
             str(stream["scored"]),
@@ -81,7 +82,7 @@ def _verdicts(streams: Mapping[str, Mapping[str, Any]]) -> Table:
     for name, stream in streams.items():
         threshold, last = stream.get("threshold"), stream.get("last_frame")
         table.add_row(
-            Text(name),
+            Text(printable(name)),
             str(stream.get("anomalous", "-")),
             "-" if threshold is None else f"{threshold:.4f}",
             *(("-", "-", "-") if last is None else _last(last)),
@@ -92,7 +93,7 @@ def _verdicts(streams: Mapping[str, Mapping[str, Any]]) -> Table:
 def _last(frame: Mapping[str, Any]) -> tuple[Text, str, str]:
     at = datetime.fromtimestamp(frame["scored_ns"] / 1e9, UTC).astimezone()
     verdict = {None: "-", True: "anomalous", False: "normal"}[frame["pred_label"]]
-    return Text(str(frame["frame_id"])), verdict, f"{at:%Y-%m-%d %H:%M:%S}"
+    return Text(printable(frame["frame_id"])), verdict, f"{at:%Y-%m-%d %H:%M:%S}"
 
 
 def _reasons(streams: Mapping[str, Mapping[str, Any]]) -> Iterator[Text]:
@@ -104,7 +105,7 @@ def _reasons(streams: Mapping[str, Mapping[str, Any]]) -> Iterator[Text]:
             for reason, count in stream[what].items()
         ]
         if told:
-            yield Text(f"{name}: {', '.join(told)}")
+            yield Text(printable(f"{name}: {', '.join(told)}"))
 
 
 def _table(*columns: str) -> Table:

@@ -9,7 +9,7 @@ from PIL import Image
 from bench.datasets.tree import MaskRule, Sample
 from musc_online.errors import DataError
 from streamer.errors import WireError
-from streamer.images import Decoded, read_file
+from streamer.images import Decoded, read_file, sniff
 from streamer.wire.checks import BitDepth
 
 Bytes = npt.NDArray[np.uint8]
@@ -60,7 +60,9 @@ def read_mask(sample: Sample, size: int | tuple[int, int]) -> Bytes:
     if it is `whole`ly anomalous; for VisA every pixel that is `touched` counts. Datasets they do not read
     count a pixel if at least `half` of it is anomalous. `sample.mask_rule` says which.
     Except for `touched`, any nonzero pixel of the file is anomalous before resizing (a mask of 0 and 1 would
-    vanish in the published code).
+    vanish in the published code). A mask of JPEG, or of lossy WebP, has noise beside its edges: there what
+    reaches half of the brightest pixel is anomalous, under every rule. Where nothing but the transparency
+    varies, it is the mask; otherwise what is transparent is not anomalous.
 
     Raises:
         DataError: a mask is missing, unreadable or not of the image's size; or the image is not normal and
@@ -89,9 +91,13 @@ def read_mask(sample: Sample, size: int | tuple[int, int]) -> Bytes:
 
 
 def _resized(mask: Image.Image, shape: tuple[int, int], rule: MaskRule) -> npt.NDArray[np.bool_]:
-    if rule != "touched":
-        binary = (_values(mask) > 0).astype(np.uint8) * np.uint8(255)
-        mask = Image.fromarray(binary)
+    values, lossy = _values(mask), _is_lossy(mask)
+    if lossy:
+        values = np.where(2 * values > values.max(), 255, 0)
+    if rule != "touched" or lossy:
+        mask = Image.fromarray((values > 0).astype(np.uint8) * np.uint8(255))
+    elif _has_alpha(mask):
+        mask = Image.fromarray(values.astype(np.uint8))
     else:
         mask = mask.convert("L")
     resized: Bytes = np.asarray(mask.resize(shape[::-1], Image.Resampling.BILINEAR))
@@ -99,11 +105,26 @@ def _resized(mask: Image.Image, shape: tuple[int, int], rule: MaskRule) -> npt.N
 
 
 def _values(mask: Image.Image) -> npt.NDArray[np.int64]:
-    """`[H, W]`: the largest channel, alpha aside, so that a defect drawn in colour is seen."""
-    if mask.mode in ("P", "PA", "LA", "RGBA", "CMYK"):
+    """`[H, W]`: the largest channel, so that a defect drawn in colour is seen; 0 where it is transparent."""
+    if _has_alpha(mask):
+        colours = np.asarray(mask.convert("RGBA")).astype(np.int64)
+        largest: npt.NDArray[np.int64] = colours[..., :3].max(axis=2)
+        alpha = colours[..., 3]
+        if np.ptp(alpha) == 0:
+            return largest
+        return alpha if np.ptp(largest) == 0 else largest * (alpha > 0)
+    if mask.mode in ("P", "CMYK"):
         mask = mask.convert("RGB")
     array = np.asarray(mask).astype(np.int64)
     return array.max(axis=2) if array.ndim == 3 else array
+
+
+def _has_alpha(mask: Image.Image) -> bool:
+    return mask.mode in ("PA", "LA", "RGBA") or "transparency" in mask.info
+
+
+def _is_lossy(mask: Image.Image) -> bool:
+    return mask.format == "JPEG" or bool(mask.info.get("lossy"))
 
 
 def _open_header(path: Path) -> Image.Image:
@@ -118,9 +139,14 @@ def _open_header(path: Path) -> Image.Image:
 def _open(path: Path) -> Image.Image:
     with _open_header(path) as image:
         try:
+            content = path.read_bytes()
+            if sniff(content) is not None:
+                read_file(content)  # which refuses what PIL fills in and says nothing about
             image.load()
-        except (OSError, ValueError, SyntaxError) as error:  # PIL reports a broken PNG as a SyntaxError
+        except (OSError, ValueError, SyntaxError, WireError) as error:  # PIL: a broken PNG is a SyntaxError
             raise _unreadable(path, error) from None
+        # Of WebP, PIL does not say which of the two kinds of compression it has.
+        image.info["lossy"] = image.format == "WEBP" and b"VP8 " in content
         return image
 
 

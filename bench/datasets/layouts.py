@@ -3,9 +3,20 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from bench.datasets.tree import Category, MaskRule, Sample, contents, folders, images, labelled, select
+from bench.datasets.tree import (
+    Category,
+    MaskRule,
+    Sample,
+    contents,
+    folders,
+    images,
+    labelled,
+    mask_files,
+    select,
+)
 from musc_online.errors import DataError
-from streamer.sources import IMAGE_SUFFIXES, told
+from streamer.printable import utf8
+from streamer.sources import IMAGE_SUFFIXES, id_of, told
 
 _MVTEC = "<category>/test/{good,<defect>}/ and <category>/ground_truth/<defect>/"
 _BTAD = "<category>/test/{ok,ko}/ and <category>/ground_truth/ko/"
@@ -52,9 +63,8 @@ def btad(root: Path, category: str) -> list[Category]:
     Raises:
         DataError: another layout, an empty category, a mask missing.
     """
-    found = [
-        path for path in folders(root) if (path / "test" / "ok").is_dir() or (path / "test" / "ko").is_dir()
-    ]
+    classes = {"ok", "ko"}
+    found = [path for path in folders(root) if classes & {one.name.lower() for one in folders(path / "test")}]
     chosen = select(root, found, category, _BTAD)
     return [labelled(path, path / "test", path / "ground_truth", normal="ok") for path in chosen]
 
@@ -110,14 +120,14 @@ def folder(root: Path, category: str) -> list[Category]:
         raise DataError(
             f"{chosen}: expected images ({', '.join(IMAGE_SUFFIXES)}); found {contents(chosen)}{more}"
         )
-    samples = tuple(Sample(path, None, "", (), path.relative_to(chosen).as_posix()) for path in listing.paths)
-    return [Category(chosen.resolve().name, samples, listing.left_out)]
+    samples = tuple(Sample(path, None, "", (), id_of(path, chosen)) for path in listing.paths)
+    return [Category(utf8(chosen.resolve().name), samples, listing.left_out)]
 
 
 def _all_masks(place: Path) -> Callable[[Path], tuple[Path, ...]]:
     def find(image: Path) -> tuple[Path, ...]:
         own = place / image.with_suffix("")
-        masks = images(own).paths
+        masks = mask_files(own).paths
         if not masks:
             raise DataError(f"{image}: a defective image needs masks; expected {own}/000.png")
         return masks

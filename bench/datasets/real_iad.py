@@ -6,6 +6,7 @@ from typing import Any
 
 from bench.datasets.tree import Category, Sample, finish, select
 from musc_online.errors import DataError
+from streamer.sources import id_of
 
 SIZES = ("realiad_1024", "realiad_512", "realiad_256", "realiad_raw")
 LAYOUT = "realiad_1024/<category>/ (or _512, _256) and realiad_jsons/realiad_jsons/<category>.json"
@@ -61,6 +62,6 @@ def _sample(folder: Path, entry: dict[str, Any], normal: str) -> Sample:
         label=int(anomalous),
         defect=entry["anomaly_class"] if anomalous else "good",
         mask_paths=masks,
-        frame_id=image.relative_to(folder).as_posix(),
+        frame_id=id_of(image, folder),
         mask_rule="half",
     )

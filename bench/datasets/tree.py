@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Literal
 
 from musc_online.errors import DataError
-from streamer.sources import Listing, list_images, told
+from streamer.dataset_folders import NORMAL_FOLDERS, split_masks
+from streamer.printable import utf8
+from streamer.sources import IMAGE_SUFFIXES, Listing, id_of, list_images, told
 from streamer.wire.checks import BitDepth
 
 MaskRule = Literal["whole", "touched", "half"]
@@ -18,7 +20,8 @@ class Sample:
 
     `label` is 1 for an anomalous image, 0 for a normal one, None where nobody said. `defect` is the defect's
     name ("good" for label 0, "" where unknown). `mask_paths` are the masks whose union is the ground truth
-    (none for a normal image). `frame_id` is the path below the category's folder, with forward slashes.
+    (none for a normal image). `frame_id` is the path below the category's folder, with forward slashes, as
+    `streamer.sources.id_of` gives it.
     `mask_rule` says when a pixel of the resized mask is anomalous, see `read_mask`: `whole`, only if nothing
     normal was mixed into it (MVTec AD, BTAD: as published), `touched`, if anything anomalous was (VisA: as
     published), or `half`, if most of it was (all others: areas stay what they are, fine defects do not vanish
@@ -57,6 +60,14 @@ class Category:
         """How many images are labelled anomalous."""
         return sum(sample.label == 1 for sample in self.samples)
 
+    @property
+    def counted(self) -> str:
+        """`12 images, 8 normal, 4 anomalous`."""
+        total = f"{len(self.samples)} image{'' if len(self.samples) == 1 else 's'}"
+        if any(sample.label is None for sample in self.samples):
+            return f"{total} without labels"
+        return f"{total}, {len(self.samples) - self.n_anomalous} normal, {self.n_anomalous} anomalous"
+
 
 def folders(parent: Path) -> list[Path]:
     """The visible folders of a folder, by name; none where it does not exist."""
@@ -68,8 +79,17 @@ def folders(parent: Path) -> list[Path]:
 def images(parent: Path) -> Listing:
     """The images of a folder, as they are published to a detector; none where it does not exist.
 
-    Sorted by name as the published code sorts them ("10.png" before "2.png").
+    Sorted by name as the published code sorts them ("10.png" before "2.png"). What lies in a folder of masks
+    below it is no part: it is among what is left out.
     """
+    listing = mask_files(parent)
+    parts, masks = split_masks(listing.paths, parent)
+    as_masks = tuple(f"{id_of(path, parent)} (in a folder of masks)" for path in masks)
+    return Listing(parts, (*as_masks, *listing.left_out), masks)
+
+
+def mask_files(parent: Path) -> Listing:
+    """The images of a folder of masks, whatever the folders in it are named; none where it does not exist."""
     return list_images(parent) if parent.is_dir() else Listing(())
 
 
@@ -110,7 +130,7 @@ def finish(category: Path, samples: list[Sample], expected: str, left_out: Itera
     if not samples:
         more = f"; {told(named)}" if named else ""
         raise DataError(f"{category}: expected {expected}; found no image{more}")
-    return Category(category.name, tuple(samples), named)
+    return Category(utf8(category.name), tuple(samples), named)
 
 
 def one_mask(folder: Path) -> Callable[[Path], tuple[Path, ...]]:
@@ -119,7 +139,7 @@ def one_mask(folder: Path) -> Callable[[Path], tuple[Path, ...]]:
     The published readers pair the n-th image with the n-th mask; by name, one missing file is noticed. An
     image in a subfolder has its mask in the same subfolder.
     """
-    listing = images(folder)
+    listing = mask_files(folder)
     by_stem = {_stem(path.relative_to(folder)): path for path in listing.paths}
 
     def find(image: Path) -> tuple[Path, ...]:
@@ -158,7 +178,8 @@ def labelled(
         test: the folder that holds `normal` and the defects.
         masks: the folder that holds the masks, one folder a defect. Where it does not exist at all, nobody
             drew any: the samples have labels and no masks, so that images can still be measured.
-        normal: the name of the folder of normal images.
+        normal: the name of the folder of normal images, where that is none of `good`, `normal` and `ok`; in
+            whatever case.
         find: given a defect's mask folder, a function from an image to its masks; the image's path is the one
             below the defect's folder.
         mask_rule: of the samples.
@@ -172,20 +193,27 @@ def labelled(
     for folder in folders(test):
         if folder == masks:  # MVTec AD 2 keeps them beside the images
             continue
-        is_normal = folder.name == normal
+        is_normal = folder.name.lower() in NORMAL_FOLDERS | {normal}
         masks_of = find(masks / folder.name) if has_masks and not is_normal else None
         listing = images(folder)
-        left_out += [f"{folder.relative_to(category).as_posix()}/{name}" for name in listing.left_out]
+        left_out += [f"{id_of(folder, category)}/{name}" for name in listing.left_out]
         samples += [
             Sample(
                 path=path,
                 label=int(not is_normal),
-                defect="good" if is_normal else folder.name,
+                defect="good" if is_normal else utf8(folder.name),
                 mask_paths=masks_of(path.relative_to(folder)) if masks_of else (),
-                frame_id=path.relative_to(category).as_posix(),
+                frame_id=id_of(path, category),
                 mask_rule=mask_rule,
             )
             for path in listing.paths
         ]
+    left_out += [f"{id_of(path, category)} (in no folder of a class)" for path in _beside_the_classes(test)]
     expected = f"images in {test.name}/{normal}/ and {test.name}/<defect>/"
     return finish(category, samples, expected, left_out)
+
+
+def _beside_the_classes(test: Path) -> list[Path]:
+    """Images that lie beside the folders of the classes, so that nobody knows what they show."""
+    beside = (path for path in test.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and not path.is_dir())
+    return sorted(beside)

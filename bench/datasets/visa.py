@@ -6,6 +6,8 @@ from pathlib import Path
 
 from bench.datasets.tree import Category, Sample, finish, folders, labelled, select
 from musc_online.errors import DataError
+from streamer.printable import utf8
+from streamer.sources import id_of
 
 SPLIT = Path("split_csv") / "1cls.csv"
 COLUMNS = ("object", "split", "label", "image", "mask")
@@ -68,8 +70,8 @@ def _samples(root: Path, category: Path, rows: list[dict[str, str]]) -> Iterator
         yield Sample(
             path=image,
             label=int(anomalous),
-            defect=image.parent.name if anomalous else "good",
+            defect=utf8(image.parent.name) if anomalous else "good",
             mask_paths=masks,
-            frame_id=image.relative_to(category).as_posix(),
+            frame_id=id_of(image, category),
             mask_rule="touched",
         )

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from bench.demo_data import part as part
 from bench.demo_data.defects import DEFECTS, Flaw
 from musc_online.errors import DataError
+from streamer.printable import printable
 
 CATEGORY = "part"
 _NO_DEFECT = "good"
@@ -111,4 +112,6 @@ def main(directory: Path, seed: int, good: int, defective: int, size: int) -> No
     except DataError as error:
         click.echo(f"error: {error}", err=True)
         raise SystemExit(2) from None
-    click.echo(f"{directory / CATEGORY}: {good} good and {defective} defective parts (seed {seed})")
+    click.echo(
+        f"{printable(directory / CATEGORY)}: {good} good and {defective} defective parts (seed {seed})"
+    )

@@ -17,6 +17,7 @@ from bench.load.drive import Observed, Plan, drive
 from musc_online import config as configuration
 from musc_online.errors import MuscError
 from streamer.errors import StreamerError
+from streamer.printable import printable
 from streamer.process import ANY_PORT, ServerError, ServerProcess
 
 
@@ -210,11 +211,12 @@ def _show(figures: Mapping[str, Any]) -> None:
         table.add_row(f"latency {name}", "-" if value is None else f"{value} ms")
     console = Console()
     console.print(table)
-    console.print("server: " + ", ".join(f"{name} {value}" for name, value in figures["server"].items()))
+    server = ", ".join(f"{name} {value}" for name, value in figures["server"].items())
+    console.print(f"server: {server}", markup=False)
     for check, holds in figures["checks"].items():
         console.print(f"{'[green]holds[/green]' if holds else '[red]FAILS[/red]'}  {check}")
     for error in figures["publisher_errors"]:
-        console.print(f"publisher: {error}", markup=False)
+        console.print(printable(f"publisher: {error}"), markup=False)
 
 
 def _quantiles(values: list[float]) -> dict[str, float | None]:

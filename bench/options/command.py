@@ -18,6 +18,7 @@ from bench.replay import outcome
 from bench.replay.order import spread
 from musc_online.errors import MuscError
 from streamer.errors import StreamerError
+from streamer.printable import printable
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
@@ -108,4 +109,4 @@ def _limited(category: Category, limit: int | None) -> Category:
 
 
 def _warn(errors: Console, line: str) -> None:
-    errors.print(f"warning: {line}", markup=False, highlight=False, soft_wrap=True)
+    errors.print(printable(f"warning: {line}"), markup=False, highlight=False, soft_wrap=True)

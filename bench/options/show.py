@@ -7,8 +7,8 @@ from pathlib import Path
 import matplotlib as mpl
 from rich import box
 from rich.table import Table
-from rich.text import Text
 
+from bench.names import drawn, plain
 from bench.options.summary import Figures
 
 _COLUMNS = {
@@ -26,14 +26,16 @@ _TIMES = {"backbone_ms": "ms back-\nbone", "stream_ms": "ms\nstream"}
 
 def table(title: str, rows: Mapping[str, Figures]) -> Table:
     """One row an option: per cent, and milliseconds a frame."""
-    found = Table(box=box.SIMPLE_HEAD, padding=0, title=Text(title))
+    found = Table(box=box.SIMPLE_HEAD, padding=0, title=plain(title))
     found.add_column("option", no_wrap=True)
     for heading in (*_COLUMNS.values(), *_TIMES.values()):
         found.add_column(heading, justify="right")
     for name, figures in rows.items():
         rates = (getattr(figures, column) for column in _COLUMNS)
         times = (f"{getattr(figures, column):.1f}" for column in _TIMES)
-        found.add_row(name, *("-" if math.isnan(rate) else f"{100 * rate:.1f}" for rate in rates), *times)
+        found.add_row(
+            plain(name), *("-" if math.isnan(rate) else f"{100 * rate:.1f}" for rate in rates), *times
+        )
     return found
 
 
@@ -49,13 +51,13 @@ def plot(rows: Mapping[str, Figures], title: str, path: Path) -> None:
         axes.scatter(spent, heights, facecolors="C0" if filled else "none", edgecolors="C0", label=stage)
     for across, (name, figures) in zip(spent, rows.items(), strict=True):
         axes.annotate(
-            name, (across, 100 * figures.revised_auroc), (4, 4), textcoords="offset points", fontsize=8
+            drawn(name), (across, 100 * figures.revised_auroc), (4, 4), textcoords="offset points", fontsize=8
         )
     axes.set(
         xscale="log",
         xlabel="milliseconds a frame: backbone, matching, averaging, revisions",
         ylabel="image AUROC, raw scores (%)",
-        title=title,
+        title=drawn(title),
     )
     axes.legend()
     axes.grid(alpha=0.3)

@@ -8,6 +8,7 @@ from rich.console import Console
 
 from bench import datasets, report
 from bench.datasets import Category
+from bench.datasets.usable import usable
 from bench.progress import Phases
 from bench.replay import outcome, published, resume, table
 from bench.replay.category import replay
@@ -18,6 +19,8 @@ from musc_online import backbones
 from musc_online.backbones import Backbone
 from musc_online.config import Config
 from musc_online.errors import DataError
+from streamer.printable import printable
+from streamer.sources import told
 
 
 @dataclass(frozen=True)
@@ -44,26 +47,25 @@ def run_plan(plan: Plan, console: Console, errors: Console) -> int:
         MuscError: data, weights or options that cannot be used.
     """
     _check_writable(plan)  # before the long work
-    categories = [_limited(category, plan.options) for category in _read(plan.options)]
+    categories = _read(plan.options)
     for category in categories:
+        _say(errors, f"{category.name}: {category.counted}")
         for line in category.remarks:
-            errors.print(f"warning: {category.name}: {line}", markup=False, highlight=False, soft_wrap=True)
+            _say(errors, f"warning: {category.name}: {line}")
     if plan.expect_published:
         for line in published.unlike(plan.config, plan.options):
-            errors.print(
-                f"warning: not like with like: {line}", markup=False, highlight=False, soft_wrap=True
-            )
+            _say(errors, f"warning: not like with like: {line}")
         for line in published.notes(plan.options.dataset, plan.config):
-            errors.print(f"published: {line}", markup=False, highlight=False, soft_wrap=True)
+            _say(errors, f"published: {line}")
     found = list(_replay_each(categories, plan, errors))
     document = outcome.document(found, plan.config, plan.options)
     missed = published.missed(document, plan.config, plan.options) if plan.expect_published else []
     table.show(document, console)
     for line in missed:
-        console.print(f"not as published: {line}", markup=False, highlight=False, soft_wrap=True)
+        _say(console, f"not as published: {line}")
     if plan.output is not None:
         path = report.write(plan.output, document, plan.options)
-        console.print(f"report: {path}", markup=False, highlight=False, soft_wrap=True)
+        _say(console, f"report: {path}")
     if plan.json_path is not None:
         outcome.save(plan.json_path, document)
     broken = any(entry["parity"]["holds"] is False for entry in found)
@@ -84,14 +86,21 @@ def _check_writable(plan: Plan) -> None:
 
 def _read(options: Options) -> Sequence[Category]:
     layout = "mvtec" if options.dataset == "demo" else options.dataset
-    categories = datasets.read(layout, options.data, options.category, options.bit_depth)
+    read = datasets.read(layout, options.data, options.category, options.bit_depth)
+    found = [_limited(category, options) for category in read]
+    categories = [usable(category) for category in found] if options.skip_bad else found
     for category in categories:
         if len(category.samples) < 2:
+            more = f"; {told(category.left_out)}" if category.left_out else ""
             raise DataError(
-                f"{options.data}: category '{category.name}' has {len(category.samples)} image, expected at "
-                "least 2: an image is scored against the others"
+                f"{options.data}: category '{category.name}' has {category.counted}, expected at least 2 "
+                f"images: an image is scored against the others{more}"
             )
     return categories
+
+
+def _say(console: Console, line: str) -> None:
+    console.print(printable(line), markup=False, highlight=False, soft_wrap=True)
 
 
 def _limited(category: Category, options: Options) -> Category:
@@ -107,9 +116,9 @@ def _replay_each(categories: Sequence[Category], plan: Plan, errors: Console) ->
         wanted = resume.fingerprint(category, plan.config, plan.options, backbone.fingerprint)
         entry, stale = (None, "") if kept is None or plan.fresh else resume.finished(kept, wanted)
         if stale:
-            errors.print(f"{category.name}: {stale}, replayed anew", markup=False, soft_wrap=True)
+            _say(errors, f"{category.name}: {stale}, replayed anew")
         if entry is not None:
-            errors.print(f"{category.name}: finished before, kept from {kept}", markup=False, soft_wrap=True)
+            _say(errors, f"{category.name}: finished before, kept from {kept}")
         else:
             title = category.name if len(categories) == 1 else f"{category.name} ({number}/{len(categories)})"
             entry = _replay_one(category, plan, backbone, Phases(title, errors))

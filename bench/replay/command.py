@@ -19,6 +19,7 @@ from musc_online import config as configuration
 from musc_online.config import Config
 from musc_online.errors import DataError, MuscError
 from streamer.errors import StreamerError
+from streamer.printable import printable
 from streamer.wire.checks import BIT_DEPTHS, parse_bit_depth
 
 _DEMO = "demo"
@@ -50,6 +51,7 @@ _DEMO = "demo"
     "--bit-depth", type=click.Choice([*map(str, BIT_DEPTHS)]),
     help="Bits in use of images of more than 8, or float: 0 to 1; auto looks which.  [bit_depth]",
 )  # fmt: skip
+@click.option("--skip-bad", is_flag=True, help="Go on without images that cannot be read, and name them.")
 @click.option("--batch-size", type=click.IntRange(1), help="Images a backbone call (default 8).")
 @click.option("--through", type=click.Choice(["zmq"]), help="Send the frames through a real server process.")
 @click.option(
@@ -78,7 +80,7 @@ def command(dataset: str, config_path: Path | None, **given: Any) -> int:
     errors = Console(stderr=True)
     config, theirs = settings.read_config(config_path)
     for note in theirs.notes if theirs is not None else ():
-        errors.print(f"{config_path}: {note}", markup=False, highlight=False, soft_wrap=True)
+        errors.print(printable(f"{config_path}: {note}"), markup=False, highlight=False, soft_wrap=True)
     config = _with_ring(config, given["subsets"], given["score_against"])
     with ExitStack() as held:
         options, output = _options(dataset, given, theirs, held)
@@ -140,6 +142,7 @@ def _options(
         heatmaps=chosen("heatmap_normalisation", "heatmaps", "image"),
         overlays=given["overlays"],
         excel=run.excel if run is not None else True,
+        skip_bad=given["skip_bad"],
     )
     return options, chosen("output", "output", None)
 
@@ -163,5 +166,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, click.Abort):
         click.echo("stopped; with --output, the next call goes on after the finished categories", err=True)
         return 130
-    click.echo(f"error: {message}", err=True)
+    click.echo(f"error: {printable(message)}", err=True)
     return 2

@@ -42,6 +42,7 @@ class Options:
     overlays: int = 6
     excel: bool = True
     bit_depth: BitDepth = "auto"
+    skip_bad: bool = False
 
     def capacity(self, n_images: int) -> int:
         """Ring capacity of the main run for a category of `n_images`."""

@@ -7,11 +7,13 @@ import numpy as np
 from rich import box
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from bench.metrics.labels import SETTLED
+from bench.names import plain
 from bench.replay.outcome import STAGES, Entry
 from bench.replay.verdicts import SAID
+from streamer.printable import printable
+from streamer.sources import told
 
 Rows = tuple[list[str], list[list[str]]]
 """Headings, and rows of cells."""
@@ -52,7 +54,7 @@ def results(document: Mapping[str, Any]) -> Table:
         table.add_column(heading, justify="right", no_wrap=True)
     for name, entry in _blocks(document):
         for index, (stage, cells) in enumerate(lines(entry, document["published"].get(name))):
-            table.add_row(name if index == 0 else "", stage, *cells)
+            table.add_row(plain(name if index == 0 else ""), stage, *cells)
         table.add_section()
     return table
 
@@ -78,7 +80,8 @@ def labels(document: Mapping[str, Any]) -> Table | None:
     for _, heading in LABEL_COLUMNS:
         table.add_column(heading, justify="right", no_wrap=True)
     for name, said, *cells in rows:
-        table.add_row(name if said == SAID[0] else "", said, *cells, end_section=said == SAID[-1])
+        shown = plain(name if said == SAID[0] else "")
+        table.add_row(shown, said, *cells, end_section=said == SAID[-1])
     return table
 
 
@@ -151,19 +154,36 @@ def show(document: Mapping[str, Any], console: Console) -> None:
     for entry in document["categories"]:
         online = entry["online"]
         missing = entry["n_images"] - online["n_provisional"]
-        console.print(verdict(entry), soft_wrap=True, markup=False, highlight=False)
-        console.print(
+        _line(console, verdict(entry))
+        _line(console, f"  {counted(entry)}")
+        _line(
+            console,
             f"  provisional figures are of {online['n_provisional']} frames; {missing} had nothing to be "
             f"scored against; warm-up {online['n_warmup']} frames; {online['labels_flipped']} of "
             f"{online['labels_compared']} labels changed by the end{_kept_out(online['n_kept_out'])}",
-            soft_wrap=True,
-            highlight=False,
         )
-        console.print(f"  {threshold(entry)}", soft_wrap=True, markup=False, highlight=False)
+        _line(console, f"  {threshold(entry)}")
         for caption, (headings, rows) in _findings(entry):
             console.print(_plain_table(caption, headings, rows))
         for line in undefined(entry):
-            console.print(f"  {line}", soft_wrap=True, markup=False, highlight=False)
+            _line(console, f"  {line}")
+
+
+def _line(console: Console, text: str) -> None:
+    console.print(printable(text), soft_wrap=True, markup=False, highlight=False)
+
+
+def counted(entry: Entry) -> str:
+    """One line: how many images there were, normal and anomalous, and what was left out."""
+    total, anomalous = entry["n_images"], entry["n_anomalous"]
+    kinds = "without labels" if anomalous is None else f"{total - anomalous} normal, {anomalous} anomalous"
+    left_out = f"; {told(entry['left_out'])}" if entry.get("left_out") else ""
+    return f"{total} images: {kinds}{left_out}"
+
+
+def counted_by_name(entry: Entry) -> str:
+    """`counted`, with the category's name before it."""
+    return f"{entry['category']}: {counted(entry)}"
 
 
 def _blocks(document: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
@@ -188,7 +208,7 @@ def _findings(entry: Entry) -> Iterator[tuple[str, Rows]]:
 
 
 def _plain_table(caption: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
-    shown = Table(box=box.SIMPLE_HEAD, padding=(0, 1), title=Text(caption))
+    shown = Table(box=box.SIMPLE_HEAD, padding=(0, 1), title=plain(caption))
     for heading in headings:
         shown.add_column(heading, justify="right", overflow="fold")
     for row in rows:

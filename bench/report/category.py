@@ -13,6 +13,7 @@ from bench.replay.outcome import STAGES, Outcome
 from bench.replay.scored import Doubles
 from bench.replay.settings import Options
 from bench.report import pictures
+from bench.report.excel import spreadsheet
 from musc_online.errors import DataError
 
 _SAMPLE_COLUMNS = ("frame_id", "label", "defect", "arrival", "n_references")
@@ -48,7 +49,7 @@ def _write_scores(path: Path, outcome: Outcome) -> None:
         writer.writerow([*_SAMPLE_COLUMNS, *columns, "provisional_label", "final_label", "error"])
         for index, sample in enumerate(samples):
             number, first = arrival[index]
-            about = (sample.frame_id, _plain(sample.label), sample.defect)
+            about = (spreadsheet(sample.frame_id), _plain(sample.label), spreadsheet(sample.defect))
             scores = [
                 _plain(value) for one in stages.values() for value in (one.raw[index], one.rescored[index])
             ]

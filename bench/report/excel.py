@@ -9,6 +9,7 @@ from openpyxl.styles import Font
 from openpyxl.worksheet.worksheet import Worksheet
 
 from bench.replay.outcome import LEVELS, STAGES
+from streamer.printable import printable
 
 _BOLD = Font(bold=True)
 
@@ -70,8 +71,18 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
 
 
 def _row(sheet: Worksheet, cells: list[Any]) -> None:
-    # A text that starts with '=' is a formula to a spreadsheet; a folder may be named so.
-    sheet.append([f"'{cell}" if isinstance(cell, str) and cell.startswith("=") else cell for cell in cells])
+    sheet.append([spreadsheet(cell) for cell in cells])
+
+
+def spreadsheet(cell: Any) -> Any:
+    """A cell for a workbook or a CSV: a text that a spreadsheet would run as a formula begins with a quote.
+
+    A folder or file may be named so; and what no workbook can hold, such as a control character, is written
+    out.
+    """
+    if not isinstance(cell, str):
+        return cell
+    return f"'{printable(cell)}" if cell.startswith(("=", "+", "-", "@", "\t", "\r")) else printable(cell)
 
 
 def _percent(value: float | None) -> float | None:

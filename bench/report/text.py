@@ -1,5 +1,6 @@
 """The report's Markdown: verdict first, then the figures, then each category with its pictures."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
@@ -8,6 +9,7 @@ import yaml
 
 from bench.replay import table
 from bench.replay.outcome import Entry
+from streamer.printable import printable
 
 
 def markdown(document: Mapping[str, Any]) -> str:
@@ -31,7 +33,7 @@ def _head(document: Mapping[str, Any]) -> Iterator[str]:
     failed = [entry["category"] for entry in found if entry["parity"]["holds"] is False]
     asked = [entry["category"] for entry in found if entry["parity"]["holds"] is not None]
     if failed:
-        yield f"**Parity does not hold: {', '.join(failed)}.** The distances below say where.\n"
+        yield f"**Parity does not hold: {escaped(', '.join(failed))}.** The distances below say where.\n"
     elif len(asked) == len(found):
         yield "**The stream ended in the batch result, in every category.**\n"
     else:
@@ -41,7 +43,8 @@ def _head(document: Mapping[str, Any]) -> Iterator[str]:
         f"{_inputs(config)}, blocks {backbone['stages']}. Frames arrived {options['order']} "
         f"(seed {options['seeds'][0]}), scored {_through(options)}.\n"
     )
-    yield from (f"- {table.verdict(entry)}" for entry in found)
+    yield from (f"- {escaped(table.verdict(entry))}" for entry in found)
+    yield from (f"- {escaped(table.counted_by_name(entry))}" for entry in found)
     yield ""
 
 
@@ -61,15 +64,12 @@ def _figures(document: Mapping[str, Any]) -> Iterator[str]:
     headings = [heading.replace("\n", " ") for _, _, heading in table.COLUMNS]
     yield _row(["category", "scores", *headings])
     yield "|---|---|" + "---:|" * len(headings)
-    blocks = [(entry["category"], entry) for entry in document["categories"]]
-    if len(blocks) > 1:
-        blocks.append(("**mean**", document["mean"]))
-    for name, entry in blocks:
-        for stage, cells in table.lines(entry, document["published"].get(name.strip("*"))):
-            yield _row([name, stage, *cells])
+    for name, shown, entry in _blocks(document):
+        for stage, cells in table.lines(entry, document["published"].get(name)):
+            yield _row([shown, stage, *cells])
     yield ""
     for entry in document["categories"]:
-        yield from (f"- {line}" for line in table.undefined(entry))
+        yield from (f"- {escaped(line)}" for line in table.undefined(entry))
     yield ""
 
 
@@ -86,14 +86,14 @@ def _labels(document: Mapping[str, Any]) -> Iterator[str]:
     headings = [heading.replace("\n", " ") for _, heading in table.LABEL_COLUMNS]
     yield _row(["category", "said", *headings])
     yield "|---|---|" + "---:|" * len(headings)
-    yield from (_row(row) for row in rows)
+    yield from (_row([escaped(name), *row]) for name, *row in rows)
     yield ""
 
 
 def _category(entry: Entry) -> Iterator[str]:
     name, online, files = str(entry["category"]), entry["online"], entry.get("files", {})
     anomalous = "no labels" if entry["n_anomalous"] is None else f"{entry['n_anomalous']} anomalous"
-    yield f"## {name}\n"
+    yield f"## {escaped(name)}\n"
     held = f"{entry['n_images']} images ({anomalous}), ring of {entry['capacity']}."
     yield f"{held} {_seconds(entry['seconds'])}\n"
     plots = files.get("plots", {})
@@ -124,7 +124,9 @@ def _by_defect(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     yield _row(["defect", "images", "image AUROC", "before RsCIN", "pixel AUROC", "PRO"])
     yield "|---|---:|---:|---:|---:|---:|"
     for row in rows:
-        yield _row([row["defect"], row["n_images"], *(_percent(value) for value in row["revised"].values())])
+        yield _row(
+            [escaped(row["defect"]), row["n_images"], *(_percent(value) for value in row["revised"].values())]
+        )
     yield ""
 
 
@@ -154,9 +156,9 @@ def _repeat(name: str, found: Mapping[str, Any], plots: Mapping[str, str]) -> It
     caught = [row["copy"] for row in rows if row["label"]]
     yield "### One defect many times in a row\n"
     yield (
-        f"`{found['frame_id']}` (batch score {found['batch_raw']:.3f}) came {len(rows)} times in a row after "
-        f"{found['arrivals_before']} other frames. Mutual scoring calls normal what has near twins; perfect "
-        "copies are the worst case, and a known weakness of the method. Called anomalous on arrival: "
+        f"{_code(found['frame_id'])} (batch score {found['batch_raw']:.3f}) came {len(rows)} times in a row "
+        f"after {found['arrivals_before']} other frames. Mutual scoring calls normal what has near twins; "
+        "perfect copies are the worst case, and a known weakness of the method. Called anomalous on arrival: "
         f"{'copy ' + ', '.join(map(str, caught)) if caught else 'none of them'}.\n"
     )
     yield from _table(*table.repeat_rows(found))
@@ -169,10 +171,10 @@ def _overlays(name: str, title: str, shown: Sequence[Mapping[str, Any]]) -> Iter
     yield f"### {title}\n"
     yield "Left the frame, then the heat map, then the mask (green) and what is above the threshold (red).\n"
     for one in shown:
-        kind = {None: "", 0: "normal, ", 1: f"{one['defect'] or 'anomalous'}, "}[one["label"]]
+        kind = {None: "", 0: "normal, ", 1: f"{escaped(one['defect'] or 'anomalous')}, "}[one["label"]]
         wrong = "" if one["error"] is None else f", {_wrong(one)}"
         scores = f"score {table.three(one['raw'])}, re-scored {table.three(one['rescored'])}"
-        yield f"`{one['frame_id']}`: {kind}{scores}{wrong}\n"
+        yield f"{_code(one['frame_id'])}: {kind}{scores}{wrong}\n"
         yield _picture(str(one["frame_id"]), name, one["file"])
 
 
@@ -217,11 +219,35 @@ def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[s
 
 
 def _row(cells: Sequence[object]) -> str:
-    return "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |"
+    return "| " + " | ".join(map(str, cells)) + " |"
 
 
 def _picture(text: str, name: str, file: str) -> str:
-    return f"![{text}]({_link(name, file)})\n"
+    return f"![{escaped(text)}]({_link(name, file)})\n"
+
+
+def _blocks(document: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
+    """Name, the name as Markdown, and entry of each category, and of their mean where there are several."""
+    for entry in document["categories"]:
+        yield entry["category"], escaped(entry["category"]), entry
+    if len(document["categories"]) > 1:
+        yield "mean", "**mean**", document["mean"]
+
+
+_MEANT = re.compile(r"[\\`*_{}\[\]<>#|~&$!]")
+
+
+def escaped(text: object) -> str:
+    """Text as Markdown shows it: on one line, and none of it read as Markdown or HTML."""
+    return _MEANT.sub(r"\\\g<0>", printable(text))
+
+
+def _code(text: object) -> str:
+    """Text as code, between more backticks than it holds itself."""
+    shown = printable(text)
+    fence = "`" * (1 + max((len(run) for run in re.findall("`+", shown)), default=0))
+    space = " " if "`" in shown else ""
+    return f"{fence}{space}{shown}{space}{fence}"
 
 
 def _link(name: str, file: str) -> str:

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bench.datasets import Category
+from bench.names import plain
 from bench.replay.order import Indices
 from bench.verdict import rounds
 from bench.verdict.clean import false_alarms
@@ -206,7 +207,7 @@ def table(found: Sequence[Changeover]) -> Table:
         groups.setdefault((one.category, one.other, one.series), []).append(one)
     for names, runs in groups.items():
         shown.add_row(
-            *names,
+            *map(plain, names),
             str(sum(run.n_early for run in runs)),
             span([run.event_after for run in runs]),
             span([run.accepted_after for run in runs]),

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from bench.datasets import Category
 from bench.metrics.labels import judge
+from bench.names import plain
 from bench.verdict import rounds
 from bench.verdict.pairs import Memory
 from bench.verdict.protocol import Plan, Series
@@ -121,8 +122,8 @@ def table(found: Sequence[Clean]) -> Table:
         groups.setdefault((one.category, one.series), []).append(one)
     for (category, series), runs in groups.items():
         shown.add_row(
-            category,
-            series,
+            plain(category),
+            plain(series),
             str(runs[0].n_frames),
             *(f"{mean([run.events[kind] for run in runs]):.1f}" for kind in KINDS),
             percent(mean([run.arrival for run in runs])),

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bench.metrics.labels import Verdicts, judge
+from bench.names import plain
 from bench.replay.order import arrivals
 from bench.verdict.draws import ALL, Draw
 from bench.verdict.pairs import Memory, Pairs
@@ -172,5 +173,5 @@ def table(found: Sequence[Confirmed]) -> Table:
             for part in PARTS
             for when in ("without", "with_words")
         ]
-        shown.add_row(*names, *cells)
+        shown.add_row(*map(plain, names), *cells)
     return shown

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bench.datasets import Category, Sample
+from bench.names import plain
 from bench.replay.order import Indices
 from bench.verdict.jitter import write_jittered
 from bench.verdict.pairs import Memory, Pairs
@@ -164,9 +165,9 @@ def table(found: Sequence[Repeat]) -> Table:
     for (category, defect, series), runs in groups.items():
         alarms = 100 * sum(run.n_false_alarms for run in runs) / sum(run.n_good for run in runs)
         shown.add_row(
-            category,
-            defect,
-            series,
+            plain(category),
+            plain(defect),
+            plain(series),
             span([run.n_labelled for run in runs]),
             str(runs[0].n_copies),
             span([run.event_at for run in runs]),

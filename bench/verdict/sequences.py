@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bench.datasets import Category, Sample
+from bench.names import plain
 from bench.verdict.protocol import Series
 from bench.verdict.sets import Matched
 from bench.verdict.show import percent
@@ -138,9 +139,9 @@ def table(found: Sequence[Wear]) -> Table:
         shown.add_column(heading, justify="right")
     for one in found:
         shown.add_row(
-            one.category,
-            one.sequence,
-            one.series,
+            plain(one.category),
+            plain(one.sequence),
+            plain(one.series),
             str(one.n_frames),
             "-" if one.appears_at is None else str(one.appears_at),
             percent(one.labelled),

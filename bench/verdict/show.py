@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from bench.names import drawn, plain
 from bench.verdict.draws import ALL
 from bench.verdict.summary import STAGES, Cell, Headline
 
@@ -20,7 +21,7 @@ _PLOTTED = {"recall": "recall", "false_alarms": "false alarms", "f1_over_best": 
 def category_table(cells: Sequence[Cell]) -> Table:
     """One row a contamination and rule of one category; per cent, but `stable after` in frames."""
     title = f"{cells[0].category}: per cent, mean over draws and orders"
-    table = Table(box=box.SIMPLE_HEAD, padding=0, title=Text(title))
+    table = Table(box=box.SIMPLE_HEAD, padding=0, title=plain(title))
     for heading in ("%", "rule"):
         table.add_column(heading)
     figures = ("recall", "false\nalarms", "F1/\nbest")
@@ -31,7 +32,7 @@ def category_table(cells: Sequence[Cell]) -> Table:
     for cell in cells:
         table.add_row(
             "" if cell.contamination == shown else _contamination(cell),
-            cell.series,
+            plain(cell.series),
             percent(cell.auroc),
             *(percent(getattr(cell, stage)[name]) for stage in STAGES for name in _PLOTTED),
             percent(cell.flipped),
@@ -51,7 +52,7 @@ def headline_table(headlines: Sequence[Headline]) -> Table:
     for headline in headlines:
         for stage in STAGES:
             table.add_row(
-                headline.series if stage == STAGES[0] else "",
+                plain(headline.series) if stage == STAGES[0] else "",
                 stage,
                 *_mean_and_worst(headline.false_alarms[stage]),
                 *_mean_and_worst(headline.f1_over_best[stage]),
@@ -75,7 +76,7 @@ def plot(cells: Sequence[Cell], path: Path) -> None:
         chosen = [cell for cell in cells if cell.category == category and cell.contamination != ALL]
         for axes, (name, label) in zip(row, _PLOTTED.items(), strict=True):
             _lines(axes, chosen, name)
-            axes.set(title=f"{category}: {label}", xlabel="defective images (%)", ylim=(-3, 103))
+            axes.set(title=drawn(f"{category}: {label}"), xlabel="defective images (%)", ylim=(-3, 103))
             axes.grid(alpha=0.3)
     if grid[0][1].get_legend_handles_labels()[0]:
         grid[0][1].legend(fontsize="small")
@@ -95,7 +96,7 @@ def _lines(axes: Any, cells: Sequence[Cell], name: str) -> None:
                 style,
                 color=f"C{number}",
                 marker="o" if stage == "final" else None,
-                label=series if stage == "final" else None,
+                label=drawn(series) if stage == "final" else None,
             )
 
 
@@ -110,10 +111,10 @@ def _contamination(cell: Cell) -> str:
     return "as is" if cell.contamination == ALL else f"{cell.contamination}%"
 
 
-def _mean_and_worst(found: dict[str, Any] | None) -> tuple[str, str]:
+def _mean_and_worst(found: dict[str, Any] | None) -> tuple[str, str | Text]:
     if found is None:
         return "-", "-"
-    return percent(found["mean"]), f"{percent(found['worst'])} {found['where']}"
+    return percent(found["mean"]), plain(f"{percent(found['worst'])} {found['where']}")
 
 
 def percent(value: float | None) -> str:

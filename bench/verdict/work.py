@@ -12,6 +12,7 @@ from bench.verdict import changeover, clean, confirmed, protocol, repeats, seque
 from bench.verdict.protocol import Plan, Series
 from bench.verdict.sets import Matched, same_pairs, truth
 from musc_online.errors import DataError
+from streamer.printable import printable
 
 
 class Work:
@@ -122,7 +123,7 @@ class Work:
 
     def warn(self, text: str) -> None:
         """On standard error."""
-        self.errors.print(f"warning: {text}", markup=False, highlight=False, soft_wrap=True)
+        self.errors.print(printable(f"warning: {text}"), markup=False, highlight=False, soft_wrap=True)
 
 
 def _sharing(series: Sequence[Series]) -> Iterator[list[Series]]:

@@ -8,6 +8,8 @@ from typing import Any
 
 import structlog
 
+from streamer.printable import printable
+
 
 def configure(level: str = "info", style: str = "auto") -> None:
     """Set up structlog for this process.
@@ -23,13 +25,22 @@ def configure(level: str = "info", style: str = "auto") -> None:
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.StackInfoRenderer(),
-            *([] if readable else [structlog.processors.format_exc_info]),
+            # JSON quotes what a name or an id may hold; on a terminal it could forge a line.
+            *([_printable] if readable else [structlog.processors.format_exc_info]),
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=False,
     )
+
+
+def _printable(logger: Any, method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    own = ("exception", "exc_info", "stack")
+    return {
+        key: printable(value) if isinstance(value, str) and key not in own else value
+        for key, value in event.items()
+    }
 
 
 _EVERY_S = 1.0

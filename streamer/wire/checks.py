@@ -1,6 +1,7 @@
 """What a frame's header may hold, field by field; each check returns the value or raises `WireError`."""
 
 import math
+import re
 from dataclasses import dataclass
 from typing import Any, Literal, TypeGuard
 
@@ -20,7 +21,10 @@ CHANNELS = (1, 2, 3, 4)
 
 _MAX_ID = 256
 _MAX_STREAM = 128
-_MAX_DEPTH = 8
+MAX_DEPTH = 8
+"""Levels of `meta`, itself among them."""
+_HALF = re.compile("[\ud800-\udfff]")
+"""Half a character, as of a file's name that is not UTF-8: no message can carry it."""
 
 
 @dataclass(frozen=True)
@@ -47,13 +51,15 @@ def check_stream(stream: object) -> str:
 
 
 def check_frame_id(frame_id: object) -> FrameId:
-    """A frame's id: an integer, or 1 to 256 characters."""
-    if isinstance(frame_id, int) and not isinstance(frame_id, bool):
+    """A frame's id: an integer of msgpack, or 1 to 256 characters that UTF-8 can hold."""
+    if isinstance(frame_id, int) and not isinstance(frame_id, bool) and -(2**63) <= frame_id < 2**64:
         return frame_id
-    if isinstance(frame_id, str) and 0 < len(frame_id) <= _MAX_ID:
+    if isinstance(frame_id, str) and 0 < len(frame_id) <= _MAX_ID and not _HALF.search(frame_id):
         return frame_id
     raise WireError(
-        "bad_value", f"frame_id: got {shown(frame_id)}, expected an integer or 1 to {_MAX_ID} characters"
+        "bad_value",
+        f"frame_id: got {shown(frame_id)}, expected an integer of -2^63 to 2^64 - 1 or 1 to {_MAX_ID} "
+        f"characters of UTF-8",
     )
 
 
@@ -140,13 +146,13 @@ def check_meta(meta: object) -> dict[str, Any]:
         return {}
     if not isinstance(meta, dict):
         raise WireError("bad_value", f"meta: got {shown(meta)}, expected a map")
-    _check_meta_value(meta, _MAX_DEPTH)
+    _check_meta_value(meta, MAX_DEPTH)
     return meta
 
 
 def _check_meta_value(value: object, depth: int) -> None:
     if depth == 0:
-        raise WireError("bad_value", f"meta: is nested deeper than {_MAX_DEPTH} levels")
+        raise WireError("bad_value", f"meta: is nested deeper than {MAX_DEPTH} levels")
     if isinstance(value, float) and not math.isfinite(value):
         raise WireError("not_finite", f"meta: got {value}, expected finite numbers")
     if isinstance(value, bytes):
@@ -170,5 +176,7 @@ def if_valid(check: Any, value: object) -> Any:
 
 def shown(value: object) -> str:
     """A value as an error text shows it, cut short."""
+    if isinstance(value, int) and value.bit_length() > 256:
+        return f"a number of {value.bit_length()} bits"  # Python refuses to write out very long ones
     text = repr(value)
     return text if len(text) <= 80 else f"{text[:77]}..."

@@ -134,6 +134,60 @@ def test_masks_in_colour_palette_or_of_ones(tmp_path):
         np.testing.assert_array_equal(read_mask(frame_sample(picture, path), 12), expected, err_msg=path.name)
 
 
+RULES = ("whole", "touched", "half")
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_a_mask_in_the_alpha_channel_is_the_mask(tmp_path, rule):
+    picture, plain = image(tmp_path / "a.png"), mask(tmp_path / "m.png")
+    expected = read_mask(frame_sample(picture, plain, mask_rule=rule), 12)
+    drawn, white = Image.open(plain), Image.new("L", (12, 8), 255)
+    black = Image.new("L", (12, 8), 0)
+    red = Image.composite(white, black, drawn)  # where it is transparent anything may be: here black
+    files = {
+        "white.png": Image.merge("RGBA", [white, white, white, drawn]),
+        "black.png": Image.merge("RGBA", [black, black, black, drawn]),
+        "grey.png": Image.merge("LA", [white, drawn]),
+        "red.png": Image.merge("RGBA", [red, black, black, drawn]),
+        "opaque.png": Image.merge("RGBA", [drawn, drawn, drawn, white]),
+        "invisible.png": Image.merge("RGBA", [drawn, drawn, drawn, black]),
+        "white.webp": Image.merge("RGBA", [white, white, white, drawn]),
+    }
+    for name, one in files.items():
+        one.save(tmp_path / name, **({"lossless": True, "exact": True} if name.endswith("webp") else {}))
+    drawn.convert("P").save(tmp_path / "clear.png", transparency=0)
+    for name in (*files, "clear.png"):
+        found = read_mask(frame_sample(picture, tmp_path / name, mask_rule=rule), 12)
+        np.testing.assert_array_equal(found, expected, err_msg=name)
+    assert expected.any()
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize(("suffix", "quality"), [(".jpg", 90), (".jpg", 40), (".jfif", 75), (".webp", 60)])
+def test_noise_of_a_lossy_mask_is_no_defect(tmp_path, rule, suffix, quality):
+    size = (64, 48)
+    picture, plain = image(tmp_path / "a.png", size), mask(tmp_path / "m.png", (11, 9, 37, 30), size=size)
+    lossy = tmp_path / f"m{suffix}"
+    Image.open(plain).save(lossy, quality=quality)
+    values = np.asarray(Image.open(lossy).convert("L"))
+    assert np.count_nonzero(values) > np.count_nonzero(np.asarray(Image.open(plain)))  # there is noise
+    for side in (48, 16):
+        found = read_mask(frame_sample(picture, lossy, mask_rule=rule), (side, side))
+        np.testing.assert_array_equal(found, read_mask(frame_sample(picture, plain, mask_rule=rule), side))
+
+
+def test_a_damaged_mask_is_refused(tmp_path):
+    picture, whole = image(tmp_path / "a.png", (64, 64)), mask(tmp_path / "m.png", size=(64, 64))
+    content = whole.read_bytes()
+    jpeg = mask(tmp_path / "m.jpg", (9, 9, 50, 50), size=(64, 64))
+    half = jpeg.read_bytes()
+    whole.write_bytes(content[: len(content) - 14])
+    jpeg.write_bytes(half[: len(half) - 60])
+    for path in (whole, jpeg):
+        with pytest.raises(DataError, match=rf"{path.name}: cannot be decoded"):
+            read_mask(frame_sample(picture, path), 8)
+
+
 def test_a_normal_image_has_an_empty_mask(tmp_path):
     sample = Sample(image(tmp_path / "a.png"), 0, "good", (), "a.png")
     assert read_mask(sample, 6).tolist() == [[0] * 6] * 6

@@ -12,7 +12,7 @@ from dataset_trees import facts, image, mask, mvtec_tree, one, strange_folder
 from bench import datasets
 from bench.datasets import read, read_mask
 from musc_online.errors import DataError
-from streamer.sources import list_images
+from streamer.sources import images_in, list_images
 
 
 def test_mvtec(tmp_path):
@@ -58,7 +58,8 @@ def test_every_layout_and_the_publisher_list_the_same_files(tmp_path):
     assert [sample.frame_id for sample in plain.samples] == taken
     assert list(plain.left_out) == left_out
     assert [sample.frame_id for sample in labelled.samples] == [f"test/good/{name}" for name in taken]
-    assert list(labelled.left_out) == [f"test/good/{name}" for name in left_out]
+    beside = "test/elsewhere.png (in no folder of a class)"
+    assert list(labelled.left_out) == [*(f"test/good/{name}" for name in left_out), beside]
 
 
 def test_an_image_in_a_subfolder_has_its_mask_in_the_same_one(tmp_path):
@@ -284,6 +285,49 @@ def test_a_missing_mask_is_named(tmp_path):
     with pytest.raises(DataError, match=r"001\.png: a defective image needs its mask; expected") as caught:
         read("mvtec", tmp_path)
     assert str(missing) in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["good", "Good", "NORMAL", "ok", "Ok"])
+@pytest.mark.parametrize("dataset", ["mvtec", "mpdd"])
+def test_a_folder_of_normal_parts_is_one_in_any_case(tmp_path, dataset, name):
+    mvtec_tree(tmp_path)
+    test = tmp_path / "bottle" / "test"
+    (test / "good").rename(test / "a name between")
+    (test / "a name between").rename(test / name)
+    samples = one(dataset, tmp_path)
+    assert sorted((s.label, s.defect, len(s.mask_paths)) for s in samples) == [
+        (0, "good", 0), (0, "good", 0), (1, "crack", 1), (1, "crack", 1),
+    ]  # fmt: skip
+
+
+def test_btad_in_capitals(tmp_path):
+    for name in ("OK", "KO"):
+        image(tmp_path / "01" / "test" / name / "0.bmp")
+    mask(tmp_path / "01" / "ground_truth" / "KO" / "0.png")
+    assert facts(one("btad", tmp_path)) == [("test/KO/0.bmp", 1, "KO", 1), ("test/OK/0.bmp", 0, "good", 0)]
+
+
+def test_nothing_of_a_category_is_left_out_without_a_word(tmp_path):
+    mvtec_tree(tmp_path)
+    category = tmp_path / "bottle"
+    image(category / "test" / "loose.png")
+    image(category / "test" / "crack" / "deep" / "002.png")
+    mask(category / "ground_truth" / "crack" / "deep" / "002.jfif")
+    mask(category / "test" / "good" / "Masks" / "0.png")
+    (category / "test" / "good" / "old.gif").write_bytes(b"GIF89a")
+    (read_,) = read("mvtec", tmp_path)
+    assert "test/crack/deep/002.png" in [sample.frame_id for sample in read_.samples]
+    assert list(read_.left_out) == [
+        "test/good/Masks/0.png (in a folder of masks)",
+        "test/good/old.gif (not named as an image)",
+        "test/loose.png (in no folder of a class)",
+    ]
+    assert read_.counted == "5 images, 2 normal, 3 anomalous"
+    (plain,) = read("folder", category)
+    sent = images_in(category)
+    assert [sample.path for sample in plain.samples] == list(sent.paths)
+    assert len(plain.left_out) == len(sent.left_out) + len(sent.masks)
+    assert plain.counted == "7 images without labels"
 
 
 def test_a_set_without_any_masks_still_has_labels(tmp_path):

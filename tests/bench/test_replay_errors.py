@@ -1,5 +1,6 @@
 """`python -m bench.replay` on bad data and bad options: one line that names it, and exit status 2."""
 
+import json
 import shutil
 
 import cv2
@@ -49,6 +50,50 @@ def test_bad_data_is_one_line_that_names_it(make, named, config, tmp_path, capsy
     assert status == 2
     assert named in line
     assert "Traceback" not in said
+
+
+def test_skip_bad_goes_on_without_what_cannot_be_read_and_names_it(line, config, tmp_path, capsys):
+    data = tmp_path / "data"
+    shutil.copytree(line, data)
+    test, masks = data / "part" / "test", data / "part" / "ground_truth"
+    defect = next(folder.name for folder in sorted(test.iterdir()) if folder.name != "good")
+    good, bad = sorted((test / "good").iterdir()), sorted((test / defect).iterdir())
+    good[0].write_bytes(good[0].read_bytes()[:200])
+    good[1].write_bytes(b"")
+    mask = next((masks / defect).glob(f"{bad[0].stem}*"))
+    mask.write_bytes(mask.read_bytes()[:60])
+    status, out, said = call(capsys, "mvtec", "--data", data, "--config", config)
+    assert status == 2
+    assert said.splitlines()[-1].startswith(f"error: {mask}: cannot be decoded")
+    status, out, said = call(
+        capsys, "mvtec", "--data", data, "--config", config, "--skip-bad", "--json", tmp_path / "a.json"
+    )
+    assert status == 0, said
+    (entry,) = json.loads((tmp_path / "a.json").read_text())["categories"]
+    assert (entry["n_images"], entry["n_anomalous"]) == (9, 3)
+    unread, mask_line, empty = entry["left_out"]
+    unread, mask_line = sorted((unread, mask_line), key=lambda one: "test/good" not in one)
+    assert unread.startswith(f"test/good/{good[0].name} (cannot be decoded (the png is truncated or damaged)")
+    assert mask_line.startswith(f"test/{defect}/{bad[0].name} ({mask}: cannot be decoded")
+    assert empty == f"test/good/{good[1].name} (no bytes)"
+    assert "part: 9 images, 6 normal, 3 anomalous" in said.splitlines()
+    assert any(row.startswith("  9 images: 6 normal, 3 anomalous; 3 left out: ") for row in out.splitlines())
+
+
+def test_a_set_without_a_normal_image_is_measured_and_what_is_undefined_is_said(
+    line, config, tmp_path, capsys
+):
+    shutil.copytree(line, tmp_path / "data")
+    shutil.rmtree(tmp_path / "data" / "part" / "test" / "good")
+    arguments = ["mvtec", "--data", tmp_path / "data", "--config", config, "--json", tmp_path / "a.json"]
+    status, out, said = call(capsys, *arguments, "--output", tmp_path / "out")
+    assert status == 0, said
+    (entry,) = json.loads((tmp_path / "a.json").read_text())["categories"]
+    assert (entry["n_images"], entry["n_anomalous"]) == (4, 4)
+    assert entry["batch"]["image"]["auroc"] is None
+    assert entry["batch"]["pixel"]["auroc"] is not None
+    assert "part: 4 images, 0 normal, 4 anomalous" in said.splitlines()
+    assert any("undefined, no normal image: batch image.auroc" in row for row in out.splitlines())
 
 
 @pytest.mark.parametrize(

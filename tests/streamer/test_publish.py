@@ -68,7 +68,7 @@ def test_what_a_folder_holds_besides_images_is_counted_and_named(tmp_path):
     said = []
     frames = dict(open_source(str(tmp_path / "frames"), tell=said.append))
     assert list(frames) == taken
-    assert said[0] == f"source: {tmp_path / 'frames'}: 7 left out: {', '.join(left_out)}"
+    assert said[0] == f"source: {tmp_path / 'frames'}: {told(left_out)}"
     assert len(said) == 2  # and that the pictures of its folders are not mixed
     assert told([str(number) for number in range(10)]) == "10 left out: 0, 1, 2, 3, 4, 5, 6, 7 and 2 more"
     for name in ("empty", "clean"):

@@ -36,12 +36,13 @@ def ids(folder, **options):
 def test_masks_stay_at_home_and_a_seed_mixes_the_classes(backbone, bottle):
     with serving(small_config(), backbone) as service, Screen(service) as screen:
         arguments = ["--source", str(bottle), "--stream", "line", "--endpoint", service.endpoints["frames"]]
+        arguments += ["--control", service.endpoints["control"]]
         done = CliRunner().invoke(publish_main, [*arguments, "--shuffle", "7"])
         assert done.exit_code == 0, done.stderr
         assert done.stderr.splitlines() == [
             f"warning: source: {bottle}: 2 files left out as ground-truth masks, no parts (ground_truth); to "
             "send them, make that folder the --source",
-            "5 frames sent to line",
+            "5 frames sent to line: 5 scored",
         ]
         expected = list(TAKEN)
         random.Random(7).shuffle(expected)

@@ -1,5 +1,6 @@
 """What `subscribe` shows of all that is published, and how each kind reads."""
 
+import io
 import json
 import subprocess
 import sys
@@ -7,11 +8,14 @@ import threading
 from contextlib import contextmanager
 
 import pytest
+import structlog
 import zmq
 from click.testing import CliRunner
+from rich.console import Console
 from streamer_support import PATIENCE_MS, PATIENCE_S, backbone, control, until, watched
 
 from streamer.describe import describe
+from streamer.server import logs
 from streamer.subscribe import Subscriber, Verdicts
 from streamer.subscribe import main as subscribe_main
 from streamer.wire.published import KINDS, Message, pack_message
@@ -190,24 +194,31 @@ def test_what_is_remembered_of_frames_is_bounded():
 
 def test_every_kind_reads_well_and_cannot_inject_markup():
     told = [
-        describe(
-            Message(
-                {
-                    "kind": "score",
-                    "frame_id": "[red]a",
-                    "raw_score": 0.5,
-                    "pred_label": True,
-                    "state": "ready",
-                }
-            )
-        ),
-        describe(Message({"kind": "error", "frame_id": None, "code": "bad_shape", "text": "shape: got [1]"})),
-        describe(Message({"kind": "dropped", "frame_id": 3, "reason": "drop_oldest"})),
-        describe(Message({"kind": "status", "state": "ready", "received": 3, "scored": 2, "anomalous": 1})),
+        line.plain
+        for line in (
+            describe(
+                Message(
+                    {
+                        "kind": "score",
+                        "frame_id": "[red]a",
+                        "raw_score": 0.5,
+                        "pred_label": True,
+                        "state": "ready",
+                    }
+                )
+            ),
+            describe(
+                Message({"kind": "error", "frame_id": None, "code": "bad_shape", "text": "shape: got [1]"})
+            ),
+            describe(Message({"kind": "dropped", "frame_id": 3, "reason": "drop_oldest"})),
+            describe(
+                Message({"kind": "status", "state": "ready", "received": 3, "scored": 2, "anomalous": 1})
+            ),
+        )
     ]
-    assert "\\[red]a" in told[0]
+    assert "[red]a" in told[0]
     assert "ANOMALOUS" in told[0]
-    assert "shape: got \\[1]" in told[1]
+    assert "shape: got [1]" in told[1]
     assert "drop_oldest" in told[2]
     assert "scored 2  anomalous 1" in told[3]
 
@@ -218,7 +229,7 @@ def test_every_kind_reads_well_and_cannot_inject_markup():
         (EVENT, "repeat (group 3): 2 frames since part-7, the last part-9  at 10,20 30x40 and 1 more"),
         (
             {**EVENT, "event": "drift", "name": "[oil]", "n_frames": 1, "frame_ids": [], "regions": []},
-            "drift '\\[oil]' (group 3): 1 frame since part-7",
+            "drift '[oil]' (group 3): 1 frame since part-7",
         ),
         ({**EVENT, "regions": [[1]], "frame_ids": 3}, "repeat (group 3): 2 frames since part-7"),
         (OPERATOR, "threshold by anna: 0.2500 to 0.5000"),
@@ -237,7 +248,45 @@ def test_every_kind_reads_well_and_cannot_inject_markup():
     ],
 )
 def test_events_and_operators_read_well(fields, line):
-    said = describe(Message(fields, "line/x"))
-    for tag in ("dim", "bold magenta", "magenta", "bold cyan", "bold red"):
-        said = said.replace(f"[{tag}]", "").replace(f"[/{tag}]", "")
-    assert said == f"line/x {line}"
+    assert describe(Message(fields, "line/x")).plain == f"line/x {line}"
+
+
+FORGED = "x\nother/score forged  -  raw 9.9\x1b[31m\u202e[bold]\r\udcfc"
+SAFE = "x\\nother/score forged  -  raw 9.9\\x1b[31m\\u202e[bold]\\r\\udcfc"
+
+
+@pytest.mark.parametrize("kind", [*KINDS, FORGED])
+def test_no_text_of_a_message_forges_a_line(kind):
+    keys = ("frame_id", "text", "code", "reason", "known_defect", "state", "event", "name", "since", "what")
+    keys += ("who", "raw_score", "received", "group", "n_frames", "n_references")
+    fields = {**dict.fromkeys(keys, FORGED), "kind": kind, "frame_ids": [FORGED], "pred_label": FORGED}
+    fields |= {"before": {FORGED: FORGED}, "after": {FORGED: 1}, "regions": [[FORGED] * 4]}
+    shown = io.StringIO()
+    console = Console(file=shown, force_terminal=True, highlight=False, soft_wrap=True, color_system=None)
+    console.print(describe(Message(fields, f"cam[left]/{kind}")))
+    assert shown.getvalue().count("\n") == 1
+    assert "\x1b" not in shown.getvalue()
+    assert "cam[left]/" in shown.getvalue()
+    assert SAFE in shown.getvalue()
+
+
+def test_no_id_forges_a_line_of_a_terminal_s_log(capsys):
+    try:
+        logs.configure(style="console")
+        structlog.get_logger().warning("frame_error", frame_id="x\x1b[7m\u202e", text=FORGED)
+    finally:
+        structlog.reset_defaults()
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert r"x\x1b[7m\u202e" in said
+    assert "\x1b[7m" not in said
+    assert "\u202e" not in said
+    assert "\r" not in said
+
+
+def test_two_streams_in_brackets_are_two(capsys):
+    for name in ("cam[left]", "cam[right]", "cam\\[red]", "cam[/]"):
+        Console(highlight=False, soft_wrap=True).print(
+            describe(Message({"kind": "status"}, f"{name}/status"))
+        )
+        assert capsys.readouterr().out.startswith(f"{name}/status ")

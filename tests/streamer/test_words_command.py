@@ -78,7 +78,7 @@ def test_the_help_has_examples():
 )
 def test_what_a_word_changed_reads_well(before, after, line):
     word = {"kind": "operator", "who": None, "what": "x", "group": 3, "before": before, "after": after}
-    assert describe(Message(word, "line/operator")).endswith(f"x[/bold cyan] group 3{line}")
+    assert describe(Message(word, "line/operator")).plain.endswith(f"x group 3{line}")
 
 
 def test_needs_are_said_before_anybody_is_asked():

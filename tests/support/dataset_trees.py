@@ -43,9 +43,22 @@ def facts(samples: tuple[Sample, ...]) -> list[tuple[str, int | None, str, int]]
 
 def strange_folder(root: Path) -> tuple[list[str], list[str]]:
     """A folder of all that is, or looks like, an image; what is one, and what is to be left out."""
-    taken = ["10.png", "2.PNG", "b/1.jpeg", "b/deep/0.Tif", "c.bmp", "d.webp", "like.png/3.jpg"]
+    taken = [
+        "10.png",
+        "2.PNG",
+        "b/1.jpeg",
+        "b/deep/0.Tif",
+        "c.bmp",
+        "d.webp",
+        "e.jfif",
+        "f.JPE",
+        "like.png/3.jpg",
+    ]
     for name in taken:
         image(root / name)
+    (root / "hollow.png").mkdir()
+    (root / ".DS_Store").write_text("macOS")
+    (root / "turns.png").symlink_to(root / "turns.png")
     image(root / "outside" / "4.png").rename(root.parent / "elsewhere.png")
     (root / "outside").rmdir()
     (root / "notes.txt").write_text("no image")
@@ -64,7 +77,10 @@ def strange_folder(root: Path) -> tuple[list[str], list[str]]:
         "b/._1.jpeg (hidden)",
         "empty.png (no bytes)",
         "gone.png (a link to nothing)",
+        "hollow.png (an empty folder)",
         "loop (a link to a folder)",
         "pipe.png (no file)",
+        "turns.png (a link to nothing)",
+        "notes.txt (not named as an image)",
     ]
     return sorted([*taken, "link.png"]), left_out

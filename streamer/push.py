@@ -1,0 +1,151 @@
+"""Send all that a source gives, go on past what cannot be sent, and say what became of it."""
+
+import re
+import time
+
+import click
+
+from streamer import images
+from streamer.auth import ClientKeys
+from streamer.errors import FrameId, StreamerError, WireError
+from streamer.fate import Counts, Fate, by_acks
+from streamer.reliable import ReliablePublisher
+from streamer.sender import Sender
+from streamer.sources import Captured, Frames, told
+
+NOT_ALL_SCORED = 3
+"""Exit status: all was sent, and the detector dropped or refused some of it."""
+
+
+_ROUND = re.compile(r"#\d+$")
+"""What later rounds of a loop add to an id."""
+
+
+class LeftOut:
+    """The images that `--skip-bad` goes on past; of a loop each once."""
+
+    def __init__(self) -> None:
+        self._why: dict[str, str] = {}
+
+    def __call__(self, frame_id: str, why: str) -> None:
+        """Keep an image's id, and why it is left out."""
+        self._why.setdefault(_ROUND.sub("", frame_id), why)
+
+    def tell(self) -> None:
+        """Count and name them."""
+        if self._why:
+            warn(told([f"{frame_id} ({why})" for frame_id, why in self._why.items()]))
+
+
+def send_all(
+    sender: Sender,
+    captured: Captured,
+    fps: float | None,
+    left_out: LeftOut | None,
+    counts: Counts | None,
+) -> int:
+    """Send all there is and say what became of it.
+
+    Args:
+        sender: closed at the end.
+        captured: of `streamer.sources.open_source`.
+        fps: frames a second at most, None for no limit.
+        left_out: told of frames that cannot be sent; None ends with an error at the first one.
+        counts: the detector's from before, None where they are not known.
+
+    Returns:
+        The exit status: 0, or `NOT_ALL_SCORED`.
+
+    Raises:
+        StreamerError: of the source, once what was sent before is handed over and told.
+    """
+    sent = 0
+    failed: StreamerError | None = None
+    try:
+        for frame_id, frame in _paced(captured.frames, fps):
+            sent += _send(sender, frame, frame_id, left_out)
+    except StreamerError as error:
+        failed = error
+    except BaseException:
+        sender.abandon()
+        raise
+    try:
+        # What was sent before the source failed still counts.
+        sender.close()
+    except KeyboardInterrupt:
+        sender.abandon()
+        raise
+    if left_out is not None:
+        left_out.tell()
+    for line in captured.oddities.lines():
+        warn(line)
+    fate = by_acks(sender.acknowledged, sender.refused) if isinstance(sender, ReliablePublisher) else None
+    if fate is None and counts is not None:
+        fate = _settled(counts, sent)
+    if sent or failed is None:
+        _report(sent, sender.stream, fate)
+    if failed is not None:
+        raise failed
+    return 0 if fate is None or fate.all_scored else NOT_ALL_SCORED
+
+
+def _paced(captured: Frames, fps: float | None) -> Frames:
+    due = time.monotonic()
+    for captured_frame in captured:
+        if fps is not None:
+            time.sleep(max(0.0, due - time.monotonic()))
+            due = max(due, time.monotonic() - 1.0 / fps) + 1.0 / fps
+        yield captured_frame
+
+
+def _send(
+    sender: Sender,
+    frame: images.Frame | bytes,
+    frame_id: FrameId | None,
+    left_out: LeftOut | None,
+) -> int:
+    """1 for a frame that went out, 0 for one that cannot and is left out."""
+    try:
+        sender.send(frame, frame_id)
+    except WireError as error:
+        if left_out is None or frame_id is None:
+            raise StreamerError(f"source: {frame_id} cannot be sent: {error}") from None
+        left_out(str(frame_id), error.text)
+        return 0
+    return 1
+
+
+def counts_before(control: str | None, stream: str, keys: ClientKeys | None) -> Counts | None:
+    """The detector's counts before the first frame; None where nobody answers at `control`."""
+    if control is None:
+        return None
+    try:
+        return Counts(control, stream, keys)
+    except StreamerError:
+        return None
+
+
+def _settled(counts: Counts, sent: int) -> Fate | None:
+    try:
+        return counts.settled(sent)
+    except StreamerError:
+        return None
+
+
+def _report(sent: int, stream: str, fate: Fate | None) -> None:
+    frames = f"{sent} frame{'' if sent == 1 else 's'} sent to {stream}"
+    if fate is None:
+        click.echo(
+            f"{frames}; whether they were scored is not known here: --control or --reliable says", err=True
+        )
+        return
+    click.echo(f"{frames}: {fate}", err=True)
+    if fate.dropped:
+        click.echo(
+            "they came faster than they are scored: send with --reliable, or fewer with --fps", err=True
+        )
+
+
+def warn(line: str) -> None:
+    """One line of warning on standard error."""
+    click.echo(f"warning: {line}", err=True)
