@@ -73,7 +73,7 @@ def test_skip_bad_goes_on_without_what_cannot_be_read_and_names_it(line, config,
     assert (entry["n_images"], entry["n_anomalous"]) == (9, 3)
     unread, mask_line, empty = entry["left_out"]
     unread, mask_line = sorted((unread, mask_line), key=lambda one: "test/good" not in one)
-    assert unread.startswith(f"test/good/{good[0].name} (cannot be decoded (the png is truncated or damaged)")
+    assert unread.startswith(f"test/good/{good[0].name} (cannot be decoded (the png is truncated or damaged (it ends within a chunk))")
     assert mask_line.startswith(f"test/{defect}/{bad[0].name} ({mask}: cannot be decoded")
     assert empty == f"test/good/{good[1].name} (no bytes)"
     assert "part: 9 images, 6 normal, 3 anomalous" in said.splitlines()
