@@ -17,6 +17,7 @@ from rich.table import Table
 
 from streamer import overlays
 from streamer.ask import ask
+from streamer.commands import Command
 from streamer.errors import StreamerError
 from streamer.process import ANY_PORT, ServerProcess
 from streamer.sources import images_in
@@ -28,7 +29,7 @@ _START_S = 300.0
 _SILENCE_S = 300.0
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option(
     "--data",
     type=click.Path(path_type=Path),
@@ -41,20 +42,16 @@ _SILENCE_S = 300.0
 def main(data: Path, output: Path, seed: int) -> None:
     """Start a detector, publish the images to it, and show what it says of them."""
     console = Console()
-    try:
-        folder = _frames_folder(data)
-        paths = {path.relative_to(folder).as_posix(): path for path in images_in(folder).paths}
-        with _detector(len(paths), console) as endpoints, _listening(endpoints) as subscriber:
-            with _publishing(folder, endpoints, seed):
-                provisional = _collect(subscriber, "score", len(paths), console, "scored on arrival")
-            ask({"kind": "flush", "stream": STREAM}, endpoints["control"], timeout_s=_START_S)
-            final = _collect(subscriber, "revision", len(paths), console, "final scores")
-        _show(console, provisional, final)
-        written = overlays.write(list(final.values()), paths, output)
-        console.print(f"{len(written)} overlays (frame | map | contour of the threshold) in {output}")
-    except StreamerError as error:
-        click.echo(f"error: {error}", err=True)
-        sys.exit(2)
+    folder = _frames_folder(data)
+    paths = {path.relative_to(folder).as_posix(): path for path in images_in(folder).paths}
+    with _detector(len(paths), console) as endpoints, _listening(endpoints) as subscriber:
+        with _publishing(folder, endpoints, seed):
+            provisional = _collect(subscriber, "score", len(paths), console, "scored on arrival")
+        ask({"kind": "flush", "stream": STREAM}, endpoints["control"], timeout_s=_START_S)
+        final = _collect(subscriber, "revision", len(paths), console, "final scores")
+    _show(console, provisional, final)
+    written = overlays.write(list(final.values()), paths, output)
+    console.print(f"{len(written)} overlays (frame | map | contour of the threshold) in {output}")
 
 
 def _frames_folder(data: Path) -> Path:

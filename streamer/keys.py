@@ -6,10 +6,11 @@ from pathlib import Path
 import click
 
 from streamer import auth
+from streamer.commands import Command
 from streamer.errors import StreamerError
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
 @click.option("--publisher", "publishers", multiple=True, metavar="NAME", help="May push frames; repeatable.")
 @click.option(

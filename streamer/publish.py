@@ -11,6 +11,7 @@ import zmq
 
 from streamer import images
 from streamer.auth import ClientKeys, client_keys
+from streamer.commands import Command
 from streamer.errors import FrameId, StreamerError
 from streamer.reliable import RELIABLE, ReliablePublisher
 from streamer.sender import Sender
@@ -100,7 +101,7 @@ class Publisher(Sender):
         self._context.term()
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option(
     "--source", required=True, help="A folder, an image or video file, a URL (rtsp, http), or camera:0."
 )

@@ -6,7 +6,7 @@ import signal
 import sys
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import structlog
@@ -17,7 +17,9 @@ from musc_online.errors import MuscError
 from streamer.errors import StreamerError
 from streamer.server import logs
 from streamer.server.output import Output
-from streamer.server.service import Service
+
+if TYPE_CHECKING:
+    from streamer.server.service import Service
 
 log = structlog.get_logger()
 
@@ -51,6 +53,8 @@ def run(config: Config, ready_file: Path | None = None) -> None:
         config: the whole configuration.
         ready_file: gets `{"endpoints": {...}, "model_id"}` once frames are accepted; written in one piece.
     """
+    from streamer.server.service import Service  # noqa: PLC0415  (slow: a wrong configuration is told before)
+
     with Output() as output:
         logs.configure(config.log.level, config.log.format)
         service = Service(config)
@@ -70,7 +74,7 @@ def run(config: Config, ready_file: Path | None = None) -> None:
         log.info("stopped", **_progress(service.ledger.totals()))
 
 
-def _stop_by_signal(service: Service) -> None:
+def _stop_by_signal(service: "Service") -> None:
     """End in order at Ctrl-C, SIGTERM, and when the terminal goes away (unless `nohup` says it may)."""
 
     def stop(_signal: int, _frame: FrameType | None) -> None:
@@ -82,7 +86,7 @@ def _stop_by_signal(service: Service) -> None:
         signal.signal(signal.SIGHUP, stop)
 
 
-def _say_ready(service: Service, ready_file: Path | None) -> None:
+def _say_ready(service: "Service", ready_file: Path | None) -> None:
     ready = {"endpoints": service.endpoints, "model_id": service.status()["model_id"]}
     if ready_file is not None:
         partial = ready_file.with_name(f"{ready_file.name}.part")
@@ -91,7 +95,7 @@ def _say_ready(service: Service, ready_file: Path | None) -> None:
     log.info("ready", **ready)
 
 
-def _watch(service: Service, every_s: float) -> None:
+def _watch(service: "Service", every_s: float) -> None:
     """Say how far it is, on one line of a terminal or as a log line, until asked to stop."""
     terminal = sys.stderr.isatty()
     every_s = 1.0 if terminal else every_s

@@ -39,6 +39,8 @@ class Output:
     def close(self) -> None:
         """Pass on what was said, as far as it is read within seconds, and give the descriptors back."""
         sys.stdout, sys.stderr = self._before
+        if faulthandler.is_enabled():
+            faulthandler.enable(2)
         for relay in self._relays:
             relay.close()
 
