@@ -21,6 +21,8 @@ import click
 from streamer.errors import StreamerError
 
 MENDABLE = 2
+LARGEST = 1e12
+"""Of the numbers that options take: seconds, frames, bytes, seeds."""
 OWN_FAULT = 3
 INTERRUPTED = 128 + signal.SIGINT
 NOBODY_READS = 128 + signal.SIGPIPE
@@ -47,6 +49,8 @@ class Ending(click.Command):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Click's, where readers may leave."""
+        for option in self.params:
+            _check_number(ctx, option)
         with _readers_leave():
             return super().invoke(ctx)
 
@@ -56,6 +60,13 @@ class Ending(click.Command):
         parsed = partial(super().main, args, prog_name, *more, **options, standalone_mode=False)
         status = run(parsed, self.mendable)
         return sys.exit(status) if standalone else status
+
+
+def _check_number(ctx: click.Context, option: click.Parameter) -> None:
+    """Refuse what Python reads as a number and nobody can wait for: nan, inf, 1e300."""
+    given = ctx.params.get(option.name or "")
+    if isinstance(given, int | float) and not -LARGEST <= given <= LARGEST:
+        raise click.BadParameter(f"got {given}, expected a number of at most {LARGEST:g}", ctx, option)
 
 
 class Command(Ending):

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Literal
 
 from musc_online.errors import DataError
@@ -180,3 +180,9 @@ def labelled(
         ]
     expected = f"images in {test.name}/{normal}/ and {test.name}/<defect>/"
     return finish(category, samples, expected, left_out)
+
+
+def named(folder: Path, text: str) -> Path:
+    """A file as a split file names it, which may have been written on Windows: `Data\\Images\\0001.JPG`."""
+    path = folder / text
+    return path if "\\" not in text or path.exists() else folder / PureWindowsPath(text).as_posix()

@@ -10,10 +10,12 @@ from pathlib import Path
 
 import click
 import pytest
+from click.testing import CliRunner
 from streamer_support import PATIENCE_S, until
 
 import bench
 import streamer
+from streamer import operate, publish, status
 from streamer.commands import Ending
 
 # One command of ours, whose argument says what is to happen to it.
@@ -147,6 +149,19 @@ def test_what_nohup_keeps_is_kept(tmp_path):
     process.send_signal(signal.SIGHUP)
     process.send_signal(signal.SIGTERM)
     assert process.wait(PATIENCE_S) == 143
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf", "1e300"])
+def test_options_take_no_number_beyond_this_world(value):
+    for command in (status.main, operate.main, publish.main):
+        option = "--wait" if command is publish.main else "--timeout"
+        rest = ["flush"] if command is operate.main else []
+        rest = ["--source", ".", "--stream", "a"] if command is publish.main else rest
+        done = CliRunner().invoke(command, [*rest, option, value])
+        assert done.exit_code == 2
+        assert f"{option}" in done.stderr
+        assert "expected a number" in done.stderr
+        assert done.stderr.count("\n") == 1
 
 
 def test_every_command_ends_so():
