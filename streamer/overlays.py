@@ -1,7 +1,7 @@
 """Pictures for a person: the frame, its anomaly map, and the contour where the map is above the threshold."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import cv2
 import numpy as np
@@ -42,8 +42,8 @@ def write(
     low, high = min(float(one.min()) for one in maps), max(float(one.max()) for one in maps)
     written = []
     for rank, message in chosen:
-        name = f"{rank:03d}-{str(message['frame_id']).replace('/', '-')}"
-        target = (folder / name).with_suffix(".png")
+        name = f"{rank:03d}-{PurePath(str(message['frame_id'])).with_suffix('').as_posix().replace('/', '-')}"
+        target = folder / f"{name[:60]}.png"  # file names have an end; ranks tell them apart
         frame = images.decode_file(paths[str(message["frame_id"])].read_bytes())
         assert message.anomaly_map is not None  # noqa: S101 - chosen above
         picture = draw(frame, message.anomaly_map, _reached(message), low, high)
