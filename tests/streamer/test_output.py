@@ -100,6 +100,19 @@ def test_what_is_said_arrives_whole_and_in_order(tmp_path):
             assert end in done.stderr
 
 
+def test_where_a_process_died_is_written_for_who_asked():
+    code = (
+        "import os, signal; from streamer.server.output import Output\n"
+        "with Output(): os.kill(os.getpid(), signal.SIGSEGV)"
+    )
+    environment = {**os.environ, "PYTHONFAULTHANDLER": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], check=False, capture_output=True, text=True, timeout=60, env=environment
+    )
+    assert done.returncode == -signal.SIGSEGV
+    assert "Segmentation fault" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("kind", "number"),
     [
