@@ -185,7 +185,30 @@ def _ended_by_signals() -> Iterator[None]:
 _SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 
 
+class _Waiting:
+    """What `undisturbed` holds back."""
+
+    depth = 0
+    number: int | None = None
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Hold back SIGTERM and SIGHUP, until what is started in here has a name by which it can be ended."""
+    _Waiting.depth += 1
+    try:
+        yield
+    finally:
+        _Waiting.depth -= 1
+        if _Waiting.number is not None and not _Waiting.depth:
+            _end(_Waiting.number, None)
+
+
 def _end(number: int, _frame: FrameType | None) -> None:
+    if _Waiting.depth:
+        _Waiting.number = number
+        return
+    _Waiting.number = None
     for one in _SIGNALS:  # another one must not cut short what this one begins
         signal.signal(one, signal.SIG_IGN)
     raise SystemExit(128 + number)

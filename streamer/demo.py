@@ -17,7 +17,7 @@ from rich.table import Table
 
 from streamer import overlays
 from streamer.ask import ask
-from streamer.commands import Command
+from streamer.commands import Command, undisturbed
 from streamer.errors import StreamerError
 from streamer.process import ANY_PORT, ServerProcess
 from streamer.sources import images_in
@@ -102,12 +102,14 @@ def _publishing(folder: Path, endpoints: dict[str, str], seed: int) -> Iterator[
     """A publisher process, waited for at the end."""
     command = [sys.executable, "-m", "streamer.publish", "--source", str(folder), "--stream", STREAM,
                "--endpoint", endpoints["frames"], "--shuffle", str(seed)]  # fmt: skip
-    process = subprocess.Popen(command)
+    process: subprocess.Popen[bytes] | None = None
     try:
+        with undisturbed():
+            process = subprocess.Popen(command)
         yield
         process.wait(_SILENCE_S)
     finally:
-        if process.poll() is None:
+        if process is not None and process.poll() is None:
             process.kill()
             process.wait()
 

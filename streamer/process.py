@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from streamer.commands import undisturbed
 from streamer.errors import StreamerError
 
 ANY_PORT = "tcp://127.0.0.1:*"
@@ -81,9 +82,9 @@ class ServerProcess:
             "--ready-file",
             str(ready),
         ]
-        with (self._folder / "serve.log").open("ab") as log:
-            self._process = subprocess.Popen(command, stdout=log, stderr=log)
         try:
+            with (self._folder / "serve.log").open("ab") as log, undisturbed():
+                self._process = subprocess.Popen(command, stdout=log, stderr=log)
             self._wait_up(ready)
         except BaseException:  # a signal too: nobody else would end it
             self.kill()

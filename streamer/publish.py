@@ -157,7 +157,7 @@ def main(
         try:
             sent = _push(sender, captured, fps)
             sender.close()
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, SystemExit):  # Ctrl-C, SIGTERM
             sender.abandon()
             raise
         except StreamerError:

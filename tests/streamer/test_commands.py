@@ -10,8 +10,9 @@ from pathlib import Path
 
 import click
 import pytest
+import zmq
 from click.testing import CliRunner
-from streamer_support import PATIENCE_S, until
+from streamer_support import PATIENCE_S, picture, png, until
 
 import bench
 import streamer
@@ -233,6 +234,22 @@ def test_sigterm_ends_the_servers_a_command_started(arguments, tmp_path):
     left = [path for path in tmp_path.iterdir() if path.name.startswith("musc-")]
     assert not left
     assert not [line for line in command_lines() if str(tmp_path) in line]
+
+
+@pytest.mark.parametrize("reliable", [[], ["--reliable"]], ids=["plain", "reliable"])
+def test_sigterm_ends_a_publisher_whose_frames_nobody_takes(reliable, tmp_path):
+    (tmp_path / "a.png").write_bytes(png(picture(0)))
+    with zmq.Context() as context, context.socket(zmq.ROUTER if reliable else zmq.PULL) as detector:
+        port = detector.bind_to_random_port("tcp://127.0.0.1")
+        arguments = ["--source", str(tmp_path), "--stream", "a", "--loop", *reliable]
+        command = [sys.executable, "-m", "streamer.publish", *arguments]
+        process = subprocess.Popen([*command, "--endpoint", f"tcp://127.0.0.1:{port}"])
+        try:
+            assert detector.poll(1000 * PATIENCE_S)
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(PATIENCE_S) == 143
+        finally:
+            process.kill()
 
 
 def command_lines():
