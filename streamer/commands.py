@@ -25,7 +25,8 @@ LARGEST = 1e12
 """Of the numbers that options take: seconds, frames, bytes, seeds."""
 OWN_FAULT = 3
 INTERRUPTED = 128 + signal.SIGINT
-NOBODY_READS = 128 + signal.SIGPIPE
+NOBODY_READS = 128 + 13
+"""As a shell says of SIGPIPE, which Windows does not have."""
 
 
 class _NobodyReads(Exception):  # noqa: N818  (says what is, as KeyboardInterrupt does)
@@ -148,6 +149,8 @@ def _readers_leave() -> Iterator[None]:
 
 
 def _lost_a_reader() -> bool:
+    if not hasattr(select, "poll"):  # Windows, where no other pipe of ours breaks
+        return True
     readers = select.poll()
     for number in (1, 2):
         readers.register(number, 0)
@@ -182,7 +185,7 @@ def _ended_by_signals() -> Iterator[None]:
                 signal.signal(number, signal.SIG_DFL)
 
 
-_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
+_SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 
 class _Waiting:

@@ -1,6 +1,9 @@
 """`python -m bench.replay` on bad data and bad options: one line that names it, and exit status 2."""
 
+import os
 import shutil
+import subprocess
+import sys
 
 import cv2
 import pytest
@@ -83,3 +86,21 @@ def test_expecting_what_nobody_published_is_said(line, config, capsys):
     )
     assert status == 2
     assert "nothing is published for mvtec part" in said.splitlines()[-1]
+
+
+@pytest.mark.slow
+def test_neither_a_reader_that_leaves_nor_a_terminal_is_a_verdict(config, line):
+    """Both were exit status 1, as if parity did not hold."""
+    command = [sys.executable, "-m", "bench.replay", "mvtec", "--data", str(line), "--config", str(config)]
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, check=False, capture_output=True, env=environment, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.isascii()
+    reads, writes = os.pipe()
+    os.close(reads)
+    done = subprocess.run(
+        command, check=False, stdout=writes, stderr=subprocess.PIPE, env=environment, timeout=300
+    )
+    os.close(writes)
+    assert done.returncode == 141
+    assert b"Traceback" not in done.stderr
