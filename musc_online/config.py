@@ -31,6 +31,7 @@ from musc_online.config_values import (
     LARGEST,
     MOST,
     Bytes,
+    ConfigPath,
     Natural,
     Positive,
     Section,
@@ -115,7 +116,7 @@ class TilesConfig(Section):
 
 Point = tuple[Annotated[float, Field(ge=0, le=1)], Annotated[float, Field(ge=0, le=1)]]
 Polygon = Annotated[tuple[Point, ...], Field(min_length=3)]
-Ignore = Path | tuple[Polygon, ...] | None
+Ignore = ConfigPath | tuple[Polygon, ...] | None
 """Where a stream's frames are not looked at: a PNG that is not black there, or polygons of (x, y) in 0..1."""
 
 
@@ -252,7 +253,7 @@ class Config(Section):
     @field_validator("ignore", mode="wrap")
     @classmethod
     def _path_or_polygons(cls, given: Any, validate: ValidatorFunctionWrapHandler) -> Any:
-        given = expanded(given)
+        given = Path(expanded(given)) if isinstance(given, str) else given
         try:
             return validate(given)
         except ValidationError:

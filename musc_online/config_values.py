@@ -7,7 +7,16 @@ from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from pydantic import BaseModel, BeforeValidator, ByteSize, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ByteSize,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidationInfo,
+    field_validator,
+)
 
 MOST = 2**31 - 1
 """Of what is counted: what sockets, databases and array libraries take."""
@@ -55,7 +64,12 @@ def _value(found: re.Match[str]) -> str:
     return os.environ[name]
 
 
-ConfigPath = Annotated[Path, BeforeValidator(expanded)]
+ConfigPath = Annotated[
+    Path,
+    BeforeValidator(expanded),
+    # What a file says is replaced once more when it is read again: by itself.
+    PlainSerializer(lambda path: str(path).replace("$", "$$"), return_type=str, when_used="json"),
+]
 Weights = Annotated[str, BeforeValidator(expanded_weights)]
 
 

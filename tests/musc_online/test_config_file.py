@@ -90,14 +90,15 @@ def test_paths_of_home_and_environment(tmp_path, monkeypatch):
     found = loaded(
         tmp_path,
         "history: {path: ~/h.sqlite}\nsnapshot: {path: '${RINGS}/$$a'}\nsecurity: {keys: $HOME/keys}\n"
-        "ignore: ~/mask.png\nbackbone: {weights: 'openai:~/clip.pt'}\n",
+        "ignore: ~/$$mask.png\nbackbone: {weights: 'openai:~/clip.pt'}\n",
     )
     assert str(found.history.path) == "/home/line/h.sqlite"
     assert str(found.snapshot.path) == "/var/rings/$a"
     assert str(found.security.keys) == "/home/line/keys"
-    assert str(found.ignore) == "/home/line/mask.png"
+    assert str(found.ignore) == "/home/line/$mask.png"
     assert found.backbone.weights == "openai:/home/line/clip.pt"
     assert config.load(found.model_dump()) == found, "what is expanded is not expanded again"
+    assert config.load(found.model_dump(mode="json")) == found, "nor by way of a file"
 
 
 def test_an_empty_section_is_all_defaults(tmp_path):
