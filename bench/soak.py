@@ -11,13 +11,12 @@ from typing import Any
 import click
 from rich.console import Console
 
+from bench.commands import Command
 from bench.load.publisher import pictures
 from bench.load.watch import Watch
 from bench.memory import Memory
 from bench.progress import Phases
-from musc_online.errors import MuscError
 from streamer.ask import ask
-from streamer.errors import StreamerError
 from streamer.process import ANY_PORT, ServerError, ServerProcess
 from streamer.publish import Publisher
 
@@ -29,7 +28,9 @@ _PATIENCE_S = 120.0
 _SAMPLES = 200
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.command(
+    cls=Command, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
 @click.option("--frames", type=click.IntRange(100), default=10_000, show_default=True)
 @click.option("--image-size", type=click.IntRange(14), default=56, show_default=True, help="Small is fast.")
 @click.option("--capacity", type=click.IntRange(2), default=32, show_default=True, help="Of each ring.")
@@ -45,11 +46,7 @@ def main(frames: int, image_size: int, capacity: int, bound_kib: float, json_pat
 
     Exit status: 0 if it does and every frame was scored, 1 if not, 2 if the server cannot be started.
     """
-    try:
-        figures = soak(frames, image_size, capacity, bound_kib)
-    except (MuscError, StreamerError, OSError) as error:
-        click.echo(f"error: {error}", err=True)
-        sys.exit(2)
+    figures = soak(frames, image_size, capacity, bound_kib)
     console = Console()
     for name in ("frames", "scored", "frames_per_s", "seconds", "memory", "ring_bytes"):
         console.print(f"{name.replace('_', ' ')}: {figures[name]}", soft_wrap=True)

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
-import yaml
 from pydantic import (
     BaseModel,
     ByteSize,
@@ -16,30 +15,39 @@ from pydantic import (
     model_validator,
 )
 
+from musc_online import config_file
 from musc_online.config_service import (
     BitDepth,
     History,
     Limits,
     Log,
     Metrics,
-    Section,
     Security,
     Snapshots,
     StreamOverride,
     Transport,
 )
+from musc_online.config_values import (
+    LARGEST,
+    MOST,
+    Bytes,
+    ConfigPath,
+    Natural,
+    Positive,
+    Section,
+    Weights,
+    expanded,
+)
 from musc_online.errors import ConfigError
-
-PositiveInt = Annotated[int, Field(ge=1)]
 
 
 class BackboneConfig(Section):
     """Which network, which of its blocks, at which size, where."""
 
     name: str = "dinov2_vits14"
-    weights: str = "auto"
-    image_size: PositiveInt = 224
-    stages: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (2, 5, 8, 11)
+    weights: Weights = "auto"
+    image_size: Positive = 224
+    stages: Annotated[tuple[Natural, ...], Field(min_length=1)] = (2, 5, 8, 11)
     device: str = "auto"
     precision: Literal["float32", "bfloat16", "int8", "auto"] = "float32"
     activation: Literal["auto", "quick_gelu", "gelu"] = "auto"
@@ -59,9 +67,9 @@ class MethodConfig(Section):
     the mean of the worst share of the patches.
     """
 
-    degrees: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (1, 3, 5)
+    degrees: Annotated[tuple[Positive, ...], Field(min_length=1)] = (1, 3, 5)
     interval: tuple[float, float] = (0.0, 0.3)
-    position: Annotated[int, Field(ge=0)] | None = None
+    position: Natural | None = None
     image_score: Literal["max"] | Worst = "max"
 
     @field_validator("image_score", mode="wrap")
@@ -97,7 +105,7 @@ class TilesConfig(Section):
 
     rows: Annotated[int, Field(ge=1, le=16)] = 1
     cols: Annotated[int, Field(ge=1, le=16)] = 1
-    overlap: Annotated[int, Field(ge=0)] = 0
+    overlap: Natural = 0
     fit: Literal["stretch", "pad", "crop"] = "stretch"
 
     @property
@@ -108,7 +116,7 @@ class TilesConfig(Section):
 
 Point = tuple[Annotated[float, Field(ge=0, le=1)], Annotated[float, Field(ge=0, le=1)]]
 Polygon = Annotated[tuple[Point, ...], Field(min_length=3)]
-Ignore = Path | tuple[Polygon, ...] | None
+Ignore = ConfigPath | tuple[Polygon, ...] | None
 """Where a stream's frames are not looked at: a PNG that is not black there, or polygons of (x, y) in 0..1."""
 
 
@@ -126,16 +134,16 @@ class RingConfig(Section):
     clears it. A changeover of `accept_after` frames is accepted without an operator; None waits for one.
     """
 
-    capacity: Annotated[int, Field(ge=2)] = 200
-    subsets: PositiveInt = 1
-    score_against: Literal["all"] | PositiveInt = "all"
-    nearest: PositiveInt | None = None
-    keep: PositiveInt = 64
-    max_bytes: ByteSize = ByteSize(4 * 2**30)
+    capacity: Annotated[int, Field(ge=2, le=MOST)] = 200
+    subsets: Positive = 1
+    score_against: Literal["all"] | Positive = "all"
+    nearest: Positive | None = None
+    keep: Positive = 64
+    max_bytes: Bytes = ByteSize(4 * 2**30)
     matcher: Literal["auto", "faiss", "gemm"] = "auto"
     admit: Literal["all", "below_threshold", "pinned_only", "quarantine"] = "all"
-    quarantine: PositiveInt = 50
-    accept_after: Annotated[int, Field(ge=10)] | None = None
+    quarantine: Positive = 50
+    accept_after: Annotated[int, Field(ge=10, le=MOST)] | None = None
 
     @property
     def n_quarantine(self) -> int:
@@ -179,15 +187,15 @@ class RingConfig(Section):
 class RscinConfig(Section):
     """Re-scoring by class-token neighbours (paper section 3.4)."""
 
-    neighbour_counts: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (1, 2, 3)
+    neighbour_counts: Annotated[tuple[Positive, ...], Field(min_length=1)] = (1, 2, 3)
     normalise: bool = True
 
 
 class ReviseConfig(Section):
     """How often the window is re-scored, and how many of the newest frames are in it."""
 
-    every: PositiveInt = 20
-    window: PositiveInt = 200
+    every: Positive = 20
+    window: Positive = 200
 
 
 class ThresholdConfig(Section):
@@ -199,9 +207,9 @@ class ThresholdConfig(Section):
 
     rule: Literal["auto", "mad", "quantile", "fixed"] = "auto"
     false_alarms: Annotated[float, Field(ge=1e-6, lt=0.15)] = 0.02
-    k: Annotated[float, Field(gt=0)] = 3.0
+    k: Annotated[float, Field(gt=0, le=LARGEST)] = 3.0
     quantile: Annotated[float, Field(gt=0, lt=1)] = 0.99
-    value: float | None = None
+    value: Annotated[float, Field(ge=-LARGEST, le=LARGEST)] | None = None
 
     @model_validator(mode="after")
     def _fixed_needs_value(self) -> Self:
@@ -214,7 +222,7 @@ class OutputConfig(Section):
     """What a score carries besides numbers."""
 
     anomaly_map: bool = True
-    map_size: PositiveInt | None = None
+    map_size: Positive | None = None
     regions: bool = True
 
 
@@ -229,8 +237,8 @@ class Config(Section):
     rscin: RscinConfig = RscinConfig()
     revise: ReviseConfig = ReviseConfig()
     threshold: ThresholdConfig = ThresholdConfig()
-    warmup: PositiveInt = 8
-    deadline_ms: Annotated[float, Field(gt=0)] | None = None
+    warmup: Positive = 8
+    deadline_ms: Annotated[float, Field(gt=0, le=LARGEST)] | None = None
     bit_depth: BitDepth = "auto"
     output: OutputConfig = OutputConfig()
     transport: Transport = Transport()
@@ -245,6 +253,7 @@ class Config(Section):
     @field_validator("ignore", mode="wrap")
     @classmethod
     def _path_or_polygons(cls, given: Any, validate: ValidatorFunctionWrapHandler) -> Any:
+        given = Path(expanded(given)) if isinstance(given, str) else given
         try:
             return validate(given)
         except ValidationError:
@@ -338,13 +347,7 @@ def _read(source: str | Path | Mapping[str, Any] | None) -> tuple[Mapping[str, A
     if isinstance(source, Mapping):
         return source, "config"
     path = Path(source)
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror}); expected a YAML file") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        detail = " ".join(str(error).split())
-        raise ConfigError(f"{path}: is not YAML: {detail}") from None
+    values = config_file.read(path)
     if values is None:
         return {}, str(path)
     if not isinstance(values, Mapping):
@@ -363,6 +366,8 @@ def _one_line(error: ValidationError) -> str:
         return f"{_unknown_key([str(part) for part in location])}{more}"
     message = first["msg"].removeprefix("Value error, ")
     shown = "" if isinstance(first["input"], dict | BaseModel) else f"got {_shortened(first['input'])}, "
+    if first["type"] == "string_type" and not isinstance(first["input"], list | dict | None):
+        message = f"{message}; put it in quotes"
     if not location:  # a rule between sections, whose message names its keys
         return f"{message}{more}"
     return f"{key}: {shown}{message[0].lower()}{message[1:]}{more}"

@@ -1,19 +1,13 @@
 """The parts of the configuration that only the service reads: sockets, queues, limits, streams, watching."""
 
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ByteSize, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import ByteSize, Field, SerializerFunctionWrapHandler, model_serializer
+
+from musc_online.config_values import LARGEST, Bytes, ConfigPath, Positive, Seconds, Section
 
 WhenFull = Literal["drop_oldest", "drop_newest", "block"]
 BitDepth = Literal["auto", 8, 10, 12, 14, 16, "float"]
-Positive = Annotated[int, Field(ge=1)]
-
-
-class Section(BaseModel):
-    """A part of the configuration: frozen, and an unknown key is an error."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
 
 
 class Transport(Section):
@@ -37,13 +31,13 @@ class Transport(Section):
     map_encoding: Literal["png16", "float32"] = "png16"
     revision_maps: Literal["final", "all", "none"] = "final"
     subscriber_queue: Positive = 1000
-    heartbeat_s: Annotated[float, Field(gt=0)] = 5.0
+    heartbeat_s: Seconds = 5.0
 
 
 class Security(Section):
     """CURVE: `keys` is the folder `python -m streamer.keys` made; null leaves the sockets in plaintext."""
 
-    keys: Path | None = None
+    keys: ConfigPath | None = None
 
 
 class Limits(Section):
@@ -57,19 +51,19 @@ class Limits(Section):
     scored last stay known: sent again, they are not scored again.
     """
 
-    header_bytes: ByteSize = ByteSize(64 * 2**10)
-    payload_bytes: ByteSize = ByteSize(64 * 2**20)
+    header_bytes: Bytes = ByteSize(64 * 2**10)
+    payload_bytes: Bytes = ByteSize(64 * 2**20)
     width: Positive = 16384
     height: Positive = 16384
     pixels: Positive = 64_000_000
     streams: Positive = 16
-    sleep_after_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] | Literal["auto"] | None = "auto"
+    sleep_after_s: Annotated[float, Field(ge=0, le=LARGEST)] | Literal["auto"] | None = "auto"
     sleeping: Positive = 64
-    decode_s: Annotated[float, Field(gt=0)] = 2.0
+    decode_s: Seconds = 2.0
     known_ids: Positive = 100_000
-    queue_bytes: ByteSize = ByteSize(512 * 2**20)
-    total_bytes: ByteSize = ByteSize(8 * 2**30)
-    rate: Annotated[float, Field(gt=0)] | None = None
+    queue_bytes: Bytes = ByteSize(512 * 2**20)
+    total_bytes: Bytes = ByteSize(8 * 2**30)
+    rate: Annotated[float, Field(gt=0, le=LARGEST)] | None = None
 
 
 class History(Section):
@@ -78,9 +72,9 @@ class History(Section):
     `durable: true` waits for the disk after every write, so that a power cut loses nothing either.
     """
 
-    path: Path | None = None
+    path: ConfigPath | None = None
     max_messages: Positive = 10_000
-    max_bytes: ByteSize = ByteSize(64 * 2**20)
+    max_bytes: Bytes = ByteSize(64 * 2**20)
     durable: bool = False
 
 
@@ -91,8 +85,8 @@ class Snapshots(Section):
     `journal` what came since is on disk as well, so that a killed service goes on as if it had not been.
     """
 
-    path: Path | None = None
-    every_s: Annotated[float, Field(gt=0)] = 300.0
+    path: ConfigPath | None = None
+    every_s: Seconds = 300.0
     journal: bool = False
 
 
@@ -107,7 +101,7 @@ class Log(Section):
 
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["auto", "json", "console"] = "auto"
-    progress_s: Annotated[float, Field(gt=0)] = 10.0
+    progress_s: Seconds = 10.0
 
 
 class StreamOverride(Section):
@@ -118,16 +112,16 @@ class StreamOverride(Section):
     """
 
     match: str
-    method: dict[str, Any] = {}
-    tiles: dict[str, Any] = {}
+    method: dict[str, Any] = Field(default={})
+    tiles: dict[str, Any] = Field(default={})
     ignore: Any = None
-    ring: dict[str, Any] = {}
-    rscin: dict[str, Any] = {}
-    revise: dict[str, Any] = {}
-    threshold: dict[str, Any] = {}
-    output: dict[str, Any] = {}
+    ring: dict[str, Any] = Field(default={})
+    rscin: dict[str, Any] = Field(default={})
+    revise: dict[str, Any] = Field(default={})
+    threshold: dict[str, Any] = Field(default={})
+    output: dict[str, Any] = Field(default={})
     warmup: Positive = 8
-    deadline_ms: Annotated[float, Field(gt=0)] | None = None
+    deadline_ms: Annotated[float, Field(gt=0, le=LARGEST)] | None = None
     bit_depth: BitDepth = "auto"
     queue: Positive = 64
     when_full: WhenFull = "drop_oldest"

@@ -9,10 +9,14 @@ DIR/clients/NAME.key_secret                the peers' own pairs, to be moved to 
 `streamer.server.allow_list` reads the public keys at every connection.
 """
 
+import os
+import re
 import stat
 import struct
 from dataclasses import dataclass
+from errno import ENOTDIR
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from zmq.auth import create_certificates, load_certificate
 from zmq.utils import z85
@@ -23,6 +27,7 @@ ROLES = ("publishers", "subscribers", "controllers")
 
 _KEY_BYTES = 32
 _KEY_FILE = 64 * 1024
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 @dataclass(frozen=True)
@@ -51,29 +56,78 @@ def create_keys(folder: Path, clients: dict[str, str]) -> list[Path]:
         clients: role (`publishers`, `subscribers`, `controllers`) of each client's name.
 
     Returns:
-        The files written; existing keys are left alone.
+        The files written; existing keys are left alone, and a client's public key alone is one too: its
+        secret has gone to its own machine.
 
     Raises:
-        StreamerError: the folder cannot be written, or a role is unknown.
+        StreamerError: a name that is no plain file name, a role that is unknown or not the one the name has
+            already, a server.key without its secret, or a folder that cannot be written. Nothing is written
+            then, except where the writing itself failed.
     """
-    written = []
+    for name, role in clients.items():
+        _check_client(folder, name, role)
+    public, secret = folder / "server.key", folder / "server.key_secret"
+    if public.exists() and not secret.exists():
+        raise StreamerError(
+            f"{public}: is there without {secret.name}; put that back, or move this away: a new pair locks "
+            "out every peer that has the old server.key"
+        )
     try:
-        for name in (*ROLES, "clients"):
-            (folder / name).mkdir(mode=0o700, parents=True, exist_ok=True)
-        folder.chmod(0o700)
-        if not (folder / "server.key_secret").exists():
-            written += _pair(folder, "server")
+        _make_folders(folder)
+        written = [] if secret.exists() else _write_pair(folder, public, secret)
         for name, role in clients.items():
-            if role not in ROLES:
-                raise StreamerError(f"role: got '{role}', expected one of {', '.join(ROLES)}")
-            if not (folder / "clients" / f"{name}.key_secret").exists():
-                public, secret = _pair(folder / "clients", name)
-                allowed = folder / role / public.name
-                public.replace(allowed)
-                written += [allowed, secret]
+            allowed, own = folder / role / f"{name}.key", folder / "clients" / f"{name}.key_secret"
+            if not (allowed.exists() or own.exists()):
+                written += _write_pair(folder, allowed, own)
     except OSError as error:
-        raise StreamerError(f"{folder}: cannot be written ({error.strerror})") from None
+        where = error.filename or folder
+        raise StreamerError(f"{where}: cannot be written ({error.strerror})") from None
     return written
+
+
+def _check_client(folder: Path, name: str, role: str) -> None:
+    if role not in ROLES:
+        raise StreamerError(f"role: got '{role}', expected one of {', '.join(ROLES)}")
+    if not _NAME.fullmatch(name):
+        raise StreamerError(
+            f"{role[:-1]}: got {name!r}, expected up to 64 letters, digits, '-', '_' and '.', first a letter "
+            "or digit: files are named by it"
+        )
+    for other in ROLES:
+        if other != role and (folder / other / f"{name}.key").exists():
+            raise StreamerError(
+                f"{role[:-1]}: got '{name}', which is one of the {other} already; a name has one role: give "
+                "the new key another name"
+            )
+
+
+def _make_folders(folder: Path) -> None:
+    for name in ("", *ROLES, "clients"):
+        path = folder / name
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if name and path.is_symlink():
+            raise NotADirectoryError(ENOTDIR, "is a link, expected a folder", str(path))
+    folder.chmod(0o700)
+
+
+def _write_pair(folder: Path, public: Path, secret: Path) -> list[Path]:
+    """A new pair; a file that is there is never written over, nor what a link points to."""
+    # pyzmq writes both into one folder, and over whatever is there.
+    with TemporaryDirectory(dir=folder) as drafts:
+        made = create_certificates(drafts, public.stem)
+        new_public, new_secret = (Path(draft).read_bytes() for draft in made)
+        _write_new(secret, new_secret)  # first: a public key alone would admit a peer that there is not
+        try:
+            _write_new(public, new_public)
+        except OSError:
+            secret.unlink()
+            raise
+    return [public, secret]
+
+
+def _write_new(path: Path, content: bytes) -> None:
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(content)
 
 
 def load_server(folder: Path) -> ServerKeys:
@@ -130,12 +184,6 @@ def _is_key(text: bytes) -> bool:
         return len(z85.decode(text)) == _KEY_BYTES
     except (KeyError, ValueError, struct.error):
         return False
-
-
-def _pair(folder: Path, name: str) -> list[Path]:
-    public, secret = map(Path, create_certificates(folder, name))
-    secret.chmod(0o600)
-    return [public, secret]
 
 
 def _load(secret_file: Path) -> tuple[bytes, bytes]:

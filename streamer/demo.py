@@ -18,6 +18,7 @@ from rich.text import Text
 
 from streamer import overlays
 from streamer.ask import ask
+from streamer.commands import Command, undisturbed
 from streamer.dataset_folders import NORMAL_FOLDERS
 from streamer.errors import StreamerError
 from streamer.images.survey import survey
@@ -33,7 +34,7 @@ _START_S = 300.0
 _SILENCE_S = 300.0
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option(
     "--data",
     type=click.Path(path_type=Path),
@@ -46,23 +47,18 @@ _SILENCE_S = 300.0
 def main(data: Path, output: Path, seed: int) -> None:
     """Start a detector, publish the images to it, and show what it says of them."""
     console = Console()
-    try:
-        folder = _frames_folder(data)
-        paths = {id_of(path, folder): path for path in images_in(folder).paths}
-        with _detector(len(paths), console) as endpoints, _listening(endpoints) as subscriber:
-            with _publishing(folder, endpoints, seed):
-                provisional = _collect(subscriber, "score", len(paths), console, "scored on arrival")
-            ask({"kind": "flush", "stream": STREAM}, endpoints["control"], timeout_s=_START_S)
-            final = _collect(subscriber, "revision", len(paths), console, "final scores")
-        _show(console, provisional, final)
-        written = overlays.write(
-            list(final.values()), paths, output, bit_depth=survey([*paths.values()]).bit_depth
-        )
-        shown = f"{len(written)} overlays (frame | map | contour of the threshold) in {output}"
-        console.print(printable(shown), markup=False, highlight=False, soft_wrap=True)
-    except StreamerError as error:
-        click.echo(f"error: {error}", err=True)
-        sys.exit(2)
+    folder = _frames_folder(data)
+    paths = {id_of(path, folder): path for path in images_in(folder).paths}
+    with _detector(len(paths), console) as endpoints, _listening(endpoints) as subscriber:
+        with _publishing(folder, endpoints, seed):
+            provisional = _collect(subscriber, "score", len(paths), console, "scored on arrival")
+        ask({"kind": "flush", "stream": STREAM}, endpoints["control"], timeout_s=_START_S)
+        final = _collect(subscriber, "revision", len(paths), console, "final scores")
+    _show(console, provisional, final)
+    bit_depth = survey([*paths.values()]).bit_depth
+    written = overlays.write(list(final.values()), paths, output, bit_depth=bit_depth)
+    shown = f"{len(written)} overlays (frame | map | contour of the threshold) in {output}"
+    console.print(printable(shown), markup=False, highlight=False, soft_wrap=True)
 
 
 def _frames_folder(data: Path) -> Path:
@@ -114,12 +110,14 @@ def _publishing(folder: Path, endpoints: dict[str, str], seed: int) -> Iterator[
     command = [sys.executable, "-m", "streamer.publish", "--source", str(folder), "--stream", STREAM,
                "--endpoint", endpoints["frames"], "--control", endpoints["control"],
                "--shuffle", str(seed)]  # fmt: skip
-    process = subprocess.Popen(command)
+    process: subprocess.Popen[bytes] | None = None
     try:
+        with undisturbed():
+            process = subprocess.Popen(command)
         yield
         process.wait(_SILENCE_S)
     finally:
-        if process.poll() is None:
+        if process is not None and process.poll() is None:
             process.kill()
             process.wait()
 

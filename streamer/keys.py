@@ -1,15 +1,15 @@
 """`python -m streamer.keys DIR`: CURVE keys for a detector and its peers."""
 
-import sys
 from pathlib import Path
 
 import click
 
 from streamer import auth
+from streamer.commands import Command
 from streamer.errors import StreamerError
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
 @click.option("--publisher", "publishers", multiple=True, metavar="NAME", help="May push frames; repeatable.")
 @click.option(
@@ -29,15 +29,24 @@ def main(
     named = {"publishers": publishers, "subscribers": subscribers, "controllers": controllers}
     if not any(named.values()):
         named = {"publishers": ("camera",), "subscribers": ("screen",), "controllers": ("operator",)}
-    try:
-        written = auth.create_keys(folder, {name: role for role, names in named.items() for name in names})
-    except StreamerError as error:
-        click.echo(f"error: {error}", err=True)
-        sys.exit(2)
+    written = auth.create_keys(folder, _roles(named))
     for path in written:
         click.echo(path)
     if not written:
         click.echo("all of these keys exist already; nothing was changed", err=True)
+
+
+def _roles(named: dict[str, tuple[str, ...]]) -> dict[str, str]:
+    """The role of each name."""
+    roles: dict[str, str] = {}
+    for role, names in named.items():
+        for name in names:
+            if roles.setdefault(name, role) != role:
+                raise StreamerError(
+                    f"{name}: named as one of the {roles[name]} and of the {role}; a name has one role: give "
+                    "each key a name of its own"
+                )
+    return roles
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
 """`python -m streamer.operate`: tell a running detector something, as a person at the line does."""
 
 import math
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ import click
 
 from streamer.ask import ask
 from streamer.auth import ClientKeys, client_keys
+from streamer.commands import Command
 from streamer.errors import StreamerError, WireError
 from streamer.printable import printable
 from streamer.sockets import CONTROL
@@ -29,7 +29,7 @@ _SHOWN = 8
 """Ids in a line; the answer has more of them."""
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(cls=Command, context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("kind", type=click.Choice([*OF_A_FRAME, "threshold", *OF_A_GROUP, *OF_A_STREAM, *OF_ALL]))
 @click.option("--stream", default=None, help="Name of the stream; flush and reset without it mean all.")
 @click.option("--frame-id", default=None, help="Of a frame in the ring, as its score message says it.")
@@ -80,11 +80,7 @@ def main(
 
     Exit status: 0 done, 2 not.
     """
-    try:
-        answer = operate(_request(kind, said), endpoint, client_keys(key, server_key), timeout_s)
-    except StreamerError as error:
-        click.echo(f"error: {error}", err=True)
-        sys.exit(2)
+    answer = operate(_request(kind, said), endpoint, client_keys(key, server_key), timeout_s)
     for line in _read(kind, answer):
         click.echo(printable(line))
 

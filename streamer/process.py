@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from streamer.commands import undisturbed
 from streamer.errors import StreamerError
 
 ANY_PORT = "tcp://127.0.0.1:*"
@@ -81,16 +82,22 @@ class ServerProcess:
             "--ready-file",
             str(ready),
         ]
-        with (self._folder / "serve.log").open("ab") as log:
-            self._process = subprocess.Popen(command, stdout=log, stderr=log)
-        deadline = time.monotonic() + _START_S
-        while not ready.exists():
-            if self._process.poll() is not None or time.monotonic() > deadline:
-                self.kill()
-                raise ServerError(f"streamer.serve: did not come up: {self._last_line()}")
-            time.sleep(0.05)
+        try:
+            with (self._folder / "serve.log").open("ab") as log, undisturbed():
+                self._process = subprocess.Popen(command, stdout=log, stderr=log)
+            self._wait_up(ready)
+        except BaseException:  # a signal too: nobody else would end it
+            self.kill()
+            raise
         said = json.loads(ready.read_text(encoding="utf-8"))
         self.endpoints, self.model_id = said["endpoints"], said["model_id"]
+
+    def _wait_up(self, ready: Path) -> None:
+        deadline = time.monotonic() + _START_S
+        while not ready.exists():
+            if self._process is None or self._process.poll() is not None or time.monotonic() > deadline:
+                raise ServerError(f"streamer.serve: did not come up: {self._last_line()}")
+            time.sleep(0.05)
 
     def kill(self) -> None:
         """`kill -9`."""

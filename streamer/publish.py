@@ -1,6 +1,5 @@
 """Push frames to a detector: `Publisher` for programs, `python -m streamer.publish` for a camera host."""
 
-import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +10,7 @@ import zmq
 
 from streamer import images
 from streamer.auth import ClientKeys, client_keys
+from streamer.commands import Command
 from streamer.errors import FrameId, StreamerError
 from streamer.push import LeftOut, counts_before, send_all, warn
 from streamer.reliable import RELIABLE, ReliablePublisher
@@ -112,7 +112,7 @@ class Publisher(Sender):
         self._context.term()
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option(
     "--source", required=True, help="A folder, an image or video file, a URL (rtsp, http), or camera:0."
 )
@@ -161,41 +161,34 @@ def main(
     wait_s: float,
     key: Path | None,
     server_key: Path | None,
-) -> None:
+) -> int:
     """Push the frames of a source to a detector, and say what became of them.
 
     Of a data set's folder the masks (ground_truth, mask, masks) are left out, and said to be.
 
-    Exit status: 0 all scored (or not known: no --reliable and no answer at --control), 2 the source or the
-    detector cannot be used, 3 sent, but not all were scored, 130 Ctrl-C.
+    Exit status: 0 all scored (or not known: no --reliable and no answer at --control), 1 sent, but not all
+    were scored, 2 the source or the detector cannot be used.
     """
     left_out = LeftOut() if skip_bad else None
-    try:
-        captured = open_source(
-            source,
-            loop=loop,
-            shuffle=shuffle,
-            bit_depth=parse_bit_depth(bit_depth),
-            tell=warn,
-            skipped=left_out,
-        )
-        keys = client_keys(key, server_key)
-        options: dict[str, Any] = {"encoding": encoding, "keys": keys, "wait_s": wait_s}
-        options["bit_depth"] = captured.bit_depth
-        options["limits"] = replace(_DEFAULTS, payload_bytes=payload_bytes)
-        sender: Publisher | ReliablePublisher
-        if reliable:
-            sender = ReliablePublisher(endpoint or RELIABLE, stream, **options)
-        else:
-            sender = Publisher(endpoint or FRAMES, stream, **options)
-        counts = None if reliable else counts_before(control or (None if endpoint else CONTROL), stream, keys)
-        status = send_all(sender, captured, fps, left_out, counts)
-    except StreamerError as error:
-        click.echo(f"error: {error}", err=True)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        sys.exit(130)
-    sys.exit(status)
+    captured = open_source(
+        source,
+        loop=loop,
+        shuffle=shuffle,
+        bit_depth=parse_bit_depth(bit_depth),
+        tell=warn,
+        skipped=left_out,
+    )
+    keys = client_keys(key, server_key)
+    options: dict[str, Any] = {"encoding": encoding, "keys": keys, "wait_s": wait_s}
+    options["bit_depth"] = captured.bit_depth
+    options["limits"] = replace(_DEFAULTS, payload_bytes=payload_bytes)
+    sender: Publisher | ReliablePublisher
+    if reliable:
+        sender = ReliablePublisher(endpoint or RELIABLE, stream, **options)
+    else:
+        sender = Publisher(endpoint or FRAMES, stream, **options)
+    counts = None if reliable else counts_before(control or (None if endpoint else CONTROL), stream, keys)
+    return send_all(sender, captured, fps, left_out, counts)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from streamer.reliable import ReliablePublisher
 from streamer.sender import Sender
 from streamer.sources import Captured, Frames, told
 
-NOT_ALL_SCORED = 3
+NOT_ALL_SCORED = 1
 """Exit status: all was sent, and the detector dropped or refused some of it."""
 
 
@@ -72,7 +72,7 @@ def send_all(
     try:
         # What was sent before the source failed still counts.
         sender.close()
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit):  # Ctrl-C, SIGTERM
         sender.abandon()
         raise
     if left_out is not None:

@@ -1,15 +1,13 @@
 """`python -m streamer.serve --config YAML`: the detector as a service."""
 
-import sys
 from pathlib import Path
 
 import click
 
-from streamer.errors import StreamerError
-from streamer.server.main import serve
+from streamer.commands import Command
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option("--config", "path", type=click.Path(path_type=Path), help="YAML; without it, all defaults.")
 @click.option(
     "--ready-file", type=click.Path(path_type=Path), help="Write the bound endpoints here, as JSON, once up."
@@ -19,11 +17,9 @@ def main(path: Path | None, ready_file: Path | None) -> None:
 
     What was accepted is scored and published before exit.
     """
-    try:
-        serve(path, ready_file)
-    except (StreamerError, OSError) as error:
-        click.echo(f"error: {error}", err=True)
-        sys.exit(2)
+    from streamer.server.main import serve  # noqa: PLC0415  (slow: a wrong option is told before)
+
+    serve(path, ready_file)
 
 
 if __name__ == "__main__":

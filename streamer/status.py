@@ -1,7 +1,6 @@
 """`python -m streamer.status`: how a detector is, as a table and as an exit code a supervisor can use."""
 
 import json
-import sys
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,17 +14,16 @@ from rich.text import Text
 
 from streamer.ask import ask
 from streamer.auth import client_keys
-from streamer.errors import StreamerError
+from streamer.commands import Command
 from streamer.printable import printable
 from streamer.sockets import CONTROL
 
 DEGRADED = 1
-DOWN = 2
 _NAMES = frozenset({"stream", "last frame"})
 _WORDS = _NAMES | {"state", "verdict", "scored at"}
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option("--endpoint", default=CONTROL, show_default=True, help="The detector's transport.control.")
 @click.option("--json", "as_json", is_flag=True, help="The whole answer as JSON.")
 @click.option("--timeout", "timeout_s", default=5.0, show_default=True, help="Seconds to wait for an answer.")
@@ -33,18 +31,14 @@ _WORDS = _NAMES | {"state", "verdict", "scored at"}
 @click.option(
     "--server-key", type=click.Path(path_type=Path), default=None, help="The detector's server.key."
 )
-def main(endpoint: str, as_json: bool, timeout_s: float, key: Path | None, server_key: Path | None) -> None:
+def main(endpoint: str, as_json: bool, timeout_s: float, key: Path | None, server_key: Path | None) -> int:
     """Ask a detector how it is. Exit status: 0 well, 1 degraded, 2 no answer."""
-    try:
-        status = ask({"kind": "status"}, endpoint, keys=client_keys(key, server_key), timeout_s=timeout_s)
-    except StreamerError as error:
-        click.echo(f"error: {error}", err=True)
-        sys.exit(DOWN)
+    status = ask({"kind": "status"}, endpoint, keys=client_keys(key, server_key), timeout_s=timeout_s)
     if as_json:
         click.echo(json.dumps(status))
     else:
         _show(status)
-    sys.exit(DEGRADED if status["state"] == "degraded" else 0)
+    return DEGRADED if status["state"] == "degraded" else 0
 
 
 def _show(status: dict[str, Any]) -> None:

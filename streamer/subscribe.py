@@ -12,6 +12,7 @@ import zmq
 from rich.console import Console
 
 from streamer.auth import ClientKeys, client_keys
+from streamer.commands import Command
 from streamer.describe import describe
 from streamer.errors import StreamerError, WireError
 from streamer.sockets import SCORES, Context, Socket, connect
@@ -123,7 +124,7 @@ class Verdicts:
         return changed or message.kind == "score"
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option("--stream", default=None, help="Name of one stream; without it, all.")
 @click.option("--endpoint", default=SCORES, show_default=True, help="The detector's transport.scores.")
 @click.option("--kind", "kinds", multiple=True, type=click.Choice(KINDS),

@@ -4,7 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from bench.datasets.tree import Category, Sample, finish, select
+from bench.datasets.tree import Category, Sample, finish, named, select
+from musc_online import text_file
 from musc_online.errors import DataError
 from streamer.sources import id_of
 
@@ -36,10 +37,10 @@ def _jsons(folder: Path) -> list[Path]:
 
 def _category(folder: Path, split: Path) -> Category:
     try:
-        content = json.loads(split.read_text(encoding="utf-8"))
+        content = json.loads(text_file.read(split))
         normal, entries = content["meta"]["normal_class"], content["test"]
         samples = [_sample(folder, entry, normal) for entry in entries]
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{split}: is not JSON ({error})") from None
     except (KeyError, TypeError) as error:
         raise DataError(
@@ -50,10 +51,10 @@ def _category(folder: Path, split: Path) -> Category:
 
 
 def _sample(folder: Path, entry: dict[str, Any], normal: str) -> Sample:
-    image, anomalous = folder / entry["image_path"], entry["anomaly_class"] != normal
+    image, anomalous = named(folder, entry["image_path"]), entry["anomaly_class"] != normal
     if anomalous and not entry["mask_path"]:
         raise DataError(f"{image}: a defective image needs its mask; its entry names none")
-    masks = (folder / entry["mask_path"],) if anomalous else ()
+    masks = (named(folder, entry["mask_path"]),) if anomalous else ()
     for path in (image, *masks):
         if not path.is_file():
             raise DataError(f"{path}: named in {folder.name}.json, but there is no such file")

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Literal
 
 from musc_online.errors import DataError
@@ -217,3 +217,9 @@ def _beside_the_classes(test: Path) -> list[Path]:
     """Images that lie beside the folders of the classes, so that nobody knows what they show."""
     beside = (path for path in test.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and not path.is_dir())
     return sorted(beside)
+
+
+def named(folder: Path, text: str) -> Path:
+    """A file as a split file names it, which may have been written on Windows: `Data\\Images\\0001.JPG`."""
+    path = folder / text
+    return path if "\\" not in text or path.exists() else folder / PureWindowsPath(text).as_posix()

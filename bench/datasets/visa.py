@@ -1,10 +1,12 @@
 """VisA: the layout as downloaded with `split_csv/1cls.csv`, or the pre-split one; no preprocessing step."""
 
 import csv
+import io
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench.datasets.tree import Category, Sample, finish, folders, labelled, select
+from bench.datasets.tree import Category, Sample, finish, folders, labelled, named, select
+from musc_online import text_file
 from musc_online.errors import DataError
 from streamer.printable import utf8
 from streamer.sources import id_of
@@ -38,10 +40,9 @@ def read(root: Path, category: str) -> list[Category]:
 
 def _test_rows(path: Path) -> list[dict[str, str]]:
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            found, rows = list(reader.fieldnames or ()), list(reader)
-    except (UnicodeDecodeError, csv.Error) as error:
+        reader = csv.DictReader(io.StringIO(text_file.read(path)))
+        found, rows = list(reader.fieldnames or ()), list(reader)
+    except (ValueError, csv.Error) as error:
         raise DataError(f"{path}: is not a CSV file ({error})") from None
     if not set(COLUMNS) <= set(found):
         raise DataError(f"{path}: expected the columns {', '.join(COLUMNS)}; found {found or 'none'}")
@@ -56,10 +57,10 @@ def _samples(root: Path, category: Path, rows: list[dict[str, str]]) -> Iterator
     for row in rows:
         if row["object"] != category.name:
             continue
-        image, anomalous = root / row["image"], row["label"] == "anomaly"
+        image, anomalous = named(root, row["image"]), row["label"] == "anomaly"
         if anomalous and not row["mask"]:
             raise DataError(f"{root / SPLIT}: the row of {row['image']} is an anomaly and names no mask")
-        masks = (root / row["mask"],) if anomalous else ()
+        masks = (named(root, row["mask"]),) if anomalous else ()
         for path in (image, *masks):
             if not path.is_file():
                 raise DataError(f"{path}: named in {SPLIT.as_posix()}, but there is no such file")

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from bench.commands import Command
 from bench.demo_data import part as part
 from bench.demo_data.defects import DEFECTS, Flaw
 from musc_online.errors import DataError
@@ -99,7 +100,7 @@ def _write(path: Path, picture: npt.NDArray[np.uint8]) -> None:
         ) from None
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("directory", type=click.Path(file_okay=False, path_type=Path))
 @click.option("--seed", default=0, show_default=True, help="The same seed draws the same pictures.")
 @click.option("--good", default=40, show_default=True, help="Parts without a defect.")
@@ -107,11 +108,7 @@ def _write(path: Path, picture: npt.NDArray[np.uint8]) -> None:
 @click.option("--size", default=256, show_default=True, help="Side of the pictures, pixels.")
 def main(directory: Path, seed: int, good: int, defective: int, size: int) -> None:
     """Draw a small production line into DIRECTORY, in MVTec AD layout."""
-    try:
-        generate(directory, seed, good, defective, size)
-    except DataError as error:
-        click.echo(f"error: {error}", err=True)
-        raise SystemExit(2) from None
+    generate(directory, seed, good, defective, size)
     click.echo(
         f"{printable(directory / CATEGORY)}: {good} good and {defective} defective parts (seed {seed})"
     )

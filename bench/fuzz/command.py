@@ -11,14 +11,13 @@ from typing import Any
 import click
 from rich.console import Console
 
+from bench.commands import Command
 from bench.fuzz import attacks
 from bench.fuzz.ports import Attacker, Regulars
 from bench.load.watch import Watch
 from bench.memory import Memory
 from bench.progress import Phases
-from musc_online.errors import MuscError
 from streamer.ask import ask
-from streamer.errors import StreamerError
 from streamer.process import ANY_PORT, ServerProcess
 
 _GOOD_EVERY = 100
@@ -27,7 +26,9 @@ _ASK_S = 300.0
 _OWN_FAULTS = ("Traceback", "thread_died", "phase_died", "control_failed", "frame_failed", "message_failed")
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.command(
+    cls=Command, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
 @click.option(
     "--messages", type=click.IntRange(1), default=100_000, show_default=True, help="Malformed ones."
 )
@@ -49,13 +50,9 @@ def main(messages: int, names: tuple[str, ...], seed: int, bound_mib: float, jso
     Exit status: 0 if everything holds that each attack checks; 1 if not; 2 if a server cannot be started.
     """
     figures: dict[str, Any] = {}
-    try:
-        for name in names or ("messages", *attacks.NAMES):
-            figures[name] = attack(messages, seed, bound_mib) if name == "messages" else _other(name)
-            _show(name, figures[name])
-    except (MuscError, StreamerError, OSError) as error:
-        click.echo(f"error: {error}", err=True)
-        sys.exit(2)
+    for name in names or ("messages", *attacks.NAMES):
+        figures[name] = attack(messages, seed, bound_mib) if name == "messages" else _other(name)
+        _show(name, figures[name])
     if json_path is not None:
         json_path.write_text(json.dumps(figures, indent=2), encoding="utf-8")
     sys.exit(0 if all(all(found["checks"].values()) for found in figures.values()) else 1)

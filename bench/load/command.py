@@ -13,15 +13,16 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from bench.commands import Command
 from bench.load.drive import Observed, Plan, drive
 from musc_online import config as configuration
-from musc_online.errors import MuscError
-from streamer.errors import StreamerError
 from streamer.printable import printable
 from streamer.process import ANY_PORT, ServerError, ServerProcess
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.command(
+    cls=Command, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
 @click.option(
     "--publishers", type=click.IntRange(1), default=2, show_default=True, help="Processes, one stream each."
 )
@@ -65,11 +66,7 @@ def main(
     1 if not, 2 if an option or the server cannot be used.
     """
     plan = Plan(publishers, fps, seconds, size, reliable, kills)
-    try:
-        figures = measure(plan, path, connect)
-    except (MuscError, StreamerError, OSError) as error:
-        click.echo(f"error: {error}", err=True)
-        sys.exit(2)
+    figures = measure(plan, path, connect)
     _show(figures)
     if json_path is not None:
         json_path.write_text(json.dumps(figures, indent=2), encoding="utf-8")

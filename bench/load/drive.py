@@ -95,8 +95,10 @@ class _Camera:
         """Frames whose scores the server has acknowledged."""
         return int(self._acknowledged.value)
 
-    def join(self) -> None:
-        """Wait for the process to end."""
+    def end(self, failed: type[BaseException] | None, *_: object) -> None:
+        """Wait for the process to end; end it where the run was given up."""
+        if failed is not None:
+            self._process.terminate()
         self._process.join(30.0)
 
 
@@ -120,7 +122,7 @@ def drive(plan: Plan, endpoints: Mapping[str, str], server: ServerProcess | None
     with ExitStack() as held:
         cameras = [_Camera(plan, number, endpoints) for number in range(plan.publishers)]
         for camera in cameras:
-            held.callback(camera.join)
+            held.push(camera.end)
         while kills < plan.kills and server is not None and _reached(plan, kills + 1, cameras):
             server.kill()
             server.start()

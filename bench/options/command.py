@@ -3,27 +3,27 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
 
 from bench import datasets
+from bench.commands import Command, check_writable
 from bench.datasets import Category
-from bench.options import show, summary
-from bench.options.measure import Measured, Row
 from bench.options.named import CHANGES, Option, chosen
 from bench.progress import Phases
-from bench.replay import outcome
 from bench.replay.order import spread
-from musc_online.errors import MuscError
-from streamer.errors import StreamerError
 from streamer.printable import printable
+
+if TYPE_CHECKING:
+    from bench.options import summary
+    from bench.options.measure import Measured, Row
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
 
-@click.command(context_settings={"show_default": True})
+@click.command(cls=Command, context_settings={"show_default": True})
 @click.argument("dataset", type=click.Choice(sorted(datasets.DATASETS)))
 @click.option("--data", required=True, type=click.Path(path_type=Path), help="Root of the dataset.")
 @click.option("--category", default="all", help="Names with commas between, or all.")
@@ -52,13 +52,14 @@ def main(
     (docs/operate.md#which-options).
     """
     console, errors = Console(), Console(stderr=True)
-    try:
-        options = chosen(only, paths)
-        outcome.check_writable(output, json_path)
-        categories = [_limited(one, limit) for one in datasets.read(dataset, data, category)]
-        rows = _measured(categories, Measured(options, capacity, seed), console, errors)
-    except (MuscError, StreamerError) as error:
-        raise click.UsageError(str(error)) from None
+    options = chosen(only, paths)
+    check_writable(output, json_path)
+    categories = [_limited(one, limit) for one in datasets.read(dataset, data, category)]
+    from bench.options import show, summary  # noqa: PLC0415  (slow: wrong data is told before)
+    from bench.options.measure import Measured  # noqa: PLC0415
+    from bench.replay import outcome  # noqa: PLC0415
+
+    rows = _measured(categories, Measured(options, capacity, seed), console, errors)
     means = summary.means(rows)
     title = f"mean of {len(categories)} categories: per cent, milliseconds a frame"
     if len(categories) > 1:
@@ -74,8 +75,10 @@ def main(
 
 
 def _measured(
-    categories: Sequence[Category], measured: Measured, console: Console, errors: Console
-) -> list[Row]:
+    categories: Sequence[Category], measured: "Measured", console: Console, errors: Console
+) -> "list[Row]":
+    from bench.options import show, summary  # noqa: PLC0415  (slow: wrong data is told before)
+
     rows: list[Row] = []
     for category in categories:
         for line in category.remarks:
@@ -93,9 +96,11 @@ def _measured(
 def _document(
     asked: dict[str, Any],
     options: Sequence[Option],
-    rows: Sequence[Row],
-    means: dict[str, summary.Figures],
+    rows: "Sequence[Row]",
+    means: "dict[str, summary.Figures]",
 ) -> dict[str, Any]:
+    from bench.options import summary  # noqa: PLC0415  (slow: wrong data is told before)
+
     return asked | {
         "options": {option.name: option.config.model_dump(mode="json") for option in options},
         "rows": [row.as_json() for row in rows],

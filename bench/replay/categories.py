@@ -1,26 +1,22 @@
 """All categories of a replay, one after the other in bounded memory, and what is made of them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
 
-from bench import datasets, report
+from bench import report
 from bench.datasets import Category
-from bench.datasets.usable import usable
 from bench.progress import Phases
 from bench.replay import outcome, published, resume, table
 from bench.replay.category import replay
-from bench.replay.order import spread
 from bench.replay.outcome import Entry
 from bench.replay.settings import Options
 from musc_online import backbones
 from musc_online.backbones import Backbone
 from musc_online.config import Config
-from musc_online.errors import DataError
 from streamer.printable import printable
-from streamer.sources import told
 
 
 @dataclass(frozen=True)
@@ -29,6 +25,7 @@ class Plan:
 
     config: Config
     options: Options
+    categories: Sequence[Category]
     output: Path | None = None
     json_path: Path | None = None
     expect_published: bool = False
@@ -46,8 +43,7 @@ def run_plan(plan: Plan, console: Console, errors: Console) -> int:
     Raises:
         MuscError: data, weights or options that cannot be used.
     """
-    _check_writable(plan)  # before the long work
-    categories = _read(plan.options)
+    categories = plan.categories
     for category in categories:
         _say(errors, f"{category.name}: {category.counted}")
         for line in category.remarks:
@@ -72,40 +68,8 @@ def run_plan(plan: Plan, console: Console, errors: Console) -> int:
     return 1 if broken or missed else 0
 
 
-def _check_writable(plan: Plan) -> None:
-    for path, folder in (
-        (plan.output, plan.output),
-        (plan.json_path, plan.json_path and plan.json_path.parent),
-    ):
-        try:
-            if folder is not None:
-                folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise DataError(f"{path}: cannot be written ({error.strerror}); give another path") from None
-
-
-def _read(options: Options) -> Sequence[Category]:
-    layout = "mvtec" if options.dataset == "demo" else options.dataset
-    read = datasets.read(layout, options.data, options.category, options.bit_depth)
-    found = [_limited(category, options) for category in read]
-    categories = [usable(category) for category in found] if options.skip_bad else found
-    for category in categories:
-        if len(category.samples) < 2:
-            more = f"; {told(category.left_out)}" if category.left_out else ""
-            raise DataError(
-                f"{options.data}: category '{category.name}' has {category.counted}, expected at least 2 "
-                f"images: an image is scored against the others{more}"
-            )
-    return categories
-
-
 def _say(console: Console, line: str) -> None:
     console.print(printable(line), markup=False, highlight=False, soft_wrap=True)
-
-
-def _limited(category: Category, options: Options) -> Category:
-    chosen = spread(len(category.samples), options.limit)
-    return replace(category, samples=tuple(category.samples[index] for index in chosen))
 
 
 def _replay_each(categories: Sequence[Category], plan: Plan, errors: Console) -> Sequence[Entry]:

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from bench.replay.order import PUBLISHED_SEED
-from musc_online import backbones
+from musc_online import backbones, config_file
 from musc_online.errors import ConfigError
 
 DATASETS = {"mvtec_ad": "mvtec", "visa": "visa", "btad": "btad"}
@@ -98,8 +97,8 @@ def load(path: Path) -> Migrated | None:
         ConfigError: of their form, with a key or value that their code does not know.
     """
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        values = config_file.read(path)
+    except ConfigError:
         return None  # musc_online.config.load says what is wrong with it
     return migrate(values, str(path)) if is_authors(values) else None
 

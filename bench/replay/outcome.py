@@ -113,17 +113,3 @@ def save(path: Path, content: object) -> None:
         partial.replace(path)
     except OSError as error:
         raise DataError(f"{path}: cannot be written ({error.strerror}); give another path") from None
-
-
-def check_writable(output: Path | None, json_path: Path | None) -> None:
-    """Before the long work: the folders that are written to in the end, made where they are missing.
-
-    Raises:
-        DataError: a folder cannot be made.
-    """
-    for folder in (output, json_path and json_path.parent):
-        try:
-            if folder is not None:
-                folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise DataError(f"{folder}: cannot be written ({error.strerror}); give another path") from None

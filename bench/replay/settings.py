@@ -1,15 +1,18 @@
 """What one replay was told: the command line, and what the authors' own YAML says in its place."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from bench.datasets import Sample
+from bench import datasets
+from bench.datasets import Category, Sample
+from bench.datasets.usable import usable
 from bench.replay import migrate
-from bench.replay.order import PUBLISHED_SEED, Order, label_free, stratified
+from bench.replay.order import PUBLISHED_SEED, Order, label_free, spread, stratified
 from musc_online import config as configuration
 from musc_online.config import Config
-from musc_online.errors import ConfigError
+from musc_online.errors import ConfigError, DataError
+from streamer.sources import told
 from streamer.wire.checks import BitDepth
 
 ALL = "all"
@@ -76,6 +79,31 @@ def read_config(path: Path | None) -> tuple[Config, migrate.Migrated | None]:
     """
     theirs = migrate.load(path) if path is not None else None
     return configuration.load(theirs.config if theirs is not None else path), theirs
+
+
+def read_categories(options: Options) -> list[Category]:
+    """What is to be replayed, with at most `limit` images each.
+
+    Raises:
+        DataError: data that is not there, or not of this layout, or a category with one image.
+    """
+    layout = "mvtec" if options.dataset == "demo" else options.dataset
+    read = datasets.read(layout, options.data, options.category, options.bit_depth)
+    found = [_limited(category, options.limit) for category in read]
+    categories = [usable(category) for category in found] if options.skip_bad else found
+    for category in categories:
+        if len(category.samples) < 2:
+            more = f"; {told(category.left_out)}" if category.left_out else ""
+            raise DataError(
+                f"{options.data}: category '{category.name}' has {category.counted}, expected at least 2 "
+                f"images: an image is scored against the others{more}"
+            )
+    return categories
+
+
+def _limited(category: Category, limit: int | None) -> Category:
+    chosen = spread(len(category.samples), limit)
+    return replace(category, samples=tuple(category.samples[index] for index in chosen))
 
 
 def parse_capacities(text: str) -> tuple[Capacity, ...]:

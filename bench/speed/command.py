@@ -1,7 +1,6 @@
 """`python -m bench.speed`: published recipe, faiss and gemm on the same tokens, in one run."""
 
 import json
-import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -11,10 +10,9 @@ import click
 from rich.console import Console
 from rich.markdown import Markdown
 
+from bench.commands import Group
 from bench.speed import batch, metrics, online, options, profile, report, service
 from bench.speed.setup import Shape, machine, tokens
-from musc_online.errors import MuscError
-from streamer.errors import StreamerError
 
 _FRAMES = 60
 _LINES = click.option(
@@ -26,7 +24,7 @@ _LINES = click.option(
 )
 
 
-@click.group(invoke_without_command=True)
+@click.group(cls=Group, invoke_without_command=True)
 @click.option(
     "--images", type=click.IntRange(min=5), default=60, show_default=True, help="Images of the batch."
 )
@@ -132,19 +130,15 @@ def _run(
     measure: Callable[[Callable[[str], None]], dict[str, Any]], output: Path | None, json_path: Path | None
 ) -> None:
     console = Console()
-    try:
-        with console.status("starting") as status:
-            document = measure(status.update)
-        page = report.markdown(document)
-        if output is not None:
-            output.mkdir(parents=True, exist_ok=True)
-            (output / "speed.md").write_text(page, encoding="utf-8")
-        for path in (json_path, output / "speed.json" if output is not None else None):
-            if path is not None:
-                path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-    except (MuscError, StreamerError, ValueError, OSError) as error:
-        click.echo(f"error: {error}", err=True)
-        sys.exit(2)
+    with console.status("starting") as status:
+        document = measure(status.update)
+    page = report.markdown(document)
+    if output is not None:
+        output.mkdir(parents=True, exist_ok=True)
+        (output / "speed.md").write_text(page, encoding="utf-8")
+    for path in (json_path, output / "speed.json" if output is not None else None):
+        if path is not None:
+            path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
     console.print(Markdown(page))
 
 

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from sklearn.metrics import auc, average_precision_score, precision_recall_curve, roc_auc_score
 
+from bench.commands import Command
 from bench.metrics import pixel_metrics
 
 COMPARED = ("auroc", "f1_max", "ap", "pro")
@@ -132,7 +133,7 @@ def print_table(result: dict[str, Any], console: Console) -> None:
     console.print(table)
 
 
-@click.command(context_settings={"show_default": True})
+@click.command(cls=Command, context_settings={"show_default": True})
 @click.option("--images", default=160, type=click.IntRange(4), help="How many maps.")
 @click.option("--size", default=518, type=click.IntRange(80), help="Their side in pixels.")
 @click.option("--seed", default=0, help="Of the synthetic masks and maps.")

@@ -2,26 +2,26 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
 
 from bench import datasets
+from bench.commands import Command, check_writable
 from bench.datasets import Category
-from bench.replay import outcome
-from bench.verdict.changeover import accepting_after
-from bench.verdict.protocol import Plan, Series, with_rule
-from bench.verdict.work import Work
 from musc_online import config as configuration
-from musc_online.errors import ConfigError, DataError, MuscError
-from streamer.errors import StreamerError
+from musc_online.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from bench.verdict.protocol import Series
+    from bench.verdict.work import Work
 
 RULES = "auto,mad,quantile"
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
 
-@click.command(context_settings={"show_default": True})
+@click.command(cls=Command, context_settings={"show_default": True})
 @click.argument("dataset", type=click.Choice(sorted(datasets.DATASETS)))
 @click.option("--data", required=True, type=click.Path(path_type=Path), help="Root of the dataset.")
 @click.option("--category", default="all", help="Names with commas between, or all.")
@@ -65,7 +65,6 @@ def main(
     Every draw, order of arrival and threshold rule is one stream through the detector; each pair of images is
     matched once (docs/operate.md#what-labels-are-worth).
     """
-    work = Work(Plan(draws, orders, seed), output, Console(), Console(stderr=True))
     instead = {
         "repeat": repeat,
         "sequences": csv,
@@ -73,36 +72,37 @@ def main(
         "clean": clean,
         "confirmed": confirmed,
     }
-    try:
-        _check(instead, accept_after)
-        outcome.check_writable(output, json_path)
-        series = _series(configs, rules, work)
-        if accept_after is not None:
-            series = [Series(one.name, accepting_after(one.config, accept_after)) for one in series]
-        categories = datasets.read(dataset, data, category)
-        for one in categories:
-            for line in one.remarks:
-                work.warn(f"{one.name}: {line}")
-        if repeat is not None:
-            found = work.repeats(categories, series, repeat)
-        elif csv is not None:
-            found = work.sequences(categories, series, data, csv)
-        elif other is not None:
-            found = work.changeovers(categories, series, _one(datasets.read(dataset, data, other), other))
-        elif clean is not None:
-            found = work.clean(categories, series, clean)
-        elif confirmed is not None:
-            found = work.confirmed(categories, series, confirmed)
-        else:
-            found = work.contaminations(categories, series)
-        options = {"dataset": dataset, "draws": draws, "orders": orders, "seed": seed, "repeat": repeat}
-        options |= {"changeover": other, "accept_after": accept_after, "clean": clean, "confirmed": confirmed}
-        options["configs"] = {one.name: one.config.model_dump(mode="json") for one in series}
-        for path in (output and output / "verdict.json", json_path):
-            if path is not None:
-                outcome.save(path, {"options": options, **found})
-    except (MuscError, StreamerError) as error:
-        raise click.UsageError(str(error)) from None
+    _check(instead, accept_after)
+    check_writable(output, json_path)
+    categories = datasets.read(dataset, data, category)
+    then = None if other is None else _one(datasets.read(dataset, data, other), other)
+    from bench.replay import outcome  # noqa: PLC0415  (slow: wrong data is told before)
+    from bench.verdict.protocol import Plan  # noqa: PLC0415
+    from bench.verdict.work import Work  # noqa: PLC0415
+
+    work = Work(Plan(draws, orders, seed), output, Console(), Console(stderr=True))
+    series = _series(configs, rules, accept_after, work)
+    for one in categories:
+        for line in one.remarks:
+            work.warn(f"{one.name}: {line}")
+    if repeat is not None:
+        found = work.repeats(categories, series, repeat)
+    elif csv is not None:
+        found = work.sequences(categories, series, data, csv)
+    elif then is not None:
+        found = work.changeovers(categories, series, then)
+    elif clean is not None:
+        found = work.clean(categories, series, clean)
+    elif confirmed is not None:
+        found = work.confirmed(categories, series, confirmed)
+    else:
+        found = work.contaminations(categories, series)
+    options = {"dataset": dataset, "draws": draws, "orders": orders, "seed": seed, "repeat": repeat}
+    options |= {"changeover": other, "accept_after": accept_after, "clean": clean, "confirmed": confirmed}
+    options["configs"] = {one.name: one.config.model_dump(mode="json") for one in series}
+    for path in (output and output / "verdict.json", json_path):
+        if path is not None:
+            outcome.save(path, {"options": options, **found})
 
 
 def _check(instead: Mapping[str, Any], accept_after: int | None) -> None:
@@ -126,12 +126,15 @@ def _one(found: Sequence[Category], name: str) -> Category:
     return found[0]
 
 
-def _series(paths: Sequence[Path], rules: str, work: Work) -> list[Series]:
-    """Every configuration with every rule.
+def _series(paths: Sequence[Path], rules: str, accept_after: int | None, work: "Work") -> "list[Series]":
+    """Every configuration with every rule, accepting changeovers after so many frames where asked to.
 
     Raises:
         ConfigError: a configuration that cannot be used, or a rule asked for by name that there is not.
     """
+    from bench.verdict.changeover import accepting_after  # noqa: PLC0415  (slow: wrong data is told before)
+    from bench.verdict.protocol import Series, with_rule  # noqa: PLC0415
+
     source = click.get_current_context().get_parameter_source("rules")
     found: dict[str, Series] = {}
     for path in paths or (None,):
@@ -146,4 +149,6 @@ def _series(paths: Sequence[Path], rules: str, work: Work) -> list[Series]:
                 work.warn(f"rule {rule} left out: {error}")
     if not found:
         raise ConfigError(f"--rules: got '{rules}', expected values of threshold.rule such as {RULES}")
-    return list(found.values())
+    if accept_after is None:
+        return list(found.values())
+    return [Series(one.name, accepting_after(one.config, accept_after)) for one in found.values()]

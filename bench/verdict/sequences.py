@@ -1,9 +1,10 @@
 """Wear: frames of one place in the order of time, on which a defect appears, stays and grows."""
 
 import csv
+import io
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from bench.verdict.protocol import Series
 from bench.verdict.sets import Matched
 from bench.verdict.show import percent
 from bench.verdict.stream import Labels, play
+from musc_online import text_file
 from musc_online.errors import DataError
 
 COLUMNS = ("file", "sequence", "time_index", "defective")
@@ -68,11 +70,12 @@ def read(path: Path, category: Category) -> list[Course]:
     by_file = {sample.frame_id: sample for sample in category.samples}
     frames: dict[str, list[tuple[int, Sample, bool]]] = {}
     for row in _rows(path):
-        if row["file"] not in by_file:
+        sample = by_file.get(row["file"]) or by_file.get(PureWindowsPath(row["file"]).as_posix())
+        if sample is None:
             raise DataError(f"{path}: names {row['file']}, which is not among the images of {category.name}")
         frame = (
             _number(path, row, "time_index"),
-            by_file[row["file"]],
+            sample,
             bool(_number(path, row, "defective")),
         )
         frames.setdefault(row["sequence"], []).append(frame)
@@ -153,12 +156,11 @@ def table(found: Sequence[Wear]) -> Table:
 
 def _rows(path: Path) -> list[dict[str, str]]:
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            found, rows = list(reader.fieldnames or ()), list(reader)
+        reader = csv.DictReader(io.StringIO(text_file.read(path)))
+        found, rows = list(reader.fieldnames or ()), list(reader)
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}), expected a CSV file") from None
-    except (UnicodeDecodeError, csv.Error) as error:
+    except (ValueError, csv.Error) as error:
         raise DataError(f"{path}: is not a CSV file ({error})") from None
     if not set(COLUMNS) <= set(found):
         raise DataError(f"{path}: expected the columns {', '.join(COLUMNS)}; found {found or 'none'}")

@@ -4,10 +4,9 @@ import json
 import os
 import signal
 import sys
-from contextlib import suppress
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import structlog
@@ -17,7 +16,10 @@ from musc_online.config import Config
 from musc_online.errors import MuscError
 from streamer.errors import StreamerError
 from streamer.server import logs
-from streamer.server.service import Service
+from streamer.server.output import Output
+
+if TYPE_CHECKING:
+    from streamer.server.service import Service
 
 log = structlog.get_logger()
 
@@ -51,34 +53,49 @@ def run(config: Config, ready_file: Path | None = None) -> None:
         config: the whole configuration.
         ready_file: gets `{"endpoints": {...}, "model_id"}` once frames are accepted; written in one piece.
     """
-    logs.configure(config.log.level, config.log.format)
-    service = Service(config)
+    from streamer.server.service import Service  # noqa: PLC0415  (slow: a wrong configuration is told before)
+
+    with Output() as output:
+        logs.configure(config.log.level, config.log.format)
+        service = Service(config)
+        service.log_lost = output.lost
+        _stop_by_signal(service)
+        service.start()
+        _say_ready(service, ready_file)
+        _watch(service, config.log.progress_s)
+        log.info("stopping", queued=service.ledger.totals()["queued"])
+        try:
+            service.stop()
+        except StreamerError as error:
+            # Threads of a service that died may never end; a supervisor restarts the process.
+            log.critical("died", error=str(error))
+            output.close()
+            os._exit(1)
+        log.info("stopped", **_progress(service.ledger.totals()))
+
+
+def _stop_by_signal(service: "Service") -> None:
+    """End in order at Ctrl-C, SIGTERM, and when the terminal goes away (unless `nohup` says it may)."""
 
     def stop(_signal: int, _frame: FrameType | None) -> None:
         service.ask_to_stop()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
-    service.start()
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, stop)
+
+
+def _say_ready(service: "Service", ready_file: Path | None) -> None:
     ready = {"endpoints": service.endpoints, "model_id": service.status()["model_id"]}
     if ready_file is not None:
         partial = ready_file.with_name(f"{ready_file.name}.part")
         partial.write_text(json.dumps(ready), encoding="utf-8")
         partial.replace(ready_file)
     log.info("ready", **ready)
-    _watch(service, config.log.progress_s)
-    log.info("stopping", queued=service.ledger.totals()["queued"])
-    try:
-        service.stop()
-    except StreamerError as error:
-        # Threads of a service that died may never end; a supervisor restarts the process.
-        log.critical("died", error=str(error))
-        sys.stderr.flush()
-        os._exit(1)
-    log.info("stopped", **_progress(service.ledger.totals()))
 
 
-def _watch(service: Service, every_s: float) -> None:
+def _watch(service: "Service", every_s: float) -> None:
     """Say how far it is, on one line of a terminal or as a log line, until asked to stop."""
     terminal = sys.stderr.isatty()
     every_s = 1.0 if terminal else every_s
@@ -96,8 +113,7 @@ def _watch(service: Service, every_s: float) -> None:
         else:
             log.info("progress", **shown)
     if terminal:
-        with suppress(OSError):
-            click.echo("", err=True)
+        click.echo("", err=True)
 
 
 def _progress(totals: dict[str, Any]) -> dict[str, int]:

@@ -52,6 +52,7 @@ class Service:
         self.ledger = Ledger()
         self.failure: BaseException | None = None
         self.endpoints: dict[str, str] = {}
+        self.log_lost: Callable[[], int] = lambda: 0
         self._stop_asked = threading.Event()
         self._started_ns = time.monotonic_ns()
         Detector(config)  # refuses a ring that does not fit before a port is open
@@ -154,6 +155,7 @@ class Service:
             "history": {**self.history.status(), "failed": self._outbox.history_failed},
             "snapshot": self.snapshots.status(),
             "asleep": asleep,
+            "log": {"lost_lines": self.log_lost()},
             "streams": streams,
             "endpoints": self.endpoints,
         }

@@ -183,6 +183,27 @@ def test_visa_split_file_is_checked(tmp_path):
         read("visa", tmp_path)
 
 
+def test_split_files_written_on_windows(tmp_path):
+    expected = facts(one("visa", visa_raw(tmp_path)))
+    split = tmp_path / "split_csv" / "1cls.csv"
+    rows = split.read_text().replace("/", "\\").replace("\n", "\r\n")
+    for encoding in ("utf-8", "utf-8-sig", "utf-16"):
+        split.write_bytes(rows.encode(encoding))
+        assert facts(one("visa", tmp_path)) == expected
+    split.write_bytes(rows.replace("Anomaly", "D\xe9faut").encode("cp1252"))
+    with pytest.raises(DataError, match=r"is not UTF-8: line 4 has the byte 0xe9, which is 'é' in Windows"):
+        read("visa", tmp_path)
+
+
+def test_real_iad_splits_written_on_windows(tmp_path):
+    split = real_iad(tmp_path, "realiad_jsons")
+    expected = facts(one("real_iad", tmp_path))
+    text = split.read_text().replace("/S", "\\\\S").replace("/audio", "\\\\audio")
+    for encoding in ("utf-8", "utf-8-sig", "utf-16"):
+        split.write_bytes(text.encode(encoding))
+        assert facts(one("real_iad", tmp_path)) == expected
+
+
 @pytest.mark.parametrize("below", [".", "1cls"])
 def test_visa_pre_split(tmp_path, below):
     category = tmp_path / below / "candle"

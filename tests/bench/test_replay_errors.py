@@ -1,7 +1,10 @@
 """`python -m bench.replay` on bad data and bad options: one line that names it, and exit status 2."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 
 import cv2
 import pytest
@@ -73,7 +76,8 @@ def test_skip_bad_goes_on_without_what_cannot_be_read_and_names_it(line, config,
     assert (entry["n_images"], entry["n_anomalous"]) == (9, 3)
     unread, mask_line, empty = entry["left_out"]
     unread, mask_line = sorted((unread, mask_line), key=lambda one: "test/good" not in one)
-    assert unread.startswith(f"test/good/{good[0].name} (cannot be decoded (the png is truncated or damaged (it ends within a chunk))")
+    why = "cannot be decoded (the png is truncated or damaged (it ends within a chunk))"
+    assert unread.startswith(f"test/good/{good[0].name} ({why}")
     assert mask_line.startswith(f"test/{defect}/{bad[0].name} ({mask}: cannot be decoded")
     assert empty == f"test/good/{good[1].name} (no bytes)"
     assert "part: 9 images, 6 normal, 3 anomalous" in said.splitlines()
@@ -128,3 +132,21 @@ def test_expecting_what_nobody_published_is_said(line, config, capsys):
     )
     assert status == 2
     assert "nothing is published for mvtec part" in said.splitlines()[-1]
+
+
+@pytest.mark.slow
+def test_neither_a_reader_that_leaves_nor_a_terminal_is_a_verdict(config, line):
+    """Both were exit status 1, as if parity did not hold."""
+    command = [sys.executable, "-m", "bench.replay", "mvtec", "--data", str(line), "--config", str(config)]
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, check=False, capture_output=True, env=environment, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.isascii()
+    reads, writes = os.pipe()
+    os.close(reads)
+    done = subprocess.run(
+        command, check=False, stdout=writes, stderr=subprocess.PIPE, env=environment, timeout=300
+    )
+    os.close(writes)
+    assert done.returncode == 141
+    assert b"Traceback" not in done.stderr

@@ -95,7 +95,7 @@ def test_streams_sleep_where_there_is_a_folder_for_their_rings(limits, folder, a
 
 
 @pytest.mark.parametrize(
-    ("text", "says"), [("a: [", "is not YAML"), ("- 1", "got a list"), (b"\xff\xfe\x00a", "is not YAML")]
+    ("text", "says"), [("a: [", "is not YAML"), ("- 1", "got a list"), (b"\xff\xfe\x00a\x00", "is not YAML")]
 )
 def test_files_that_are_no_configuration(text, says, tmp_path):
     path = tmp_path / "broken.yaml"

@@ -185,6 +185,76 @@ def test_a_role_that_is_no_folder_is_one_line(folder, backbone):
         Service(small_config(security={"keys": str(folder)}), backbone)
 
 
+def everything(folder):
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()
+    }
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--publisher", "../../evil"],
+        ["--publisher", "/evil"],
+        ["--subscriber", ".."],
+        ["--subscriber", ".hidden"],
+        ["--controller", ""],
+        ["--controller", "a\nb"],
+        ["--publisher", "x" * 65],
+        ["--publisher", "good", "--controller", "bad/name"],
+        ["--publisher", "one", "--subscriber", "one"],
+        ["--publisher", "one", "--subscriber", "two", "--controller", "two"],
+    ],
+)
+def test_a_name_is_a_plain_one_and_has_one_role(arguments, tmp_path):
+    folder = tmp_path / "deep" / "keys"
+    done = CliRunner().invoke(keys_main, [str(folder), *arguments])
+    assert done.exit_code == 2
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+    assert not list(tmp_path.rglob("*")), "nothing is written, nowhere"
+
+
+def test_a_name_keeps_its_role(tmp_path):
+    auth.create_keys(tmp_path, {"one": "publishers"})
+    before = everything(tmp_path)
+    with pytest.raises(StreamerError, match="subscriber: got 'one', which is one of the publishers already"):
+        auth.create_keys(tmp_path, {"new": "publishers", "one": "subscribers"})
+    assert everything(tmp_path) == before
+
+
+def test_keys_that_are_there_are_never_written_over(tmp_path):
+    auth.create_keys(tmp_path, {"one": "publishers"})
+    before = everything(tmp_path)
+    # The secret has gone to the camera's own machine, where it belongs: a new pair would lock it out.
+    del before["clients/one.key_secret"]
+    (tmp_path / "clients" / "one.key_secret").unlink()
+    assert auth.create_keys(tmp_path, {"one": "publishers"}) == []
+    assert everything(tmp_path) == before
+    (tmp_path / "server.key_secret").unlink()
+    with pytest.raises(StreamerError, match=r"server\.key: is there without server\.key_secret"):
+        auth.create_keys(tmp_path, {"two": "publishers"})
+    del before["server.key_secret"]
+    assert everything(tmp_path) == before
+
+
+def test_links_are_not_followed_and_nobody_else_may_read(tmp_path):
+    folder, elsewhere = tmp_path / "keys", tmp_path / "elsewhere"
+    auth.create_keys(folder, {"one": "publishers"})
+    assert {path.stat().st_mode & 0o777 for path in folder.rglob("*") if path.is_file()} == {0o600}
+    assert {path.stat().st_mode & 0o777 for path in (folder, *folder.iterdir()) if path.is_dir()} == {0o700}
+    (folder / "clients" / "two.key_secret").symlink_to(elsewhere)
+    with pytest.raises(StreamerError, match=r"two\.key_secret: cannot be written \(File exists\)"):
+        auth.create_keys(folder, {"two": "subscribers"})
+    assert not elsewhere.exists()
+    (folder / "controllers").rmdir()
+    elsewhere.mkdir()
+    (folder / "controllers").symlink_to(elsewhere)
+    with pytest.raises(StreamerError, match="controllers: cannot be written"):
+        auth.create_keys(folder, {"three": "controllers"})
+    assert not list(elsewhere.iterdir())
+
+
 def test_half_a_key_option_is_an_error(folder):
     with pytest.raises(StreamerError, match="go together"):
         auth.client_keys(folder / "clients" / "camera.key_secret", None)

@@ -1,5 +1,7 @@
 """Many streams in one service: a ring and a configuration each, up to the limits on number and memory."""
 
+import math
+
 import pytest
 from streamer_support import backbone, control, header, identity_holds, watched
 
@@ -99,6 +101,19 @@ def test_a_stream_that_sets_nothing_is_as_all_the_others():
     general = {"deadline_ms": 50.0, "warmup": 3, "transport": {"queue": 5, "when_full": "block"}}
     assert overridden(general) == load(general)
     assert overridden(general, queue=64, when_full="drop_oldest").transport.queue == 64
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, 10**30, True])
+@pytest.mark.parametrize(
+    "key",
+    ["method.position", "method.interval", "tiles.overlap", "ring.capacity", "ring.max_bytes", "revise.every",
+     "rscin.neighbour_counts", "threshold.value", "threshold.k", "output.map_size", "warmup", "deadline_ms",
+     "queue", "bit_depth", "method.image_score", "ignore"],
+)  # fmt: skip
+def test_no_number_of_a_stream_is_beyond_this_world(key, value):
+    section, _, name = key.rpartition(".")
+    with pytest.raises(ConfigError):
+        overridden({}, **({section: {name: value}} if section else {name: value}))
 
 
 def test_null_where_there_must_be_a_value_is_an_error_that_names_the_stream():
