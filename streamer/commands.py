@@ -19,6 +19,7 @@ from typing import Any, ClassVar, TextIO
 import click
 
 from streamer.errors import StreamerError
+from streamer.printable import printable
 
 MENDABLE = 2
 LARGEST = 1e12
@@ -124,7 +125,7 @@ def _number(code: Any) -> int:
 
 
 def _one_line(text: str) -> str:
-    return " ".join(text.split())
+    return printable(" ".join(text.split()))
 
 
 def _told(text: str, status: int) -> int:

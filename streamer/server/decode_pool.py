@@ -24,7 +24,7 @@ from streamer.wire.checks import BitDepth
 from streamer.wire.frame import FrameMessage, Limits, check_size
 
 WORKERS = 2
-"""One for streams that send what runs into `limits.decode_s`, and one that such never get."""
+"""One for streams that are new or send what runs into `limits.decode_s`, and one that such never get."""
 
 _MODULE = "streamer.server.decode_worker"
 _START_S = 120.0

@@ -6,16 +6,17 @@ from collections import OrderedDict, deque
 from musc_online.config_service import WhenFull
 from streamer.server.stream import QueuedFrame
 
-_IN_TIME = 100
-_SLOW_STREAMS = 1024
+_OWED_BY_NEW, _OWED_BY_LATE = 1, 100
+"""Pictures that a stream must have decoded in time to count as quick: a new one; one that was late."""
+_STREAMS = 4096
 
 
 class Intake:
     """Frames that wait, per stream in order of arrival; streams take turns, whatever their rate.
 
     Several threads may take frames; of each stream one is being decoded at a time, so that its frames keep
-    their order. Streams with a picture among their last 100 that was not decoded in time are slow: of all of
-    them together one frame is being decoded at a time, so that they never hold all threads.
+    their order. Quick are streams that had a picture decoded in time, and the last 100 if ever one was not:
+    of all others together one frame is being decoded at a time, so that they never hold all threads.
 
     Args:
         max_bytes: payload bytes that all streams together may keep waiting.
@@ -28,8 +29,8 @@ class Intake:
         self._max_bytes = max_bytes
         self._closed = False
         self._busy: set[str] = set()
-        self._slow: OrderedDict[str, int] = OrderedDict()
-        """Slow streams, with the frames still to be decoded in time; the least recent is forgotten first."""
+        self._owed: OrderedDict[str, int] = OrderedDict()
+        """Pictures to be decoded in time before a stream is quick; the least recent is forgotten first."""
 
     def offer(
         self, queued: QueuedFrame, *, length: int, when_full: WhenFull
@@ -87,18 +88,16 @@ class Intake:
         name = queued.stream.name
         with self._changed:
             self._busy.discard(name)
-            left = _IN_TIME if not in_time else self._slow.pop(name, 0) - 1
-            if left > 0:
-                self._slow[name] = left
-                self._slow.move_to_end(name)
-                if len(self._slow) > _SLOW_STREAMS:
-                    self._slow.popitem(last=False)
+            owed = max(0, self._owed.pop(name, _OWED_BY_NEW) - 1)
+            self._owed[name] = owed if in_time else _OWED_BY_LATE
+            if len(self._owed) > _STREAMS:
+                self._owed.popitem(last=False)
             self._changed.notify_all()
 
     def given_up(self, queued: QueuedFrame) -> bool:
-        """Whether a frame is too much for a stop: no more pictures of slow streams are tried once closed."""
+        """Whether a frame is too much for a stop: once closed, no more is tried of streams that were late."""
         with self._changed:
-            return self._closed and queued.stream.name in self._slow
+            return self._closed and self._owed.get(queued.stream.name, 0) > 0
 
     def close(self) -> None:
         """No more frames come; `take` empties the queues and then returns None."""
@@ -112,11 +111,14 @@ class Intake:
             return {"frames": sum(map(len, self._queues.values())), "bytes": self._bytes}
 
     def _whose_turn(self) -> str | None:
-        slow_busy = any(name in self._slow for name in self._busy)
+        all_may = all(self._is_quick(name) for name in self._busy)
         for name, queue in self._queues.items():
-            if queue and name not in self._busy and not (slow_busy and name in self._slow):
+            if queue and name not in self._busy and (all_may or self._is_quick(name)):
                 return name
         return None
+
+    def _is_quick(self, name: str) -> bool:
+        return self._owed.get(name, _OWED_BY_NEW) == 0
 
     def _take_of(self, name: str) -> QueuedFrame:
         # The stream served goes to the end of the queue; an empty one leaves it.

@@ -136,10 +136,10 @@ class Pipeline:
                 self._prepared.put(None)
 
     def _prepare(self, queued: QueuedFrame, decoder: Decoder) -> bool:
-        """Decode a frame and hand it on; false if its picture took too long."""
+        """Decode a frame and hand it on; false if its picture took too long, or was not tried for that."""
         if self._intake.given_up(queued):
             self._outcomes.drop(queued, "stopping")
-            return True
+            return False  # nor does it make the next one worth a try
         tokens = Tokens(queued, (0, 0), since_ns=queued.received_ns)
         tokens.lap("queue")
         in_time = True

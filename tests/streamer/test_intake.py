@@ -131,9 +131,12 @@ def test_no_more_is_dropped_than_makes_room(before, size, length, when_full):
 A, B, C, D = (Stream(name, config.load({})) for name in "abcd")
 
 
-def filled(*ids, bytes_each=1):
-    """Frames named after their streams: "a1" is the stream `a`'s."""
+def filled(*ids, bytes_each=1, new=""):
+    """Frames named after their streams: "a1" is the stream `a`'s. All but `new` have had one decoded."""
     intake, streams = Intake(1000), {"a": A, "b": B, "c": C, "d": D}
+    for name in streams.keys() - set(new):
+        assert offered(intake, frame("before", 1, streams[name]))[0]
+        intake.decoded(intake.take())
     for one in ids:
         assert offered(intake, frame(one, bytes_each, streams[one[0]]), length=9)[0]
     return intake
@@ -198,6 +201,20 @@ def test_slow_streams_share_one_place_and_others_pass_them():
     intake.decoded(queued)
     intake.decoded(slow, in_time=False)
     assert taken(intake)[1] == "b2"
+
+
+def test_new_streams_share_one_place_until_a_picture_was_in_time():
+    intake = filled("a1", "b1", "c1", new="ab")
+    first, name = taken(intake)
+    assert name == "a1"
+    quick, name = taken(intake)
+    assert name == "c1"
+    intake.decoded(quick)
+    waits = Taker(intake)
+    intake.decoded(first)
+    assert waits.result().message.frame_id == "b1"
+    offered(intake, frame("a2", 1, A))
+    assert taken(intake)[1] == "a2"
 
 
 def test_a_slow_stream_is_as_others_again_after_a_hundred_pictures_in_time():
