@@ -5,10 +5,13 @@ DIR/publishers/NAME.key                    public keys that may push frames
 DIR/subscribers/NAME.key                   public keys that may read scores
 DIR/controllers/NAME.key                   public keys that may ask the control socket
 DIR/clients/NAME.key_secret                the peers' own pairs, to be moved to their machines
+DIR/metrics.token                          what Prometheus must show at metrics.endpoint
 
 `streamer.server.allow_list` reads the public keys at every connection.
 """
 
+import os
+import secrets
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +22,10 @@ from zmq.utils import z85
 from streamer.errors import StreamerError
 
 ROLES = ("publishers", "subscribers", "controllers")
+_SCRAPES = "metrics.token"
 
 _KEY_BYTES = 32
+_TOKEN_CHARACTERS = 16
 
 
 @dataclass(frozen=True)
@@ -42,7 +47,7 @@ class ClientKeys:
 
 
 def create_keys(folder: Path, clients: dict[str, str]) -> list[Path]:
-    """Make what is missing in `folder`: the detector's pair and one pair a client, allowed in its role.
+    """Make what is missing in `folder`: the detector's pair, the scrapes' token, a pair a client in its role.
 
     Args:
         folder: made if missing, readable by its owner only.
@@ -61,6 +66,8 @@ def create_keys(folder: Path, clients: dict[str, str]) -> list[Path]:
         folder.chmod(0o700)
         if not (folder / "server.key_secret").exists():
             written += _pair(folder, "server")
+        if not (folder / _SCRAPES).exists():
+            written.append(_token(folder / _SCRAPES))
         for name, role in clients.items():
             if role not in ROLES:
                 raise StreamerError(f"role: got '{role}', expected one of {', '.join(ROLES)}")
@@ -78,6 +85,30 @@ def load_server(folder: Path) -> ServerKeys:
     """The detector's keys of a folder made by `python -m streamer.keys`."""
     public, secret = _load(folder / "server.key_secret")
     return ServerKeys(public, secret, folder)
+
+
+def load_token(folder: Path) -> str:
+    """The token that scrapes must show, of a folder made by `python -m streamer.keys`.
+
+    Raises:
+        StreamerError: there is none, as in a folder of an older release, or it is too short to be one.
+    """
+    path = folder / _SCRAPES
+    how = f"make it with python -m streamer.keys {folder}"
+    try:
+        token = path.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not ASCII"
+        raise StreamerError(
+            f"metrics.endpoint: {path} cannot be read ({reason}); with security.keys scrapes show this "
+            f"token: {how}, or set metrics.endpoint: null"
+        ) from None
+    if len(token) < _TOKEN_CHARACTERS or not token.isprintable() or " " in token:
+        raise StreamerError(
+            f"metrics.endpoint: {path} holds no token, expected {_TOKEN_CHARACTERS} printable characters or "
+            f"more in one line; delete it and {how}"
+        )
+    return token
 
 
 def load_client(secret_file: Path, server_file: Path) -> ClientKeys:
@@ -131,6 +162,13 @@ def _pair(folder: Path, name: str) -> list[Path]:
     public, secret = map(Path, create_certificates(folder, name))
     secret.chmod(0o600)
     return [public, secret]
+
+
+def _token(path: Path) -> Path:
+    # Never readable by others, not even before it is written.
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(f"{secrets.token_urlsafe(32)}\n")
+    return path
 
 
 def _load(secret_file: Path) -> tuple[bytes, bytes]:

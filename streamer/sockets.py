@@ -44,6 +44,7 @@ def bind(
     role: str = "",
     security: Security | None = None,
     hwm: int = 1000,
+    send_hwm: int | None = None,
     max_part: int = -1,
     linger_ms: int = 0,
 ) -> Socket:
@@ -54,7 +55,8 @@ def bind(
         key: name of the configuration key the endpoint is from, for errors.
         role: which allow-list admits peers (`publishers`, `subscribers`, `controllers`); "" for imagezmq's
             port, whose senders know no CURVE.
-        hwm: messages kept a peer, in each direction.
+        hwm: messages kept a peer: received and not read yet, and to be sent where `send_hwm` is None.
+        send_hwm: messages kept a peer that reads too slowly, or nothing.
         max_part: bytes of one message part above which libzmq cuts the peer off; -1 for no limit.
 
     Raises:
@@ -62,14 +64,11 @@ def bind(
     """
     security = security or Security()
     keys = security.keys if role else None
-    if keys is None and not security.insecure and not is_local(endpoint):
-        how = "set security.keys (python -m streamer.keys DIR) or" if role else "set"
-        raise StreamerError(
-            f"{key}: got {endpoint}, which is open to the network in plaintext; "
-            f"{how} transport.insecure: true, or bind to 127.0.0.1"
-        )
+    check_open(key, endpoint, keys, security.insecure, knows_keys=bool(role))
     _check_port(endpoint, f"{key}: cannot bind {endpoint}")
     socket = _new(context, kind, hwm, max_part, linger_ms)
+    if send_hwm is not None:
+        socket.sndhwm = send_hwm
     if keys is not None:
         socket.curve_server = True
         socket.curve_publickey, socket.curve_secretkey = keys.public, keys.secret
@@ -141,6 +140,44 @@ def socket_endpoint(socket: Socket) -> str:
     """Where a bound socket can be reached."""
     endpoint: bytes = socket.getsockopt(zmq.LAST_ENDPOINT)  # type: ignore[assignment]
     return endpoint.rstrip(b"\0").decode()
+
+
+def check_open(
+    key: str, endpoint: str, keys: ServerKeys | None, insecure: bool, *, knows_keys: bool = True
+) -> None:
+    """Beyond loopback nothing is bound without keys, unless somebody says so.
+
+    Args:
+        key: name of the configuration key the endpoint is from.
+        keys: that its peers must have.
+        insecure: somebody says so.
+        knows_keys: whether setting keys would help.
+
+    Raises:
+        StreamerError: it would be open to everybody.
+    """
+    if keys is None and not insecure and not is_local(endpoint):
+        how = "set security.keys (python -m streamer.keys DIR) or" if knows_keys else "set"
+        raise StreamerError(
+            f"{key}: got {endpoint}, which is open to the network in plaintext; "
+            f"{how} transport.insecure: true, or bind to 127.0.0.1"
+        )
+
+
+def receive_parts(socket: Socket, most: int) -> list[bytes]:
+    """The parts of a message that is there, the first `most` of them; those behind are thrown away.
+
+    libzmq takes any number of parts, two bytes each on the wire; kept, each would cost some hundred.
+
+    Raises:
+        zmq.Again: no message is there.
+    """
+    parts = [socket.recv(zmq.DONTWAIT)]
+    while socket.rcvmore:
+        part = socket.recv(zmq.DONTWAIT)
+        if len(parts) < most:
+            parts.append(part)
+    return parts
 
 
 def is_local(endpoint: str) -> bool:
