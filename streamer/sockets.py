@@ -21,6 +21,7 @@ FRAMES = "tcp://127.0.0.1:5555"
 SCORES = "tcp://127.0.0.1:5556"
 CONTROL = "tcp://127.0.0.1:5557"
 
+_SLICE = 1000
 _HEARTBEAT_MS = 5_000
 _ANSWERING = frozenset({zmq.REQ, zmq.REP, zmq.DEALER, zmq.ROUTER})
 """Sockets whose owners always read. libzmq answers a heartbeat only while it reads: one that holds back its
@@ -33,6 +34,37 @@ class Security:
 
     keys: ServerKeys | None = None
     insecure: bool = False
+
+
+class MessageReader:
+    """Reads a socket's messages a slice at a time and keeps no more than the first parts of each.
+
+    libzmq takes any number of parts, two bytes each on the wire: read at one go, a message of ten million
+    would hold up its reader for seconds, and cost it a gigabyte.
+
+    Args:
+        socket: that nobody else reads.
+        most: parts kept of a message.
+    """
+
+    def __init__(self, socket: Socket, most: int) -> None:
+        self._socket, self._most = socket, most
+        self._head: list[zmq.Frame] = []
+
+    def read(self) -> list[zmq.Frame] | None:
+        """The first parts of a message, or None where its end has not been reached yet: read again.
+
+        Raises:
+            zmq.Again: no message is there.
+        """
+        for _ in range(_SLICE):
+            part = self._socket.recv(zmq.DONTWAIT, copy=False)
+            if len(self._head) < self._most:
+                self._head.append(part)
+            if not part.more:
+                head, self._head = self._head, []
+                return head
+        return None
 
 
 def bind(
@@ -162,22 +194,6 @@ def check_open(
             f"{key}: got {endpoint}, which is open to the network in plaintext; "
             f"{how} transport.insecure: true, or bind to 127.0.0.1"
         )
-
-
-def receive_parts(socket: Socket, most: int) -> list[bytes]:
-    """The parts of a message that is there, the first `most` of them; those behind are thrown away.
-
-    libzmq takes any number of parts, two bytes each on the wire; kept, each would cost some hundred.
-
-    Raises:
-        zmq.Again: no message is there.
-    """
-    parts = [socket.recv(zmq.DONTWAIT)]
-    while socket.rcvmore:
-        part = socket.recv(zmq.DONTWAIT)
-        if len(parts) < most:
-            parts.append(part)
-    return parts
 
 
 def is_local(endpoint: str) -> bool:

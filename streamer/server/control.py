@@ -26,7 +26,7 @@ from streamer.server.stream import Stream
 from streamer.server.streams import Streams
 from streamer.server.threads import Worker, run_there
 from streamer.server.waiting import Waiters, Waiting
-from streamer.sockets import Socket, receive_parts
+from streamer.sockets import MessageReader, Socket
 from streamer.wire.checks import shown
 from streamer.wire.frame import VERSION, pack, unpack
 from streamer.wire.requests import WORDS, check_word
@@ -89,6 +89,7 @@ class Control(Worker):
             self._socket.close()
 
     def _answer_all(self) -> None:
+        reader = MessageReader(self._socket, _MAX_PARTS + 1)
         poller = zmq.Poller()
         poller.register(self._socket, zmq.POLLIN)
         poller.register(self._waiters.answers, zmq.POLLIN)
@@ -97,7 +98,7 @@ class Control(Worker):
             self._send_made()
             if self._socket in ready:
                 with suppress(zmq.Again):
-                    self._serve(receive_parts(self._socket, _MAX_PARTS + 1))
+                    self._serve([part.bytes for part in reader.read() or ()])
 
     def _send_made(self) -> None:
         while self._waiters.answers.poll(0):

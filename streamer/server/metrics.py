@@ -51,7 +51,7 @@ class Metrics:
             StreamerError: the address is malformed, taken or open to the network, or there is no token.
         """
         host, _, port = endpoint.rpartition(":")
-        if not host or not port.isdecimal() or int(port) > 65535:
+        if not host or not (port.isascii() and port.isdigit()) or int(port) > 65535:
             raise StreamerError(
                 f"metrics.endpoint: got '{endpoint}', expected host:port, e.g. 127.0.0.1:9464"
             )

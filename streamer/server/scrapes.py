@@ -19,10 +19,12 @@ from streamer.sockets import is_local
 App = Callable[[dict[str, Any], Callable[[str, list[tuple[str, str]]], Any]], Iterable[bytes]]
 """What `prometheus_client.make_wsgi_app` makes."""
 
-_CONNECTIONS = 128
-_ACCEPTED_AT_ONCE = 32
+_CONNECTIONS = 256
+_ACCEPTED_AT_ONCE = 64
 # Between two looks at what has come in. Far fewer than connections, so that who asks at once is read before
 # newer connections take its place.
+_WAITING = 1024
+# To be accepted: beyond that the system makes peers try again a second later.
 _HEAD_BYTES = 8 * 1024
 _PATIENCE_S = 5.0
 # For a whole request and its answer.
@@ -79,17 +81,20 @@ class Scrapes(Worker):
         server = await asyncio.start_server(
             self._connected, sock=self._socket, limit=_HEAD_BYTES, backlog=_ACCEPTED_AT_ONCE
         )
+        # asyncio takes one number for both; the queue of the system costs us nothing.
+        self._socket.listen(_WAITING)
         await self._stopping.wait()
         server.close()
-        others = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in others:
-            task.cancel()
-        await asyncio.gather(*others, return_exceptions=True)
+        for writer in list(self._open):
+            writer.transport.abort()
+        await asyncio.gather(*(asyncio.all_tasks() - {asyncio.current_task()}), return_exceptions=True)
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._open[writer] = None
         if len(self._open) > _CONNECTIONS:
-            next(iter(self._open)).transport.abort()
+            oldest = next(iter(self._open))
+            del self._open[oldest]
+            oldest.transport.abort()
         try:
             async with asyncio.timeout(_PATIENCE_S):
                 writer.write(await self._answer(reader))
