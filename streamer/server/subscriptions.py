@@ -22,11 +22,14 @@ MAX_TOPIC_BYTES = 64 * 1024
 MAX_SUBSCRIPTION = 512
 """Bytes of one subscription; libzmq hangs up on a longer one."""
 
-SUBSCRIPTIONS_AHEAD = 32
-"""Subscriptions of a connection that libzmq holds unread. It reads all there are at one go, in the thread
-that publishes: with few, one who sends them without end does not keep it there."""
+SUBSCRIPTIONS_AHEAD = 1
+"""Subscriptions of a connection that libzmq holds unread. With more, it and the connection's own thread feed
+each other without end while the thread that publishes waits; and what comes from a connection that has closed
+would be laid to the one that has its descriptor now."""
 
-_AT_ONCE = 2000
+_AT_ONCE = 256
+_NEXT_MS = 1
+# The next one comes as soon as the last was read, if there is one.
 _CHANGES = 10_000
 # Subscriptions and their ends in a connection's life: who comes and goes without end is cut, too.
 _KNOWN = 256
@@ -71,13 +74,20 @@ class Subscriptions:
         socket.setsockopt(zmq.XPUB_VERBOSER, 1)
         self._socket = socket
         self._connections: dict[int, _Connection] = {}
+        self._heard = False
         self._log = RateLimitedLog()
 
     def read(self) -> None:
         """Take note of the subscriptions that came; a bounded number a call."""
-        with contextlib.suppress(zmq.Again):
-            for _ in range(_AT_ONCE):
+        for _ in range(_AT_ONCE):
+            try:
                 self._note(self._socket.recv(zmq.DONTWAIT, copy=False))
+            except zmq.Again:
+                if not self._heard or not self._socket.poll(_NEXT_MS):
+                    self._heard = False
+                    return
+            else:
+                self._heard = True
 
     def _note(self, message: zmq.Frame) -> None:
         try:
