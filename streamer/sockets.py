@@ -25,7 +25,9 @@ _SLICE = 1000
 _HEARTBEAT_MS = 5_000
 _ANSWERING = frozenset({zmq.REQ, zmq.REP, zmq.DEALER, zmq.ROUTER})
 """Sockets whose owners always read. libzmq answers a heartbeat only while it reads: one that holds back its
-senders, or a subscriber that is slow, would lose its connection and what is on the way."""
+senders, or a subscriber that is slow, would lose its connection and what is on the way. Only those that
+connect ask for heartbeats: libzmq ends the process (`Assertion failed: !_io_error`) where one is due on a
+connection that it has stopped reading and whose peer is gone, and a server does not choose its peers."""
 
 
 @dataclass(frozen=True)
@@ -142,6 +144,9 @@ def connect(
     """
     _check_port(endpoint, f"cannot connect to {endpoint}")
     socket = _new(context, kind, hwm, -1, linger_ms)
+    if kind in _ANSWERING:
+        socket.heartbeat_ivl = _HEARTBEAT_MS
+        socket.heartbeat_timeout = 3 * _HEARTBEAT_MS
     if keys is not None:
         socket.curve_serverkey = keys.server
         socket.curve_publickey, socket.curve_secretkey = keys.public, keys.secret
@@ -249,8 +254,5 @@ def _new(context: Context, kind: int, hwm: int, max_part: int, linger_ms: int) -
     socket.ipv6 = False
     socket.tcp_keepalive = 1
     socket.tcp_keepalive_idle, socket.tcp_keepalive_intvl, socket.tcp_keepalive_cnt = 10, 5, 3
-    if kind in _ANSWERING:
-        socket.heartbeat_ivl = _HEARTBEAT_MS
-        socket.heartbeat_timeout = 3 * _HEARTBEAT_MS
     socket.handshake_ivl = 10_000
     return socket

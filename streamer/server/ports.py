@@ -112,7 +112,7 @@ def _largest_part(config: Config) -> int:
 def _received_ahead(config: Config) -> int:
     """Messages that libzmq may hold of one sender: with the one that comes in, `limits.queue_bytes`."""
     room = int(config.limits.queue_bytes) // _largest_part(config) - 1
-    return max(1, min(_RECEIVED_AHEAD, room))
+    return max(2, min(_RECEIVED_AHEAD, room))  # of one libzmq would take none: CURVE's credentials count
 
 
 def _pair(context: Context, bound: Bound) -> tuple[Socket, Socket]:

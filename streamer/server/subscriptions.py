@@ -22,10 +22,10 @@ MAX_TOPIC_BYTES = 64 * 1024
 MAX_SUBSCRIPTION = 512
 """Bytes of one subscription; libzmq hangs up on a longer one."""
 
-SUBSCRIPTIONS_AHEAD = 1
+SUBSCRIPTIONS_AHEAD = 2
 """Subscriptions of a connection that libzmq holds unread. With more, it and the connection's own thread feed
 each other without end while the thread that publishes waits; and what comes from a connection that has closed
-would be laid to the one that has its descriptor now."""
+would be laid to the one that has its descriptor now. With CURVE libzmq keeps one of the two for itself."""
 
 _AT_ONCE = 256
 _NEXT_MS = 1
