@@ -5,12 +5,14 @@ DIR/publishers/NAME.key                    public keys that may push frames
 DIR/subscribers/NAME.key                   public keys that may read scores
 DIR/controllers/NAME.key                   public keys that may ask the control socket
 DIR/clients/NAME.key_secret                the peers' own pairs, to be moved to their machines
+DIR/metrics.token                          what Prometheus must show at metrics.endpoint
 
 `streamer.server.allow_list` reads the public keys at every connection.
 """
 
 import os
 import re
+import secrets
 import stat
 import struct
 from dataclasses import dataclass
@@ -24,10 +26,12 @@ from zmq.utils import z85
 from streamer.errors import StreamerError
 
 ROLES = ("publishers", "subscribers", "controllers")
+_SCRAPES = "metrics.token"
 
 _KEY_BYTES = 32
 _KEY_FILE = 64 * 1024
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_TOKEN_CHARACTERS = 16
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,7 @@ class ClientKeys:
 
 
 def create_keys(folder: Path, clients: dict[str, str]) -> list[Path]:
-    """Make what is missing in `folder`: the detector's pair and one pair a client, allowed in its role.
+    """Make what is missing in `folder`: the detector's pair, the scrapes' token, a pair a client in its role.
 
     Args:
         folder: made if missing, readable by its owner only.
@@ -75,6 +79,8 @@ def create_keys(folder: Path, clients: dict[str, str]) -> list[Path]:
     try:
         _make_folders(folder)
         written = [] if secret.exists() else _write_pair(folder, public, secret)
+        if not (folder / _SCRAPES).exists():
+            written.append(_write_token(folder / _SCRAPES))
         for name, role in clients.items():
             allowed, own = folder / role / f"{name}.key", folder / "clients" / f"{name}.key_secret"
             if not (allowed.exists() or own.exists()):
@@ -136,6 +142,30 @@ def load_server(folder: Path) -> ServerKeys:
     return ServerKeys(public, secret, folder)
 
 
+def load_token(folder: Path) -> str:
+    """The token that scrapes must show, of a folder made by `python -m streamer.keys`.
+
+    Raises:
+        StreamerError: there is none, as in a folder of an older release, or it is too short to be one.
+    """
+    path = folder / _SCRAPES
+    how = f"make it with python -m streamer.keys {folder}"
+    try:
+        token = path.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not ASCII"
+        raise StreamerError(
+            f"metrics.endpoint: {path} cannot be read ({reason}); with security.keys scrapes show this "
+            f"token: {how}, or set metrics.endpoint: null"
+        ) from None
+    if len(token) < _TOKEN_CHARACTERS or not token.isprintable() or " " in token:
+        raise StreamerError(
+            f"metrics.endpoint: {path} holds no token, expected {_TOKEN_CHARACTERS} printable characters or "
+            f"more in one line; delete it and {how}"
+        )
+    return token
+
+
 def load_client(secret_file: Path, server_file: Path) -> ClientKeys:
     """A peer's keys: its own secret file and the detector's `server.key`."""
     public, secret = _load(secret_file)
@@ -184,6 +214,11 @@ def _is_key(text: bytes) -> bool:
         return len(z85.decode(text)) == _KEY_BYTES
     except (KeyError, ValueError, struct.error):
         return False
+
+
+def _write_token(path: Path) -> Path:
+    _write_new(path, f"{secrets.token_urlsafe(32)}\n".encode())
+    return path
 
 
 def _load(secret_file: Path) -> tuple[bytes, bytes]:

@@ -23,11 +23,12 @@ def main(
 ) -> None:
     """Make the detector's key pair and one pair a peer in FOLDER; existing keys are kept.
 
-    Without names, one peer of each role is made: camera, screen and operator. The detector needs
-    `security: {keys: FOLDER}`; a peer needs its own clients/NAME.key_secret and server.key.
+    Without names, one peer of each role is made in a new folder: camera, screen and operator; in one that
+    has keys only what the detector itself lacks. The detector needs `security: {keys: FOLDER}`; a peer
+    needs its own clients/NAME.key_secret and server.key, Prometheus metrics.token.
     """
     named = {"publishers": publishers, "subscribers": subscribers, "controllers": controllers}
-    if not any(named.values()):
+    if not any(named.values()) and not (folder / "server.key_secret").exists():
         named = {"publishers": ("camera",), "subscribers": ("screen",), "controllers": ("operator",)}
     written = auth.create_keys(folder, _roles(named))
     for path in written:

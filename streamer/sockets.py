@@ -21,10 +21,13 @@ FRAMES = "tcp://127.0.0.1:5555"
 SCORES = "tcp://127.0.0.1:5556"
 CONTROL = "tcp://127.0.0.1:5557"
 
+_SLICE = 1000
 _HEARTBEAT_MS = 5_000
 _ANSWERING = frozenset({zmq.REQ, zmq.REP, zmq.DEALER, zmq.ROUTER})
 """Sockets whose owners always read. libzmq answers a heartbeat only while it reads: one that holds back its
-senders, or a subscriber that is slow, would lose its connection and what is on the way."""
+senders, or a subscriber that is slow, would lose its connection and what is on the way. Only those that
+connect ask for heartbeats: libzmq ends the process (`Assertion failed: !_io_error`) where one is due on a
+connection that it has stopped reading and whose peer is gone, and a server does not choose its peers."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,37 @@ class Security:
 
     keys: ServerKeys | None = None
     insecure: bool = False
+
+
+class MessageReader:
+    """Reads a socket's messages a slice at a time and keeps no more than the first parts of each.
+
+    libzmq takes any number of parts, two bytes each on the wire: read at one go, a message of ten million
+    would hold up its reader for seconds, and cost it a gigabyte.
+
+    Args:
+        socket: that nobody else reads.
+        most: parts kept of a message.
+    """
+
+    def __init__(self, socket: Socket, most: int) -> None:
+        self._socket, self._most = socket, most
+        self._head: list[zmq.Frame] = []
+
+    def read(self) -> list[zmq.Frame] | None:
+        """The first parts of a message, or None where its end has not been reached yet: read again.
+
+        Raises:
+            zmq.Again: no message is there.
+        """
+        for _ in range(_SLICE):
+            part = self._socket.recv(zmq.DONTWAIT, copy=False)
+            if len(self._head) < self._most:
+                self._head.append(part)
+            if not part.more:
+                head, self._head = self._head, []
+                return head
+        return None
 
 
 def bind(
@@ -44,6 +78,7 @@ def bind(
     role: str = "",
     security: Security | None = None,
     hwm: int = 1000,
+    send_hwm: int | None = None,
     max_part: int = -1,
     linger_ms: int = 0,
 ) -> Socket:
@@ -54,7 +89,8 @@ def bind(
         key: name of the configuration key the endpoint is from, for errors.
         role: which allow-list admits peers (`publishers`, `subscribers`, `controllers`); "" for imagezmq's
             port, whose senders know no CURVE.
-        hwm: messages kept a peer, in each direction.
+        hwm: messages kept a peer: received and not read yet, and to be sent where `send_hwm` is None.
+        send_hwm: messages kept a peer that reads too slowly, or nothing.
         max_part: bytes of one message part above which libzmq cuts the peer off; -1 for no limit.
 
     Raises:
@@ -62,14 +98,11 @@ def bind(
     """
     security = security or Security()
     keys = security.keys if role else None
-    if keys is None and not security.insecure and not is_local(endpoint):
-        how = "set security.keys (python -m streamer.keys DIR) or" if role else "set"
-        raise StreamerError(
-            f"{key}: got {endpoint}, which is open to the network in plaintext; "
-            f"{how} transport.insecure: true, or bind to 127.0.0.1"
-        )
+    check_open(key, endpoint, keys, security.insecure, knows_keys=bool(role))
     _check_port(endpoint, f"{key}: cannot bind {endpoint}")
     socket = _new(context, kind, hwm, max_part, linger_ms)
+    if send_hwm is not None:
+        socket.sndhwm = send_hwm
     if keys is not None:
         socket.curve_server = True
         socket.curve_publickey, socket.curve_secretkey = keys.public, keys.secret
@@ -111,6 +144,9 @@ def connect(
     """
     _check_port(endpoint, f"cannot connect to {endpoint}")
     socket = _new(context, kind, hwm, -1, linger_ms)
+    if kind in _ANSWERING:
+        socket.heartbeat_ivl = _HEARTBEAT_MS
+        socket.heartbeat_timeout = 3 * _HEARTBEAT_MS
     if keys is not None:
         socket.curve_serverkey = keys.server
         socket.curve_publickey, socket.curve_secretkey = keys.public, keys.secret
@@ -141,6 +177,28 @@ def socket_endpoint(socket: Socket) -> str:
     """Where a bound socket can be reached."""
     endpoint: bytes = socket.getsockopt(zmq.LAST_ENDPOINT)  # type: ignore[assignment]
     return endpoint.rstrip(b"\0").decode()
+
+
+def check_open(
+    key: str, endpoint: str, keys: ServerKeys | None, insecure: bool, *, knows_keys: bool = True
+) -> None:
+    """Beyond loopback nothing is bound without keys, unless somebody says so.
+
+    Args:
+        key: name of the configuration key the endpoint is from.
+        keys: that its peers must have.
+        insecure: somebody says so.
+        knows_keys: whether setting keys would help.
+
+    Raises:
+        StreamerError: it would be open to everybody.
+    """
+    if keys is None and not insecure and not is_local(endpoint):
+        how = "set security.keys (python -m streamer.keys DIR) or" if knows_keys else "set"
+        raise StreamerError(
+            f"{key}: got {endpoint}, which is open to the network in plaintext; "
+            f"{how} transport.insecure: true, or bind to 127.0.0.1"
+        )
 
 
 def is_local(endpoint: str) -> bool:
@@ -196,8 +254,5 @@ def _new(context: Context, kind: int, hwm: int, max_part: int, linger_ms: int) -
     socket.ipv6 = False
     socket.tcp_keepalive = 1
     socket.tcp_keepalive_idle, socket.tcp_keepalive_intvl, socket.tcp_keepalive_cnt = 10, 5, 3
-    if kind in _ANSWERING:
-        socket.heartbeat_ivl = _HEARTBEAT_MS
-        socket.heartbeat_timeout = 3 * _HEARTBEAT_MS
     socket.handshake_ivl = 10_000
     return socket

@@ -25,7 +25,9 @@ from streamer.server.snapshots import Snapshots
 from streamer.server.stream import Stream
 from streamer.server.streams import Streams
 from streamer.server.threads import Worker, run_there
-from streamer.sockets import Socket
+from streamer.server.waiting import Waiters, Waiting
+from streamer.sockets import MessageReader, Socket
+from streamer.wire.checks import shown
 from streamer.wire.frame import VERSION, pack, unpack
 from streamer.wire.requests import WORDS, check_word
 
@@ -34,22 +36,30 @@ log = structlog.get_logger()
 Result = TypeVar("Result")
 Handler = Callable[[Mapping[str, Any]], dict[str, Any]]
 
+AT_ONCE = frozenset({"status", "history", "shutdown"})
+"""Requests that wait for no frame, and are answered while others wait."""
+
 _POLL_MS = 100
 _MAX_REQUEST = 64 * 1024
+_MAX_PARTS = 16
+_MAX_ADDRESS = 256
+# Bytes of one part of an envelope: peers have names of at most 255.
 _FETCH_MESSAGES = 1000
-_FETCH_BYTES = 32 * 1024 * 1024
+_FETCH_BYTES = 1024 * 1024
+# What one answer holds at most, but for a single larger message: libzmq keeps a few a connection.
 _PATIENCE_S = 600.0
 
 
 class Control(Worker):
-    """Owns the control socket and answers requests, one at a time, until stopped.
+    """Owns the control socket and answers requests until stopped: some at once, the others in their turn.
 
     To its peers it is a REP socket. In truth it is a ROUTER: after a request without an envelope libzmq's REP
     can lose the answer to somebody else's.
 
     Args:
         socket: bound ROUTER socket; closed when the thread ends.
-        handlers: what to do for each `kind`; a handler's `WireError` becomes its answer.
+        handlers: what to do for each `kind`; a handler's `WireError` becomes its answer. Those of `AT_ONCE`
+            are called in this thread, the others one after the other in a second one.
     """
 
     def __init__(
@@ -60,44 +70,92 @@ class Control(Worker):
         self._stopping = threading.Event()
 
     def stop(self) -> None:
-        """Answer what is being answered, then end."""
+        """Answer what is being answered, give up what waits behind it (`busy`), then end."""
         self._stopping.set()
         self.join()
 
     def work(self) -> None:
         """Answer requests until stopped."""
         try:
-            while not self._stopping.is_set():
-                if not self._socket.poll(_POLL_MS):
-                    continue
-                with suppress(zmq.ZMQError):  # the one who asked may be gone
-                    self._serve(self._socket.recv_multipart(zmq.DONTWAIT))
+            self._waiters = Waiters(self._socket.context, self._failed)
+            self._waiters.start()
+            try:
+                self._answer_all()
+            finally:
+                self._waiters.stop()
+                self._send_made()
+                self._waiters.answers.close()
         finally:
             self._socket.close()
 
-    def _serve(self, parts: list[bytes]) -> None:
-        if b"" in parts[1:]:  # else it is no request, and nobody waits for an answer
-            body = parts.index(b"", 1) + 1
-            self._socket.send_multipart([*parts[:body], self._answer(parts[body:])], zmq.DONTWAIT)
+    def _answer_all(self) -> None:
+        reader = MessageReader(self._socket, _MAX_PARTS + 1)
+        poller = zmq.Poller()
+        poller.register(self._socket, zmq.POLLIN)
+        poller.register(self._waiters.answers, zmq.POLLIN)
+        while not self._stopping.is_set():
+            ready = dict(poller.poll(_POLL_MS))
+            self._send_made()
+            if self._socket in ready:
+                with suppress(zmq.Again):
+                    self._serve([part.bytes for part in reader.read() or ()])
 
-    def _answer(self, parts: list[bytes]) -> bytes:
-        kind = None
+    def _send_made(self) -> None:
+        while self._waiters.answers.poll(0):
+            self._send(self._waiters.take())
+
+    def _serve(self, parts: list[bytes]) -> None:
+        if b"" not in parts[1:]:  # it is no request, and nobody waits for an answer
+            return
+        body = parts.index(b"", 1) + 1
+        if len(parts) > _MAX_PARTS or max(map(len, parts[:body])) > _MAX_ADDRESS:
+            return
+        envelope = tuple(parts[:body])
+        kind: str | None = None
         try:
-            if len(parts) != 1:
-                raise WireError("bad_parts", f"request: got {len(parts)} parts, expected 1")
-            request = unpack(parts[0], _MAX_REQUEST)
-            kind = request.get("kind")
-            handler = self._handlers.get(kind) if isinstance(kind, str) else None
-            if handler is None:
+            request = _read(parts[body:])
+            kind = request["kind"] if isinstance(request.get("kind"), str) else None
+            if kind is None or kind not in self._handlers:
                 known = ", ".join(sorted(self._handlers))
-                raise WireError("unknown_kind", f"kind: got {str(kind)[:80]!r}, expected one of {known}")
-            answer = {"ok": True, **handler(request)}
+                got = type(request.get("kind")).__name__ if kind is None else shown(kind)
+                raise WireError("unknown_kind", f"kind: got {got}, expected one of {known}")
+            if kind in AT_ONCE:
+                self._send([*envelope, self._answer(kind, request)])
+                return
+            ending = WireError("busy", f"{kind}: not done, the detector is ending")
+            waiting = Waiting(envelope, partial(self._answer, kind, request), partial(_refusal, kind, ending))
+            if not self._waiters.offer(waiting):
+                raise WireError("busy", f"{kind}: too many requests wait; ask again when they are done")
         except WireError as error:
-            answer = {"ok": False, "code": error.code, "text": error.text}
+            self._send([*envelope, _refusal(kind, error)])
+
+    def _send(self, parts: list[bytes]) -> None:
+        # Who asked may be gone, or read nothing: its answer is lost, and nobody waits for it.
+        with suppress(zmq.ZMQError):
+            self._socket.send_multipart(parts, zmq.DONTWAIT)
+
+    def _answer(self, kind: str, request: Mapping[str, Any]) -> bytes:
+        try:
+            return _packed(kind, {"ok": True, **self._handlers[kind](request)})
+        except WireError as error:
+            return _refusal(kind, error)
         except Exception as error:
-            log.exception("control_failed", kind=str(kind)[:80])
-            answer = {"ok": False, "code": "internal", "text": f"{type(error).__name__}: {error}"}
-        return pack({"v": VERSION, "kind": kind if isinstance(kind, str) else None, **answer})
+            log.exception("control_failed", kind=kind)
+            return _refusal(kind, WireError("internal", f"{type(error).__name__}: {error}"))
+
+
+def _read(parts: list[bytes]) -> dict[str, Any]:
+    if len(parts) != 1:
+        raise WireError("bad_parts", f"request: got {len(parts)} parts, expected 1")
+    return unpack(parts[0], _MAX_REQUEST)
+
+
+def _refusal(kind: str | None, error: WireError) -> bytes:
+    return _packed(kind, {"ok": False, "code": error.code, "text": error.text})
+
+
+def _packed(kind: str | None, answer: dict[str, Any]) -> bytes:
+    return pack({"v": VERSION, "kind": kind, **answer})
 
 
 class Requested(Protocol):

@@ -3,11 +3,14 @@
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Histogram, start_http_server
+from prometheus_client import CollectorRegistry, Histogram, make_wsgi_app
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from streamer.auth import load_token
 from streamer.errors import StreamerError
+from streamer.server.scrapes import Scrapes
+from streamer.sockets import Security, check_open
 
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _STATES = ("warmup", "ready", "degraded", "asleep")
@@ -27,7 +30,7 @@ class Metrics:
             "musc_latency_seconds", "Time a frame spent in a phase", ["phase"],
             registry=self.registry, buckets=_BUCKETS,
         )  # fmt: skip
-        self._server: Any = None
+        self._server: Scrapes | None = None
         self.endpoint: str | None = None
 
     def observe(self, latency_ms: Mapping[str, float]) -> None:
@@ -35,29 +38,38 @@ class Metrics:
         for phase, value in latency_ms.items():
             self._latency.labels(phase).observe(value / 1000)
 
-    def serve(self, endpoint: str) -> None:
+    def serve(self, endpoint: str, security: Security, failed: Callable[[BaseException], None]) -> None:
         """Answer scrapes at `host:port` until closed; port 0 takes a free one.
 
+        Args:
+            endpoint: an IPv6 address stands in brackets.
+            security: with keys every scrape must show the token that lies beside them; without, the address
+                must be on loopback, unless it is `insecure`.
+            failed: told when the thread that answers dies.
+
         Raises:
-            StreamerError: the address is malformed or taken.
+            StreamerError: the address is malformed, taken or open to the network, or there is no token.
         """
         host, _, port = endpoint.rpartition(":")
-        if not host or not port.isdigit():
+        if not host or not (port.isascii() and port.isdigit()) or int(port) > 65535:
             raise StreamerError(
                 f"metrics.endpoint: got '{endpoint}', expected host:port, e.g. 127.0.0.1:9464"
             )
+        check_open("metrics.endpoint", f"tcp://{endpoint}", security.keys, security.insecure)
+        token = None if security.keys is None else load_token(security.keys.folder)
         try:
-            self._server, self._thread = start_http_server(int(port), host, self.registry)
-        except OSError as error:
-            raise StreamerError(f"metrics.endpoint: cannot bind {endpoint} ({error.strerror})") from None
-        self.endpoint = f"{host}:{self._server.server_port}"
+            server = Scrapes(make_wsgi_app(self.registry), host.strip("[]"), int(port), token, failed)
+        except (OSError, UnicodeError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise StreamerError(f"metrics.endpoint: cannot bind {endpoint} ({reason})") from None
+        server.start()
+        self._server = server
+        self.endpoint = f"{host}:{server.port}"
 
     def close(self) -> None:
         """Stop answering."""
         if self._server is not None:
-            self._server.shutdown()
-            self._server.server_close()
-            self._thread.join()
+            self._server.stop()
             self._server = None
 
 

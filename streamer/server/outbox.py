@@ -14,6 +14,7 @@ import structlog
 import zmq
 
 from streamer.server.history import Entry, History
+from streamer.server.subscriptions import Subscriptions
 from streamer.server.threads import Worker
 from streamer.sockets import Socket
 from streamer.wire.frame import Ack, pack
@@ -25,6 +26,8 @@ _ROOM = 256
 # Messages that may wait for this thread; scoring waits when it is full, so that memory stays bounded.
 _TOGETHER = 64
 _TOPICS = 1024
+_LOOK_S = 0.05
+# Between looks at what subscribers ask for, while there is nothing to publish.
 
 
 @dataclass(eq=False)
@@ -40,10 +43,10 @@ class Outgoing:
 
 
 class Outbox(Worker):
-    """Owns the PUB socket, which drops for subscribers that do not keep up: nobody waits for them.
+    """Owns the scores' socket, which drops for subscribers that do not keep up: nobody waits for them.
 
     Args:
-        socket: bound PUB socket; closed when the thread ends, as `acks` is.
+        socket: bound XPUB socket, a PUB to its peers; closed when the thread ends, as `acks` is.
         acks: PUSH socket to the receiving thread, which owns the senders' socket.
         history: what is published is kept here first, so that a subscriber can fetch what it missed.
         map_encoding: of `streamer.wire.published`.
@@ -67,6 +70,7 @@ class Outbox(Worker):
         self.published = 0
         self.history_failed: str | None = None
         self._socket, self._acks = socket, acks
+        self._subscriptions = Subscriptions(socket)
         self._history = history
         self._map_encoding = map_encoding
         self._heartbeat, self._heartbeat_s = heartbeat, heartbeat_s
@@ -90,6 +94,7 @@ class Outbox(Worker):
         try:
             while more:
                 messages, more = self._next()
+                self._subscriptions.read()
                 self._publish(messages)
                 if time.monotonic() >= self._heartbeat_at:
                     self._publish(self._heartbeat())
@@ -103,7 +108,7 @@ class Outbox(Worker):
         try:
             while len(messages) < _TOGETHER:
                 patience = 0.0 if messages else max(0.0, self._heartbeat_at - time.monotonic())
-                message = self._waiting.get(timeout=patience)
+                message = self._waiting.get(timeout=min(patience, _LOOK_S))
                 if message is None:
                     return messages, False
                 messages.append(message)

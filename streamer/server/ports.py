@@ -4,10 +4,15 @@ import zmq
 
 from musc_online.config import Config
 from streamer.server.receive import Ports
+from streamer.server.subscriptions import MAX_SUBSCRIPTION, SUBSCRIPTIONS_AHEAD
 from streamer.sockets import Context, Security, Socket, bind, socket_endpoint
 
 _RECEIVED_AHEAD = 8
-# Frames libzmq may hold per sender besides the queues: enough to keep busy, few enough to bound memory.
+# Messages that libzmq may hold of a sender besides the queues, at most: enough to keep busy.
+_ACKS = 1000
+# To a reliable sender that reads too slowly; it has far fewer frames on the way.
+_REQUESTS, _ANSWERS = 4, 4
+# Of one connection: who waits for an answer before it asks again needs one of each.
 _LAST_WORDS_MS = 2_000
 # After the last message is published, subscribers get this long to take it.
 
@@ -36,10 +41,18 @@ def bind_all(context: Context, config: Config, security: Security) -> Bound:
         StreamerError: the first endpoint that cannot be had; none is left open.
     """
     bound = Bound()
-    transport, limits = config.transport, config.limits
+    transport = config.transport
 
     def server(
-        name: str, kind: int, endpoint: str, role: str, *, hwm: int, max_part: int, linger_ms: int = 0
+        name: str,
+        kind: int,
+        endpoint: str,
+        role: str,
+        *,
+        hwm: int,
+        max_part: int,
+        send_hwm: int | None = None,
+        linger_ms: int = 0,
     ) -> Socket:
         socket = bind(
             context,
@@ -49,6 +62,7 @@ def bind_all(context: Context, config: Config, security: Security) -> Bound:
             role=role,
             security=security,
             hwm=hwm,
+            send_hwm=send_hwm,
             max_part=max_part,
             linger_ms=linger_ms,
         )
@@ -56,36 +70,49 @@ def bind_all(context: Context, config: Config, security: Security) -> Bound:
         bound.endpoints[name] = socket_endpoint(socket)
         return socket
 
-    # A part somewhat above the limit still comes in and gets its `error`; far above, libzmq hangs up.
-    most = 2 * max(int(limits.payload_bytes), int(limits.header_bytes))
+    most = _largest_part(config)
+    ahead = _received_ahead(config)
     try:
         bound.scores = server(
-            "scores", zmq.PUB, transport.scores, "subscribers",
-            hwm=transport.subscriber_queue, max_part=1024, linger_ms=_LAST_WORDS_MS,
+            "scores", zmq.XPUB, transport.scores, "subscribers",
+            hwm=SUBSCRIPTIONS_AHEAD, send_hwm=transport.subscriber_queue, max_part=MAX_SUBSCRIPTION,
+            linger_ms=_LAST_WORDS_MS,
         )  # fmt: skip
         bound.control = server(
-            "control", zmq.ROUTER, transport.control, "controllers", hwm=100, max_part=2**17
-        )
-        frames = server(
-            "frames", zmq.PULL, transport.frames, "publishers", hwm=_RECEIVED_AHEAD, max_part=most
-        )
+            "control", zmq.ROUTER, transport.control, "controllers",
+            hwm=_REQUESTS, send_hwm=_ANSWERS, max_part=2**17, linger_ms=_LAST_WORDS_MS,
+        )  # fmt: skip
+        frames = server("frames", zmq.PULL, transport.frames, "publishers", hwm=ahead, max_part=most)
         acks, bound.acks_out = _pair(context, bound)
         bound.ports = Ports(frames, acks)
         if transport.reliable is not None:
             bound.ports.reliable = server(
                 "reliable", zmq.ROUTER, transport.reliable, "publishers",
-                hwm=transport.queue, max_part=most, linger_ms=_LAST_WORDS_MS,
+                hwm=ahead, send_hwm=_ACKS, max_part=most, linger_ms=_LAST_WORDS_MS,
             )  # fmt: skip
         if transport.imagezmq is not None:
             bound.ports.imagezmq = server(
-                "imagezmq", zmq.REP, transport.imagezmq, "", hwm=_RECEIVED_AHEAD, max_part=most
+                "imagezmq", zmq.REP, transport.imagezmq, "", hwm=ahead, max_part=most
             )
         if transport.imagezmq_subscribe:
-            bound.ports.imagezmq_subscribe = _subscribe(context, transport.imagezmq_subscribe, most, bound)
+            endpoints = transport.imagezmq_subscribe
+            bound.ports.imagezmq_subscribe = _subscribe(context, endpoints, ahead, most, bound)
     except BaseException:
         bound.close()
         raise
     return bound
+
+
+def _largest_part(config: Config) -> int:
+    """Bytes of a part above which libzmq hangs up; what is a little too large gets its `error`."""
+    allowed = max(int(config.limits.payload_bytes), int(config.limits.header_bytes))
+    return allowed + max(allowed // 8, 64 * 1024)
+
+
+def _received_ahead(config: Config) -> int:
+    """Messages that libzmq may hold of one sender: with the one that comes in, `limits.queue_bytes`."""
+    room = int(config.limits.queue_bytes) // _largest_part(config) - 1
+    return max(2, min(_RECEIVED_AHEAD, room))  # of one libzmq would take none: CURVE's credentials count
 
 
 def _pair(context: Context, bound: Bound) -> tuple[Socket, Socket]:
@@ -98,10 +125,12 @@ def _pair(context: Context, bound: Bound) -> tuple[Socket, Socket]:
     return acks, out
 
 
-def _subscribe(context: Context, endpoints: tuple[str, ...], max_part: int, bound: Bound) -> Socket:
+def _subscribe(
+    context: Context, endpoints: tuple[str, ...], ahead: int, max_part: int, bound: Bound
+) -> Socket:
     socket = context.socket(zmq.SUB)
     bound.opened.append(socket)
-    socket.rcvhwm, socket.linger, socket.maxmsgsize = _RECEIVED_AHEAD, 0, max_part
+    socket.rcvhwm, socket.linger, socket.maxmsgsize = ahead, 0, max_part
     socket.subscribe(b"")
     for endpoint in endpoints:
         socket.connect(endpoint)

@@ -17,7 +17,7 @@ from streamer.server.outcomes import Outcomes
 from streamer.server.stream import QueuedFrame
 from streamer.server.streams import Streams
 from streamer.server.threads import Worker
-from streamer.sockets import Socket, socket_endpoint
+from streamer.sockets import MessageReader, Socket, socket_endpoint
 from streamer.wire.frame import Ack, FrameMessage, Limits, pack, unpack_frame
 
 _POLL_MS = 50
@@ -25,6 +25,8 @@ _HELD_MS = 5
 _AFTER_STOP = 64
 # Frames that libzmq had received already when the service was asked to stop, at most so many a socket.
 _SENDERS = 1024
+_MAX_PARTS = 16
+# Far more than a frame has; a message of more is refused like one of so many.
 
 
 Reply = Callable[[bytes], object]
@@ -68,6 +70,7 @@ class Receiver(Worker):
             outcomes,
             limits,
         )
+        self._readers = {port: MessageReader(port, _MAX_PARTS) for port in ports.all()}
         self._rates = Rates(rate)
         self._log = RateLimitedLog()
         self._held: tuple[QueuedFrame, Reply] | None = None
@@ -136,8 +139,10 @@ class Receiver(Worker):
         try:
             # A REP socket says it is readable and then throws away a request without an envelope: waiting
             # for the next one here would stop every other port.
-            frames: list[zmq.Frame] = port.recv_multipart(zmq.DONTWAIT, copy=False)  # type: ignore[assignment]
+            frames = self._readers[port].read()
         except zmq.Again:
+            return
+        if frames is None:
             return
         parts = [frame.bytes for frame in frames]
         peer = _peer(frames[-1])

@@ -95,7 +95,7 @@ class Service:
                 self.backbone = backbones.load_configured(self.config.backbone)
             self._make_parts(bound, self.backbone)
             if self.config.metrics.endpoint is not None:
-                self.metrics.serve(self.config.metrics.endpoint)
+                self.metrics.serve(self.config.metrics.endpoint, self._security, self._failed)
             self._start_threads()
         except BaseException:
             if bound is not None:

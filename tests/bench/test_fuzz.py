@@ -25,6 +25,7 @@ from streamer_support import (
     until,
 )
 
+from bench.fuzz import attacks
 from bench.fuzz.messages import Malformed
 from bench.fuzz.ports import Attacker, Regulars
 from bench.load.watch import Watch
@@ -134,6 +135,11 @@ def test_the_fuzzer_draws_all_sorts_and_the_same_again():
     assert codes(3) == codes(3)
     assert len(set(codes(3))) >= 12
     assert codes(3).count("good") < 20
+
+
+def test_every_attack_is_found_by_its_name():
+    assert "peers" in attacks.NAMES
+    assert all(callable(attacks.find(name)) for name in attacks.NAMES)
 
 
 def test_a_service_under_attack_scores_what_is_good(backbone, tmp_path):

@@ -56,6 +56,14 @@ def test_every_socket_gives_up_in_the_end(context):
     server.close()
 
 
+@pytest.mark.parametrize("kind", [zmq.ROUTER, zmq.REP])
+def test_a_server_asks_for_no_heartbeats(context, kind):
+    """libzmq ends the process where one is due on a connection that broke while nobody read it."""
+    server = bind(context, kind, ANY_PORT, key="k", hwm=4)
+    assert server.heartbeat_ivl == 0
+    server.close()
+
+
 def test_a_reader_that_pauses_for_long_loses_nothing(context, monkeypatch):
     """`when_full: block` reads nothing while its queue is full, perhaps longer than any heartbeat."""
     monkeypatch.setattr(sockets, "_HEARTBEAT_MS", 100)
