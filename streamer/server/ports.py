@@ -9,7 +9,7 @@ from streamer.sockets import Context, Security, Socket, bind, socket_endpoint
 _RECEIVED_AHEAD = 8
 # Frames libzmq may hold per sender besides the queues: enough to keep busy, few enough to bound memory.
 _LAST_WORDS_MS = 2_000
-# After the last message is published, subscribers get this long to take it.
+# After the last message is published, subscribers get this long to take it; as those do who wait for answers.
 
 
 class Bound:
@@ -64,8 +64,9 @@ def bind_all(context: Context, config: Config, security: Security) -> Bound:
             hwm=transport.subscriber_queue, max_part=1024, linger_ms=_LAST_WORDS_MS,
         )  # fmt: skip
         bound.control = server(
-            "control", zmq.ROUTER, transport.control, "controllers", hwm=100, max_part=2**17
-        )
+            "control", zmq.ROUTER, transport.control, "controllers",
+            hwm=100, max_part=2**17, linger_ms=_LAST_WORDS_MS,
+        )  # fmt: skip
         frames = server(
             "frames", zmq.PULL, transport.frames, "publishers", hwm=_RECEIVED_AHEAD, max_part=most
         )
@@ -78,8 +79,9 @@ def bind_all(context: Context, config: Config, security: Security) -> Bound:
             )  # fmt: skip
         if transport.imagezmq is not None:
             bound.ports.imagezmq = server(
-                "imagezmq", zmq.REP, transport.imagezmq, "", hwm=_RECEIVED_AHEAD, max_part=most
-            )
+                "imagezmq", zmq.REP, transport.imagezmq, "",
+                hwm=_RECEIVED_AHEAD, max_part=most, linger_ms=_LAST_WORDS_MS,
+            )  # fmt: skip
         if transport.imagezmq_subscribe:
             bound.ports.imagezmq_subscribe = _subscribe(context, transport.imagezmq_subscribe, most, bound)
     except BaseException:

@@ -19,6 +19,7 @@ CODES = {
     "payload_size": "a raw payload is not H*W*3 bytes long",
     "undecodable": "the payload is damaged or truncated",
     "duplicate": "a frame of this stream with this id is queued, in the ring or among the last scored",
+    "id_reused": "a frame of this stream with this id and another picture is queued or was scored",
     "out_of_order": "`seq` went backwards; the frame is scored all the same",
     "too_many_streams": "limits.streams streams are open already",
     "no_room": "the stream's ring does not fit in what limits.total_bytes leaves",
