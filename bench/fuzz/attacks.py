@@ -8,7 +8,7 @@ from typing import Any
 Attack = Callable[[Path], dict[str, Any]]
 """Given an empty folder, attacks a server: figures, and under `checks` what should hold and whether."""
 
-_MODULES: dict[str, str] = {}
+_MODULES: dict[str, str] = {"stops": "stops"}
 """Name of an attack -> the module of `bench.fuzz` whose function `attack` it is."""
 
 NAMES = tuple(_MODULES)

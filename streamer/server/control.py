@@ -35,6 +35,8 @@ Result = TypeVar("Result")
 Handler = Callable[[Mapping[str, Any]], dict[str, Any]]
 
 _POLL_MS = 100
+_AFTER_STOP = 100
+# Requests answered that wait when the service is asked to stop, at most.
 _MAX_REQUEST = 64 * 1024
 _FETCH_MESSAGES = 1000
 _FETCH_BYTES = 32 * 1024 * 1024
@@ -60,20 +62,28 @@ class Control(Worker):
         self._stopping = threading.Event()
 
     def stop(self) -> None:
-        """Answer what is being answered, then end."""
+        """Answer what is being answered or waits, then end."""
         self._stopping.set()
         self.join()
 
     def work(self) -> None:
-        """Answer requests until stopped."""
+        """Answer requests until stopped, and those that wait then."""
         try:
             while not self._stopping.is_set():
-                if not self._socket.poll(_POLL_MS):
-                    continue
-                with suppress(zmq.ZMQError):  # the one who asked may be gone
-                    self._serve(self._socket.recv_multipart(zmq.DONTWAIT))
+                self._next(_POLL_MS)
+            for _ in range(_AFTER_STOP):
+                if not self._next(0):
+                    break
         finally:
             self._socket.close()
+
+    def _next(self, wait_ms: int) -> bool:
+        """Answer a request; whether there was one."""
+        if not self._socket.poll(wait_ms):
+            return False
+        with suppress(zmq.ZMQError):  # the one who asked may be gone
+            self._serve(self._socket.recv_multipart(zmq.DONTWAIT))
+        return True
 
     def _serve(self, parts: list[bytes]) -> None:
         if b"" in parts[1:]:  # else it is no request, and nobody waits for an answer

@@ -10,9 +10,9 @@ from streamer_support import Camera, Screen, backbone, control, identity_holds, 
 
 from streamer.errors import StreamerError, WireError
 from streamer.operate import main as operate_main
-from streamer.server import snapshots
+from streamer.server import known_ids, snapshots
 from streamer.server.service import Service
-from streamer.server.snapshot_files import file_name
+from streamer.server.snapshot_files import SUFFIX, file_name
 
 __all__ = ["backbone"]
 
@@ -37,9 +37,11 @@ def test_a_snapshot_on_request_and_the_ids_it_knows(backbone, tmp_path):
         play(service, range(3), stream="..")
         written = control(service, "snapshot")["written"]
         assert [(entry["stream"], entry["arrivals"]) for entry in written] == [("line", 4), ("..", 3)]
-        assert sorted(path.name for path in tmp_path.iterdir()) == sorted(entry["file"] for entry in written)
-        saved = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+        assert sorted(path.name for path in rings(tmp_path)) == sorted(entry["file"] for entry in written)
+        saved = {path.name: path.read_bytes() for path in rings(tmp_path)}
         play(service, range(4, 6))
+    for path in tmp_path.glob(f"{known_ids.FILE}*"):  # what is known is older than the snapshot
+        path.unlink()
     for name, content in saved.items():  # as if the process had been killed just before frame 4
         (tmp_path / name).write_bytes(content)
     with serving(config(tmp_path), backbone) as service, Screen(service) as screen:
@@ -61,6 +63,10 @@ def test_the_timer_writes_what_changed_and_only_that(backbone, tmp_path):
         service.snapshots._stopping.wait(0.5)
         assert control(service, "status")["snapshot"]["written"] <= written + 1
         assert control(service, "status")["snapshot"]["failed"] is None
+
+
+def rings(folder):
+    return list(folder.glob(f"*{SUFFIX}"))
 
 
 def read_state(path):
@@ -95,7 +101,7 @@ def test_what_cannot_be_restored_is_told_and_set_aside(backbone, tmp_path, damag
         assert len(kept) == 1
         assert text in str(kept[0]["header"])
         assert not path.exists()
-        (aside,) = tmp_path.iterdir()
+        (aside,) = [path for path in tmp_path.iterdir() if not path.name.startswith(known_ids.FILE)]
         assert aside.name.startswith(f"{path.name}.refused-")
         assert play(service, range(3, 5))[0]["n_references"] == 0
 
@@ -141,6 +147,8 @@ def test_a_frame_captured_but_never_published_is_published_when_sent_again(backb
         state["extra"]["unpublished"] = [state["extra"]["scored"].pop()]
 
     tampered(path, unpublish)
+    for path in tmp_path.glob(f"{known_ids.FILE}*"):
+        path.unlink()
     with serving(config(tmp_path), backbone) as service:
         again = play(service, [3])
         assert [again[0][name] for name in ("frame_id", "raw_score", "meta")] == [
@@ -155,7 +163,7 @@ def test_reset_stays_reset(backbone, tmp_path):
         play(service, range(3))
         control(service, "snapshot")
         control(service, "reset")
-        assert list(tmp_path.iterdir()) == []
+        assert rings(tmp_path) == []
         assert play(service, [5])[0]["n_references"] == 0
 
 
