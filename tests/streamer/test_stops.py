@@ -4,8 +4,8 @@ import threading
 from contextlib import contextmanager
 
 import cv2
-import msgpack
 import zmq
+from stops_support import Dealer
 from streamer_support import (
     ANY_PORT,
     PATIENCE_MS,
@@ -13,10 +13,8 @@ from streamer_support import (
     Camera,
     Held,
     backbone,
-    header,
     identity_holds,
     picture,
-    png,
     serving,
     small_config,
     until,
@@ -26,32 +24,6 @@ from streamer.ask import ask
 from streamer.server.service import Service
 
 __all__ = ["backbone"]
-
-
-class Dealer:
-    """A reliable sender by hand."""
-
-    def __init__(self, service, identity=None):
-        self.context = zmq.Context()
-        self.socket = self.context.socket(zmq.DEALER)
-        self.socket.linger, self.socket.rcvtimeo = 0, PATIENCE_MS
-        if identity is not None:
-            self.socket.identity = identity
-        self.socket.connect(service.endpoints["reliable"])
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.context.destroy(linger=0)
-
-    def send(self, seed, frame_id=None, **more):
-        fields = header(f"line-{seed}" if frame_id is None else frame_id, **more)
-        self.socket.send_multipart([msgpack.packb(fields), png(picture(seed))])
-
-    def acks(self, count):
-        answers = [msgpack.unpackb(self.socket.recv()) for _ in range(count)]
-        return [(answer["frame_id"], answer["status"], answer["code"]) for answer in answers]
 
 
 @contextmanager
@@ -77,7 +49,7 @@ def stopping(config, backbone):
 
 
 def test_whatever_was_taken_in_is_acknowledged(backbone):
-    with stopping(small_config(), backbone) as (service, held, stop):
+    with stopping(small_config(), backbone) as (service, _held, stop):
         dealer = Dealer(service)
         for seed in range(6):
             dealer.send(seed)
@@ -88,7 +60,7 @@ def test_whatever_was_taken_in_is_acknowledged(backbone):
 
 
 def test_who_comes_during_a_stop_is_answered(backbone):
-    """A sender that was restarted gets the acks of its frames; a frame nobody knows is for the next service."""
+    """A sender that was restarted gets the acks of its frames; what nobody knows is for the next service."""
     with stopping(small_config(), backbone) as (service, held, stop), Dealer(service) as first:
         first.send(0)
         until(lambda: service.ledger.totals()["received"] == 1)
