@@ -72,6 +72,9 @@ class KnownIds:
         lock: held by whoever uses `writer`.
         durable: `add` waits for the disk.
 
+    Attributes:
+        in_history: whether they are in the history's file, and independent of rings.
+
     Raises:
         sqlite3.Error: the file is no database, or cannot be opened.
     """
@@ -89,7 +92,7 @@ class KnownIds:
         self._per_stream, self._streams = per_stream, streams
         self._write_lock: AbstractContextManager[object] = lock or threading.Lock()
         self._read_lock: AbstractContextManager[object] = threading.Lock()
-        self._owned = writer is None
+        self.in_history = writer is not None
         self._unwritten: OrderedDict[tuple[str, FrameId], bytes] = OrderedDict()
         self._writer = writer or open_database(path, durable=durable)
         try:
@@ -100,7 +103,7 @@ class KnownIds:
             if self._reader is self._writer:
                 self._read_lock = self._write_lock
         except BaseException:
-            if self._owned:
+            if not self.in_history:
                 self._writer.close()
             raise
 
@@ -202,7 +205,7 @@ class KnownIds:
         """Close the database; nothing is lost."""
         if self._reader is not self._writer:
             self._reader.close()
-        if self._owned:
+        if not self.in_history:
             self._writer.close()
 
     def _create(self) -> None:

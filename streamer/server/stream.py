@@ -214,9 +214,11 @@ class Stream:
             self._scored = OrderedDict({**known, **self._scored})
 
     def forget_scored(self) -> None:
-        """The ring that held them is lost: of what is known nowhere else the ids may come again."""
+        """The ring that held them is lost: ids that no history on disk knows may come again."""
         with self._ids:
             self._scored.clear()
+        if self._known is not None and not self._known.in_history:
+            self._forget_known(self._known)
 
     def take_unpublished(self, frame_id: FrameId) -> Score | None:
         """The score of a frame sent again that a snapshot has in the ring, but no subscriber ever saw."""
@@ -277,7 +279,10 @@ class Stream:
             self._scored.clear()
             self._failed.clear()
         if self._known is not None:  # after `resets`, or what is on its way out would be known again
-            try:
-                self._known.forget(self.name)
-            except sqlite3.Error as error:
-                self._log.warning("known_ids_failed", "known_ids", stream=self.name, error=str(error))
+            self._forget_known(self._known)
+
+    def _forget_known(self, known: KnownIds) -> None:
+        try:
+            known.forget(self.name)
+        except sqlite3.Error as error:
+            self._log.warning("known_ids_failed", "known_ids", stream=self.name, error=str(error))

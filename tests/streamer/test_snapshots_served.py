@@ -5,7 +5,7 @@ import json
 import pytest
 from click.testing import CliRunner
 from safetensors import safe_open
-from snapshot_support import config, cut, play, show, tampered
+from snapshot_support import config, cut, forget_ids, play, show, tampered
 from streamer_support import Camera, Screen, backbone, control, identity_holds, serving, small_config, until
 
 from streamer.errors import StreamerError, WireError
@@ -40,8 +40,7 @@ def test_a_snapshot_on_request_and_the_ids_it_knows(backbone, tmp_path):
         assert sorted(path.name for path in rings(tmp_path)) == sorted(entry["file"] for entry in written)
         saved = {path.name: path.read_bytes() for path in rings(tmp_path)}
         play(service, range(4, 6))
-    for path in tmp_path.glob(f"{known_ids.FILE}*"):  # what is known is older than the snapshot
-        path.unlink()
+    forget_ids(tmp_path)
     for name, content in saved.items():  # as if the process had been killed just before frame 4
         (tmp_path / name).write_bytes(content)
     with serving(config(tmp_path), backbone) as service, Screen(service) as screen:
@@ -147,8 +146,7 @@ def test_a_frame_captured_but_never_published_is_published_when_sent_again(backb
         state["extra"]["unpublished"] = [state["extra"]["scored"].pop()]
 
     tampered(path, unpublish)
-    for path in tmp_path.glob(f"{known_ids.FILE}*"):
-        path.unlink()
+    forget_ids(tmp_path)
     with serving(config(tmp_path), backbone) as service:
         again = play(service, [3])
         assert [again[0][name] for name in ("frame_id", "raw_score", "meta")] == [

@@ -7,6 +7,7 @@ from safetensors.numpy import save_file
 from streamer_support import Camera, Screen, control, small_config
 
 from musc_online import snapshot
+from streamer.server import known_ids
 
 SAID = ("frame_id", "seq", "capture_ns", "meta", "raw_score", "rscin_score", "pred_score", "pred_label",
         "threshold", "state", "n_references", "revision", "is_final", "regions")  # fmt: skip
@@ -51,3 +52,9 @@ def tampered(path, change):
 
 def cut(path):
     path.write_bytes(path.read_bytes()[:-100])
+
+
+def forget_ids(folder):
+    """What is known of ids beside the snapshots is gone, or older than they are."""
+    for path in folder.glob(f"{known_ids.FILE}*"):
+        path.unlink()
