@@ -1,7 +1,6 @@
 """Nothing lost: frames are kept until the detector acknowledges them, and sent again until it does."""
 
 import time
-import uuid
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -55,7 +54,8 @@ class ReliablePublisher(Sender):
         window: int = 16,
         resend_s: float = 5.0,
     ) -> None:
-        # Two copies of the window fit: resends must not block on frames a dead connection still holds.
+        # Two copies of the window fit: resends must not block on frames a dead connection still holds. No
+        # identity: one that the detector still holds for a dead connection would leave the next one unread.
         super().__init__(
             zmq.DEALER,
             endpoint,
@@ -65,7 +65,6 @@ class ReliablePublisher(Sender):
             wait_s=wait_s,
             hwm=2 * window,
             timeout_ms=0,
-            identity=uuid.uuid4().bytes,
         )
         self.acknowledged, self.resent = 0, 0
         self.refused: dict[FrameId, str] = {}

@@ -121,6 +121,7 @@ class History:
 
     Attributes:
         known: the frames that were scored.
+        on_disk: whether it outlives the process.
 
     Raises:
         StreamerError: the file cannot be opened, or is no database of ours.
@@ -138,7 +139,7 @@ class History:
         known_path: Path | None = None,
     ) -> None:
         self._lock = FairLock()
-        self._on_disk = path is not None
+        self.on_disk = path is not None
         self._room = Room(max_messages, max_bytes)
         try:
             if path is not None:
@@ -152,8 +153,8 @@ class History:
                 path or known_path,
                 per_stream=known_ids,
                 streams=streams,
-                writer=self._database if self._on_disk else None,
-                lock=self._lock if self._on_disk else None,
+                writer=self._database if self.on_disk else None,
+                lock=self._lock if self.on_disk else None,
                 durable=durable,
             )
         except sqlite3.Error as error:
@@ -190,7 +191,7 @@ class History:
             sqlite3.Error: the disk is full or gone; nothing was kept.
         """
         scored = [_scored(entry.scored) for entry in entries if entry.scored is not None]
-        if not self._on_disk:
+        if not self.on_disk:
             self.known.add(scored)
         try:
             with self._lock:
@@ -198,7 +199,7 @@ class History:
                     # Counting the table anew for each message would read all of it.
                     used = self._insert(entries)
                     self._trim(used)
-                    written = self.known.insert(scored) if self._on_disk else []
+                    written = self.known.insert(scored) if self.on_disk else []
                     self._keep_tallies(tallies or {})
                 self._used = used  # what failed was rolled back
         except sqlite3.Error:
@@ -311,7 +312,7 @@ class History:
         used.enter(-1, -n_bytes, peer)
 
     def _keep_tallies(self, tallies: Mapping[str, Mapping[str, Any] | None]) -> None:
-        for stream, tally in tallies.items() if self._on_disk else ():
+        for stream, tally in tallies.items() if self.on_disk else ():
             if tally is None:
                 self._database.execute("DELETE FROM tallies WHERE stream = ?", (stream,))
             else:

@@ -147,10 +147,14 @@ class Outbox(Worker):
                 self._observe({"publish": spent / len(messages)})
 
     def _keep(self, entries: list[Entry], messages: list[Outgoing]) -> None:
-        scores = [(message.stream, message.header) for message in messages if message.kind == "score"]
-        tallies = self._ledger.take_changed(scores)
+        tallies: dict[str, dict[str, Any] | None] = {}
         try:
-            self._history.add(entries, tallies)
+            if self._history.on_disk:
+                scores = [(message.stream, message.header) for message in messages if message.kind == "score"]
+                tallies = self._ledger.take_changed(scores)
+                self._history.add(entries, tallies)
+            else:
+                self._history.add(entries)
             self.history_failed = None
         except sqlite3.Error as error:
             self._ledger.mark_changed(tallies)

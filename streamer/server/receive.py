@@ -135,6 +135,8 @@ class Receiver(Worker):
         )
         frames.unbind(socket_endpoint(frames))
         self._read_what_came(_POLL_MS)  # what libzmq had taken in before it let go
+        # Closed at once: a connection still being taken down takes in frames that nobody would read.
+        frames.close()
         if imagezmq is not None:
             imagezmq.close()  # lingers for its answers
             self._ports.imagezmq = None

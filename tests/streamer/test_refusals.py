@@ -1,22 +1,28 @@
 """What goes wrong costs no more than it must: a passing fault no frame, bad messages no score."""
 
+import contextlib
 import itertools
+import socket
+import threading
 
 import pytest
 import zmq
 from stops_support import Dealer
 from streamer_support import (
     PATIENCE_MS,
+    PATIENCE_S,
     Camera,
     Screen,
     backbone,
     control,
     identity_holds,
+    picture,
     serving,
     small_config,
     until,
 )
 
+from streamer.reliable import ReliablePublisher
 from streamer.sockets import connect
 
 __all__ = ["backbone"]
@@ -125,3 +131,51 @@ def test_a_sender_that_was_killed_and_came_back_gets_its_acks(backbone):
             after.send(0)
             after.send(1)
             assert after.acks(2) == [("line-0", "scored", "duplicate"), ("line-1", "scored", "")]
+
+
+class HalfOpen:
+    """A cable: `cut` ends the sender's half of its connections, of which the detector hears nothing."""
+
+    def __init__(self, endpoint):
+        host, _, port = endpoint.removeprefix("tcp://").rpartition(":")
+        self._to = (host, int(port))
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.endpoint = f"tcp://127.0.0.1:{self._listening.getsockname()[1]}"
+        self._ours, self._theirs = [], []
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def cut(self):
+        for one in self._ours:
+            one.shutdown(socket.SHUT_RDWR)
+
+    def close(self):
+        for one in (self._listening, *self._ours, *self._theirs):
+            one.close()
+
+    def _accept(self):
+        with contextlib.suppress(OSError):
+            while True:
+                ours, theirs = self._listening.accept()[0], socket.create_connection(self._to)
+                self._ours.append(ours)
+                self._theirs.append(theirs)
+                for pair in ((ours, theirs), (theirs, ours)):
+                    threading.Thread(target=self._copy, args=pair, daemon=True).start()
+
+    def _copy(self, source, target):
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                target.sendall(data)
+
+
+def test_a_sender_that_lost_its_connection_alone_gets_its_acks(backbone):
+    """Under the identity of its first connection, which the detector still held, it was never read again."""
+    with serving(small_config(), backbone) as service:
+        cable = HalfOpen(service.endpoints["reliable"])
+        with ReliablePublisher(cable.endpoint, "line", wait_s=PATIENCE_S, resend_s=0.5) as sender:
+            sender.send(picture(0), 0)
+            sender.flush(PATIENCE_S)
+            cable.cut()
+            sender.send(picture(1), 1)
+            sender.flush(30)
+            assert sender.acknowledged == 2
+        cable.close()
