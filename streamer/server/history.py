@@ -11,15 +11,13 @@ import msgpack
 from musc_online.arrays import FrameId
 from streamer.errors import StreamerError
 from streamer.server.known_ids import KnownIds, Scored
+from streamer.server.room import Room, Used
 from streamer.server.threads import FairLock
 
 _TOPICS = 100_000
 _AT_ONCE = 64
 _BYTES_AT_ONCE = 1024 * 1024
 # Read under the lock at once, but for a single message that is larger.
-
-_SHARE = 4
-"""Complaints take at most a quarter of the history, and errors of one peer a quarter of that."""
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS messages (
@@ -58,50 +56,6 @@ class Entry:
     def complaint_about(self) -> str | None:
         """The peer, "" for none in particular, of an `error` or `dropped` message; None if it is neither."""
         return self.peer if self.topic.endswith(_COMPLAINTS) else None
-
-
-@dataclass(frozen=True)
-class Room:
-    """So many messages, of so many bytes in all."""
-
-    messages: int = 0
-    n_bytes: int = 0
-
-    def plus(self, messages: int, n_bytes: int) -> "Room":
-        """More, or with negative numbers less."""
-        return Room(self.messages + messages, self.n_bytes + n_bytes)
-
-    def part(self) -> "Room":
-        """What complaints may take of it, at least one message."""
-        return Room(max(1, self.messages // _SHARE), self.n_bytes // _SHARE)
-
-    def overfull(self, used: "Room") -> bool:
-        """Whether the oldest must go; a message larger than its part alone is kept until the next."""
-        return used.messages > self.messages or (used.messages > 1 and used.n_bytes > self.n_bytes)
-
-
-@dataclass
-class Used:
-    """What is kept: in all, complaints, and errors by peer."""
-
-    total: Room
-    complaints: Room
-    peers: dict[str, Room]
-
-    def copy(self) -> "Used":
-        """To count on, and to drop if what is counted fails."""
-        return Used(self.total, self.complaints, dict(self.peers))
-
-    def enter(self, messages: int, n_bytes: int, peer: str | None) -> None:
-        """Count what comes, or with negative numbers what goes."""
-        self.total = self.total.plus(messages, n_bytes)
-        if peer is not None:
-            self.complaints = self.complaints.plus(messages, n_bytes)
-        if peer:
-            of_peer = self.peers.get(peer, Room()).plus(messages, n_bytes)
-            self.peers[peer] = of_peer
-            if not of_peer.messages:
-                del self.peers[peer]
 
 
 class History:

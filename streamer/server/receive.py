@@ -3,7 +3,6 @@
 import contextlib
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -14,6 +13,7 @@ from streamer.server import imagezmq_ingest
 from streamer.server.intake import Intake
 from streamer.server.logs import RateLimitedLog
 from streamer.server.outcomes import Outcomes
+from streamer.server.rate import Rates
 from streamer.server.stream import Claim, QueuedFrame
 from streamer.server.streams import Streams
 from streamer.server.threads import Worker
@@ -25,7 +25,6 @@ _HELD_MS = 5
 _AFTER_STOP = 64
 # Frames that were on their way when the service was asked to stop, at most so many a socket: a sender that
 # never pauses must not keep it from ending.
-_SENDERS = 1024
 
 
 @dataclass(eq=False)
@@ -330,29 +329,3 @@ def _reply_to(port: Socket) -> Callable[[], None]:
 
 def _nothing() -> None:
     return None
-
-
-class Rates:
-    """Frames a second per sender; the least recent of more than 1024 senders is forgotten.
-
-    Args:
-        rate: frames a second, None for no limit. A second's worth may come at once.
-    """
-
-    def __init__(self, rate: float | None) -> None:
-        self._rate = rate
-        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
-
-    def allow(self, sender: str) -> bool:
-        """Whether this sender may send one frame now."""
-        if self._rate is None:
-            return True
-        now = time.monotonic()
-        depth = max(self._rate, 1.0)
-        tokens, then = self._buckets.pop(sender, (depth, now))
-        tokens = min(depth, tokens + (now - then) * self._rate)
-        allowed = tokens >= 1.0
-        self._buckets[sender] = (tokens - allowed, now)
-        if len(self._buckets) > _SENDERS:
-            self._buckets.popitem(last=False)
-        return allowed
