@@ -113,8 +113,11 @@ class History:
             )
         except sqlite3.Error as error:
             self._database.close()
-            key, where = ("history", path) if path or not known_path else ("snapshot", known_path)
-            raise StreamerError(f"{key}.path: {where}: is no history of this service ({error})") from None
+            if path is None and known_path is not None:
+                raise StreamerError(
+                    f"snapshot.path: {known_path}: cannot be used ({error}); expected ids of frames"
+                ) from None
+            raise StreamerError(f"history.path: {path}: is no history of this service ({error})") from None
 
     def next_number(self, topic: str) -> int:
         """The `pub_seq` that follows the last one of a topic, kept or not; 0 for a topic never heard of."""
@@ -142,11 +145,15 @@ class History:
             tallies: by stream, kept with them where the history is on disk; None for one that is closed.
 
         Raises:
-            sqlite3.Error: the disk is full or gone; nothing was kept.
+            sqlite3.Error: the disk is full or gone; nothing was kept but in memory.
         """
         scored = [_scored(entry.scored) for entry in entries if entry.scored is not None]
+        failed: sqlite3.Error | None = None
         if not self.on_disk:
-            self.known.add(scored)
+            try:
+                self.known.add(scored)
+            except sqlite3.Error as error:
+                failed = error
         try:
             with self._lock:
                 with self._database:
@@ -160,6 +167,8 @@ class History:
             self.known.keep_unwritten(scored)
             raise
         self.known.were_written(written)
+        if failed is not None:
+            raise failed
 
     def fetch(
         self, topic: str, first: int, last: int, *, limit: int, max_bytes: int

@@ -272,6 +272,8 @@ def prepare(folder: Path) -> Path:
             if not path.is_file():
                 raise sqlite3.DatabaseError("is no file")
             KnownIds(path, per_stream=1, streams=1).close()
+    except sqlite3.OperationalError:  # no permission, perhaps: nothing is wrong with the file
+        pass
     except (OSError, sqlite3.DatabaseError) as error:
         _set_aside(path, error)
     return path

@@ -21,7 +21,7 @@ from streamer_support import (
 
 from streamer.errors import StreamerError
 from streamer.server import known_ids
-from streamer.server.history import History
+from streamer.server.history import Entry, History
 from streamer.server.known_ids import ANY_PICTURE, KnownIds, Scored, picture_digest
 from streamer.wire.frame import FrameMessage
 
@@ -219,3 +219,22 @@ def test_a_hundred_thousand_ids_are_not_loaded(tmp_path):
     known.add([Scored("a", "new")])
     assert (known.find("a", "part-0"), known.find("a", "part-1")) == (None, b"12345678")
     known.close()
+
+
+def test_a_full_disk_beside_the_snapshots_costs_no_message(tmp_path, monkeypatch):
+    def full(*_):
+        raise sqlite3.OperationalError("database or disk is full")
+
+    history = History(None, max_messages=9, max_bytes=999, known_path=tmp_path / known_ids.FILE)
+    entries = [Entry("a/score", number, b"x", None, Scored("a", number, b"digest")) for number in range(2)]
+    with monkeypatch.context() as patch:
+        patch.setattr(history.known, "_insert", full)
+        with pytest.raises(sqlite3.OperationalError):
+            history.add(entries[:1])
+    assert history.known.find("a", 0) == b"digest"
+    history.add(entries[1:])
+    assert history.status()["messages"] == 2
+    history.close()
+    again = KnownIds(tmp_path / known_ids.FILE, per_stream=9, streams=1)
+    assert again.ids("a") == [0, 1]
+    again.close()
