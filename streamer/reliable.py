@@ -72,7 +72,8 @@ class ReliablePublisher(Sender):
         bit_depth: BitDepth = "auto",
         limits: Limits = _DEFAULTS,
     ) -> None:
-        # Two copies of the window fit: resends must not block on frames a dead connection still holds.
+        # Two copies of the window fit: resends must not block on frames a dead connection still holds. No
+        # identity: one that the detector still holds for a dead connection would leave the next one unread.
         super().__init__(
             zmq.DEALER,
             endpoint,
@@ -84,7 +85,6 @@ class ReliablePublisher(Sender):
             limits=limits,
             hwm=2 * window,
             timeout_ms=0,
-            identity=uuid.uuid4().bytes,
         )
         self.acknowledged, self.resent = 0, 0
         self.refused: dict[FrameId, str] = {}

@@ -107,9 +107,8 @@ def bind(
         socket.curve_server = True
         socket.curve_publickey, socket.curve_secretkey = keys.public, keys.secret
         socket.zap_domain = role.encode()
-    if kind == zmq.ROUTER:
-        # A publisher that was killed and came back under the same identity takes over its acks.
-        socket.router_handover = True
+    # No handover: of two peers under one identity the first keeps its answers. libzmq would not close the
+    # connection of the one that lost its identity, only throw away what it sends, for ever.
     try:
         socket.bind(endpoint)
     except zmq.ZMQError as error:

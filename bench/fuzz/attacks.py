@@ -8,7 +8,7 @@ from typing import Any
 Attack = Callable[[Path], dict[str, Any]]
 """Given an empty folder, attacks a server: figures, and under `checks` what should hold and whether."""
 
-_MODULES: dict[str, str] = {"pictures": "pictures", "journal": "journal", "peers": "peers"}
+_MODULES: dict[str, str] = {name: name for name in ("pictures", "peers", "stops", "journal")}
 """Name of an attack -> the module of `bench.fuzz` whose function `attack` it is."""
 
 NAMES = tuple(_MODULES)

@@ -40,6 +40,8 @@ AT_ONCE = frozenset({"status", "history", "shutdown"})
 """Requests that wait for no frame, and are answered while others wait."""
 
 _POLL_MS = 100
+_AFTER_STOP = 100
+# Requests answered that wait when the service is asked to stop, at most.
 _MAX_REQUEST = 64 * 1024
 _MAX_PARTS = 16
 _MAX_ADDRESS = 256
@@ -75,7 +77,7 @@ class Control(Worker):
         self.join()
 
     def work(self) -> None:
-        """Answer requests until stopped."""
+        """Answer requests until stopped, and those that wait then."""
         try:
             self._waiters = Waiters(self._socket.context, self._failed)
             self._waiters.start()
@@ -93,8 +95,13 @@ class Control(Worker):
         poller = zmq.Poller()
         poller.register(self._socket, zmq.POLLIN)
         poller.register(self._waiters.answers, zmq.POLLIN)
-        while not self._stopping.is_set():
-            ready = dict(poller.poll(_POLL_MS))
+        after_stop = 0
+        while after_stop < _AFTER_STOP:
+            stopping = self._stopping.is_set()
+            ready = dict(poller.poll(0 if stopping else _POLL_MS))
+            if stopping and self._socket not in ready:
+                break
+            after_stop += stopping
             self._send_made()
             if self._socket in ready:
                 with suppress(zmq.Again):

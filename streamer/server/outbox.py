@@ -14,6 +14,8 @@ import structlog
 import zmq
 
 from streamer.server.history import Entry, History
+from streamer.server.known_ids import Scored
+from streamer.server.ledger import Ledger
 from streamer.server.subscriptions import Subscriptions
 from streamer.server.threads import Worker
 from streamer.sockets import Socket
@@ -32,14 +34,20 @@ _LOOK_S = 0.05
 
 @dataclass(eq=False)
 class Outgoing:
-    """A message to publish. Once it is kept, `settle` is called; then it is sent; then `ack` goes out."""
+    """A message to publish. Once it is kept, `settle` is called; then it is sent; then `ack` goes out.
+
+    `ack` is asked for only then: a sender that comes back meanwhile is told where it is now. `scored` is
+    asked for as it is kept: which frame a score is of. `peer`: whose message an error is about.
+    """
 
     stream: str
     kind: str
     header: dict[str, Any]
     anomaly_map: npt.NDArray[np.float32] | None = None
     settle: Callable[[], None] | None = None
-    ack: Ack | None = None
+    ack: Callable[[], Ack | None] | None = None
+    scored: Callable[[], Scored] | None = None
+    peer: str = ""
 
 
 class Outbox(Worker):
@@ -49,6 +57,7 @@ class Outbox(Worker):
         socket: bound XPUB socket, a PUB to its peers; closed when the thread ends, as `acks` is.
         acks: PUSH socket to the receiving thread, which owns the senders' socket.
         history: what is published is kept here first, so that a subscriber can fetch what it missed.
+        ledger: whose tallies are kept with it.
         map_encoding: of `streamer.wire.published`.
         heartbeat: called every `heartbeat_s` for the `status` messages to publish.
         observe: told each score's `publish` time, in milliseconds: its share of what went out together.
@@ -59,6 +68,7 @@ class Outbox(Worker):
         socket: Socket,
         acks: Socket,
         history: History,
+        ledger: Ledger,
         *,
         map_encoding: MapEncoding,
         heartbeat: Callable[[], list[Outgoing]],
@@ -71,7 +81,7 @@ class Outbox(Worker):
         self.history_failed: str | None = None
         self._socket, self._acks = socket, acks
         self._subscriptions = Subscriptions(socket)
-        self._history = history
+        self._history, self._ledger = history, ledger
         self._map_encoding = map_encoding
         self._heartbeat, self._heartbeat_s = heartbeat, heartbeat_s
         self._observe = observe
@@ -99,6 +109,7 @@ class Outbox(Worker):
                 if time.monotonic() >= self._heartbeat_at:
                     self._publish(self._heartbeat())
                     self._heartbeat_at = time.monotonic() + self._heartbeat_s
+            self._keep([], [])  # what was counted since the last message
         finally:
             self._socket.close()
             self._acks.close()
@@ -119,7 +130,9 @@ class Outbox(Worker):
     def _publish(self, messages: list[Outgoing]) -> None:
         begun = time.perf_counter()
         entries = [self._entry(message) for message in messages]
-        self._keep([entry for entry in entries if not entry.topic.endswith("/status")])
+        kept = [entry for entry in entries if not entry.topic.endswith("/status")]
+        if kept:  # a heartbeat says nothing of whether the disk takes scores again
+            self._keep(kept, messages)
         for message, entry in zip(messages, entries, strict=True):
             if message.settle is not None:
                 # Before sending: who has seen a score finds it in `status` too.
@@ -129,21 +142,27 @@ class Outbox(Worker):
                 parts if entry.payload is None else [*parts, entry.payload], zmq.DONTWAIT
             )
             self.published += 1
-            if message.ack is not None:
-                sender, answer = message.ack
+            ack = None if message.ack is None else message.ack()
+            if ack is not None:
+                sender, answer = ack
                 self._acks.send_multipart([sender, pack(answer)], zmq.DONTWAIT)
         spent = 1e3 * (time.perf_counter() - begun)
         for message in messages:
             if message.kind == "score":
                 self._observe({"publish": spent / len(messages)})
 
-    def _keep(self, entries: list[Entry]) -> None:
-        if not entries:  # a heartbeat says nothing of whether the disk takes scores again
-            return
+    def _keep(self, entries: list[Entry], messages: list[Outgoing]) -> None:
+        tallies: dict[str, dict[str, Any] | None] = {}
         try:
-            self._history.add(entries)
+            if self._history.on_disk:
+                scores = [(message.stream, message.header) for message in messages if message.kind == "score"]
+                tallies = self._ledger.take_changed(scores)
+                self._history.add(entries, tallies)
+            else:
+                self._history.add(entries)
             self.history_failed = None
         except sqlite3.Error as error:
+            self._ledger.mark_changed(tallies)
             if self.history_failed is None:
                 log.error(
                     "history_failed", error=str(error), what_now="scores go out, gaps cannot be fetched"
@@ -171,5 +190,5 @@ class Outbox(Worker):
             entry, payload = encode_map(message.anomaly_map, self._map_encoding)
             header = {**header, "anomaly_map": entry}
         parts = pack_message(topic, {"kind": message.kind, **header, "pub_seq": number})
-        scored = (message.stream, header["frame_id"]) if message.kind == "score" else None
-        return Entry(topic, number, parts[1], payload, scored)
+        scored = None if message.scored is None else message.scored()
+        return Entry(topic, number, parts[1], payload, scored, message.peer)

@@ -14,7 +14,7 @@ _ACKS = 1000
 _REQUESTS, _ANSWERS = 4, 4
 # Of one connection: who waits for an answer before it asks again needs one of each.
 _LAST_WORDS_MS = 2_000
-# After the last message is published, subscribers get this long to take it.
+# After the last message is published, subscribers get this long to take it; as those do who wait for answers.
 
 
 class Bound:
@@ -92,8 +92,9 @@ def bind_all(context: Context, config: Config, security: Security) -> Bound:
             )  # fmt: skip
         if transport.imagezmq is not None:
             bound.ports.imagezmq = server(
-                "imagezmq", zmq.REP, transport.imagezmq, "", hwm=ahead, max_part=most
-            )
+                "imagezmq", zmq.REP, transport.imagezmq, "",
+                hwm=ahead, max_part=most, linger_ms=_LAST_WORDS_MS,
+            )  # fmt: skip
         if transport.imagezmq_subscribe:
             endpoints = transport.imagezmq_subscribe
             bound.ports.imagezmq_subscribe = _subscribe(context, endpoints, ahead, most, bound)

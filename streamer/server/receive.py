@@ -3,7 +3,6 @@
 import contextlib
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -14,17 +13,18 @@ from streamer.server import imagezmq_ingest
 from streamer.server.intake import Intake
 from streamer.server.logs import RateLimitedLog
 from streamer.server.outcomes import Outcomes
-from streamer.server.stream import QueuedFrame
+from streamer.server.rate import Rates
+from streamer.server.stream import Claim, QueuedFrame
 from streamer.server.streams import Streams
 from streamer.server.threads import Worker
 from streamer.sockets import MessageReader, Socket, socket_endpoint
-from streamer.wire.frame import Ack, FrameMessage, Limits, pack, unpack_frame
+from streamer.wire.frame import Ack, FrameMessage, Limits, ack, pack, unpack_frame
 
 _POLL_MS = 50
 _HELD_MS = 5
 _AFTER_STOP = 64
-# Frames that libzmq had received already when the service was asked to stop, at most so many a socket.
-_SENDERS = 1024
+# Frames that were on their way when the service was asked to stop, at most so many a socket: a sender that
+# never pauses must not keep it from ending.
 _MAX_PARTS = 16
 # Far more than a frame has; a message of more is refused like one of so many.
 
@@ -79,7 +79,7 @@ class Receiver(Worker):
         self._finished = threading.Event()
 
     def stop(self) -> None:
-        """Take what libzmq has received already, then no more; returns when that is queued."""
+        """Take what was sent already, then no more; returns when that is queued. Acks go on."""
         self._stopping.set()
         while self.is_alive() and not self._drained.wait(0.1):
             pass
@@ -96,9 +96,11 @@ class Receiver(Worker):
                 self._once(_POLL_MS)
             self._drain()
             self._drained.set()
-            while not self._finished.is_set() or self._ports.acks.poll(0):
-                if self._ports.acks.poll(_POLL_MS):
-                    self._acknowledge()
+            while not self._finished.is_set():
+                self._turn_away(_POLL_MS)
+            for _ in range(_AFTER_STOP):
+                if not self._turn_away(0):
+                    break
         finally:
             self._intake.close()
             self._drained.set()
@@ -126,14 +128,73 @@ class Receiver(Worker):
         return bool(ready)
 
     def _drain(self) -> None:
-        for port in self._ports.all():
-            if port not in {self._ports.acks, self._ports.imagezmq_subscribe}:
-                port.unbind(socket_endpoint(port))
+        """Take what was sent before, and let go of all senders but those who wait for acks.
+
+        A plain sender keeps what it has not sent yet for the next service. The ROUTER stays bound: `unbind`
+        would cut off its peers, and no frame of theirs could be acknowledged any more.
+        """
+        self._read_what_came(0)
+        frames, imagezmq, subscribed = (
+            self._ports.frames,
+            self._ports.imagezmq,
+            self._ports.imagezmq_subscribe,
+        )
+        frames.unbind(socket_endpoint(frames))
+        self._read_what_came(_POLL_MS)  # what libzmq had taken in before it let go
+        # Closed at once: a connection still being taken down takes in frames that nobody would read.
+        frames.close()
+        if imagezmq is not None:
+            imagezmq.close()  # lingers for its answers
+            self._ports.imagezmq = None
+        if subscribed is not None:
+            subscribed.close()
+            self._ports.imagezmq_subscribe = None
+
+    def _read_what_came(self, wait_ms: int) -> None:
         for _ in range(_AFTER_STOP):
-            if not self._once(0) and self._held is None:
-                return
+            if not self._once(wait_ms) and self._held is None:
+                break
         while self._held is not None:
             self._once(_HELD_MS)
+
+    def _turn_away(self, wait_ms: int) -> bool:
+        """Send acks; answer reliable frames that come while the service ends. Whether there was anything.
+
+        Nothing is queued or published for them any more. Who sends a frame again that has its score, whose
+        ack was lost perhaps, is told; other frames are to be sent again, to the next service.
+        """
+        reliable = self._ports.reliable
+        poller = zmq.Poller()
+        poller.register(self._ports.acks, zmq.POLLIN)
+        if reliable is not None:
+            poller.register(reliable, zmq.POLLIN)
+        ready = dict(poller.poll(wait_ms))
+        if self._ports.acks in ready:
+            self._acknowledge()
+        if reliable is not None and reliable in ready:
+            with contextlib.suppress(zmq.Again):
+                if (frames := self._readers[reliable].read()) is not None:
+                    self._turn_away_frame([frame.bytes for frame in frames])
+        return bool(ready)
+
+    def _turn_away_frame(self, parts: list[bytes]) -> None:
+        try:
+            message = self._read_safely(lambda: unpack_frame(parts[1:], self._limits))
+        except WireError:
+            return  # its error could not be told; it is when it is sent again
+        stream = self._streams.get(message.stream)
+        found = Claim.NEW
+        if stream is not None:
+            found = stream.look(QueuedFrame(message, stream, 0, parts[0]))
+        status, code = {
+            Claim.NEW: ("busy", "busy"),
+            Claim.IN_FLIGHT: ("", "duplicate"),
+            Claim.SCORED: ("scored", "duplicate"),
+            Claim.REUSED: ("refused", "id_reused"),
+        }[found]
+        self._outcomes.turn_away(stream, code)
+        if status:
+            self._answer(ack(parts[0], message.stream, message.frame_id, message.seq, status, code))
 
     def _read(self, port: Socket) -> None:
         try:
@@ -197,21 +258,23 @@ class Receiver(Worker):
                 error.stream, error.frame_id, error.seq = message.stream, message.frame_id, message.seq
             known = self._streams.get(error.stream or "")
             self._outcomes.receive(known)
-            self._outcomes.refuse_message(error, known, sender)
+            self._outcomes.refuse_message(error, known, sender, peer)
             return None
         capture_ns = message.capture_ns if message.capture_ns is not None else time.time_ns()
-        queued = QueuedFrame(message, stream, capture_ns, sender)
-        scored = sender is not None and stream.was_scored(message.frame_id)
+        queued = QueuedFrame(message, stream, capture_ns, sender, peer)
         # Claimed, then counted: whoever saw the count finds the frame in flight.
-        claimed = not scored and stream.claim(queued)
+        found = stream.claim(queued)
         self._outcomes.receive(stream)
-        if scored:
-            self._answer(self._outcomes.answer_now(queued, "scored", "duplicate"))
-        elif not claimed:
-            self._refuse_duplicate(queued)
-        else:
+        if found is Claim.NEW:
             self._check_order(queued)
-        return queued if claimed else None
+            return queued
+        if found is Claim.REUSED or sender is None:
+            self._refuse_known(queued, found)
+        elif found is Claim.IN_FLIGHT:
+            self._outcomes.repeated(queued)
+        else:
+            self._answer(self._outcomes.answer_now(queued, "scored", "duplicate"))
+        return None
 
     def _read_safely(self, read: Callable[[], FrameMessage]) -> FrameMessage:
         try:
@@ -222,17 +285,19 @@ class Receiver(Worker):
             self._log.warning("message_failed", "internal", exc_info=True)
             raise WireError("internal", f"message: could not be read ({type(error).__name__})") from None
 
-    def _refuse_duplicate(self, queued: QueuedFrame) -> None:
+    def _refuse_known(self, queued: QueuedFrame, found: Claim) -> None:
         message, stream = queued.message, queued.stream
-        if queued.sender is not None:
-            self._outcomes.repeated(queued)
-            return
-        text = (
-            f"frame_id: {message.frame_id!r} of stream '{stream.name}' is queued, in the ring or among the "
-            f"last {stream.config.ring.capacity} scored"
-        )
-        error = WireError("duplicate", text, stream=stream.name, frame_id=message.frame_id, seq=message.seq)
-        self._outcomes.refuse_message(error, stream, None)
+        what = f"frame_id: {message.frame_id!r} of stream '{stream.name}'"
+        if found is Claim.REUSED:
+            code, text = (
+                "id_reused",
+                f"{what} is another picture's already; expected a new id for each picture",
+            )
+        else:
+            known = max(stream.config.limits.known_ids, stream.config.ring.capacity)
+            code, text = "duplicate", f"{what} is queued, in the ring or among the last {known} scored"
+        error = WireError(code, text, stream=stream.name, frame_id=message.frame_id, seq=message.seq)
+        self._outcomes.refuse_message(error, stream, queued.sender, queued.peer)
 
     def _check_order(self, queued: QueuedFrame) -> None:
         message, stream = queued.message, queued.stream
@@ -274,29 +339,3 @@ def _reply_to(port: Socket) -> Reply:
 
 def _nothing(answer: bytes) -> None:
     del answer
-
-
-class Rates:
-    """Frames a second per sender; the least recent of more than 1024 senders is forgotten.
-
-    Args:
-        rate: frames a second, None for no limit. A second's worth may come at once.
-    """
-
-    def __init__(self, rate: float | None) -> None:
-        self._rate = rate
-        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
-
-    def allow(self, sender: str) -> bool:
-        """Whether this sender may send one frame now."""
-        if self._rate is None:
-            return True
-        now = time.monotonic()
-        depth = max(self._rate, 1.0)
-        tokens, then = self._buckets.pop(sender, (depth, now))
-        tokens = min(depth, tokens + (now - then) * self._rate)
-        allowed = tokens >= 1.0
-        self._buckets[sender] = (tokens - allowed, now)
-        if len(self._buckets) > _SENDERS:
-            self._buckets.popitem(last=False)
-        return allowed

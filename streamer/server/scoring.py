@@ -79,6 +79,16 @@ class Scoring:
             FrameError: the detector cannot use the frame.
             WireError: `no_room` for the stream's ring, `too_many_streams` awake for it to wake.
         """
+        try:
+            self._score(tokens)
+        except (FrameError, WireError):
+            raise
+        except Exception:
+            # If it got into the ring before that, it could never be scored when it is sent again.
+            tokens.queued.stream.keep_unpublished(tokens.queued.message.frame_id)
+            raise
+
+    def _score(self, tokens: Tokens) -> None:
         queued, stream = tokens.queued, tokens.queued.stream
         detector = stream.detector or self._open(stream)[0]
         frame_id = queued.message.frame_id

@@ -11,7 +11,7 @@ from musc_online.config import Config
 from musc_online.detector import Detector
 from streamer import auth
 from streamer.errors import StreamerError
-from streamer.server import allow_list
+from streamer.server import allow_list, known_ids
 from streamer.server.control import Control, handlers
 from streamer.server.decode_pool import DecodePool
 from streamer.server.history import History
@@ -57,20 +57,17 @@ class Service:
         self._started_ns = time.monotonic_ns()
         Detector(config)  # refuses a ring that does not fit before a port is open
         self._locks: list[Lock] = []
-        kept = config.history
         try:
             self._lock_disk()
-            self.history = History(
-                kept.path, max_messages=kept.max_messages, max_bytes=int(kept.max_bytes), durable=kept.durable
-            )
+            if config.snapshot.path is not None:
+                clear(config.snapshot.path)
+            self.history = _open_history(config)
         except Exception:
             self._unlock_disk()
             raise
         self._context = Context()
         try:
-            if config.snapshot.path is not None:
-                clear(config.snapshot.path)
-            self.streams = Streams(config, self.history.scored_ids, self.ledger.close)
+            self.streams = Streams(config, self.history.known, self.ledger.close)
             keys = None if config.security.keys is None else auth.load_server(config.security.keys)
             self._authenticator = None if keys is None else allow_list.start(self._context, keys)
         except Exception:
@@ -181,6 +178,7 @@ class Service:
             bound.scores,
             bound.acks_out,
             self.history,
+            self.ledger,
             map_encoding=config.transport.map_encoding,
             heartbeat=self._heartbeat,
             heartbeat_s=config.transport.heartbeat_s,
@@ -220,7 +218,7 @@ class Service:
         """Start every part; if one fails, those that run are ended in order, each closing its own sockets."""
         parts: list[tuple[Callable[[], object], Callable[[], object]]] = [
             (self._outbox.start, self._outbox.stop),
-            (self.scoring.resume, lambda: None),
+            (self._resume, lambda: None),
             (self.snapshots.start, self.snapshots.stop),
             (self.decoders.start, self.decoders.stop),
             (self.pipeline.start, self._end_pipeline),
@@ -237,6 +235,20 @@ class Service:
             for stop in reversed(stops):
                 stop()
             raise
+
+    def _resume(self) -> None:
+        """Tallies as the history knows them, rings from their snapshots, then streams without a ring."""
+        tallies = self.history.tallies()
+        for name, tally in tallies.items():
+            self.ledger.resume(name, tally)
+        self.scoring.resume()
+        for name in tallies:
+            if name == NO_STREAM or self.streams.get(name) is not None:
+                continue
+            if self.streams.has_place():
+                self.streams.admit(name)
+            else:
+                self.ledger.close(name)
 
     def _end_pipeline(self) -> None:
         self._intake.close()
@@ -301,4 +313,21 @@ def wire_limits(config: Config) -> Limits:
     limits = config.limits
     return Limits(
         int(limits.header_bytes), int(limits.payload_bytes), limits.width, limits.height, limits.pixels
+    )
+
+
+def _open_history(config: Config) -> History:
+    """The history; where it is in memory, the ids of scored frames are beside the snapshots."""
+    kept, limits = config.history, config.limits
+    known_path = None
+    if kept.path is None and config.snapshot.path is not None:
+        known_path = known_ids.prepare(config.snapshot.path)
+    return History(
+        kept.path,
+        max_messages=kept.max_messages,
+        max_bytes=int(kept.max_bytes),
+        durable=kept.durable,
+        known_ids=limits.known_ids,
+        streams=limits.streams + limits.sleeping,
+        known_path=known_path,
     )

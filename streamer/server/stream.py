@@ -1,10 +1,13 @@
 """One stream: its configuration, its detector, the ids it knows, its frames in flight, what scores echo."""
 
+import sqlite3
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
+from enum import Enum, auto
+from functools import cached_property
 from itertools import islice
 from time import perf_counter_ns
 from typing import Any
@@ -14,7 +17,22 @@ from musc_online.config import Config
 from musc_online.detector import Detector
 from musc_online.score import Score
 from streamer.server.journals import Journal
+from streamer.server.known_ids import ANY_PICTURE, KnownIds, picture_digest, same_picture
+from streamer.server.logs import RateLimitedLog
 from streamer.wire.frame import FrameMessage
+
+_FAILED = 1000
+"""Ids whose failures are counted, per stream."""
+
+
+class Claim(Enum):
+    """What an id is when a frame comes under it."""
+
+    NEW = auto()
+    IN_FLIGHT = auto()
+    SCORED = auto()
+    REUSED = auto()
+    """In flight or scored, with another picture."""
 
 
 @dataclass(frozen=True)
@@ -28,13 +46,22 @@ class Origin:
 
 @dataclass(eq=False)
 class QueuedFrame:
-    """A frame whose fate is open. `sender` is the routing id of a reliable sender, who waits for an ack."""
+    """A frame whose fate is open. `sender` is the routing id of a reliable sender, who waits for an ack.
+
+    `peer`: whose message it is, by key or address.
+    """
 
     message: FrameMessage
     stream: "Stream"
     capture_ns: int
     sender: bytes | None = None
+    peer: str = ""
     received_ns: int = field(default_factory=perf_counter_ns)
+
+    @cached_property
+    def digest(self) -> bytes:
+        """Of its picture; computed where it is first wanted, in the publishing thread as a rule."""
+        return picture_digest(self.message)
 
 
 class Stream:
@@ -45,7 +72,7 @@ class Stream:
     reset. Others may set `unsaved`, never clear it.
     """
 
-    def __init__(self, name: str, config: Config, settled_before: Iterable[FrameId] = ()) -> None:
+    def __init__(self, name: str, config: Config, known: KnownIds | None = None) -> None:
         self.name = name
         self.config = config
         self.last_seq: int | None = None
@@ -56,8 +83,11 @@ class Stream:
         self.state: dict[str, Any] = {"state": "warmup", "images": 0, "capacity": config.ring.capacity}
         self._ids = threading.Lock()
         self._in_flight: dict[FrameId, QueuedFrame] = {}
-        self._scored: OrderedDict[FrameId, None] = OrderedDict()
-        self._settled_before = frozenset(settled_before)
+        # The newest, and those in the ring, by digest; the rest is looked up.
+        self._scored: OrderedDict[FrameId, bytes] = OrderedDict()
+        self._known = known
+        self._failed: OrderedDict[FrameId, int] = OrderedDict()
+        self._log = RateLimitedLog()
         self.unsaved = False
         """Something changed since the last snapshot."""
         self.emptied = False
@@ -77,19 +107,63 @@ class Stream:
         """Ids in the ring: old ones may be among them, pinned or in a ring that takes in no others."""
         self.resets = 0
 
-    def claim(self, queued: QueuedFrame) -> bool:
-        """Take a frame's id; False while the same id is queued, in the ring or among the last scored."""
+    def claim(self, queued: QueuedFrame) -> Claim:
+        """Take a frame's id, unless it is in flight or was scored: in the ring, or at any distance.
+
+        For the receiving thread: nobody else claims, so what is not in flight stays as it is found.
+        """
+        found = self.look(queued)
+        if found is Claim.NEW:
+            with self._ids:
+                self._in_flight[queued.message.frame_id] = queued
+            self.used_at = time.monotonic()
+        return found
+
+    def look(self, queued: QueuedFrame) -> Claim:
+        """What `claim` finds. A frame in flight that comes again is acknowledged where it came from."""
         frame_id = queued.message.frame_id
         with self._ids:
             earlier = self._in_flight.get(frame_id)
-            if earlier is not None and queued.sender is not None:
-                # Resent, perhaps by a sender that was restarted: the ack goes to where it is now.
-                earlier.sender = queued.sender
-            if earlier is not None or frame_id in self._scored:
-                return False
-            self._in_flight[frame_id] = queued
-        self.used_at = time.monotonic()
-        return True
+        if earlier is not None:
+            return self._again(earlier, queued)
+        # Looked up after that: what was settled in between was written before.
+        known = self._digest_known(frame_id)
+        if known is None:
+            return Claim.NEW
+        return Claim.SCORED if same_picture(known, queued.message) else Claim.REUSED
+
+    def failed(self, frame_id: FrameId) -> int:
+        """Count a failure of the service's own with a frame; how many there were."""
+        with self._ids:
+            self._failed[frame_id] = self._failed.pop(frame_id, 0) + 1
+            if len(self._failed) > _FAILED:
+                self._failed.popitem(last=False)
+            return self._failed[frame_id]
+
+    def was_scored(self, frame_id: FrameId) -> bool:
+        """Whether a frame has its score already, from before a restart too."""
+        return self._digest_known(frame_id) is not None
+
+    def _again(self, earlier: QueuedFrame, queued: QueuedFrame) -> Claim:
+        ours, theirs = earlier.message, queued.message
+        same = ours.payload == theirs.payload and earlier.digest == queued.digest
+        if same and queued.sender is not None:
+            # Resent, perhaps by a sender that was restarted: the ack goes to where it is now.
+            earlier.sender = queued.sender
+        return Claim.IN_FLIGHT if same else Claim.REUSED
+
+    def _digest_known(self, frame_id: FrameId) -> bytes | None:
+        """The digest of the picture that was scored under an id, None if none was."""
+        with self._ids:
+            known = self._scored.get(frame_id)
+        if known or self._known is None:
+            return known
+        try:
+            found = self._known.find(self.name, frame_id)
+        except sqlite3.Error as error:  # scoring goes on without a disk
+            self._log.warning("known_ids_failed", "known_ids", stream=self.name, error=str(error))
+            return known
+        return known if found is None else found
 
     def release(self, queued: QueuedFrame, scored_in: int | None = None) -> None:
         """The frame is settled; unless it was scored its id may be used again.
@@ -103,8 +177,9 @@ class Stream:
             self._in_flight.pop(frame_id, None)
             if scored_in is not None:
                 self._waiting.pop(frame_id, None)
+                self._failed.pop(frame_id, None)
             if scored_in == self.resets:
-                self._scored[frame_id] = None
+                self._scored[frame_id] = queued.digest
                 # The newest `capacity`, and whatever is older and in the ring, quarantine and all.
                 for old in list(islice(self._scored, max(0, len(self._scored) - self.config.ring.capacity))):
                     if old not in self.held:
@@ -119,11 +194,6 @@ class Stream:
         """Whether none of these frames is in flight any more."""
         with self._ids:
             return all(self._in_flight.get(queued.message.frame_id) is not queued for queued in frames)
-
-    def was_scored(self, frame_id: FrameId) -> bool:
-        """Whether a resent frame has its score already, from before a restart too."""
-        with self._ids:
-            return frame_id in self._scored or frame_id in self._settled_before
 
     def ids(self) -> tuple[list[FrameId], list[FrameId]]:
         """Ids scored lately, oldest first, and ids in flight: for a snapshot."""
@@ -154,7 +224,7 @@ class Stream:
             kept = {score.frame_id: score for score in (*self._waiting.values(), *waiting)}
             self._waiting = {frame_id: score for frame_id, score in kept.items() if frame_id not in marked}
             for frame_id in published:
-                self._scored[frame_id] = None
+                self._scored.setdefault(frame_id, ANY_PICTURE)
 
     def resume(
         self,
@@ -162,16 +232,31 @@ class Stream:
         unpublished: Iterable[FrameId],
         origins: Iterable[tuple[FrameId, Origin]],
     ) -> None:
-        """Know what a snapshot knew of the frames; of those `unpublished` nobody saw the score yet."""
+        """Know what a snapshot knew of the frames; of those `unpublished` nobody saw the score yet.
+
+        The ids known beside it may be newer or older: whatever either knows to be scored and published is.
+        """
+        scored, unpublished = list(scored), list(unpublished)
+        if self._known is not None:
+            try:
+                published = {one for one in unpublished if self._known.find(self.name, one) is not None}
+                scored += [one for one in unpublished if one in published]
+                unpublished = [one for one in unpublished if one not in published]
+                self._known.learn(self.name, scored)
+            except sqlite3.Error as error:
+                self._log.warning("known_ids_failed", "known_ids", stream=self.name, error=str(error))
         self._unpublished = set(unpublished)
         self.origins = OrderedDict(origins)
         with self._ids:
-            self._scored = OrderedDict.fromkeys([*scored, *self._scored])
+            known = dict.fromkeys([*scored, *self._scored], ANY_PICTURE)
+            self._scored = OrderedDict({**known, **self._scored})
 
     def forget_scored(self) -> None:
-        """The ring that held them is lost: their ids may come again."""
+        """The ring that held them is lost: ids that no history on disk knows may come again."""
         with self._ids:
             self._scored.clear()
+        if self._known is not None and not self._known.in_history:
+            self._forget_known(self._known)
 
     def take_unpublished(self, frame_id: FrameId) -> Score | None:
         """The score of a frame sent again that is in the ring from before a restart, but nobody ever saw."""
@@ -187,6 +272,12 @@ class Stream:
         if self.detector is None or ring is None or frame_id not in ring.slot_of:
             return None
         return self.detector.window.entries[ring.slot_of[frame_id]].score
+
+    def keep_unpublished(self, frame_id: FrameId) -> None:
+        """A frame got into the ring, but its score could not be told: it is, when the frame is sent again."""
+        ring = None if self.detector is None else self.detector.ring
+        if ring is not None and frame_id in ring.slot_of:
+            self._unpublished.add(frame_id)
 
     @property
     def idle(self) -> bool:
@@ -232,4 +323,12 @@ class Stream:
             self.held = frozenset()
             self._waiting.clear()
             self._scored.clear()
-            self._settled_before = frozenset()
+            self._failed.clear()
+        if self._known is not None:  # after `resets`, or what is on its way out would be known again
+            self._forget_known(self._known)
+
+    def _forget_known(self, known: KnownIds) -> None:
+        try:
+            known.forget(self.name)
+        except sqlite3.Error as error:
+            self._log.warning("known_ids_failed", "known_ids", stream=self.name, error=str(error))

@@ -2,16 +2,16 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
 
 from musc_online.anomaly_map import FrameMaps
-from musc_online.arrays import FrameId
 from musc_online.config import Config, load
 from musc_online.config_service import StreamOverride
 from musc_online.errors import ConfigError
 from streamer.errors import WireError
+from streamer.server.known_ids import KnownIds
 from streamer.server.stream import Stream
 
 
@@ -20,7 +20,7 @@ class Streams:
 
     Args:
         config: of the service.
-        settled_before: ids of a stream's frames that were scored before this process started.
+        known: the frames that were scored, of all streams; None where nothing is known beyond the rings.
         closed: told the name of a stream that lost its place, having nothing in its ring.
 
     Raises:
@@ -30,11 +30,11 @@ class Streams:
     def __init__(
         self,
         config: Config,
-        settled_before: Callable[[str], Iterable[FrameId]],
+        known: KnownIds | None,
         closed: Callable[[str], None],
     ) -> None:
         self._config = config
-        self._settled_before, self._closed = settled_before, closed
+        self._known, self._closed = known, closed
         self._streams: dict[str, Stream] = {}
         self._lock = threading.Lock()
         self._admitted: Stream | None = None
@@ -106,13 +106,19 @@ class Streams:
         with self._lock:
             return list(self._streams.values())
 
+    def has_place(self) -> bool:
+        """Whether one more stream can be awake without another losing its place."""
+        with self._lock:
+            awake = sum(stream.opening or not stream.asleep for stream in self._streams.values())
+            return awake < self._config.limits.streams
+
     def room_for(self, stream: Stream) -> int:
         """Bytes that `limits.total_bytes` leaves to a ring, besides the others'."""
         used = sum(int(other.state.get("bytes", 0)) for other in self.known() if other is not stream)
         return int(self._config.limits.total_bytes) - used
 
     def _new(self, name: str) -> Stream:
-        stream = Stream(name, self.config_of(name), self._settled_before(name))
+        stream = Stream(name, self.config_of(name), self._known)
         self._streams[name] = stream
         return stream
 

@@ -20,6 +20,7 @@ CODES = {
     "undecodable": "the payload is damaged or truncated",
     "decode_timeout": "the picture was not decoded within limits.decode_s",
     "duplicate": "a frame of this stream with this id is queued, in the ring or among the last scored",
+    "id_reused": "a frame of this stream with this id and another picture is queued or was scored",
     "out_of_order": "`seq` went backwards; the frame is scored all the same",
     "bit_depth_unsure": "16-bit pixels use fewer bits and nobody says how many; once a stream",
     "above_bit_depth": "pixels are brighter than `bit_depth` allows, and clipped; once a stream",

@@ -80,7 +80,8 @@ def test_a_flush_that_fails_loses_no_final(backbone, monkeypatch):
 
 def test_a_pinned_frame_s_final_echoes_it_however_many_came_since(backbone):
     """Frames that were kept out pushed what is echoed of those in the ring out of memory."""
-    with watched(backbone, ring={"capacity": 3, "admit": "pinned_only"}) as (service, screen, camera):
+    few = {"ring": {"capacity": 3, "admit": "pinned_only"}, "limits": {"known_ids": 3}}
+    with watched(backbone, **few) as (service, screen, camera):
         for seed in range(2):
             camera.picture(seed, meta={"part": seed})
         screen.until(2, "score")
@@ -157,7 +158,8 @@ def test_ids_are_free_after_a_reset_whatever_was_on_its_way_out(backbone, monkey
 
 
 def test_a_pinned_id_is_known_however_many_were_scored_since(backbone):
-    with watched(backbone, ring={"capacity": 3, "admit": "pinned_only"}) as (service, screen, camera):
+    few = {"ring": {"capacity": 3, "admit": "pinned_only"}, "limits": {"known_ids": 3}}
+    with watched(backbone, **few) as (service, screen, camera):
         for seed in range(2):
             camera.picture(seed)
         screen.until(2, "score")

@@ -1,11 +1,12 @@
 """The log of published messages: bounded, whole after a restart, and what fills a subscriber's gap."""
 
+import shutil
 import sqlite3
 import threading
 
 import msgpack
 import pytest
-from streamer_support import backbone, control, small_config, watched
+from streamer_support import backbone, control, identity_holds, serving, small_config, until, watched
 
 from streamer.errors import StreamerError
 from streamer.server.history import Entry, History
@@ -28,7 +29,7 @@ def test_the_oldest_make_room(tmp_path, on_disk):
     assert history.status() == {"messages": 5, "bytes": 50}
     history.add([entry(9, size=990)])
     assert [one.pub_seq for one in history.fetch("a/score", 0, 100, limit=9, max_bytes=10_000)[0]] == [8, 9]
-    assert history.scored_ids("a") == [5, 6, 7, 8, 9]
+    assert history.scored_ids("a") == list(range(10))  # known beyond their messages
     history.close()
 
 
@@ -143,3 +144,97 @@ def test_what_is_trimmed_while_it_is_read_is_passed_over(monkeypatch):
     found, more = history.fetch("a/score", 0, 10_000, limit=10_000, max_bytes=10**9)
     assert ([one.pub_seq for one in found], more) == ([*range(64), *range(80, 180)], False)
     history.close()
+
+
+def complaint(number, topic="-/error", peer="10.0.0.1", size=10):
+    return Entry(topic, number, bytes(size), None, None, peer)
+
+
+def test_what_goes_wrong_pushes_out_no_scores():
+    history = History(None, max_messages=1000, max_bytes=10**6)
+    history.add([entry(number) for number in range(6)])
+    for number in range(6000):
+        history.add([complaint(number)])
+    assert history.status()["messages"] == 6 + 62  # a quarter of a quarter
+    for number in range(3000):
+        history.add([complaint(number, "a/dropped", "")])
+        history.add([complaint(6000 + number, peer=f"10.0.1.{number % 200}")])
+    assert history.status()["messages"] == 6 + 250
+    assert len(history.fetch("a/score", 0, 99, limit=99, max_bytes=10**6)[0]) == 6
+    for number in range(6, 3000):
+        history.add([entry(number)])
+    assert history.status()["messages"] == 1000
+    assert not history.fetch("-/error", 0, 9999, limit=99, max_bytes=10**6)[0]  # older than all of these
+    history.close()
+
+
+def test_large_complaints_are_bounded_by_size():
+    history = History(None, max_messages=1000, max_bytes=16_000)
+    history.add([entry(number) for number in range(6)])
+    for number in range(100):
+        history.add([complaint(number, size=300)])
+    assert history.status() == {"messages": 6 + 3, "bytes": 60 + 900}
+    history.add([complaint(100, size=5000)])  # the newest is kept, whatever its size
+    assert history.status() == {"messages": 6 + 1, "bytes": 60 + 5000}
+    history.close()
+
+
+def test_bounds_hold_across_a_restart_and_a_failed_write(tmp_path, monkeypatch):
+    path = tmp_path / "h.sqlite"
+    history = History(path, max_messages=160, max_bytes=10**6)
+    history.add([complaint(number) for number in range(9)])
+    history.close()
+    history = History(path, max_messages=160, max_bytes=10**6)
+    with monkeypatch.context() as patch:
+        patch.setattr(history, "_keep_tallies", lambda _: (_ for _ in ()).throw(sqlite3.OperationalError()))
+        with pytest.raises(sqlite3.OperationalError):
+            history.add([complaint(9), complaint(10), entry(0)])
+    assert history.status()["messages"] == 9
+    assert history.known.find("a", 0) == b""  # published all the same: known, on disk with the next
+    history.add([complaint(9), complaint(10)])
+    assert history.status()["messages"] == 10
+    assert history.scored_ids("a") == [0]
+    history.close()
+
+
+def test_tallies_are_those_of_the_messages(tmp_path):
+    history = History(tmp_path / "h.sqlite", max_messages=9, max_bytes=999)
+    history.add([entry(0)], {"a": {"scored": 1}, "b": {"scored": 2}})
+    history.add([entry(1)], {"a": {"scored": 3}, "b": None})
+    history.close()
+    history = History(tmp_path / "h.sqlite", max_messages=9, max_bytes=999)
+    assert history.tallies() == {"a": {"scored": 3}}
+    history.close()
+
+
+@pytest.mark.parametrize("snapshots", [False, True])
+def test_a_killed_service_goes_on_counting_where_its_history_ends(backbone, tmp_path, snapshots):
+    """The tallies were those of the last snapshot: 697 of 800 scored."""
+
+    def config(folder):
+        path = str(folder) if snapshots else None
+        history = {"path": str(folder / "h.sqlite")}
+        return small_config(history=history, snapshot={"path": path, "every_s": 3600})
+
+    living, dead = tmp_path / "living", tmp_path / "dead"
+    living.mkdir()
+    with watched(backbone, config(living)) as (service, screen, camera):
+        for seed in range(3):
+            camera.picture(seed)
+        screen.until(3, "score")
+        if snapshots:
+            control(service, "snapshot")
+        for seed in range(2, 6):  # one that is known already
+            camera.picture(seed)
+        camera.send({}, b"")
+        screen.until(3, "score")
+        camera.picture(2)
+        screen.until(1, "error")
+        until(lambda: not service.ledger._changed)
+        before = service.ledger.streams()
+        shutil.copytree(living, dead)
+    with serving(config(dead), backbone) as service:
+        assert service.ledger.streams() == before
+        assert before["line"]["scored"] == 6
+        assert control(service, "status")["streams"]["line"]["last_frame"]["frame_id"] == "line-5"
+        assert identity_holds(control(service, "status"))

@@ -2,7 +2,6 @@
 
 import errno
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from sleep_support import config, nap, told
@@ -27,8 +26,9 @@ from streamer.reliable import ReliablePublisher
 from streamer.server.outcomes import Ledger
 from streamer.server.scoring import Scoring
 from streamer.server.snapshot_files import SUFFIX
-from streamer.server.stream import QueuedFrame
+from streamer.server.stream import Claim, QueuedFrame
 from streamer.server.streams import Streams
+from streamer.wire.frame import FrameMessage
 
 __all__ = ["backbone"]
 
@@ -41,11 +41,11 @@ def ledger():
 @pytest.fixture
 def streams(ledger, tmp_path):
     values = {"limits": {"streams": 2, "sleeping": 8}, "snapshot": {"path": str(tmp_path)}}
-    return Streams(load(values), lambda _: [], ledger.close)
+    return Streams(load(values), None, ledger.close)
 
 
 def claimed(stream, frame_id="a"):
-    return stream.claim(QueuedFrame(SimpleNamespace(frame_id=frame_id), stream, 0))
+    return stream.claim(QueuedFrame(FrameMessage(stream.name, frame_id, "png", b""), stream, 0)) is Claim.NEW
 
 
 def awake(streams):
@@ -80,8 +80,8 @@ def test_sleepers_that_were_reset_take_places_like_others(streams):
     for index in range(4):
         try:
             stream = streams.admit(f"s{index}")
-            frame = QueuedFrame(SimpleNamespace(frame_id="a"), stream, 0)
-            assert stream.claim(frame)
+            frame = QueuedFrame(FrameMessage(stream.name, "a", "png", b""), stream, 0)
+            assert stream.claim(frame) is Claim.NEW
             with streams.opening(stream):
                 stream.detector = object()
             stream.release(frame, stream.resets)

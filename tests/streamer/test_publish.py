@@ -172,7 +172,7 @@ def test_reliable_frames_are_acknowledged_and_scored_once(backbone):
                 camera.send(picture(seed), f"f{seed}")
             camera.flush(PATIENCE_S)
             assert camera.acknowledged == 10
-            camera.send(picture(0), "f9")
+            camera.send(picture(9), "f9")
             camera.flush(PATIENCE_S)
             camera.send(b"\x89PNG\r\n\x1a\n but damaged", "bad")
             camera.flush(PATIENCE_S)

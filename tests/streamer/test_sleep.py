@@ -7,7 +7,7 @@ import pytest
 import zmq
 from click.testing import CliRunner
 from sleep_support import N_FRAMES, config, nap, said, state, undisturbed
-from snapshot_support import files, play
+from snapshot_support import play
 from streamer_support import (
     Camera,
     Screen,
@@ -24,6 +24,7 @@ from streamer_support import (
 
 from musc_online import snapshot
 from streamer.server import snapshots
+from streamer.server.snapshot_files import SUFFIX
 from streamer.status import main as status_main
 
 __all__ = ["backbone", "undisturbed"]
@@ -127,7 +128,7 @@ def test_reset_while_asleep_and_a_nap_after_it(backbone, tmp_path):
         play(service, range(3))
         assert nap(service)
         control(service, "reset", stream="line")
-        assert files(tmp_path) == []
+        assert list(tmp_path.glob(f"*{SUFFIX}")) == []
         assert (state(service)["state"], state(service)["images"]) == ("warmup", 0)
         assert [fields["n_references"] for fields in play(service, range(2))] == [0, 1]
         assert nap(service)

@@ -10,7 +10,7 @@ from sleep_support import (
     undisturbed,
 )
 from snapshot_support import config as base_config
-from snapshot_support import cut, play, tampered
+from snapshot_support import cut, forget_ids, play, tampered
 from streamer_support import (
     Camera,
     Screen,
@@ -96,6 +96,7 @@ def test_a_score_nobody_saw_survives_a_nap_and_a_restart(backbone, tmp_path):
     with serving(config(tmp_path), backbone) as service:
         first = play(service, range(4))[3]
     tampered(tmp_path / file_name("line"), unpublish)
+    forget_ids(tmp_path)
     for _ in range(2):
         with serving(config(tmp_path), backbone) as service:
             control(service, "pin", stream="line", frame_id="line-0")

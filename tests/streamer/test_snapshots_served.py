@@ -2,7 +2,7 @@
 
 import pytest
 from click.testing import CliRunner
-from snapshot_support import config, cut, files, play, show, tampered
+from snapshot_support import config, cut, files, forget_ids, play, show, tampered
 from streamer_support import Camera, Screen, backbone, control, identity_holds, serving, small_config, until
 
 from musc_online.snapshot_file import read_state
@@ -10,7 +10,7 @@ from streamer.errors import StreamerError, WireError
 from streamer.operate import main as operate_main
 from streamer.server import snapshots
 from streamer.server.service import Service
-from streamer.server.snapshot_files import file_name
+from streamer.server.snapshot_files import SUFFIX, file_name
 
 __all__ = ["backbone"]
 
@@ -35,9 +35,10 @@ def test_a_snapshot_on_request_and_the_ids_it_knows(backbone, tmp_path):
         play(service, range(3), stream="..")
         written = control(service, "snapshot")["written"]
         assert [(entry["stream"], entry["arrivals"]) for entry in written] == [("line", 4), ("..", 3)]
-        assert sorted(path.name for path in files(tmp_path)) == sorted(entry["file"] for entry in written)
-        saved = {path.name: path.read_bytes() for path in files(tmp_path)}
+        assert sorted(path.name for path in rings(tmp_path)) == sorted(entry["file"] for entry in written)
+        saved = {path.name: path.read_bytes() for path in rings(tmp_path)}
         play(service, range(4, 6))
+    forget_ids(tmp_path)
     for name, content in saved.items():  # as if the process had been killed just before frame 4
         (tmp_path / name).write_bytes(content)
     with serving(config(tmp_path), backbone) as service, Screen(service) as screen:
@@ -59,6 +60,10 @@ def test_the_timer_writes_what_changed_and_only_that(backbone, tmp_path):
         service.snapshots._stopping.wait(0.5)
         assert control(service, "status")["snapshot"]["written"] <= written + 1
         assert control(service, "status")["snapshot"]["failed"] is None
+
+
+def rings(folder):
+    return list(folder.glob(f"*{SUFFIX}"))
 
 
 @pytest.mark.parametrize(
@@ -134,6 +139,7 @@ def test_a_frame_captured_but_never_published_is_published_when_sent_again(backb
         state["extra"]["unpublished"] = [state["extra"]["scored"].pop()]
 
     tampered(path, unpublish)
+    forget_ids(tmp_path)
     with serving(config(tmp_path), backbone) as service:
         again = play(service, [3])
         assert [again[0][name] for name in ("frame_id", "raw_score", "meta")] == [
@@ -148,7 +154,7 @@ def test_reset_stays_reset(backbone, tmp_path):
         play(service, range(3))
         control(service, "snapshot")
         control(service, "reset")
-        assert files(tmp_path) == []
+        assert rings(tmp_path) == []
         assert play(service, [5])[0]["n_references"] == 0
 
 

@@ -69,7 +69,7 @@ def test_a_second_ring_that_does_not_fit_is_refused_and_the_first_goes_on(backbo
 
 def overridden(settings, **override):
     config = load({**settings, "streams": [{"match": "a", **override}]})
-    return Streams(config, lambda _: (), lambda _: None).config_of("a")
+    return Streams(config, None, lambda _: None).config_of("a")
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_what_a_stream_sets_is_set_null_and_defaults_included(section, key, gene
     found = overridden(wrap(general), **wrap(given))
     assert getattr(found if section is None else getattr(found, section), key) == given
     again = load(load({**wrap(general), "streams": [{"match": "a", **wrap(given)}]}).model_dump(mode="json"))
-    assert Streams(again, lambda _: (), lambda _: None).config_of("a") == found
+    assert Streams(again, None, lambda _: None).config_of("a") == found
 
 
 def test_a_stream_that_sets_nothing_is_as_all_the_others():

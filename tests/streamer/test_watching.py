@@ -16,7 +16,7 @@ from streamer_support import (
     watched,
 )
 
-from streamer.server.receive import Rates
+from streamer.server.rate import Rates
 from streamer.status import main as status_main
 
 __all__ = ["backbone"]

@@ -7,7 +7,7 @@ from safetensors.numpy import save_file
 from streamer_support import Camera, Screen, control, small_config
 
 from musc_online import snapshot, snapshot_file
-from streamer.server import locks
+from streamer.server import known_ids, locks
 
 SAID = ("frame_id", "seq", "capture_ns", "meta", "raw_score", "rscin_score", "pred_score", "pred_label",
         "threshold", "state", "n_references", "revision", "is_final", "regions")  # fmt: skip
@@ -54,9 +54,16 @@ def tampered(path, change):
 
 
 def files(folder):
-    """What is in a folder of snapshots, but for its lock."""
-    return [path for path in folder.iterdir() if path.name != locks.FOLDER]
+    """What is in a folder of snapshots, but for its lock and the ids of frames."""
+    beside = (locks.FOLDER, known_ids.FILE)
+    return [path for path in folder.iterdir() if not path.name.startswith(beside)]
 
 
 def cut(path):
     path.write_bytes(path.read_bytes()[:-100])
+
+
+def forget_ids(folder):
+    """What is known of ids beside the snapshots is gone, or older than they are."""
+    for path in folder.glob(f"{known_ids.FILE}*"):
+        path.unlink()
