@@ -96,14 +96,12 @@ class Line:
     def detector(self):
         return self.stream.detector
 
-    def frame(self, number):
+    def frame(self, number, name="line"):
         """What is said of a frame on arrival, and its map; None where nobody heard it."""
-        stream, (part, token) = self.stream, self.parts[number]
-        message = FrameMessage(
-            "line", f"f{number}", "png", b"", number, 1000 + number, None, {"part": number}
-        )
+        stream, (part, token) = self.streams.admit(name), self.parts[number]
+        message = FrameMessage(name, f"f{number}", "png", b"", number, 1000 + number, None, {"part": number})
         queued = QueuedFrame(message, stream, 1000 + number)
-        self.ledger.receive("line")
+        self.ledger.receive(name)
         assert stream.claim(queued), "it is known already"
         before = len(self.outlet.said)
         self.scoring.score(Tokens(queued, (48, 64), 12.5, patch_tokens=part, class_token=token))
