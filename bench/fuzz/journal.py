@@ -104,7 +104,7 @@ def _settings(folder: Path) -> dict[str, Any]:
         "warmup": 2,
         "transport": {**ports, "batch": 1},
         "history": {"path": str(folder / "history.sqlite")},
-        "snapshot": {"path": str(folder / "rings"), "every_s": 0.5, "journal": True},
+        "snapshot": {"path": str(folder / "rings"), "every_s": 0.05, "journal": True},
     }
 
 
