@@ -15,6 +15,7 @@ from musc_online.journal import Record
 from musc_online.ring import Cut
 from musc_online.score import Score
 from musc_online.snapshot_file import unreadable
+from musc_online.window import without_arrays
 from streamer.errors import WireError
 from streamer.server.journals import beginning, files
 from streamer.server.stream import Origin, Stream
@@ -60,6 +61,9 @@ def chain(folder: Path, stem: str, stream: str, number: int | None) -> Chain:
     """The files that follow a snapshot whose next change is `number`; None where there is no snapshot.
 
     What a snapshot or a reset made obsolete is deleted.
+
+    Raises:
+        UnreadableError: a file cannot be read just now.
     """
     found, refused = [], []
     base, empty = number, False
@@ -98,10 +102,10 @@ class Replay:
     """Does again what a journal holds, as the service did it, and tells nobody.
 
     Attributes:
-        published: scores that were out already, oldest first, and when.
+        published: scores that were out already, without their arrays, and when they were given.
         waiting: those nobody saw yet, by frame id.
-        origins: of all of them.
-        changes: how many.
+        marked: ids of which the journal, or the history, says that their scores are out.
+        changes: how many there were.
     """
 
     def __init__(self, stream: Stream, detector: Detector, was_scored: Callable[[FrameId], bool]) -> None:
@@ -163,7 +167,8 @@ class Replay:
         self.marked.add(frame_id)
         self.waiting.pop(frame_id, None)
         if frame_id in self._said:
-            self.published[frame_id] = self._said.pop(frame_id)
+            score, scored_ns = self._said.pop(frame_id)
+            self.published[frame_id] = without_arrays(score), scored_ns
 
 
 def _pass_over(detector: Detector) -> None:
@@ -186,6 +191,9 @@ def replay(found: Chain, again: Replay) -> Replayed:
     """Do a chain's changes again, up to the first that cannot be; what follows it is set aside.
 
     A last record that was cut short is cut off. The files that are left hold what was done.
+
+    Raises:
+        UnreadableError: a file cannot be read just now; they are left as they are.
     """
     number, size, refused = found.begins, 0, list(found.refused)
     rest = list(found.files)
@@ -230,7 +238,11 @@ def survey(found: Chain) -> Survey:
 
 
 def _replay_file(path: Path, again: Replay) -> tuple[int, str | None]:
-    """How far the file is good, and why not further."""
+    """How far the file is good, and why not further.
+
+    Raises:
+        UnreadableError: it cannot be read just now.
+    """
     ends = 0
     try:
         for record in journal.records(path):
@@ -246,7 +258,7 @@ def _replay_file(path: Path, again: Replay) -> tuple[int, str | None]:
     except journal.DamagedError as error:
         return ends, str(error)
     except OSError as error:
-        return ends, f"{path}: cannot be read ({error.strerror})"
+        raise unreadable(path, error) from None
     return ends, None
 
 

@@ -8,9 +8,10 @@ from journal_support import Line, copied, frames, journals
 from streamer_support import one_thread
 
 from bench.fuzz.journal import attack
-from musc_online import snapshot
+from musc_online import journal, snapshot
 from musc_online.config import load
 from musc_online.errors import ConfigError
+from streamer.errors import WireError
 from streamer.server import journals as server_journals
 from streamer.server.snapshot_files import file_name
 
@@ -311,6 +312,61 @@ def test_a_stream_that_slept_and_woke_goes_on_by_its_journal(line, tmp_path):
     again = Line(tmp_path, line.parts)
     assert alike(again.detector, line.detector)
     assert not again.stream.asleep
+
+
+@pytest.mark.parametrize("saved", [False, True])
+def test_streams_there_is_no_place_for_sleep_on_with_their_journals(tmp_path, saved):
+    line = Line(tmp_path, frames(3, 20))
+    for name in ("line", "other"):
+        for number in range(3):
+            line.frame(number, name)
+    if saved:
+        line.snapshots.save_now()
+    for name in ("line", "other"):
+        for number in range(3, 6):
+            line.frame(number, name)
+    again = Line(tmp_path, line.parts, limits={"streams": 1, "sleeping": 4})
+    awake, asleep = sorted(again.streams.known(), key=lambda stream: stream.asleep)
+    assert (awake.asleep, asleep.asleep) == (False, True)
+    assert awake.detector.ring.arrivals == 6
+    assert all(asleep.was_scored(f"f{number}") for number in range(6))
+    again.snapshots.save_and_release(
+        awake, lambda _: True, lambda it: again.streams.put_to_sleep(it.name).release_ring()
+    )
+    again.frame(6, asleep.name)
+    assert asleep.detector.ring.arrivals == 7
+    assert refusals(again) == []
+
+
+def test_a_reset_of_a_stream_that_sleeps_with_its_journal_stays(tmp_path):
+    line = Line(tmp_path, frames(3, 20))
+    for number in range(4):
+        for name in ("line", "other"):
+            line.frame(number, name)
+    again = Line(tmp_path, line.parts, limits={"streams": 1, "sleeping": 4})
+    asleep = next(stream for stream in again.streams.known() if stream.asleep)
+    again.scoring.reset(asleep)
+    again.snapshots.forget(asleep)
+    third = Line(tmp_path, line.parts)
+    assert [stream.name for stream in third.streams.known() if stream.detector] == [
+        stream.name for stream in again.streams.known() if stream is not asleep
+    ]
+    assert refusals(third) == []
+
+
+def test_a_journal_that_cannot_be_read_just_now_is_left(line, tmp_path, monkeypatch):
+    def no_permission(_):
+        raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(journal, "_open", no_permission)
+        again = Line(tmp_path, line.parts)
+        with pytest.raises(WireError, match="cannot be read just now") as caught:
+            again.frame(8)
+        assert caught.value.code == "snapshot_unreadable"
+    assert refusals(again) == []
+    assert again.frame(9) is not None
+    assert again.detector.ring.arrivals == 9
 
 
 def test_a_journal_needs_a_folder():

@@ -189,10 +189,10 @@ def test_numbers_that_are_none_are_refused(line):
     for key, number in (("value", math.nan), ("false_alarms", math.inf)):
         with pytest.raises(WireError, match=f"{key}: got {number}, expected a finite number"):
             check_word("threshold", {"stream": "line", key: number})
-        done = CliRunner().invoke(
-            operate_main, ["threshold", "--stream", "line", f"--{key.replace('_', '-')}", str(number)]
-        )
-        assert (done.exit_code, done.stderr) == (2, f"error: {key}: got {number}, expected a finite number\n")
+        option = f"--{key.replace('_', '-')}"
+        done = CliRunner().invoke(operate_main, ["threshold", "--stream", "line", option, str(number)])
+        wrong = f"error: Invalid value for '{option}': got {number}, expected a number of at most 1e+12\n"
+        assert (done.exit_code, done.stderr) == (2, wrong)
 
 
 def test_a_fixed_rule_needs_a_value_once(backbone):

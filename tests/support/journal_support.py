@@ -8,11 +8,12 @@ from line_support import Product
 
 from musc_online.config import load
 from streamer.server.journals import SUFFIX
+from streamer.server.known_ids import KnownIds
 from streamer.server.outcomes import Ledger, Outcomes
 from streamer.server.pipeline import Tokens
 from streamer.server.scoring import Scoring
 from streamer.server.snapshots import Snapshots
-from streamer.server.stream import QueuedFrame
+from streamer.server.stream import Claim, QueuedFrame
 from streamer.server.streams import Streams
 from streamer.wire.frame import FrameMessage
 from streamer.wire.requests import check_word
@@ -75,7 +76,9 @@ class Line:
         path = {} if folder is None else {"snapshot": {"path": str(folder), "journal": journal}}
         config = load({"output": {"map_size": 16}, "method": {"degrees": [1]}, **sections, **path})
         self.ledger, self.outlet, self.parts = Ledger(), Outlet(), parts
-        self.streams = Streams(config, lambda _: history, self.ledger.close)
+        known = KnownIds(None, per_stream=1000, streams=8)
+        known.learn("line", history)
+        self.streams = Streams(config, known, self.ledger.close)
         outcomes = Outcomes(self.ledger)
         outcomes.outbox = self.outlet
         self.snapshots = Snapshots(
@@ -96,15 +99,13 @@ class Line:
     def detector(self):
         return self.stream.detector
 
-    def frame(self, number):
+    def frame(self, number, name="line"):
         """What is said of a frame on arrival, and its map; None where nobody heard it."""
-        stream, (part, token) = self.stream, self.parts[number]
-        message = FrameMessage(
-            "line", f"f{number}", "png", b"", number, 1000 + number, None, {"part": number}
-        )
+        stream, (part, token) = self.streams.admit(name), self.parts[number]
+        message = FrameMessage(name, f"f{number}", "png", b"", number, 1000 + number, None, {"part": number})
         queued = QueuedFrame(message, stream, 1000 + number)
-        self.ledger.receive("line")
-        assert stream.claim(queued), "it is known already"
+        self.ledger.receive(name)
+        assert stream.claim(queued) is Claim.NEW, "it is known already"
         before = len(self.outlet.said)
         self.scoring.score(Tokens(queued, (48, 64), 12.5, patch_tokens=part, class_token=token))
         scores = [said for said in self.outlet.said[before:] if said[0] == "score"]
