@@ -71,8 +71,8 @@ def test_the_workers_pixels_are_those_of_this_process(decoder, encoding, size):
     frame = picture(1, *size)
     sent = FrameMessage("line", 1, encoding, images.encode(frame, encoding), shape=(*size, 3))
     for _ in range(2):  # what a larger frame left in the file is not the next one's
-        np.testing.assert_array_equal(decoder.decode(sent), images.decode(sent, LIMITS))
-        assert decoder.decode(message(png(picture(2, 3, 3)))).shape == (3, 3, 3)
+        np.testing.assert_array_equal(decoder.decode(sent).frame, images.decode(sent, LIMITS))
+        assert decoder.decode(message(png(picture(2, 3, 3)))).frame.shape == (3, 3, 3)
 
 
 def test_a_bad_picture_is_refused_as_in_this_process_and_costs_no_worker(decoder):
@@ -107,7 +107,7 @@ def test_a_worker_that_dies_costs_its_picture_alone(decoder):
         with pytest.raises(WireError, match="died of it") as caught:
             decoder.decode(message(png(picture(0))))
         assert caught.value.code == "undecodable"
-        np.testing.assert_array_equal(decoder.decode(message(png(picture(1)))), picture(1))
+        np.testing.assert_array_equal(decoder.decode(message(png(picture(1)))).frame, picture(1))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the limit is Linux's")
@@ -123,16 +123,16 @@ def test_memory_that_a_picture_takes_is_bounded_and_costs_that_picture_alone(mak
         with pytest.raises(WireError) as caught:
             decoder.decode(message(flat))
         assert caught.value.code == "undecodable"
-        assert decoder.decode(message(images.encode(picture(0), encoding))).shape == (48, 64, 3)
+        assert decoder.decode(message(images.encode(picture(0), encoding))).frame.shape == (48, 64, 3)
 
 
 def test_a_limit_of_centuries_is_a_limit(make):
-    np.testing.assert_array_equal(make(decode_s=1e10).decode(message(png(picture(1)))), picture(1))
+    np.testing.assert_array_equal(make(decode_s=1e10).decode(message(png(picture(1)))).frame, picture(1))
 
 
 def test_a_worker_that_dies_before_it_can_work_is_started_again(decoder):
     decoder.spawn().process.kill()
-    np.testing.assert_array_equal(decoder.decode(message(png(picture(1)))), picture(1))
+    np.testing.assert_array_equal(decoder.decode(message(png(picture(1)))).frame, picture(1))
 
 
 def test_what_a_terminal_or_supervisor_sends_ends_no_worker(decoder):
@@ -140,7 +140,7 @@ def test_what_a_terminal_or_supervisor_sends_ends_no_worker(decoder):
     assert os.getsid(worker.process.pid) != os.getsid(0)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         os.kill(worker.process.pid, number)
-    assert decoder.decode(message(png(picture(0)))).shape == (48, 64, 3)
+    assert decoder.decode(message(png(picture(0)))).frame.shape == (48, 64, 3)
     assert worker.process.poll() is None
 
 

@@ -278,7 +278,7 @@ def test_a_stream_without_a_place_is_told_too(backbone, folder):
         camera.picture(0, stream="first")
         screen.until(1, "score")
         status, said = published(service, folder)
-        assert (status, said) == (3, ["8 frames sent to line: 0 scored, 8 refused (too_many_streams)"])
+        assert (status, said) == (1, ["8 frames sent to line: 0 scored, 8 refused (too_many_streams)"])
 
 
 def test_skip_bad_goes_on_and_names_them(backbone, folder):

@@ -204,7 +204,10 @@ def test_operators_over_control(backbone):
         assert labels == {f"line-{seed}": seed not in {1, 2} for seed in (0, 1, 2, 4, 5)}
         for request, text in (
             ({"stream": "line", "frame_id": "line-3"}, "'line-3', which is not in the ring"),
-            ({"stream": "line", "frame_id": 3.5}, "expected an integer or 1 to 256 characters"),
+            (
+                {"stream": "line", "frame_id": 3.5},
+                "expected an integer of -2.63 to 2.64 - 1 or 1 to 256 characters",
+            ),
             ({"stream": "line"}, r"expected \{stream: name, frame_id"),
             ({"frame_id": "line-1"}, r"expected \{stream: name, frame_id"),
             ({"stream": "nobody", "frame_id": 1}, "open streams: line"),

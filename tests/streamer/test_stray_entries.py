@@ -15,6 +15,7 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 from snapshot_support import files, tampered
 from streamer_support import small_config
+from structlog.testing import capture_logs
 
 from musc_online import snapshot, snapshot_file
 from musc_online.errors import ConfigError
@@ -278,7 +279,7 @@ def test_float32_is_not_continued_in_bfloat16(tmp_path, monkeypatch):
     assert journals(tmp_path) == []
 
 
-def test_a_file_of_before_the_precision_was_noted_is_read_and_told(tmp_path, capsys):
+def test_a_file_of_before_the_precision_was_noted_is_read_and_told(tmp_path):
     line = Line(tmp_path, frames(3, 4), journal=False)
     line.frame(0)
     line.snapshots.save_now()
@@ -291,9 +292,10 @@ def test_a_file_of_before_the_precision_was_noted_is_read_and_told(tmp_path, cap
     text = json.dumps(state, sort_keys=True)
     header = {"state": text, "digest": snapshot_file.digest(saved.arrays, text.encode(), {"state": text})}
     save_file(saved.arrays, path, header)
-    again = Line(tmp_path, line.parts)
+    with capture_logs() as logged:
+        again = Line(tmp_path, line.parts)
     assert again.detector.ring.arrivals == 1
-    assert "before the precision was noted" in capsys.readouterr().out
+    assert ["before the precision was noted" in entry.get("text", "") for entry in logged].count(True) == 1
     assert Kept(state["extra"], "line").number == 0
     assert snapshot_files.header_of(path)["schema"] == 4
 
