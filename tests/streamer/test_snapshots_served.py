@@ -206,7 +206,7 @@ def test_operators_over_control(backbone):
             ({"stream": "line", "frame_id": "line-3"}, "'line-3', which is not in the ring"),
             (
                 {"stream": "line", "frame_id": 3.5},
-                "expected an integer of -2.63 to 2.64 - 1 or 1 to 256 characters",
+                "expected an integer of .* or 1 to 256 characters",
             ),
             ({"stream": "line"}, r"expected \{stream: name, frame_id"),
             ({"frame_id": "line-1"}, r"expected \{stream: name, frame_id"),
