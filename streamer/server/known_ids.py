@@ -182,12 +182,19 @@ class KnownIds:
                 self._unwritten.popitem(last=False)
 
     def learn(self, stream: str, frame_ids: Iterable[FrameId]) -> None:
-        """Know ids that a snapshot knows and this does not, being older or lost.
+        """Know ids that a snapshot knows, oldest first, and this does not, being older, lost or full.
+
+        Those that come after the newest known here are newer. All others were scored before it: they take
+        what room there is, and never that of what was scored since the snapshot.
 
         Raises:
             sqlite3.Error: as `add`.
         """
-        self.add([Scored(stream, one) for one in frame_ids if self.find(stream, one) is None])
+        ids, newest = list(frame_ids), self._newest(stream)
+        known_to = 0 if newest is None else len(ids) if newest not in ids else ids.index(newest)
+        unknown = [(at, Scored(stream, one)) for at, one in enumerate(ids) if self.find(stream, one) is None]
+        self._add_older(stream, [one for at, one in unknown if at < known_to])
+        self.add([one for at, one in unknown if at >= known_to])
 
     def forget(self, stream: str) -> None:
         """Know no frame of a stream any more.
@@ -230,6 +237,29 @@ class KnownIds:
         )
         # Each update is a new row, so that row ids tell which streams were silent for longest.
         self._writer.execute("INSERT OR REPLACE INTO known_streams VALUES (?, ?)", (stream, newest))
+
+    def _newest(self, stream: str) -> FrameId | None:
+        with self._read_lock:
+            rows = self._reader.execute(
+                "SELECT frame_id FROM known_ids WHERE stream = ? ORDER BY number DESC LIMIT 1", (stream,)
+            ).fetchall()
+        return msgpack.unpackb(rows[0][0]) if rows else None
+
+    def _add_older(self, stream: str, frames: list[Scored]) -> None:
+        """Write frames scored before all that are known of a stream; the oldest are left out for room."""
+        if not frames:
+            return
+        with self._write_lock, self._writer:
+            bounds = "SELECT min(number), max(number) FROM known_ids WHERE stream = ?"
+            oldest, newest = self._one(bounds, stream)
+            if oldest is None:  # forgotten meanwhile, silent for longest
+                return
+            room = self._per_stream - (newest + 1 - oldest)
+            rows = [
+                (stream, oldest - offset, msgpack.packb(one.frame_id), one.digest)
+                for offset, one in enumerate(reversed(frames[-room:] if room > 0 else []), 1)
+            ]
+            self._writer.executemany("INSERT OR IGNORE INTO known_ids VALUES (?, ?, ?, ?)", rows)
 
     def _forget_silent_streams(self) -> None:
         (count,) = self._one("SELECT count(*) FROM known_streams")

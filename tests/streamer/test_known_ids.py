@@ -68,6 +68,19 @@ def test_a_snapshot_teaches_what_is_missing(known):
     assert (known.find("a", 1), known.find("a", 2)) == (b"one", ANY_PICTURE)
 
 
+def test_an_older_snapshot_takes_no_room_of_what_was_scored_since(known):
+    known.add([Scored("a", number, b"digest") for number in range(9)])  # 4 to 8 are known
+    known.learn("a", [1, 2, 3])  # long before
+    known.learn("a", range(7))  # in the middle
+    known.learn("a", range(9))  # a clean stop, of a ring larger than the bound
+    assert known.ids("a") == [4, 5, 6, 7, 8]
+    known.add([Scored("b", number) for number in (3, 4)])
+    known.learn("b", [0, 1, 2, 3, 4])
+    assert known.ids("b") == [0, 1, 2, 3, 4]
+    known.learn("b", [3, 4, 5, 6])  # ids from before the snapshot
+    assert known.ids("b") == [2, 3, 4, 5, 6]
+
+
 def test_a_full_disk_is_no_reason_to_score_twice(known, monkeypatch):
     def full(*_):
         raise sqlite3.OperationalError("database or disk is full")
