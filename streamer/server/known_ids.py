@@ -1,6 +1,7 @@
 """Which frames of each stream were scored, at any distance, in SQLite: on disk or in memory."""
 
 import hashlib
+import os
 import sqlite3
 import threading
 from collections import OrderedDict
@@ -24,6 +25,9 @@ FILE = "known_ids.sqlite"
 
 ANY_PICTURE = b""
 """Digest of a frame of which only the id is known: whatever comes under that id is taken for the same."""
+
+_BESIDE = ("-wal", "-shm", "-journal")
+"""What SQLite itself has beside it."""
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS known_streams (stream TEXT PRIMARY KEY, newest INTEGER NOT NULL);
@@ -208,6 +212,21 @@ class KnownIds:
         with self._write_lock, self._writer:
             self._delete(stream)
 
+    def check(self) -> None:
+        """See that it can be read all through, and written; nothing is changed.
+
+        Raises:
+            sqlite3.Error: it is damaged, its tables are another program's, or the disk is full or gone.
+        """
+        (found,) = self._one("PRAGMA quick_check(1)")
+        if found != "ok":
+            raise sqlite3.DatabaseError(f"is damaged ({found})")
+        with self._write_lock:
+            try:
+                self._insert("", [Scored("", "")])
+            finally:
+                self._writer.rollback()
+
     def close(self) -> None:
         """Close the database; nothing is lost."""
         if self._reader is not self._writer:
@@ -297,22 +316,30 @@ def open_database(path: Path | None, *, durable: bool = False) -> sqlite3.Connec
 def prepare(folder: Path) -> Path:
     """Where the ids are in the snapshots' folder. What is there and is no such database is set aside."""
     path = folder / FILE
+    for rest in _BESIDE:  # SQLite follows a link, and takes anything for its own
+        beside = path.with_name(path.name + rest)
+        if os.path.lexists(beside) and (beside.is_symlink() or not beside.is_file()):
+            _set_aside(beside, f"is no file of {FILE}")
     try:
         if path.exists() or path.is_symlink():
             if not path.is_file():
                 raise sqlite3.DatabaseError("is no file")
-            KnownIds(path, per_stream=1, streams=1).close()
-    except sqlite3.OperationalError:  # no permission, perhaps: nothing is wrong with the file
-        pass
-    except (OSError, sqlite3.DatabaseError) as error:
-        _set_aside(path, error)
+            made = KnownIds(path, per_stream=1, streams=1)
+            try:
+                made.check()
+            finally:
+                made.close()
+    except (OSError, sqlite3.Error) as error:
+        # No permission, no room, in use: nothing is wrong with the file.
+        if not isinstance(error, sqlite3.OperationalError) or error.sqlite_errorcode == sqlite3.SQLITE_ERROR:
+            _set_aside(path, error)
     return path
 
 
-def _set_aside(path: Path, error: Exception) -> None:
+def _set_aside(path: Path, error: object) -> None:
     try:
         aside = f"set aside as {snapshot.set_aside(path).name}"
-        for rest in ("-wal", "-shm"):
+        for rest in _BESIDE:
             path.with_name(path.name + rest).unlink(missing_ok=True)
     except OSError as failed:
         aside = f"could not be set aside ({failed.strerror})"
