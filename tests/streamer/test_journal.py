@@ -13,6 +13,7 @@ from musc_online.config import load
 from musc_online.errors import ConfigError, SnapshotError
 from streamer.errors import WireError
 from streamer.server import journals as server_journals
+from streamer.server import stream as server_stream
 from streamer.server.snapshot_files import file_name
 
 __all__ = ["one_thread"]
@@ -406,3 +407,16 @@ def test_real_kills_cannot_be_told_by_the_scores(one_thread, tmp_path):
     figures = attack(tmp_path, kills=3)
     assert all(figures["checks"].values()), figures
     assert (figures["kills"], figures["lost"], figures["scored_twice"]) == (3, 0, 0)
+
+
+def test_scores_that_nobody_asks_for_do_not_pile_up(line, tmp_path, monkeypatch):
+    monkeypatch.setattr(server_stream, "_WAITING", 3)
+    line.outlet.held = True
+    for number in range(8, 14):
+        line.frame(number)
+    again = Line(tmp_path, line.parts)
+    assert [score.frame_id for score in again.stream.waiting()] == ["f11", "f12", "f13"]
+    assert again.frame(9) is not None  # told all the same while it is in the ring
+    assert again.detector.ring.arrivals == line.detector.ring.arrivals
+    again.snapshots.save_now()
+    assert len(Line(tmp_path, line.parts).stream.waiting()) == 3
