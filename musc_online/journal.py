@@ -84,6 +84,7 @@ class Writer:
 
         Raises:
             OSError: the disk is full or gone; the file is as it was, as far as the disk allows.
+            ValueError: a header too large to be read again.
         """
         parts = packed(fields, arrays or {})
         before = self.size
@@ -119,6 +120,8 @@ def packed(fields: Mapping[str, Any], arrays: Arrays) -> list[bytes | memoryview
     kept = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     about = [[name, array.dtype.str, list(array.shape)] for name, array in kept.items()]
     header = msgpack.packb({**fields, "arrays": about})
+    if len(header) > _MOST_HEADER:
+        raise ValueError(f"a header of {len(header)} bytes, at most {_MOST_HEADER} are read")
     parts = [header, *(array.data.cast("B") for array in kept.values() if array.size)]
     check = 0
     for part in parts:

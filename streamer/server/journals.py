@@ -60,7 +60,9 @@ class Journal:
     ) -> None:
         self.number = number
         self.size = 0
-        """Bytes since the last snapshot."""
+        """Bytes since the last snapshot that was written."""
+        self._copied = 0
+        """Of these what came before a copy of which no file is written yet."""
         self.emptied_at = number if empty else None
         """The change before which nothing counts."""
         self._folder, self._stem, self._stream, self._due = folder, stem, stream, due
@@ -69,7 +71,7 @@ class Journal:
         self._lock = threading.Lock()
         self._writer: journal.Writer | None = None
         self._introduce = True
-        self._broken = False
+        self._broken = self._was_broken = self._gave_up = False
         self._asked = 0
 
     def frame(self, detector: Detector, fields: dict[str, Any], tokens: Any, token: Any) -> None:
@@ -107,13 +109,21 @@ class Journal:
         """The state is being copied: what comes belongs to a new file; the number of the next change."""
         with self._lock:
             self._close()
-            self.size, self._asked, self._broken, self._introduce = 0, 0, False, True
+            # Their bytes stay on disk, and count, until a snapshot makes the files needless.
+            self._copied, self._introduce = self.size, True
+            self._broken, self._was_broken = False, self._broken
         return self.number
+
+    def not_saved(self) -> None:
+        """What was copied could not be written: what had been given up is not to be had again."""
+        with self._lock:
+            self._broken |= self._was_broken
 
     def empty(self) -> None:
         """The ring was emptied on purpose: nothing before counts, from this moment on."""
         self.number += 1
         self.rotate()
+        self._was_broken = False
         self.emptied_at = self.number
         with self._lock:
             self._open()
@@ -124,6 +134,10 @@ class Journal:
             for begins, path in files(self._folder, self._stem):
                 if begins < number:
                     _unlink(path)
+            self.size, self._copied, self._asked = self.size - self._copied, 0, 0
+            self._was_broken, self._gave_up = False, self._broken
+            if self._broken:  # meanwhile
+                self._due()
 
     def close(self) -> None:
         """Close the file, if one is open."""
@@ -178,6 +192,9 @@ class Journal:
     def _give_up(self, why: str) -> None:
         if self._writes and not self._broken:
             self._broken = True
+            if self._gave_up:  # once for each snapshot that is written: or each frame would ask for one
+                return
+            self._gave_up = True
             self._trouble = f"journal: {why}; a kill before the next snapshot loses what came since the last"
             log.error("journal_failed", stream=self._stream, text=self._trouble)
             self._due()

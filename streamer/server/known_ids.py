@@ -1,6 +1,7 @@
 """Which frames of each stream were scored, at any distance, in SQLite: on disk or in memory."""
 
 import hashlib
+import os
 import sqlite3
 import threading
 from collections import OrderedDict
@@ -24,6 +25,9 @@ FILE = "known_ids.sqlite"
 
 ANY_PICTURE = b""
 """Digest of a frame of which only the id is known: whatever comes under that id is taken for the same."""
+
+_BESIDE = ("-wal", "-shm", "-journal")
+"""What SQLite itself has beside it."""
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS known_streams (stream TEXT PRIMARY KEY, newest INTEGER NOT NULL);
@@ -182,12 +186,19 @@ class KnownIds:
                 self._unwritten.popitem(last=False)
 
     def learn(self, stream: str, frame_ids: Iterable[FrameId]) -> None:
-        """Know ids that a snapshot knows and this does not, being older or lost.
+        """Know ids that a snapshot knows, oldest first, and this does not, being older, lost or full.
+
+        Those that come after the newest known here are newer. All others were scored before it: they take
+        what room there is, and never that of what was scored since the snapshot.
 
         Raises:
             sqlite3.Error: as `add`.
         """
-        self.add([Scored(stream, one) for one in frame_ids if self.find(stream, one) is None])
+        ids, newest = list(frame_ids), self._newest(stream)
+        known_to = 0 if newest is None else len(ids) if newest not in ids else ids.index(newest)
+        unknown = [(at, Scored(stream, one)) for at, one in enumerate(ids) if self.find(stream, one) is None]
+        self._add_older(stream, [one for at, one in unknown if at < known_to])
+        self.add([one for at, one in unknown if at >= known_to])
 
     def forget(self, stream: str) -> None:
         """Know no frame of a stream any more.
@@ -200,6 +211,21 @@ class KnownIds:
                 del self._unwritten[key]
         with self._write_lock, self._writer:
             self._delete(stream)
+
+    def check(self) -> None:
+        """See that it can be read all through, and written; nothing is changed.
+
+        Raises:
+            sqlite3.Error: it is damaged, its tables are another program's, or the disk is full or gone.
+        """
+        (found,) = self._one("PRAGMA quick_check(1)")
+        if found != "ok":
+            raise sqlite3.DatabaseError(f"is damaged ({found})")
+        with self._write_lock:
+            try:
+                self._insert("", [Scored("", "")])
+            finally:
+                self._writer.rollback()
 
     def close(self) -> None:
         """Close the database; nothing is lost."""
@@ -230,6 +256,29 @@ class KnownIds:
         )
         # Each update is a new row, so that row ids tell which streams were silent for longest.
         self._writer.execute("INSERT OR REPLACE INTO known_streams VALUES (?, ?)", (stream, newest))
+
+    def _newest(self, stream: str) -> FrameId | None:
+        with self._read_lock:
+            rows = self._reader.execute(
+                "SELECT frame_id FROM known_ids WHERE stream = ? ORDER BY number DESC LIMIT 1", (stream,)
+            ).fetchall()
+        return msgpack.unpackb(rows[0][0]) if rows else None
+
+    def _add_older(self, stream: str, frames: list[Scored]) -> None:
+        """Write frames scored before all that are known of a stream; the oldest are left out for room."""
+        if not frames:
+            return
+        with self._write_lock, self._writer:
+            bounds = "SELECT min(number), max(number) FROM known_ids WHERE stream = ?"
+            oldest, newest = self._one(bounds, stream)
+            if oldest is None:  # forgotten meanwhile, silent for longest
+                return
+            room = self._per_stream - (newest + 1 - oldest)
+            rows = [
+                (stream, oldest - offset, msgpack.packb(one.frame_id), one.digest)
+                for offset, one in enumerate(reversed(frames[-room:] if room > 0 else []), 1)
+            ]
+            self._writer.executemany("INSERT OR IGNORE INTO known_ids VALUES (?, ?, ?, ?)", rows)
 
     def _forget_silent_streams(self) -> None:
         (count,) = self._one("SELECT count(*) FROM known_streams")
@@ -267,22 +316,30 @@ def open_database(path: Path | None, *, durable: bool = False) -> sqlite3.Connec
 def prepare(folder: Path) -> Path:
     """Where the ids are in the snapshots' folder. What is there and is no such database is set aside."""
     path = folder / FILE
+    for rest in _BESIDE:  # SQLite follows a link, and takes anything for its own
+        beside = path.with_name(path.name + rest)
+        if os.path.lexists(beside) and (beside.is_symlink() or not beside.is_file()):
+            _set_aside(beside, f"is no file of {FILE}")
     try:
         if path.exists() or path.is_symlink():
             if not path.is_file():
                 raise sqlite3.DatabaseError("is no file")
-            KnownIds(path, per_stream=1, streams=1).close()
-    except sqlite3.OperationalError:  # no permission, perhaps: nothing is wrong with the file
-        pass
-    except (OSError, sqlite3.DatabaseError) as error:
-        _set_aside(path, error)
+            made = KnownIds(path, per_stream=1, streams=1)
+            try:
+                made.check()
+            finally:
+                made.close()
+    except (OSError, sqlite3.Error) as error:
+        # No permission, no room, in use: nothing is wrong with the file.
+        if not isinstance(error, sqlite3.OperationalError) or error.sqlite_errorcode == sqlite3.SQLITE_ERROR:
+            _set_aside(path, error)
     return path
 
 
-def _set_aside(path: Path, error: Exception) -> None:
+def _set_aside(path: Path, error: object) -> None:
     try:
         aside = f"set aside as {snapshot.set_aside(path).name}"
-        for rest in ("-wal", "-shm"):
+        for rest in _BESIDE:
             path.with_name(path.name + rest).unlink(missing_ok=True)
     except OSError as failed:
         aside = f"could not be set aside ({failed.strerror})"

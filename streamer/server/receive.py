@@ -98,6 +98,8 @@ class Receiver(Worker):
             self._drained.set()
             while not self._finished.is_set():
                 self._turn_away(_POLL_MS)
+            while self._ports.acks.poll(0):  # whoever sent them has ended
+                self._acknowledge()
             for _ in range(_AFTER_STOP):
                 if not self._turn_away(0):
                     break

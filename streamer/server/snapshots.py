@@ -187,6 +187,8 @@ class Snapshots(Worker):
             snapshot.write(copy, path)
         except Exception as error:  # no room for the copy, a full disk: scoring matters more
             stream.unsaved = True
+            if stream.journal is not None:
+                stream.journal.not_saved()
             self._tally.failed(stream.name, error)
             return None
         if stream.journal is not None:

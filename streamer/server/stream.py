@@ -23,6 +23,8 @@ from streamer.wire.frame import FrameMessage
 
 _FAILED = 1000
 """Ids whose failures are counted, per stream."""
+_WAITING = 400
+"""Scores, with maps, that wait for their frames to be sent again: more than are on their way at a kill."""
 
 
 class Claim(Enum):
@@ -223,8 +225,14 @@ class Stream:
         with self._ids:
             kept = {score.frame_id: score for score in (*self._waiting.values(), *waiting)}
             self._waiting = {frame_id: score for frame_id, score in kept.items() if frame_id not in marked}
+            # Plain senders never send theirs again: without a bound each kill would leave some for good.
+            given_up = list(self._waiting)[:-_WAITING]
+            for frame_id in given_up:
+                del self._waiting[frame_id]
             for frame_id in published:
                 self._scored.setdefault(frame_id, ANY_PICTURE)
+        for frame_id in given_up:
+            self.keep_unpublished(frame_id)
 
     def resume(
         self,

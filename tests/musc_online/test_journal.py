@@ -94,3 +94,13 @@ def test_objects_are_not_arrays(tmp_path):
     path.write_bytes(prefix + journal._CHECK.pack(journal.zlib.crc32(prefix)) + hostile + bytes(parts[2]))
     with pytest.raises(DamagedError, match="expected numbers"):
         list(records(path))
+
+
+def test_what_could_not_be_read_again_is_not_written(tmp_path):
+    writer = journal.Writer(tmp_path / "a.journal")
+    writer.append({"kind": "frame", "meta": "x"})
+    with pytest.raises(ValueError, match="16777216 are read"):
+        writer.append({"kind": "frame", "meta": "x" * 2**24})
+    writer.append({"kind": "frame", "meta": "y"})
+    writer.close()
+    assert [record.fields["meta"] for record in journal.records(writer.path)] == ["x", "y"]

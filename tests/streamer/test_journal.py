@@ -10,9 +10,10 @@ from streamer_support import one_thread
 from bench.fuzz.journal import attack
 from musc_online import journal, snapshot
 from musc_online.config import load
-from musc_online.errors import ConfigError
+from musc_online.errors import ConfigError, SnapshotError
 from streamer.errors import WireError
 from streamer.server import journals as server_journals
+from streamer.server import stream as server_stream
 from streamer.server.snapshot_files import file_name
 
 __all__ = ["one_thread"]
@@ -257,6 +258,33 @@ def test_a_journal_as_large_as_the_ring_asks_for_a_snapshot(line, monkeypatch):
     assert line.stream.journal.size == 0
 
 
+def test_a_journal_is_given_up_where_no_snapshot_can_be_written(line, tmp_path, monkeypatch):
+    def full(*_):
+        raise SnapshotError("no room for a second ring")
+
+    monkeypatch.setattr(server_journals, "LEAST", 0)
+    monkeypatch.setattr(type(line.detector.ring), "nbytes", property(lambda _: 9_000))
+    with monkeypatch.context() as patch:
+        patch.setattr(snapshot, "write", full)
+        for number in range(8, 18):
+            line.frame(number)
+            if line.stream.journal.wants_snapshot:
+                with pytest.raises(WireError, match="a second ring"):
+                    line.snapshots.save_now()
+            on_disk = sum(path.stat().st_size for path in journals(tmp_path))
+            assert abs(line.snapshots.status()["journal_bytes"] - on_disk) < 2_000
+    assert 4 * 9_000 < on_disk < 6 * 9_000
+    line.snapshots._tell_troubles()
+    line.snapshots._due.clear()
+    line.frame(18)
+    assert "no snapshot could be written" in line.outlet.of("error")[-1]["text"]
+    assert not line.snapshots._due.is_set()  # else each frame would have the ring copied
+    line.snapshots.save_now()
+    line.frame(19)
+    assert line.stream.journal.size < 9_000
+    assert alike(Line(tmp_path, line.parts).detector, line.detector)
+
+
 def test_a_full_disk_is_told_and_scoring_goes_on(line, tmp_path):
     (path,) = journals(tmp_path)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -379,3 +407,16 @@ def test_real_kills_cannot_be_told_by_the_scores(one_thread, tmp_path):
     figures = attack(tmp_path, kills=3)
     assert all(figures["checks"].values()), figures
     assert (figures["kills"], figures["lost"], figures["scored_twice"]) == (3, 0, 0)
+
+
+def test_scores_that_nobody_asks_for_do_not_pile_up(line, tmp_path, monkeypatch):
+    monkeypatch.setattr(server_stream, "_WAITING", 3)
+    line.outlet.held = True
+    for number in range(8, 14):
+        line.frame(number)
+    again = Line(tmp_path, line.parts)
+    assert [score.frame_id for score in again.stream.waiting()] == ["f11", "f12", "f13"]
+    assert again.frame(9) is not None  # told all the same while it is in the ring
+    assert again.detector.ring.arrivals == line.detector.ring.arrivals
+    again.snapshots.save_now()
+    assert len(Line(tmp_path, line.parts).stream.waiting()) == 3

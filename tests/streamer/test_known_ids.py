@@ -68,6 +68,19 @@ def test_a_snapshot_teaches_what_is_missing(known):
     assert (known.find("a", 1), known.find("a", 2)) == (b"one", ANY_PICTURE)
 
 
+def test_an_older_snapshot_takes_no_room_of_what_was_scored_since(known):
+    known.add([Scored("a", number, b"digest") for number in range(9)])  # 4 to 8 are known
+    known.learn("a", [1, 2, 3])  # long before
+    known.learn("a", range(7))  # in the middle
+    known.learn("a", range(9))  # a clean stop, of a ring larger than the bound
+    assert known.ids("a") == [4, 5, 6, 7, 8]
+    known.add([Scored("b", number) for number in (3, 4)])
+    known.learn("b", [0, 1, 2, 3, 4])
+    assert known.ids("b") == [0, 1, 2, 3, 4]
+    known.learn("b", [3, 4, 5, 6])  # ids from before the snapshot
+    assert known.ids("b") == [2, 3, 4, 5, 6]
+
+
 def test_a_full_disk_is_no_reason_to_score_twice(known, monkeypatch):
     def full(*_):
         raise sqlite3.OperationalError("database or disk is full")
@@ -238,3 +251,49 @@ def test_a_full_disk_beside_the_snapshots_costs_no_message(tmp_path, monkeypatch
     again = KnownIds(tmp_path / known_ids.FILE, per_stream=9, streams=1)
     assert again.ids("a") == [0, 1]
     again.close()
+
+
+def foreign(table):
+    def make(path):
+        database = sqlite3.connect(path)
+        database.execute(table)
+        database.commit()
+        database.close()
+
+    return make
+
+
+def damaged(path):
+    made = KnownIds(path, per_stream=1000, streams=9)
+    made.add([Scored("a", number, b"12345678") for number in range(1000)])
+    made.close()
+    content = path.read_bytes()
+    path.write_bytes(content[:4096] + b"U" * (len(content) - 4096))
+
+
+def beside(rest):
+    return lambda path: path.with_name(path.name + rest).mkdir()
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        foreign("CREATE TABLE known_ids (x)"),
+        foreign("CREATE VIEW known_ids AS SELECT 1"),
+        foreign("CREATE TABLE known_ids (stream, number, frame_id, digest, extra NOT NULL)"),
+        damaged,
+        beside("-wal"),
+        beside("-shm"),
+        lambda path: path.with_name(f"{path.name}-wal").symlink_to("/nowhere/at/all"),
+    ],
+)
+def test_what_lies_in_the_place_of_the_ids_stops_no_start(make, tmp_path):
+    make(tmp_path / known_ids.FILE)
+    path = known_ids.prepare(tmp_path)
+    history = History(None, max_messages=9, max_bytes=1000, known_path=path)
+    history.add([Entry("line/score", 0, b"", scored=("line", 7))])
+    assert history.scored_ids("line") == [7]
+    history.close()
+    assert [one.name for one in tmp_path.iterdir() if ".refused-" in one.name]
+    assert known_ids.prepare(tmp_path) == path
+    assert len([one.name for one in tmp_path.iterdir() if ".refused-" in one.name]) == 1

@@ -2,9 +2,11 @@
 
 import threading
 from contextlib import contextmanager
+from types import SimpleNamespace
 
 import cv2
 import zmq
+from journal_support import Outlet
 from stops_support import Dealer
 from streamer_support import (
     ANY_PORT,
@@ -21,7 +23,12 @@ from streamer_support import (
 )
 
 from streamer.ask import ask
+from streamer.server.intake import Intake
+from streamer.server.outcomes import Ledger, Outcomes
+from streamer.server.receive import Ports, Receiver
 from streamer.server.service import Service
+from streamer.server.streams import Streams
+from streamer.wire.frame import Limits
 
 __all__ = ["backbone"]
 
@@ -136,3 +143,34 @@ def test_requests_that_wait_are_answered(backbone):
     for asker in askers:
         asker.join(PATIENCE_S)
     assert sorted(answers) == ["flush", "shutdown", "status"]
+
+
+def test_no_ack_is_left_however_many_wait_at_the_end():
+    """A sender's large frames may hold up the receiving thread while acks of many small ones come in."""
+    context = zmq.Context()
+    outcomes = Outcomes(Ledger())
+    outcomes.outbox = Outlet()
+    frames, acks, reliable = (context.socket(kind) for kind in (zmq.PULL, zmq.PULL, zmq.ROUTER))
+    for port, endpoint in ((frames, ANY_PORT), (acks, "inproc://acks"), (reliable, ANY_PORT)):
+        port.rcvhwm = 0
+        port.bind(endpoint)
+    config = small_config()
+    receiver = Receiver(
+        Ports(frames, acks, reliable), Intake(2**20), Streams(config, None, lambda _: None), outcomes,
+        Limits(), None, failed=lambda _: None,
+    )  # fmt: skip
+    sending = context.socket(zmq.PUSH)
+    sending.sndhwm = 0
+    sending.connect("inproc://acks")
+    service = SimpleNamespace(endpoints={"reliable": reliable.last_endpoint.decode()})
+    receiver.start()
+    with Dealer(service, b"sender") as dealer:
+        dealer.socket.send(b"no frame")
+        until(lambda: outcomes.outbox.said)
+        receiver.stop()
+        for number in range(300):
+            sending.send_multipart([b"sender", b"%d" % number])
+        sending.close()
+        receiver.finish()
+        assert [dealer.socket.recv() for _ in range(300)] == [b"%d" % number for number in range(300)]
+    context.term()
