@@ -7,12 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import msgpack
+import structlog
 
 from musc_online.arrays import FrameId
 from streamer.errors import StreamerError
 from streamer.server.known_ids import KnownIds, Scored
 from streamer.server.room import Room, Used
 from streamer.server.threads import FairLock
+
+log = structlog.get_logger()
 
 _TOPICS = 100_000
 _AT_ONCE = 64
@@ -104,20 +107,13 @@ class History:
         try:
             self._refuse_foreign(path)
             self._used = self._open(durable)
-            self.known = KnownIds(
-                path or known_path,
-                per_stream=known_ids,
-                streams=streams,
-                writer=self._database if self.on_disk else None,
-                lock=self._lock if self.on_disk else None,
-                durable=durable,
-            )
+            kept: dict[str, Any] = {"per_stream": known_ids, "streams": streams, "durable": durable}
+            if path is None:
+                self.known = _beside_snapshots(known_path, kept)
+            else:
+                self.known = KnownIds(path, writer=self._database, lock=self._lock, **kept)
         except sqlite3.Error as error:
             self._database.close()
-            if path is None and known_path is not None:
-                raise StreamerError(
-                    f"snapshot.path: {known_path}: cannot be used ({error}); expected ids of frames"
-                ) from None
             raise StreamerError(
                 f"history.path: {path}: is no history of this service or is damaged ({error}); move it away, "
                 "and a new one is begun"
@@ -305,3 +301,16 @@ class History:
 
 def _scored(scored: Scored | tuple[str, FrameId]) -> Scored:
     return scored if isinstance(scored, Scored) else Scored(*scored)
+
+
+def _beside_snapshots(path: Path | None, kept: dict[str, Any]) -> KnownIds:
+    """The ids in a file of their own; in memory without one, or where the disk has no room for it now."""
+    try:
+        return KnownIds(path, **kept)
+    except sqlite3.Error as error:
+        if path is None:
+            raise
+        log.error(
+            "known_ids_failed", text=f"{path}: {error}", what_now="ids are known until the process ends"
+        )
+        return KnownIds(None, **kept)

@@ -297,3 +297,12 @@ def test_what_lies_in_the_place_of_the_ids_stops_no_start(make, tmp_path):
     assert [one.name for one in tmp_path.iterdir() if ".refused-" in one.name]
     assert known_ids.prepare(tmp_path) == path
     assert len([one.name for one in tmp_path.iterdir() if ".refused-" in one.name]) == 1
+
+
+def test_a_disk_without_room_for_ids_ends_no_start(tmp_path):
+    path = tmp_path / "known_ids.sqlite"
+    path.mkdir()  # what SQLite says of it is what it says of a disk it cannot write to
+    history = History(None, max_messages=10, max_bytes=10_000, known_path=path)
+    history.known.add([Scored("a", 1)])
+    assert history.scored_ids("a") == [1]
+    history.close()
