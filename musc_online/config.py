@@ -363,7 +363,9 @@ def _one_line(error: ValidationError) -> str:
     key = ".".join(map(str, location)) or "config"
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
     if first["type"] == "extra_forbidden":
-        return f"{_unknown_key([str(part) for part in location])}{more}"
+        # The key itself need not be a name: `ring.capacity`, `max-bytes`.
+        above = [part for part in first["loc"][:-1] if part in location]
+        return f"{_unknown_key([*map(str, above), str(first['loc'][-1])])}{more}"
     message = first["msg"].removeprefix("Value error, ")
     shown = "" if isinstance(first["input"], dict | BaseModel) else f"got {_shortened(first['input'])}, "
     if first["type"] == "string_type" and not isinstance(first["input"], list | dict | None):
@@ -386,4 +388,4 @@ def _unknown_key(location: list[str]) -> str:
     allowed = list(section.model_fields)
     close = difflib.get_close_matches(location[-1], allowed, n=1)
     hint = f"did you mean '{close[0]}'? " if close else ""
-    return f"unknown key '{'.'.join(location)}'; {hint}allowed here: {', '.join(allowed)}"
+    return f"unknown key {'.'.join(location)!r}; {hint}allowed here: {', '.join(allowed)}"

@@ -74,7 +74,9 @@ class _Loader(yaml.SafeLoader):
                 continue  # PyYAML says so
             line = key_node.start_mark.line + 1
             if key in lines:
-                twice = f"key '{key}' stands twice, in lines {lines[key]} and {line}; leave one of them out"
+                twice = (
+                    f"key {str(key)!r} stands twice, in lines {lines[key]} and {line}; leave one of them out"
+                )
                 raise yaml.constructor.ConstructorError(problem=twice)
             lines[key] = line
 

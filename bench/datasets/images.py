@@ -77,8 +77,7 @@ def read_mask(sample: Sample, size: int | tuple[int, int]) -> Bytes:
                 f"{sample.path}: the image is {kind} and has no mask, expected one to measure pixels"
             )
         return union.astype(np.uint8)
-    with _open_header(sample.path) as frame:
-        frame_size = frame.size
+    frame_size = _size(sample)
     for path in sample.mask_paths:
         mask = _open(path)
         if mask.size != frame_size:
@@ -125,6 +124,16 @@ def _has_alpha(mask: Image.Image) -> bool:
 
 def _is_lossy(mask: Image.Image) -> bool:
     return mask.format == "JPEG" or bool(mask.info.get("lossy"))
+
+
+def _size(sample: Sample) -> tuple[int, int]:
+    """(width, height) of the image; PIL does not know every TIFF that is decoded, of floats above all."""
+    try:
+        with _open_header(sample.path) as frame:
+            return frame.size
+    except DataError:
+        height, width, _ = read_frame(sample.path, sample.bit_depth).shape
+        return width, height
 
 
 def _open_header(path: Path) -> Image.Image:

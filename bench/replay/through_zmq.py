@@ -152,6 +152,9 @@ def _serving(config: Config, n_images: int) -> dict[str, Any]:
     values = config.model_dump(mode="json")
     # The line this configuration is of may be running: its log, rings and port are not ours.
     values["history"]["path"] = values["snapshot"]["path"] = values["metrics"]["endpoint"] = None
+    values["snapshot"]["journal"] = False
+    values["security"]["keys"] = None  # on loopback, to itself
+    values["limits"]["rate"] = None  # every frame is taken
     values["limits"]["sleep_after_s"] = None  # there is nowhere to sleep
     values["streams"] = []  # what the line says of one of its streams is not said of this one
     values["transport"] |= {

@@ -4,7 +4,10 @@ OpenCV's libjpeg replaces what it cannot read by grey, prints a warning and call
 TurboJPEG gives the same pixels to the last bit, and says what it warned of.
 """
 
+import contextlib
+import os
 import re
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -17,9 +20,11 @@ from streamer.errors import WireError
 MAGIC = b"\xff\xd8\xff"
 
 _EOI, _SOS, _TEM = 0xD9, 0xDA, 0x01
+_APP0, _APP14 = 0xE0, 0xEE
 _RESTARTS = range(0xD0, 0xD8)
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 """SOF: the markers of the segment that says the picture's size."""
+_PROGRESSIVE = frozenset((0xC2, 0xC6, 0xCA, 0xCE))
 _FILL = re.compile(rb"\xff{1,65536}")
 _WINDOW = 1 << 16
 
@@ -35,6 +40,18 @@ _HARMLESS = ("Warning: unknown JFIF revision", "Unknown Adobe color transform", 
 """What libjpeg warns of beside damage."""
 _UNKNOWN = ("Could not determine subsampling", "Unsupported JPEG process", "arithmetic coding")
 """What TurboJPEG says of what it does not do, CMYK and odd sampling factors above all: OpenCV reads them."""
+
+
+_COMPLAINTS = (
+    "Corrupt JPEG data",
+    "Premature end of JPEG",
+    "Inconsistent progression",
+    "Invalid",
+    "Unsupported",
+)
+"""How lines of libjpeg begin that say a picture is damaged."""
+
+_TURN = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -88,30 +105,89 @@ def decode(payload: bytes) -> npt.NDArray[np.uint8]:
     Raises:
         WireError: `undecodable`: libjpeg calls it damaged.
     """
-    import simplejpeg  # noqa: PLC0415 - only where pictures are decoded, not where they are sent
-
-    try:
-        frame: npt.NDArray[np.uint8] = simplejpeg.decode_jpeg(
-            payload, "BGR", fastdct=False, fastupsample=False
-        )
-    except ValueError as error:
-        said = " ".join(str(error).split())
-    else:
+    frame, said = _by_turbojpeg(payload)
+    if said.startswith(_HARMLESS):  # libjpeg tells the first thing that it minds: what of the others?
+        payload = _without_oddities(payload)
+        frame, said = _by_turbojpeg(payload)
+    if frame is not None:
         return frame
     if not (said.startswith(_HARMLESS) or any(words in said for words in _UNKNOWN)):
         raise _damaged(said)
     return _by_opencv(payload, said)
 
 
+def _by_turbojpeg(payload: bytes) -> tuple[npt.NDArray[np.uint8] | None, str]:
+    """The pixels, or None and what it said."""
+    import simplejpeg  # noqa: PLC0415 - only where pictures are decoded, not where they are sent
+
+    try:
+        return simplejpeg.decode_jpeg(payload, "BGR", fastdct=False, fastupsample=False), ""
+    except ValueError as error:
+        return None, " ".join(str(error).split())
+
+
+def _without_oddities(payload: bytes) -> bytes:
+    """The same picture, with the values that libjpeg assumes in place of those it only remarks on."""
+    found, n_components, adobe = bytearray(payload), 3, None
+    progressive = False
+    for segment in _segments(payload):
+        body = payload[segment.start : segment.start + 12]
+        if segment.marker in _FRAMES:
+            progressive = segment.marker in _PROGRESSIVE
+            n_components = payload[segment.start + 5]
+        elif segment.marker == _APP0 and body.startswith(b"JFIF\0"):
+            found[segment.start + 5] = 1
+        elif segment.marker == _APP14 and body.startswith(b"Adobe") and len(body) == 12 and body[11] > 2:
+            adobe = segment.start + 11
+        elif segment.marker == _SOS and not progressive:
+            at = segment.start + 1 + 2 * payload[segment.start]
+            found[at : at + 3] = b"\0\x3f\0"
+    if adobe is not None:
+        found[adobe] = 2 if n_components == 4 else 1
+    return bytes(found)
+
+
 def _by_opencv(payload: bytes, said: str) -> npt.NDArray[np.uint8]:
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-    try:
-        frame = cv2.imdecode(np.frombuffer(payload, np.uint8), flags)
-    except cv2.error:
-        frame = None
-    if frame is None:
-        raise _damaged(said)
+    with _standard_error() as lines:
+        try:
+            frame = cv2.imdecode(np.frombuffer(payload, np.uint8), flags)
+        except cv2.error:
+            frame = None
+    complaint = next((line for line in lines if line.startswith(_COMPLAINTS)), "")
+    if frame is None or complaint:
+        raise _damaged(complaint or said)
     return frame.astype(np.uint8, copy=False)
+
+
+@contextlib.contextmanager
+def _standard_error() -> Iterator[list[str]]:
+    """Lines written to standard error meanwhile: OpenCV tells nobody else what libjpeg minds.
+
+    They are there once the block was left, and passed on but for libjpeg's own. Few pictures come here, and
+    one at a time.
+    """
+    lines: list[str] = []
+    with _TURN:
+        try:
+            before = os.dup(2)
+        except OSError:  # it is closed, and nothing is heard
+            yield lines
+            return
+        reader, writer = os.pipe()
+        try:
+            for end in (reader, writer):
+                os.set_blocking(end, False)  # what does not fit is lost, and holds nobody up
+            os.dup2(writer, 2)
+            yield lines
+        finally:
+            os.dup2(before, 2)
+            with contextlib.suppress(OSError):
+                lines += os.read(reader, _WINDOW).decode("utf-8", "replace").splitlines()
+                others = [f"{line}\n" for line in lines if not line.startswith(_COMPLAINTS)]
+                os.write(before, "".join(others).encode())
+            for end in (before, reader, writer):
+                os.close(end)
 
 
 def _segments(payload: bytes) -> Iterator[_Segment]:

@@ -9,7 +9,7 @@ from streamer import images
 from streamer.errors import WireError
 from streamer.images.depth import bits_for
 from streamer.images.tags import Deep, deep
-from streamer.images.whole import MAGIC
+from streamer.images.whole import MAGIC, whole_file
 from streamer.wire.checks import BitDepth
 
 _LOOKED_AT = 32
@@ -71,7 +71,7 @@ def _of_integers(found: Sequence[tuple[Path, Deep]]) -> Survey:
     largest = 0
     for path, kept in _spread(found):
         try:
-            pixels = images.deep_pixels(path.read_bytes(), kept)
+            pixels = images.deep_pixels(whole_file(path.read_bytes(), kept.kind), kept)
         except (OSError, WireError):
             continue
         largest = max(largest, int(pixels.max()))

@@ -6,6 +6,7 @@ it is gone, however it ended. It is read and written, not mapped: no worker can 
 
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -40,6 +41,14 @@ _KEPT_HERE = ("payload", "meta")
 
 class DecodeTimeoutError(WireError):
     """`decode_timeout`: the picture took longer than `limits.decode_s`."""
+
+
+class _WorkerDiedError(StreamerError):
+    """Of a picture, or because something killed it."""
+
+    def __init__(self, *, killed: bool) -> None:
+        super().__init__("decode worker: died")
+        self.killed = killed
 
 
 class DecodePool:
@@ -101,6 +110,15 @@ class Decoder:
         """
         if message.encoding == "raw":
             return images.read(message, self._limits, bit_depth)
+        try:
+            return self._decode(message, bit_depth)
+        except _WorkerDiedError as died:
+            if died.killed:  # the system is short of memory, or somebody is: no picture does that
+                with contextlib.suppress(_WorkerDiedError):
+                    return self._decode(message, bit_depth)
+        raise WireError("undecodable", "payload: the process that decoded it died of it")
+
+    def _decode(self, message: FrameMessage, bit_depth: BitDepth) -> images.Decoded:
         worker = self.wait_ready()
         try:
             worker.ask(message, bit_depth)
@@ -120,7 +138,7 @@ class Decoder:
             raise
         except (EOFError, OSError):
             self._replace()
-            raise WireError("undecodable", "payload: the process that decoded it died of it") from None
+            raise _WorkerDiedError(killed=worker.process.returncode == -signal.SIGKILL) from None
         finally:
             worker.shrink()
 

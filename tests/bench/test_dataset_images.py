@@ -203,3 +203,13 @@ def test_masks_of_another_size_or_unreadable(tmp_path):
     other.write_bytes(b"")
     with pytest.raises(DataError, match=r"m\.png: cannot be decoded"):
         read_mask(frame_sample(picture, other), 8)
+
+
+@pytest.mark.parametrize("pixels", [np.zeros((8, 12, 3), np.float32), np.zeros((8, 12), np.float64)])
+def test_an_image_that_pil_does_not_know_may_have_a_mask(tmp_path, pixels):
+    path = tmp_path / "a.tif"
+    assert cv2.imwrite(str(path), pixels)
+    assert read_frame(path).shape == (8, 12, 3)
+    assert read_mask(frame_sample(path, mask(tmp_path / "m.png", size=(12, 8))), 8).shape == (8, 8)
+    with pytest.raises(DataError, match="mask is 20x8, expected the 12x8 of its image"):
+        read_mask(frame_sample(path, mask(tmp_path / "n.png", size=(20, 8))), 8)

@@ -241,6 +241,17 @@ def test_the_depth_of_a_folder_is_that_of_its_brightest_image(tmp_path):
     assert survey([paths[3]]) == survey([]) == survey([tmp_path / "none.png"])
 
 
+def test_a_damaged_image_is_not_looked_at(tmp_path, capfd):
+    """OpenCV cleared 2 GB for a chunk that says it is so long, and told the terminal of others."""
+    whole = png(deep(12))
+    at = whole.index(b"IDAT") - 4
+    long = whole[:at] + b"\x7f\xff\xff\xf0" + whole[at + 4 :]
+    paths = written(tmp_path, a_png=long, b_png=whole[:-20], c_png=whole)
+    assert survey(paths).bit_depth == 12
+    assert survey(paths[:2]) == survey([])
+    assert capfd.readouterr().err == ""
+
+
 def test_a_folder_says_nothing_where_nothing_is_to_be_said(tmp_path):
     full = survey(written(tmp_path / "full", a_png=png(deep(16))))
     assert (full.bit_depth, full.line) == (16, "")

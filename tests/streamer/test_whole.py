@@ -64,6 +64,31 @@ def test_what_libjpeg_only_remarks_on_is_no_damage():
     np.testing.assert_array_equal(images.decode_file(odd), images.decode_file(payload))
 
 
+def odd_first(payload, at, value):
+    return payload[:at] + bytes([value]) + payload[at + 1 :]
+
+
+def test_what_libjpeg_remarks_on_hides_no_damage():
+    payload = jpeg(picture(1, 240, 320))
+    half = payload[: len(payload) // 2] + b"\xff\xd9"
+    behind_scan_header = payload.index(b"\xff\xda") + 4 + 1 + 6
+    for at, value in ((payload.index(b"JFIF\0") + 5, 2), (behind_scan_header + 1, 5)):
+        images.decode_file(odd_first(payload, at, value))
+        refused(odd_first(half, at, value), "premature end of data segment")
+    payload = jpeg(picture(1, 240, 320), "CMYK")
+    at = payload.index(b"Adobe") + 11
+    odd = odd_first(payload, at, 7)
+    np.testing.assert_array_equal(images.decode_file(odd), by_opencv(odd))
+    refused(odd[: len(odd) // 2] + b"\xff\xd9", "premature end of data segment")
+
+
+def test_what_turbojpeg_does_not_know_is_refused_where_libjpeg_calls_it_damaged(capfd):
+    payload = bytearray(jpeg(picture(1, 240, 320), subsampling=0))
+    payload[payload.index(b"\xff\xc0") + 11] = 0x31  # three across to one of colour: other blocks
+    refused(bytes(payload), "Corrupt JPEG data")
+    assert capfd.readouterr().err == ""
+
+
 @pytest.mark.parametrize(
     "behind",
     [b"BRCM" + bytes(100) + b"\xff\xda" + bytes(100), b"\xff\xd8\xff\xe1\x00", b"\0", jpeg(), b"\xff"],
