@@ -24,6 +24,7 @@ from streamer.errors import StreamerError
 from streamer.images.survey import survey
 from streamer.printable import printable
 from streamer.process import ANY_PORT, ServerProcess
+from streamer.push import NOT_ALL_SCORED
 from streamer.sources import id_of, images_in
 from streamer.subscribe import Subscriber
 from streamer.wire.codes import WARNINGS
@@ -50,10 +51,12 @@ def main(data: Path, output: Path, seed: int) -> None:
     folder = _frames_folder(data)
     paths = {id_of(path, folder): path for path in images_in(folder).paths}
     with _detector(len(paths), console) as endpoints, _listening(endpoints) as subscriber:
-        with _publishing(folder, endpoints, seed):
-            provisional = _collect(subscriber, "score", len(paths), console, "scored on arrival")
+        with _publishing(folder, endpoints, seed) as publisher:
+            provisional = _collect(
+                subscriber, "score", len(paths), console, "scored on arrival", publisher=publisher
+            )
         ask({"kind": "flush", "stream": STREAM}, endpoints["control"], timeout_s=_START_S)
-        final = _collect(subscriber, "revision", len(paths), console, "final scores")
+        final = _collect(subscriber, "revision", len(provisional), console, "final scores")
     _show(console, provisional, final)
     bit_depth = survey([*paths.values()]).bit_depth
     written = overlays.write(list(final.values()), paths, output, bit_depth=bit_depth)
@@ -105,7 +108,7 @@ def _listening(endpoints: dict[str, str]) -> Iterator[Subscriber]:
 
 
 @contextmanager
-def _publishing(folder: Path, endpoints: dict[str, str], seed: int) -> Iterator[None]:
+def _publishing(folder: Path, endpoints: dict[str, str], seed: int) -> Iterator[subprocess.Popen[bytes]]:
     """A publisher process, waited for at the end."""
     command = [sys.executable, "-m", "streamer.publish", "--source", str(folder), "--stream", STREAM,
                "--endpoint", endpoints["frames"], "--control", endpoints["control"],
@@ -114,7 +117,7 @@ def _publishing(folder: Path, endpoints: dict[str, str], seed: int) -> Iterator[
     try:
         with undisturbed():
             process = subprocess.Popen(command)
-        yield
+        yield process
         process.wait(_SILENCE_S)
     finally:
         if process is not None and process.poll() is None:
@@ -123,9 +126,19 @@ def _publishing(folder: Path, endpoints: dict[str, str], seed: int) -> Iterator[
 
 
 def _collect(
-    subscriber: Subscriber, kind: str, count: int, console: Console, title: str
+    subscriber: Subscriber,
+    kind: str,
+    count: int,
+    console: Console,
+    title: str,
+    *,
+    publisher: subprocess.Popen[bytes] | None = None,
 ) -> dict[str, Message]:
-    """The messages of one kind by frame id; revisions only when final, frames refused count too."""
+    """The messages of one kind by frame id; revisions only when final, frames refused count too.
+
+    Raises:
+        StreamerError: nothing comes any more, or the publisher ended before it had sent all.
+    """
     found: dict[str, Message] = {}
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console) as progress:
@@ -134,6 +147,10 @@ def _collect(
         last = time.monotonic()
         while len(found) + refused < count:
             message = subscriber.receive()
+            if publisher is not None and publisher.poll() not in {None, 0, NOT_ALL_SCORED}:
+                raise StreamerError(
+                    f"only {len(found)} of {count} {title} came: the images cannot all be sent, as said above"
+                )
             if message is None or time.monotonic() - last > _SILENCE_S:
                 raise StreamerError(f"only {len(found)} of {count} {title} came")
             if message.kind == "error":

@@ -17,7 +17,9 @@ __all__ = ["backbone"]
 
 @pytest.mark.usefixtures("backbone")
 def test_the_demo_shows_every_frame_and_draws_overlays(tmp_path):
-    generate(tmp_path / "data", n_good=8, n_defective=3, size=96)
+    generate(tmp_path / "data", n_good=9, n_defective=3, size=96)
+    damaged = next((tmp_path / "data").rglob("good/008.png"))
+    damaged.write_bytes(damaged.read_bytes()[:60])  # refused, and not waited for again at the end
     done = CliRunner().invoke(
         demo_main, ["--data", str(tmp_path / "data"), "--output", str(tmp_path / "out")]
     )
@@ -30,11 +32,24 @@ def test_the_demo_shows_every_frame_and_draws_overlays(tmp_path):
         "re-scored",
         "state",
         "of 11 verdicts agree",
+        "good/008.png: payload: the png is truncated",
     ):
         assert name in done.output
     pictures = sorted((tmp_path / "out").glob("*.png"))
     assert len(pictures) == 8
     assert all(cv2.imread(str(path)).shape == (320, 960, 3) for path in pictures)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("backbone")
+def test_a_publisher_that_ends_early_is_not_waited_for(tmp_path):
+    (tmp_path / "parts").mkdir()
+    (tmp_path / "parts" / "a.bmp").write_bytes(b"BM no picture")
+    done = CliRunner().invoke(
+        demo_main, ["--data", str(tmp_path / "parts"), "--output", str(tmp_path / "out")]
+    )
+    assert done.exit_code == 2
+    assert "only 0 of 1 scored on arrival came: the images cannot all be sent" in done.stderr
 
 
 def test_a_folder_without_images_is_one_line(tmp_path):
