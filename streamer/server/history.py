@@ -125,10 +125,6 @@ class History:
             (last,) = self._one("SELECT coalesce(max(pub_seq), -1) FROM topics WHERE topic = ?", topic)
             return int(last) + 1
 
-    def scored_ids(self, stream: str) -> list[FrameId]:
-        """Ids of a stream's newest scored frames that are known, oldest first."""
-        return self.known.ids(stream)
-
     def tallies(self) -> dict[str, dict[str, Any]]:
         """The tally of each stream as it was last kept, the one changed last first; none from memory."""
         with self._lock:

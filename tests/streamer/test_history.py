@@ -29,7 +29,7 @@ def test_the_oldest_make_room(tmp_path, on_disk):
     assert history.status() == {"messages": 5, "bytes": 50}
     history.add([entry(9, size=990)])
     assert [one.pub_seq for one in history.fetch("a/score", 0, 100, limit=9, max_bytes=10_000)[0]] == [8, 9]
-    assert history.scored_ids("a") == list(range(10))  # known beyond their messages
+    assert history.known.ids("a") == list(range(10))  # known beyond their messages
     history.close()
 
 
@@ -193,7 +193,7 @@ def test_bounds_hold_across_a_restart_and_a_failed_write(tmp_path, monkeypatch):
     assert history.known.find("a", 0) == b""  # published all the same: known, on disk with the next
     history.add([complaint(9), complaint(10)])
     assert history.status()["messages"] == 10
-    assert history.scored_ids("a") == [0]
+    assert history.known.ids("a") == [0]
     history.close()
 
 

@@ -115,7 +115,7 @@ def test_ids_of_a_history_of_before_are_known(tmp_path):
     old.close()
     for _ in range(2):
         history = History(path, max_messages=10, max_bytes=1000)
-        assert history.scored_ids("a") == [3, "x", 1]
+        assert history.known.ids("a") == [3, "x", 1]
         assert history.known.find("b", 7) == ANY_PICTURE
         assert history.status() == {"messages": 1, "bytes": 1}
         history.close()
@@ -292,7 +292,7 @@ def test_what_lies_in_the_place_of_the_ids_stops_no_start(make, tmp_path):
     path = known_ids.prepare(tmp_path)
     history = History(None, max_messages=9, max_bytes=1000, known_path=path)
     history.add([Entry("line/score", 0, b"", scored=("line", 7))])
-    assert history.scored_ids("line") == [7]
+    assert history.known.ids("line") == [7]
     history.close()
     assert [one.name for one in tmp_path.iterdir() if ".refused-" in one.name]
     assert known_ids.prepare(tmp_path) == path
@@ -304,5 +304,5 @@ def test_a_disk_without_room_for_ids_ends_no_start(tmp_path):
     path.mkdir()  # what SQLite says of it is what it says of a disk it cannot write to
     history = History(None, max_messages=10, max_bytes=10_000, known_path=path)
     history.known.add([Scored("a", 1)])
-    assert history.scored_ids("a") == [1]
+    assert history.known.ids("a") == [1]
     history.close()
