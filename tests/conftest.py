@@ -2,6 +2,7 @@
 
 import csv
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +17,10 @@ PHOTOGRAPHS = Path(__file__).resolve().parents[2] / "shared" / "data"
 # What the command lines print must not depend on the terminal the tests are run from.
 for _name in ("COLUMNS", "LINES", "FORCE_COLOR", "CLICOLOR_FORCE", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
     os.environ.pop(_name, None)
+
+# Processes that tests start and then hang up on inherit what `nohup make test` ignores.
+if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # Derandomised: a run finds what it found before, on every machine.
 settings.register_profile(
