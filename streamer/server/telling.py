@@ -8,8 +8,10 @@ from musc_online.arrays import FrameId
 from musc_online.detector import Detector
 from musc_online.events import Event
 from musc_online.score import Score
+from streamer.maps import PatchGrid
 from streamer.server.outbox import Outgoing
 from streamer.server.outcomes import Outcomes
+from streamer.server.pipeline import Tokens
 from streamer.server.stream import Origin, Stream
 from streamer.server.words import Facts, Said
 from streamer.wire.requests import Word
@@ -19,7 +21,7 @@ _NEWEST = 100
 
 
 class Telling:
-    """Revisions, finals, events and operators' words, in the order they came about."""
+    """Pictures, revisions, finals, events and operators' words, in the order they came about."""
 
     def __init__(self, outcomes: Outcomes) -> None:
         self._outcomes = outcomes
@@ -39,14 +41,34 @@ class Telling:
             before = {"name": None, "n_frames": len(frame_ids)}
             self._operator(stream, "accept_after", "accept", None, group, before, None)
         finals = detector.take_finals()
-        self.scores(stream, finals)
+        self.scores(stream, detector, finals)
         return len(finals)
+
+    def picture(self, stream: Stream, score: Mapping[str, Any], tokens: Tokens) -> None:
+        """The picture of a frame whose score was just put, if its stream sends that one's.
+
+        Args:
+            stream: the frame's.
+            score: its header.
+            tokens: the frame, with the picture that was made of it.
+        """
+        picture = tokens.picture
+        if picture is None or not (stream.config.output.picture.of == "all" or score["pred_label"]):
+            return
+        header = {
+            "stream": stream.name,
+            **{key: score[key] for key in ("frame_id", "seq", "capture_ns")},
+            "shape": list(tokens.shape),
+            "size": list(picture.size),
+            "encoding": "jpeg",
+        }
+        self._outcomes.outbox.put(Outgoing(stream.name, "picture", header, payload=picture.jpeg))
 
     def word(self, stream: Stream, word: Word, said: Said) -> None:
         """What an operator said, to everybody."""
         self._operator(stream, word.who, word.what, word.frame_id, word.group, said.before, said.after)
 
-    def scores(self, stream: Stream, scores: list[Score]) -> None:
+    def scores(self, stream: Stream, detector: Detector, scores: list[Score]) -> None:
         """Revisions and finals."""
         wanted = stream.config.transport.revision_maps
         for score in scores:
@@ -56,7 +78,8 @@ class Telling:
             )
             header = score_header(score, stream.name, origin, {})
             map_ = score.anomaly_map if with_map else None
-            self._outcomes.outbox.put(Outgoing(stream.name, "revision", header, map_))
+            grid = None if map_ is None else grid_of(detector, score)
+            self._outcomes.outbox.put(Outgoing(stream.name, "revision", header, map_, grid))
 
     def _operator(
         self,
@@ -80,6 +103,14 @@ class Telling:
 
     def _put(self, stream: Stream, kind: str, header: dict[str, Any]) -> None:
         self._outcomes.outbox.put(Outgoing(stream.name, kind, {"stream": stream.name, **header}))
+
+
+def grid_of(detector: Detector, score: Score) -> PatchGrid | None:
+    """What a score's map was made of; None where only the map is left of it, as after a restart."""
+    patches, maps = score.patch_scores, detector.verdict.frame_maps
+    if patches is None:
+        return None
+    return PatchGrid(patches.reshape(maps.grid(len(patches))), maps.view(score.frame_shape), maps.hidden)
 
 
 def event_header(event: Event) -> dict[str, Any]:
