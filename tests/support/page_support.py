@@ -29,7 +29,7 @@ LEARNED = 10
 
 
 def detector_settings(folder: Path, **sections: Any) -> dict[str, Any]:
-    """What the page needs of a detector: pictures, patch grids, a history on disk; and verdicts one can count on."""
+    """What the page needs (pictures, patch grids, a history on disk), and verdicts one can count on."""
     values: dict[str, Any] = {
         "backbone": {"image_size": IMAGE_SIZE, "stages": [2, 5, 8]},
         "method": {"degrees": [1], "image_score": {"worst": 0.01}},
