@@ -44,7 +44,7 @@ def take(folder: Path) -> Iterator[Path]:
         watch.wait_up(_UP_S)
         anomalous = _show_parts(line, watch)
         yield from _login(browser, line, folder)
-        browser.driver.get(line.page.links["admin"])
+        browser.driver.get(line.page.logins["admin"])
         _speak(browser, line, anomalous)
         for name, path in _pages(anomalous).items():
             browser.driver.get(line.page.url + path)
