@@ -144,6 +144,13 @@ class Line:
             pass
         return Part(key_of(named), score, frame, mask)
 
+    def show_again(self, part: Part, frame_id: Any, **meta: Any) -> None:
+        """Send a part once more, as another frame with the camera's noise of its own."""
+        index, self._index = self._index, self._index + 1
+        noise = np.random.default_rng(index).normal(0, 1.5, part.frame.shape)
+        frame = (part.frame + noise).clip(0, 255).astype(np.uint8)
+        self._publisher.send(frame, frame_id, {"part_id": f"P{index}", **meta}, timeout_s=PATIENCE_S)
+
     def heard(self, *kinds: str) -> dict[str, Any]:
         """The header of the next message of these kinds."""
         return self._screen.until(1, *kinds)[0]
