@@ -160,5 +160,5 @@ class PageProcess(OwnProcess):
         """By role (`admin`, `operator`, `viewer`) the address that logs a browser in; it holds a token."""
 
     def _is_up(self, said: dict[str, Any]) -> None:
-        self.url, self.logins = said["url"], said["logins"]
+        self.url, self.logins = said["url"], said["tokens"]
         self._settings["listen"]["address"] = urlsplit(self.url).netloc
