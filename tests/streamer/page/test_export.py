@@ -3,6 +3,7 @@
 import csv
 import io
 import sqlite3
+from contextlib import closing
 
 import pytest
 from browser_support import every, one, until
@@ -40,13 +41,75 @@ def harmless(text):
     return f"'{text}" if text[:1] in "=+-@\t\r" else text
 
 
-def stored(plant, where="1"):
-    """Rows of the store itself, newest first."""
-    database = plant.page_store / "page.sqlite"
-    with sqlite3.connect(f"file:{database}?mode=ro", uri=True) as reader:
+def stored(plant):
+    """Rows of the store itself by the frame's id, newest first."""
+    with closing(sqlite3.connect(f"{plant.store.as_uri()}?mode=ro", uri=True)) as reader:
         reader.row_factory = sqlite3.Row
         found = reader.execute(
-            f"SELECT * FROM score WHERE stream = ? AND {where} ORDER BY captured DESC, rowid DESC",  # noqa: S608
+            "SELECT frame.*, decision, kind, who, note FROM frame LEFT JOIN review USING (stream, key)"
+            " WHERE stream = ? ORDER BY captured DESC",
             (STREAM,),
         )
-        return [dict(row) for row in found]
+        return {row["key"]: row for row in found}
+
+
+def expected(row):
+    """Cells of a stored row, those of the columns that the store has as they are."""
+    verdict = {None: "", 0: "normal", 1: "anomalous"}
+    return {
+        "stream": STREAM,
+        "frame_id": harmless(row["key"].partition(":")[2]),
+        "part_id": harmless(row["part_id"] or ""),
+        "raw": str(row["raw"]),
+        "threshold": str(row["threshold"]),
+        "verdict": verdict[row["label"]],
+        "first_raw": str(row["first_raw"]),
+        "first_verdict": verdict[row["first_label"]],
+        "final": "yes" if row["final"] else "no",
+        "review": row["decision"] or "",
+        "review_kind": harmless(row["kind"] or ""),
+        "review_by": row["who"] or "",
+        "review_note": harmless(row["note"] or ""),
+    }
+
+
+def test_the_csv_equals_the_store(browser, plant, parts):
+    log_in(browser, plant.page, "operator", f"/part?stream={STREAM}&key={parts[-5].key}")
+    problem = browser.execute_async_script(
+        """const [body, done] = arguments;
+        const said = import("/static/common.js").then(({ post }) => post("/api/review", body));
+        said.then(() => done(null), (error) => done(error.message));""",
+        {
+            "stream": STREAM,
+            "key": parts[-5].key,
+            "decision": "defect",
+            "kind": "=kind",
+            "note": '@"note",\n;',
+        },
+    )
+    assert problem is None
+    plant.ask("flush", stream=STREAM)
+    until(
+        browser, lambda: all(row["final"] for row in stored(plant).values()), "the last word on every frame"
+    )
+
+    text, media = fetched(browser, f"/api/export.csv?stream={STREAM}")
+    assert media.startswith("text/csv")
+    rows, store = table(text), stored(plant)
+    assert len(rows) == len(store) == len(parts)
+    for row, kept in zip(rows, store.values(), strict=True):
+        assert expected(kept).items() <= row.items()
+    assert not [cell for row in rows for cell in row.values() if cell[:1] in "=+@\t\r"]
+
+
+def test_a_csv_of_filters_holds_what_the_gallery_shows(browser, plant, parts):
+    log_in(browser, plant.page, "operator", f"/gallery?stream={STREAM}&verdict=anomalous")
+    until(browser, lambda: every(browser, ".card[data-key]"), "cards")
+    shown = {card.get_attribute("data-key") for card in every(browser, ".card[data-key]")}
+    rows = table(fetched(browser, f"/api/export.csv?stream={STREAM}&verdict=anomalous")[0])
+    ids = {part.key.partition(":")[2]: part.key for part in parts}
+    assert {ids[row["frame_id"].removeprefix("'")] for row in rows} == shown
+    assert {parts[10].key, parts[11].key} <= shown, "the stained and the scratched one"
+    link = one(browser, "#export")
+    target = link.get_attribute("href")
+    assert target is None or "verdict=anomalous" in target, "what is shown is what is exported"
