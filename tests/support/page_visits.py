@@ -64,10 +64,10 @@ def tell(plant: Plant, stream: str, *, words: str = "anna", prefix: str = "", **
 
 
 def addresses(told: Told) -> dict[str, str]:
-    """Path and query of every page that shows a stream, the part's that of its scratched part; but for the login."""
+    """Path and query of every page but the login; the part is the scratched one."""
     stream = {"stream": told.stream}
     paths = {
-        **{page: stream for page in ("live", "gallery", "threshold", "events", "report", "wall")},
+        **dict.fromkeys(("live", "gallery", "threshold", "events", "report", "wall"), stream),
         "part": stream | {"key": told.scratched.key},
         "health": {},
     }

@@ -27,7 +27,8 @@ def fetched(browser, path):
     """Text and type of what a browser that is logged in gets."""
     return browser.execute_async_script(
         """const [path, done] = arguments;
-        fetch(path).then(async (answer) => done([await answer.text(), answer.headers.get("content-type")]));""",
+        const read = async (answer) => [await answer.text(), answer.headers.get("content-type")];
+        fetch(path).then(read).then(done);""",
         path,
     )
 
