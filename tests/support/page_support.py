@@ -24,8 +24,10 @@ from streamer.publish import Publisher
 IMAGE_SIZE = 112
 """The smallest at which the real backbone shows a drawn stain or scratch where it is: 8 x 8 patches."""
 LIMIT = 0.62
-"""Between the good parts of `Line.learn`, the later ones, and its stains and scratches."""
-LEARNED = 10
+"""A raw score between those of good parts, once there are `LEARNED`, and of the parts in `CLEAR`."""
+LEARNED, EVERY = 10, 5
+CLEAR = {"stain": (18, 36, 30, 21, 39), "scratch": (31, 37, 16)}
+"""Drawn parts whose defect is large enough to be found at `IMAGE_SIZE`, whatever came before."""
 
 
 def detector_settings(folder: Path, **sections: Any) -> dict[str, Any]:
@@ -35,7 +37,7 @@ def detector_settings(folder: Path, **sections: Any) -> dict[str, Any]:
         "method": {"degrees": [1], "image_score": {"worst": 0.01}},
         "ring": {"capacity": 40, "matcher": "gemm", "admit": "quarantine", "quarantine": 12},
         "rscin": {"neighbour_counts": [1]},
-        "revise": {"every": 5, "window": 40},
+        "revise": {"every": EVERY, "window": 40},
         "warmup": 4,
         "threshold": {"rule": "fixed", "value": LIMIT},
         "output": {"picture": {"of": "all"}},
@@ -115,13 +117,18 @@ class Part:
 
 
 class Line:
-    """Publishes drawn parts of one stream, and hears what the detector says of it."""
+    """Publishes drawn parts of one stream, and hears what the detector says of it.
+
+    Attributes:
+        latest: by frame id the header of the last score or revision that was heard.
+    """
 
     def __init__(self, server: ServerProcess, stream: str, *, size: int = 256) -> None:
         self.stream, self._size = stream, size
+        self.latest: dict[Any, dict[str, Any]] = {}
         self._screen = Screen(server, f"{stream}/")
         self._publisher = Publisher(server.endpoints["frames"], stream, wait_s=PATIENCE_S)
-        self._index = 0
+        self._drawn = dict.fromkeys(("sent", "good", *CLEAR), 0)
 
     def __enter__(self) -> "Line":
         return self
@@ -132,11 +139,19 @@ class Line:
 
     def send(self, defect: str = "good", frame_id: Any = None, **meta: Any) -> tuple[Any, Any, Any]:
         """Send the next part and do not wait; its id, frame and mask."""
-        index, self._index = self._index, self._index + 1
+        number = self._count("sent")
+        index = self._count(defect)
+        if defect in CLEAR:
+            index = CLEAR[defect][index % len(CLEAR[defect])]
         frame, flaw = demo_data.draw(0, index, defect, self._size)
-        named = f"part-{index:04d}" if frame_id is None else frame_id
-        self._publisher.send(frame, named, {"part_id": f"P{index}", **meta}, timeout_s=PATIENCE_S)
+        named = f"part-{number:04d}" if frame_id is None else frame_id
+        self._publisher.send(frame, named, {"part_id": f"P{number}", **meta}, timeout_s=PATIENCE_S)
         return named, frame, flaw.mask
+
+    def _count(self, what: str) -> int:
+        before = self._drawn[what]
+        self._drawn[what] += 1
+        return before
 
     def show(self, defect: str = "good", frame_id: Any = None, **meta: Any) -> Part:
         """Send the next part and wait for its score."""
@@ -153,11 +168,23 @@ class Line:
         self._publisher.send(frame, frame_id, {"part_id": f"P{index}", **meta}, timeout_s=PATIENCE_S)
 
     def heard(self, *kinds: str) -> dict[str, Any]:
-        """The header of the next message of these kinds."""
-        return self._screen.until(1, *kinds)[0]
+        """The header of the next message of these kinds; what comes before it is heard as well."""
+        while True:
+            header = self._screen.until(1, "score", "revision", *kinds)[0]
+            if header["kind"] in {"score", "revision"}:
+                self.latest[header["frame_id"]] = header
+            if header["kind"] in kinds:
+                return header
+
+    def revised(self) -> dict[Any, dict[str, Any]]:
+        """`latest` once every frame was told as the last revision left it; they must be a multiple of `EVERY`."""
+        last = self._drawn["sent"] // EVERY
+        while any(header["revision"] < last - number // EVERY for number, header in enumerate(self.latest.values())):
+            self.heard("revision")
+        return self.latest
 
     def learn(self, count: int = LEARNED) -> list[Part]:
-        """Show so many good parts that the next ones are called normal, and stains and scratches are not."""
+        """Show so many good parts that the next ones are called normal, and those of `CLEAR` are not."""
         return [self.show() for _ in range(count)]
 
 
