@@ -11,11 +11,12 @@ from page_visits import DRAWN, addresses, tell, visit
 AXE = Path(sys.prefix) / "axe/node_modules/axe-core/axe.min.js"
 RUN = """
 const done = arguments[0];
+const grave = ["serious", "critical"];
 const tags = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"];
 const tell = ({ id, nodes }) =>
   [id, nodes.slice(0, 3).map((node) => `${node.html.slice(0, 160)}: ${node.failureSummary}`)];
 axe.run(document, { runOnly: { type: "tag", values: tags }, resultTypes: ["violations"] }).then(
-  ({ violations }) => done(violations.filter(({ impact }) => ["serious", "critical"].includes(impact)).map(tell)),
+  ({ violations }) => done(violations.filter(({ impact }) => grave.includes(impact)).map(tell)),
   (error) => done([["axe failed", [String(error)]]]),
 );
 """

@@ -1,4 +1,4 @@
-"""Another site in the operator's browser, another name for this host, a stranger, a viewer: all are refused."""
+"""Another site in the operator's browser, another name for this host, strangers, viewers: all are refused."""
 
 import http.client
 import http.server
