@@ -69,6 +69,7 @@ class Chromium:
         os.environ.setdefault("SE_OFFLINE", "true")
         options = webdriver.ChromeOptions()
         options.binary_location = str(browser)
+        options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
         self._profile = tempfile.mkdtemp(prefix="musc-page-browser-")
         for switch in (*_SWITCHES, f"--user-data-dir={self._profile}",
                        f"--window-size={self._size[0]},{self._size[1]}"):  # fmt: skip
@@ -141,6 +142,10 @@ class Chromium:
             shot = self._cdp("Page.captureScreenshot", captureBeyondViewport=True, format="png")
             return base64.b64decode(shot["data"])
         return bytes(self.driver.get_screenshot_as_png())
+
+    def complaints(self) -> list[str]:
+        """What the console holds since last asked: errors of scripts, failed loads, what the policy refused."""
+        return [entry["message"] for entry in self.driver.get_log("browser") if entry["level"] == "SEVERE"]
 
     def _cdp(self, command: str, **values: Any) -> dict[str, Any]:
         said: dict[str, Any] = self.driver.execute_cdp_cmd(command, values)

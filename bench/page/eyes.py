@@ -21,15 +21,15 @@ SCRIPT = """
     const heat = document.querySelector("#heat");
     const word = document.querySelector("#verdict")?.textContent.trim();
     if (frame && word) painted("verdict", frame.dataset.key);
-    if (heat?.dataset.drawn) painted("map", heat.dataset.drawn);
-    if (heat?.dataset.picture) painted("picture", heat.dataset.picture);
+    const layers = heat?.dataset.layers ?? "";
+    for (const layer of ["map", "picture"]) if (layers.includes(layer)) painted(layer, heat.dataset.drawn);
     for (const item of document.querySelectorAll("#alarms li[data-key]")) {
       if (!alarms.has(item.dataset.key)) { alarms.add(item.dataset.key); told.push(item.dataset.key); }
     }
   };
   new MutationObserver(look).observe(document, {
     subtree: true, childList: true, characterData: true, attributes: true,
-    attributeFilter: ["data-key", "data-drawn", "data-picture"],
+    attributeFilter: ["data-key", "data-drawn", "data-layers"],
   });
   window.musc_seen = () => {
     const all = { ...seen, alarms: told };

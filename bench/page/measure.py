@@ -96,7 +96,7 @@ def measure(plan: Plan) -> Observed:
         observed.sent = camera.sent
         _settle(browser, observed)
         observed.alarms = _alarms(browser)
-        observed.errors = [entry["message"] for entry in browser.driver.get_log("browser")]
+        observed.errors = browser.complaints()
     return observed
 
 
@@ -115,7 +115,12 @@ def _open(browser: Chromium, line: Line) -> dict[str, float]:
     browser.forget_cache()
     browser.driver.get(f"{line.page.url}/live?stream={quote(STREAM)}")
     until(lambda: browser.text("#verdict") != "", "no verdict is shown")
-    return browser.first_load()
+    load = browser.first_load()
+    # Every frame is to be shown, and not only the alarm before it.
+    browser.driver.execute_script(
+        "const hold = document.querySelector('#hold'); if (hold.checked) hold.click();"
+    )
+    return load
 
 
 def _look_on(plan: Plan, line: Line, browser: Chromium, camera: Camera, observed: Observed) -> None:

@@ -179,7 +179,9 @@ class Line:
     def revised(self) -> dict[Any, dict[str, Any]]:
         """`latest` once every frame was told as the last revision left it; they must be a multiple of `EVERY`."""
         last = self._drawn["sent"] // EVERY
-        while any(header["revision"] < last - number // EVERY for number, header in enumerate(self.latest.values())):
+        while any(
+            header["revision"] < last - number // EVERY for number, header in enumerate(self.latest.values())
+        ):
             self.heard("revision")
         return self.latest
 
