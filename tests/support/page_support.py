@@ -169,11 +169,13 @@ class Line:
                 return header
 
     def revised(self) -> dict[Any, dict[str, Any]]:
-        """`latest` once every frame was told as the last revision left it; they must be a multiple of `EVERY`."""
-        last = self._drawn["sent"] // EVERY
-        while any(header["revision"] < last - number // EVERY for number, header in enumerate(self.latest.values())):
+        """`latest`, once all of a multiple of `EVERY` frames are as the last revision left them."""
+        while not all(map(self._is_revised, range(self._drawn["sent"]), self.latest.values())):
             self.heard("revision")
         return self.latest
+
+    def _is_revised(self, number: int, header: dict[str, Any]) -> bool:
+        return bool(header["revision"] == self._drawn["sent"] // EVERY - number // EVERY)
 
     def learn(self, count: int = LEARNED) -> list[Part]:
         """Show so many good parts that the next ones are called normal, and those of `CLEAR` are not."""
