@@ -1,4 +1,4 @@
-"""A quick line on the live page: no alarm lost, and a tab that does not grow (bench.page runs the ten minutes)."""
+"""A quick line on the live page: no alarm lost, a tab that does not grow (bench.page runs ten minutes)."""
 
 import pytest
 from browser_support import every, fetched, seen, until
@@ -8,11 +8,11 @@ pytestmark = pytest.mark.slow
 STREAM = "quick"
 ROUNDS, FRAMES, ALARMS = 3, 50, 5
 GROWTH = 2_000_000
-"""Bytes of heap that the frames of a round may take in the tab; what a leaked element or picture holds is more."""
+"""Bytes of heap that a round may take in the tab; leaked elements or pictures take more."""
 
 
 def sizes(browser):
-    """Bytes of the tab's heap after its rubbish was collected, and the elements on the page but for alarms."""
+    """Bytes of the tab's heap without rubbish, and the elements on the page but for alarms."""
     browser.execute_cdp_cmd("HeapProfiler.enable", {})
     for _ in range(3):
         browser.execute_cdp_cmd("HeapProfiler.collectGarbage", {})
