@@ -53,6 +53,7 @@ def browsing(*flags: str) -> Iterator[Browser]:
         driver = webdriver.Chrome(options=options, service=Service(str(DRIVER)))
         try:
             driver.set_page_load_timeout(BROWSER_S)
+            driver.set_script_timeout(BROWSER_S)
             yield driver
         finally:
             driver.quit()
@@ -130,6 +131,12 @@ def one(browser: Browser, selector: str) -> WebElement:
     return browser.find_element(By.CSS_SELECTOR, selector)
 
 
+def seen(browser: Browser, selector: str) -> WebElement:
+    """The first element of a CSS selector, once there is one."""
+    found: WebElement = until(browser, lambda: one(browser, selector), selector)
+    return found
+
+
 def every(browser: Browser, selector: str) -> list[WebElement]:
     """All elements of a CSS selector, in the order of the page."""
     return browser.find_elements(By.CSS_SELECTOR, selector)
@@ -149,3 +156,9 @@ def pixels(browser: Browser, selector: str) -> tuple[int, int, list[int]]:
     """
     width, height, values = browser.execute_script(script, selector)
     return width, height, values
+
+
+def fetched(browser: Browser, path: str) -> Any:
+    """What the page's server answers to the one who is logged in, as JSON."""
+    script = "const done = arguments[1]; fetch(arguments[0]).then((answer) => answer.json()).then(done)"
+    return browser.execute_async_script(script, path)

@@ -160,13 +160,6 @@ class Line:
             pass
         return Part(key_of(named), score, frame, mask)
 
-    def show_again(self, part: Part, frame_id: Any, **meta: Any) -> None:
-        """Send a part once more, as another frame with the camera's noise of its own."""
-        index, self._index = self._index, self._index + 1
-        noise = np.random.default_rng(index).normal(0, 1.5, part.frame.shape)
-        frame = (part.frame + noise).clip(0, 255).astype(np.uint8)
-        self._publisher.send(frame, frame_id, {"part_id": f"P{index}", **meta}, timeout_s=PATIENCE_S)
-
     def heard(self, *kinds: str) -> dict[str, Any]:
         """The header of the next message of these kinds; what comes before it is heard as well."""
         while True:
@@ -177,13 +170,13 @@ class Line:
                 return header
 
     def revised(self) -> dict[Any, dict[str, Any]]:
-        """`latest` once every frame was told as the last revision left it; they must be a multiple of `EVERY`."""
-        last = self._drawn["sent"] // EVERY
-        while any(
-            header["revision"] < last - number // EVERY for number, header in enumerate(self.latest.values())
-        ):
+        """`latest`, once all of a multiple of `EVERY` frames are as the last revision left them."""
+        while not all(map(self._is_revised, range(self._drawn["sent"]), self.latest.values())):
             self.heard("revision")
         return self.latest
+
+    def _is_revised(self, number: int, header: dict[str, Any]) -> bool:
+        return bool(header["revision"] == self._drawn["sent"] // EVERY - number // EVERY)
 
     def learn(self, count: int = LEARNED) -> list[Part]:
         """Show so many good parts that the next ones are called normal, and those of `CLEAR` are not."""

@@ -4,8 +4,10 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
+import numpy as np
 from browser_support import Browser, every, until
 from page_support import Line, Part, Plant
+from streamer_support import PATIENCE_S
 
 DRAWN = {
     "live": "#alarms li[data-key]",
@@ -36,6 +38,17 @@ class Told:
     scratched: Part
 
 
+class Repeating(Line):
+    """A line on which the same part comes again: a defect that repeats."""
+
+    def repeat(self, part: Part, frame_id: Any, **meta: Any) -> None:
+        """Send a part once more, as another frame with noise of its own; do not wait."""
+        number = self._count("sent")
+        noise = np.random.default_rng(number).normal(0, 1.5, part.frame.shape)
+        frame = (part.frame + noise).clip(0, 255).astype(np.uint8)
+        self._publisher.send(frame, frame_id, {"part_id": f"P{number}", **meta}, timeout_s=PATIENCE_S)
+
+
 def tell(plant: Plant, stream: str, *, words: str = "anna", prefix: str = "", **meta: Any) -> Told:
     """Show a detector good parts, a scratch, and three times the same stain, and say things of them.
 
@@ -46,19 +59,19 @@ def tell(plant: Plant, stream: str, *, words: str = "anna", prefix: str = "", **
         prefix: of every frame's id.
         meta: of every frame.
     """
-    with Line(plant.server, stream) as line:
+    with Repeating(plant.server, stream) as line:
         parts = [line.show(frame_id=f"{prefix}{number}", **meta) for number in range(12)]
         scratched = line.show("scratch", f"{prefix}scratch", **meta)
         stained = line.show("stain", f"{prefix}stain-0", **meta)
         for number in (1, 2):
-            line.show_again(stained, f"{prefix}stain-{number}", **meta)
+            line.repeat(stained, f"{prefix}stain-{number}", **meta)
         event = line.heard("event")
         assert event["event"] == "repeat"
         plant.ask("reject", stream=stream, group=event["group"], name=words, who=words)
         plant.ask(
             "confirm", stream=stream, frame_id=scratched.frame_id, verdict="defect", name=words, who=words
         )
-        line.show_again(stained, f"{prefix}stain-3", **meta)
+        line.repeat(stained, f"{prefix}stain-3", **meta)
         line.heard("score")
     return Told(stream, [*parts, scratched, stained], scratched)
 

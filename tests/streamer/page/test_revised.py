@@ -4,6 +4,7 @@ import re
 
 from browser_support import complaints, every, one, text_of, until
 from page_support import Line, log_in
+from page_visits import Repeating
 
 STREAM = "turned"
 CLOCK = re.compile(r"\d\d:\d\d")
@@ -11,7 +12,7 @@ CLOCK = re.compile(r"\d\d:\d\d")
 
 def test_an_alarm_that_is_revised_is_struck_through_and_stays(browser, plant):
     log_in(browser, plant.page, "operator", f"/live?stream={STREAM}")
-    with Line(plant.server, STREAM) as line:
+    with Repeating(plant.server, STREAM) as line:
         line.learn(12)
         stain = line.show("stain", "stain-0")
         assert stain.score["pred_label"]
@@ -21,7 +22,7 @@ def test_an_alarm_that_is_revised_is_struck_through_and_stays(browser, plant):
         assert not found.find_elements("css selector", "s, del")
 
         for number in (1, 2):
-            line.show_again(stain, f"stain-{number}")
+            line.repeat(stain, f"stain-{number}")
         group = line.heard("event")["group"]
         plant.ask("accept", stream=STREAM, group=group, who="anna")
     until(browser, lambda: "revised" in one(browser, alarm).get_attribute("class"), "the alarm to be revised")
