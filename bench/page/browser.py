@@ -144,7 +144,7 @@ class Chromium:
         return bytes(self.driver.get_screenshot_as_png())
 
     def complaints(self) -> list[str]:
-        """What the console holds since last asked: errors of scripts, failed loads, refusals of the policy."""
+        """What the console holds since last asked: script errors, failed loads, refusals of the policy."""
         return [entry["message"] for entry in self.driver.get_log("browser") if entry["level"] == "SEVERE"]
 
     def _cdp(self, command: str, **values: Any) -> dict[str, Any]:
