@@ -5,7 +5,7 @@ import { api, ask, el, fmt, nameOf, post, shell, toast } from "./common.js";
 import { empty, failed, marks, partUrl, picture, scores, thumbnail } from "./frames.js";
 import { onKey } from "./keys.js";
 import { connect } from "./socket.js";
-import { words } from "./frame_words.js";
+import { words } from "./words.js";
 
 const main = shell("gallery");
 const given = new URLSearchParams(location.search);

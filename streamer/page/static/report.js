@@ -3,7 +3,7 @@
 
 import { address, api, el, fmt, shell, toast } from "./common.js";
 import { empty, failed, thumbnail } from "./frames.js";
-import { changes } from "./frame_words.js";
+import { changes } from "./words.js";
 
 const SHIFTS = [["early", 6, 14], ["late", 14, 22], ["night", 22, 30]];
 

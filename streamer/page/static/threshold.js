@@ -6,7 +6,7 @@ import { address, api, ask, el, fmt, post, shell, streamParam, toast } from "./c
 import { Frames, empty, failed, thumbnail } from "./frames.js";
 import { draw as drawHistogram, flips, span } from "./histogram.js";
 import { connect } from "./socket.js";
-import { changes } from "./frame_words.js";
+import { changes } from "./words.js";
 
 const STEPS = 1000;
 const INSET = 13; // half the slider's thumb: its middle lies under the line
