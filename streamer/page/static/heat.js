@@ -133,11 +133,15 @@ export const cover = (share, opacity) => opacity * Math.min(1, 0.12 + 1.2 * shar
 function heatImage(values, height, width, { low, high, opacity, colours, alone }) {
   const table = palette(colours);
   const image = new ImageData(width, height);
-  for (let i = 0; i < values.length; i += 1) {
-    const share = Math.min(Math.max((values[i] - low) / (high - low), 0), 1);
+  const pixels = image.data;
+  const scale = 1 / (high - low);
+  for (let i = 0, at = 0; i < values.length; i += 1, at += 4) {
+    const share = Math.min(Math.max((values[i] - low) * scale, 0), 1);
     const level = 3 * Math.round(share * (LEVELS - 1));
-    image.data.set([table[level], table[level + 1], table[level + 2]], 4 * i);
-    image.data[4 * i + 3] = 255 * (alone ? 1 : cover(share, opacity));
+    pixels[at] = table[level];
+    pixels[at + 1] = table[level + 1];
+    pixels[at + 2] = table[level + 2];
+    pixels[at + 3] = 255 * (alone ? 1 : cover(share, opacity));
   }
   return image;
 }

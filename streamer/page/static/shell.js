@@ -1,5 +1,5 @@
 // The frame around every page: where one is, whether the detector and the cameras live, the clock, theme and text size.
-import { api, ask, el, fmt, hello, setText } from "./common.js";
+import { api, ask, el, fmt, hello, post, setText } from "./common.js";
 import * as keyboard from "./keys.js";
 
 const PAGES = [
@@ -166,7 +166,6 @@ function leaveButton() {
 }
 
 async function leave(who) {
-  const { post } = await import("./common.js");
   if (!(await ask("Log out?", [], { text: `${who} leaves this browser.`, confirm: "Log out" }))) return;
   await post("/api/logout", {}).catch(() => {});
   location.assign("/login");
