@@ -108,7 +108,7 @@ export class AlarmList {
     this.#thumb(item.querySelector(".thumb"), alarm, frame);
     const ack = item.querySelector(".ack");
     ack.hidden = Boolean(alarm.ack_at) || !this.mayAct;
-    ack.setAttribute("aria-label", `acknowledge ${word}, ${part || alarm.stream}`);
+    ack.setAttribute("aria-label", `Ack: ${word}, ${part || alarm.stream}`);
   }
 
   #after(alarm) {

@@ -145,7 +145,7 @@ function sizeButton() {
     root.dataset.size = SIZES[SIZES.indexOf(root.dataset.size ?? "1") + 1] ?? "1";
     kept("size", root.dataset.size);
   };
-  return el("button", { type: "button", class: "tool", id: "size", "aria-label": "larger text", title: "larger text", onclick: turn }, "A+");
+  return el("button", { type: "button", class: "tool", id: "size", "aria-label": "A+: larger text", title: "larger text", onclick: turn }, "A+");
 }
 
 const keysButton = () =>
