@@ -15,8 +15,8 @@ class Wanted(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
     stream: StreamName | None = None
-    since_ms: _Time | None = Field(None, alias="from")
-    until_ms: _Time | None = Field(None, alias="to")
+    start: _Time | None = Field(None, alias="from")
+    end: _Time | None = Field(None, alias="to")
     verdict: Literal["any", "anomalous", "normal", "none"] = "any"
     reviewed: Literal["any", "yes", "no"] = "any"
     q: Annotated[str, Field(max_length=256)] = ""
