@@ -19,6 +19,9 @@ export function scores(frame) {
   return frame.threshold === null || frame.threshold === undefined ? score : `${score} / ${fmt.score(frame.threshold)}`;
 }
 
+/** When, as short as it can be: today by its time alone. */
+export const moment = (ms) => (fmt.day(ms) === fmt.day(Date.now()) ? fmt.time(ms) : `${fmt.day(ms)} ${fmt.time(ms)}`);
+
 /** A verdict as sign, word and colour. */
 export function mark(frame, tag = "span") {
   const { word, sign, cls } = verdict(frame);
@@ -35,7 +38,7 @@ export function marks(frame) {
     el("del", {}, was.word),
     el("span", { "aria-label": "revised to" }, " → "),
     mark(frame),
-    frame.flipped ? el("span", { class: "when" }, ` ${fmt.time(frame.flipped)}`) : "",
+    frame.flipped ? el("span", { class: "when" }, ` ${moment(frame.flipped)}`) : "",
   );
 }
 
@@ -56,14 +59,15 @@ export function reviewed(review) {
 /**
  * A picture that is fetched and drawn when it comes into sight, and drawn again when its width changes.
  * @param frame the frame.
- * @param {{opacity?: number, contour?: boolean, image?: boolean, regions?: boolean}} how opacity of the heat map,
- *   0 to 1; whether the threshold's outline and the picture are drawn.
+ * @param {{opacity?: number, contour?: boolean, image?: boolean, map?: boolean}} how opacity of the heat map, 0 to
+ *   1; whether the threshold's outline is drawn; whether the picture is; whether the map is, and alone where
+ *   there is no picture.
  */
-export function picture(frame, { opacity = 0, contour = true, image = true } = {}) {
+export function picture(frame, { opacity = 0, contour = true, image = true, map = true } = {}) {
   const canvas = el("canvas", { "aria-hidden": "true" });
   const box = el("div", { class: "picture" }, canvas);
   box.style.aspectRatio = String(heat.aspectOf({ shape: frame.shape }));
-  drawings.set(box, { frame, canvas, box, opacity, contour, wanted: image, width: 0 });
+  drawings.set(box, { frame, canvas, box, opacity, contour, wanted: { image, map }, width: 0 });
   sight.observe(box);
   return box;
 }
@@ -91,10 +95,13 @@ const resized = new ResizeObserver((entries) => {
 async function fetchAndDraw(drawing) {
   const { frame, box, wanted } = drawing;
   [drawing.image, drawing.map] = await Promise.all([
-    wanted && frame.picture ? loadImage(pictureUrl(frame)) : null,
-    fetchGrid(frame),
+    wanted.image && frame.picture ? loadImage(pictureUrl(frame)) : null,
+    wanted.map ? fetchGrid(frame) : null,
   ]);
-  if (!drawing.map && !(wanted && drawing.image)) return blank(box, wanted ? "no picture, no map" : "no map");
+  if (!drawing.map && !drawing.image) {
+    const missing = [wanted.image && "no picture", wanted.map && "no map"].filter(Boolean);
+    return blank(box, `${missing.join(", ")} kept`);
+  }
   paint(drawing);
   resized.observe(box);
   box.classList.add("drawn");
@@ -109,7 +116,7 @@ function paint(drawing) {
     ...(map ?? {}),
     view: frame.map?.view ?? null,
     ...scale(frame),
-    opacity,
+    opacity: image ? opacity : 1,
     contour: contour && map ? frame.threshold : null,
     shape: frame.shape ?? undefined,
     key: frame.key,

@@ -3,99 +3,19 @@
 
 import { action, review, watch, whoami, reason, why } from "./actions.js";
 import { address, api, el, fmt, nameOf, shell, toast } from "./common.js";
-import { empty, failed, marks, partUrl, picture, reviewed, scores } from "./frames.js";
+import { asked, fromAddress, isFiltered, toolbar } from "./filters.js";
+import { empty, failed, marks, moment, partUrl, picture, reviewed, scores } from "./frames.js";
 import { onKey } from "./keys.js";
 import { connect } from "./socket.js";
 
 const PER_PAGE = 48;
-const DAY_MS = 86_400_000;
-const DAYS = [
-  ["", "every day"],
-  ["0", "today"],
-  ["1", "yesterday"],
-  ["7", "last 7 days"],
-  ["on", "on a day ..."],
-];
-const FILTERS = ["stream", "day", "date", "from", "to", "verdict", "reviewed", "q", "sort"];
-
 const main = shell("gallery");
 const state = { filters: {}, cursors: [null], page: 0, frames: [], total: 0, fresh: 0, asked: null };
 const view = {};
 
-// Filters
-
-function fromAddress() {
-  const given = new URLSearchParams(location.search);
-  return Object.fromEntries(FILTERS.map((name) => [name, given.get(name) ?? ""]));
-}
-
-/** The filters as `/api/scores` takes them: a day becomes its hours, as the clock on the wall has them. */
-function asked(filters) {
-  const { day, date, ...rest } = filters;
-  let { from, to } = rest;
-  const midnight = new Date();
-  midnight.setHours(0, 0, 0, 0);
-  if (day === "0") from = midnight.getTime();
-  if (day === "7") from = midnight.getTime() - 6 * DAY_MS;
-  if (day === "1") [from, to] = [midnight.getTime() - DAY_MS, midnight.getTime()];
-  if (day === "on" && date) {
-    const [year, month, number] = date.split("-").map(Number);
-    from = new Date(year, month - 1, number).getTime();
-    to = new Date(year, month - 1, number + 1).getTime();
-  }
-  return { ...rest, from, to };
-}
-
-function choice(id, label, options, value) {
-  const select = el("select", { id });
-  for (const [key, text] of options) select.append(el("option", { value: key }, text));
-  select.value = value;
-  if (select.selectedIndex < 0) select.selectedIndex = 0;
-  select.addEventListener("change", () => changed({ [id]: select.value }));
-  return el("label", { class: "field" }, el("span", {}, label), select);
-}
-
-function toolbar(streams) {
-  const { filters } = state;
-  const names = [["", "all streams"], ...streams.map(({ stream }) => [stream, stream])];
-  if (filters.stream && !streams.some(({ stream }) => stream === filters.stream)) {
-    names.push([filters.stream, filters.stream]);
-  }
-  view.date = el("input", { type: "date", id: "date", value: filters.date, "aria-label": "day" });
-  view.date.hidden = filters.day !== "on";
-  view.date.addEventListener("change", () => changed({ date: view.date.value }));
-  view.search = el("input", { type: "search", id: "search", value: filters.q, autocomplete: "off", spellcheck: "false" });
-  let waiting = 0;
-  view.search.addEventListener("input", () => {
-    clearTimeout(waiting);
-    waiting = setTimeout(() => changed({ q: view.search.value.trim() }), 250);
-  });
-  view.export = el("a", { id: "export", class: "button", download: "" }, "Export CSV", el("kbd", {}, "E"));
-  const range = filters.from || filters.to ? [["", rangeText(filters)], ...DAYS.slice(1)] : DAYS;
-  return el(
-    "form",
-    { class: "toolbar", role: "search", "aria-label": "which frames" },
-    choice("stream", "stream", names, filters.stream),
-    choice("day", "day", range, filters.day),
-    view.date,
-    choice("verdict", "verdict", [["", "any"], ["anomalous", "✕ NOT OK"], ["normal", "✓ OK"], ["none", "none"]], filters.verdict),
-    choice("reviewed", "reviewed", [["", "any"], ["no", "not yet"], ["yes", "reviewed"]], filters.reviewed),
-    el("label", { class: "field grow" }, el("span", {}, "part or frame id ", el("kbd", {}, "/")), view.search),
-    choice("sort", "sort", [["time", "newest first"], ["score", "worst first"]], filters.sort || "time"),
-    view.export,
-  );
-}
-
-const rangeText = ({ from, to }) =>
-  `${from ? `${fmt.day(Number(from))} ${fmt.time(Number(from))}` : "..."} to ${to ? fmt.time(Number(to)) : "now"}`;
-
-function changed(part) {
+/** Asks anew from the first page, with these filters changed. */
+function changed(part = {}) {
   Object.assign(state.filters, part);
-  if ("day" in part) {
-    Object.assign(state.filters, { from: "", to: "" });
-    view.date.hidden = part.day !== "on";
-    if (part.day === "on" && !state.filters.date) return view.date.focus();
-  }
   Object.assign(state, { cursors: [null], page: 0 });
   return load();
 }
@@ -112,7 +32,7 @@ function card(frame) {
     el("span", { class: "name" }, nameOf(frame)),
     el("span", { class: "numbers" }, scores(frame), frame.known_defect ? ` · ${frame.known_defect}` : ""),
     marks(frame),
-    el("span", { class: "line" }, reviewed(frame.review), " ", el("time", {}, `${fmt.day(frame.scored)} ${fmt.time(frame.scored)}`)),
+    el("span", { class: "line" }, reviewed(frame.review), " ", el("time", {}, moment(frame.scored))),
   );
   link.addEventListener("click", keepOrder);
   link.addEventListener("focus", () => focused(link));
@@ -184,7 +104,7 @@ async function load() {
   const ask = { ...asked(filters), cursor: state.cursors[state.page], limit: PER_PAGE };
   const mine = (state.asked = JSON.stringify(ask));
   history.replaceState(null, "", address("/gallery", { ...filters, sort: filters.sort === "time" ? "" : filters.sort }));
-  view.export.href = address("/api/export.csv", asked(filters));
+  view.tools.exportLink.href = address("/api/export.csv", asked(filters));
   view.cards.setAttribute("aria-busy", "true");
   try {
     const answer = await api("/api/scores", ask);
@@ -217,8 +137,7 @@ function draw() {
 }
 
 function nothing() {
-  const filtered = FILTERS.some((name) => name !== "sort" && state.filters[name]);
-  if (!filtered) {
+  if (!isFiltered(state.filters)) {
     return empty("No frame has been scored yet.", "Frames appear here as soon as the detector scores them. Send some with: python -m streamer.publish --source DIR --stream line-1");
   }
   return empty("No frame matches.", "Take a filter away, or look at every day.", { href: "/gallery", text: "Show all frames" });
@@ -305,7 +224,7 @@ function bar() {
   view.clear = el("button", { type: "button", class: "quiet" }, "clear");
   view.clear.addEventListener("click", () => tickAll(false));
   view.fresh = el("button", { type: "button", class: "fresh" }, "");
-  view.fresh.addEventListener("click", () => changed({}));
+  view.fresh.addEventListener("click", () => changed());
   view.confirm = el("input", { type: "checkbox", id: "confirm" });
   const label = el("label", { class: "tick" }, view.confirm, " tell the detector too");
   watch(() => {
@@ -340,8 +259,8 @@ function bindKeys() {
   onKey("d", "it shows a defect", () => view.decisions[0].perform());
   onKey("g", "it is good", () => view.decisions[1].perform());
   onKey("u", "unsure", () => view.decisions[2].perform());
-  onKey("e", "export what is filtered as CSV", () => view.export.click());
-  onKey("/", "search a part or frame id", () => view.search.focus());
+  onKey("e", "export what is filtered as CSV", () => view.tools.exportLink.click());
+  onKey("/", "search a part or frame id", () => view.tools.search.focus());
 }
 
 function tick() {
@@ -361,12 +280,8 @@ async function start() {
     tick();
   });
   view.empty = el("div", {});
-  const form = toolbar(streams);
-  form.addEventListener("submit", (event) => {
-    event.preventDefault();
-    changed({ q: view.search.value.trim() });
-  });
-  main.append(el("h1", {}, "Gallery"), form, bar(), view.cards, view.empty, pager());
+  view.tools = toolbar(state.filters, streams, changed);
+  main.append(el("h1", {}, "Gallery"), view.tools.form, bar(), view.cards, view.empty, pager());
   bindKeys();
   await load();
   connect({ streams: [], onMessage: heard });

@@ -5,7 +5,7 @@ import { api, ask, el, fmt, nameOf, post, shell, toast } from "./common.js";
 import { empty, failed, marks, partUrl, picture, scores, thumbnail } from "./frames.js";
 import { onKey } from "./keys.js";
 import { connect } from "./socket.js";
-import { words } from "./words.js";
+import { words } from "./frame_words.js";
 
 const main = shell("gallery");
 const given = new URLSearchParams(location.search);
@@ -45,9 +45,9 @@ function pictures() {
   return el(
     "div",
     { class: "figures", role: "img", "aria-label": described() },
-    panel("frame", { opacity: 0, contour: false }),
+    panel("frame", { contour: false, map: false }),
     panel(frame.map?.ignored ? "heat map (part of the frame is ignored)" : "heat map", { opacity: 1, contour: false, image: false }),
-    panel("outline of what reaches the threshold", { opacity: 0, contour: true }, boxes(frame.regions, frame.shape)),
+    panel("outline of what reaches the threshold", {}, boxes(frame.regions, frame.shape)),
   );
 }
 
@@ -260,7 +260,7 @@ function neighbour(step) {
 }
 
 function draw() {
-  document.title = `${nameOf(frame)} - musc-online`;
+  document.title = `${nameOf(frame)} · musc-online`;
   // Drawn anew only if they changed: a review should not make them flicker.
   const drawn = JSON.stringify([frame.picture, frame.map, frame.raw, frame.threshold, frame.regions]);
   if (view.drawn !== drawn) Object.assign(view, { pictures: pictures(), drawn });

@@ -3,7 +3,7 @@
 
 import { address, api, el, fmt, shell, toast } from "./common.js";
 import { empty, failed, thumbnail } from "./frames.js";
-import { changes } from "./words.js";
+import { changes } from "./frame_words.js";
 
 const SHIFTS = [["early", 6, 14], ["late", 14, 22], ["night", 22, 30]];
 
@@ -67,12 +67,18 @@ function figures(report) {
   );
 }
 
+/** A table; columns whose name begins with # hold numbers, and are set to the right. */
 function table(head, body, cls = "") {
-  const cells = (tag, row, more = {}) => el("tr", {}, ...row.map((cell, n) => el(tag, { ...more, class: typeof cell === "number" || head[n].startsWith("#") ? "num" : null }, typeof cell === "number" ? fmt.count(cell) : cell)));
+  const names = head.map((name) => name.replace("#", ""));
+  const cell = (tag, content, n, more) => {
+    const attributes = { ...more, class: head[n].startsWith("#") ? "num" : null };
+    return el(tag, attributes, typeof content === "number" ? fmt.count(content) : content);
+  };
+  const line = (tag, row, more = {}) => el("tr", {}, row.map((content, n) => cell(tag, content, n, more)));
   return el(
     "div",
-    { class: "scroll", tabindex: "0", role: "region", "aria-label": head.map((name) => name.replace("#", "")).join(", ") },
-    el("table", { class: cls }, el("thead", {}, cells("th", head.map((name) => name), { scope: "col" })), el("tbody", {}, ...body.map((row) => cells("td", row)))),
+    { class: "scroll", tabindex: "0", role: "region", "aria-label": names.join(", ") },
+    el("table", { class: cls }, el("thead", {}, line("th", names, { scope: "col" })), el("tbody", {}, body.map((row) => line("td", row)))),
   );
 }
 

@@ -6,7 +6,7 @@ import { address, api, ask, el, fmt, post, shell, streamParam, toast } from "./c
 import { Frames, empty, failed, thumbnail } from "./frames.js";
 import { draw as drawHistogram, flips, span } from "./histogram.js";
 import { connect } from "./socket.js";
-import { changes } from "./words.js";
+import { changes } from "./frame_words.js";
 
 const STEPS = 1000;
 const INSET = 13; // half the slider's thumb: its middle lies under the line
@@ -54,10 +54,10 @@ function reviewedWords(here) {
     return ["No frame of the window is reviewed yet: review some in the gallery, and this line says what the threshold does to them."];
   }
   return [
-    el("span", { class: "badge bad" }, "✕ "),
-    `of ${plural(here.defects, "reviewed defect")} ${fmt.count(here.caught)} caught (now ${fmt.count(here.caughtNow)}); `,
-    el("span", { class: "badge good" }, "✓ "),
-    `of ${fmt.count(here.good)} reviewed good ${plural(here.alarms, "alarm")} (now ${fmt.count(here.alarmsNow)})`,
+    el("span", { class: "badge bad" }, "✕"),
+    ` of ${plural(here.defects, "reviewed defect")} ${fmt.count(here.caught)} caught (now ${fmt.count(here.caughtNow)}); `,
+    el("span", { class: "badge good" }, "✓"),
+    ` of ${fmt.count(here.good)} reviewed good ${plural(here.alarms, "alarm")} (now ${fmt.count(here.alarmsNow)})`,
   ];
 }
 
