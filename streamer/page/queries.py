@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from streamer.page.frame_filters import MOST, Filters
+from streamer.page.filters import MOST, Filters
 from streamer.page.likeness import nearest
 from streamer.page.rows import ALARMS, AUDIT, EVENTS, FRAMES, Facts, alarm_json, audit_json, event_json, flag
 from streamer.page.rows import frame_json, gap_json, ns
