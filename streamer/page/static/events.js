@@ -101,7 +101,7 @@ function card(event) {
       el(
         "p",
         { class: "muted" },
-        `${event.stream} · group ${event.group} · ${fmt.day(event.at)} ${fmt.time(event.at)} · ${fmt.count(event.n_frames)} frames, first ${event.since}`,
+        `${event.stream} · group ${event.group} · ${fmt.day(event.at)} ${fmt.time(event.at)} · ${fmt.count(event.n_frames)} frames since ${String(event.since).replace(/^[is]:/, "")}`,
       ),
       decision(event),
     ),

@@ -1,11 +1,12 @@
 // One frame: what was said of it and when, what it looks like, what looks like it, and what a person makes of it.
 
 import { action, operate, review, watch, whoami, reason, why } from "./actions.js";
-import { api, ask, el, fmt, nameOf, post, shell, toast } from "./common.js";
+import { api, el, fmt, nameOf, post, shell, toast } from "./common.js";
 import { empty, failed, marks, partUrl, picture, scores, thumbnail } from "./frames.js";
+import { words } from "./frame_words.js";
 import { onKey } from "./keys.js";
 import { connect } from "./socket.js";
-import { words } from "./frame_words.js";
+import { falseAlarm, forget, pin } from "./telling.js";
 
 const main = shell("gallery");
 const given = new URLSearchParams(location.search);
@@ -73,7 +74,7 @@ const moment = (ms) => (ms ? `${fmt.day(ms)} ${fmt.time(ms)}` : "");
 const number = (value) => (value === null || value === undefined ? "" : fmt.score(value));
 
 function figures() {
-  const total = frame.latency_ms?.total;
+  const total = frame.latency_ms?.total ?? frame.latency_ms;
   return section(
     "Figures",
     rows([
@@ -91,7 +92,7 @@ function figures() {
       ["against", `${fmt.count(frame.n_references)} references, ${frame.state}`],
       ["revisions", `${fmt.count(frame.revision)}${frame.final ? ", final" : ", may change yet"}`],
       ["known defect", frame.known_defect],
-      ["took", total ? `${total.toFixed(0)} ms` : ""],
+      ["took", Number.isFinite(total) ? `${total.toFixed(0)} ms` : ""],
       ["model", frame.model_id],
     ]),
   );
@@ -174,20 +175,12 @@ function reviewing() {
 }
 
 function telling() {
-  const say = (kind, text, letter, done) => action(text, {
-    key: letter,
-    detector: true,
-    run: async () => {
-      await operate(frame.stream, kind, { key: frame.key });
-      toast(done, "ok");
-      await load();
-    },
-  });
+  const say = (text, letter, run) => action(text, { key: letter, detector: true, run: () => run(frame).then(load) });
   view.words = {
-    f: say("false_alarm", "false alarm", "F", "Never called anomalous again."),
-    p: say("pin", "pin as good", "P", "Kept as a reference, never called anomalous."),
-    n: say("unpin", "unpin", "N", "May leave the ring in its turn."),
-    x: action("forget ...", { key: "X", detector: true, run: forget }),
+    f: say("false alarm", "F", falseAlarm),
+    p: say("pin as good", "P", pin),
+    n: say("unpin", "N", unpin),
+    x: say("forget ...", "X", forget),
   };
   return section(
     "Tell the detector",
@@ -197,12 +190,9 @@ function telling() {
   );
 }
 
-async function forget() {
-  const answer = await ask(`Forget ${nameOf(frame)}?`, [{ name: "note", label: "why (kept with the frame)", required: false }]);
-  if (!answer) return;
-  await operate(frame.stream, "forget", { key: frame.key, note: answer.note || undefined });
-  toast("Out of the ring.", "ok");
-  await load();
+async function unpin({ key: pinned }) {
+  await operate(stream, "unpin", { key: pinned });
+  toast(`${nameOf(frame)}: no longer pinned`, "ok");
 }
 
 function alarm() {

@@ -13,6 +13,7 @@ const INSET = 13; // half the slider's thumb: its middle lies under the line
 const PREVIEW_AFTER_MS = 200;
 const BETWEEN = 12;
 const NOTES = 10;
+const SAME_MS = 10_000;
 
 const main = shell("threshold");
 const view = {};
@@ -26,7 +27,7 @@ const number = (value) => (value === null || value === undefined ? "none yet" : 
 
 function now() {
   const { told } = state;
-  const parts = [`${told.rule ?? "rule unknown"} → ${number(told.threshold)}`];
+  const parts = [`${told.rule ?? state.rules.get(state.stream) ?? "rule unknown"} → ${number(told.threshold)}`];
   const how = [told.since ? `since ${fmt.day(told.since)} ${fmt.time(told.since)}` : "", told.who ? `by ${told.who}` : ""].filter(Boolean);
   if (how.length) parts.push(` (${how.join(", ")})`);
   view.now.replaceChildren("now: ", el("strong", {}, parts[0]), parts[1] ?? "");
@@ -284,9 +285,21 @@ async function load() {
   loadNotes().catch((error) => view.notes.replaceChildren(el("p", {}, error.message)));
 }
 
+/** What the detector told of a change, and why as the page kept it beside, as one. Newest first. */
+function joined(lines) {
+  const told = lines.filter(({ after }) => after && typeof after === "object").map((line) => ({ ...line }));
+  const alone = [];
+  for (const line of lines.filter(({ after }) => !after || typeof after !== "object")) {
+    const same = told.find((one) => !one.note && one.who === line.who && Math.abs(one.at - line.at) < SAME_MS);
+    if (same) same.note = line.note;
+    else alone.push(line);
+  }
+  return [...told, ...alone].sort((one, other) => other.at - one.at);
+}
+
 async function loadNotes() {
   const { audit } = await api("/api/audit", { stream: state.stream, limit: 200 });
-  const changed = audit.filter(({ what }) => what === "threshold").slice(0, NOTES);
+  const changed = joined(audit.filter(({ what }) => what === "threshold")).slice(0, NOTES);
   if (!changed.length) {
     view.notes.replaceChildren(el("p", { class: "muted" }, "None is known: the threshold is as the detector was configured."));
     return;
@@ -306,6 +319,7 @@ async function start() {
   let streams = [];
   try {
     ({ streams } = await api("/api/streams"));
+    state.rules = new Map(streams.map(({ stream, threshold_rule: rule }) => [stream, rule]));
   } catch (error) {
     main.append(failed(error, () => location.reload()));
     return;
