@@ -118,7 +118,7 @@ def _draw(page: PageProcess | None, output: Path, console: Console) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with console.status("drawing the page"):
-            screenshot.take(program, page.logins["viewer"], path)
+            screenshot.take(program, page.logins["viewer"], path, shown="#heat[data-drawn]")
     except StreamerError as error:
         say(console, str(error))
     else:

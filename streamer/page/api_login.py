@@ -1,9 +1,9 @@
 """Logging in and out."""
 
-import logging
 from typing import Annotated, Any
 from urllib.parse import quote
 
+import structlog
 from fastapi import APIRouter, HTTPException, Query, Request, Response
 from pydantic import Field
 from starlette.responses import RedirectResponse
@@ -13,12 +13,11 @@ from streamer.page.files import html
 from streamer.page.login import Logins, Viewer
 from streamer.page.parts import parts_of
 from streamer.page.tokens import Holder
-from streamer.printable import printable
 
 router = APIRouter()
-log = logging.getLogger("streamer.page")
+log = structlog.get_logger()
 
-_Token = Annotated[str, Field(min_length=1, max_length=256)]
+_Token = Annotated[str, Field(min_length=1, max_length=400)]
 
 
 class _Login(Body):
@@ -28,7 +27,7 @@ class _Login(Body):
 
 @router.get("/login", include_in_schema=False)
 def login_page(
-    request: Request, token: Annotated[str | None, Query(max_length=256)] = None, refused: str = ""
+    request: Request, token: Annotated[str | None, Query(max_length=400)] = None, refused: str = ""
 ) -> Response:
     """The page that asks for a token; one in the address is redeemed, and leaves the address at once."""
     if token is None:
@@ -69,9 +68,9 @@ def _redeem(request: Request, token: str) -> Holder:
                 {"error": "too many wrong tokens; wait a minute", "code": "too_many"},
                 headers={"Retry-After": "60"},
             )
-        log.warning("login refused: a wrong token from %s", printable(peer))
+        log.warning("login_refused", peer=peer)
         raise HTTPException(401, {"error": "no such token", "code": "login"})
-    log.info("login: %s (%s) from %s", holder.name, holder.role, printable(peer))
+    log.info("login", name=holder.name, role=holder.role, peer=peer)
     return holder
 
 

@@ -8,7 +8,7 @@ from starlette.responses import FileResponse
 
 from streamer.page import report as shift
 from streamer.page.bodies import KeyQuery, StreamQuery, TimeQuery
-from streamer.page.filters import Filters, scores_filters
+from streamer.page.gallery import Filters, scores_filters
 from streamer.page.login import Viewer
 from streamer.page.parts import parts_of
 

@@ -4,8 +4,9 @@ from typing import Any, Literal
 
 from fastapi import APIRouter, HTTPException, Request
 
-from streamer.page.bodies import Body, Key, Name, Note, StreamName, Text, frame_id_of, without_none
+from streamer.page.bodies import Body, Key, Name, Note, StreamName, Text, without_none
 from streamer.page.detector import Refused
+from streamer.page.identity import frame_id_of, key_of
 from streamer.page.login import Operator, Session
 from streamer.page.parts import Parts, parts_of
 from streamer.wire.requests import OF_A_FRAME, OF_A_GROUP
@@ -106,7 +107,7 @@ async def threshold(request: Request, session: Operator, body: _Threshold) -> di
         before, after = (answer.get(side, {}).get("threshold") for side in ("before", "after"))
         _note(parts, body.stream, None, who, "threshold", body.why, before, after)
     keys = {
-        f"keys_{side}": [_key(one) for one in answer.get(side, [])] for side in ("to_anomalous", "to_normal")
+        f"keys_{side}": [key_of(one) for one in answer.get(side, [])] for side in ("to_anomalous", "to_normal")
     }
     return {**answer, **keys}
 
@@ -171,7 +172,3 @@ def _note(
     after: Any = None,
 ) -> None:
     parts.store.note(stream, key, who, what, note, before=before, after=after)
-
-
-def _key(frame_id: Any) -> str:
-    return f"{'i' if isinstance(frame_id, int) else 's'}:{frame_id}"

@@ -1,6 +1,5 @@
 """The page's application: its routes, its static files, and every error as one line of JSON."""
 
-import logging
 from typing import Any
 from urllib.parse import quote
 
@@ -20,7 +19,6 @@ from streamer.printable import printable
 
 PAGES = ("live", "gallery", "part", "threshold", "events", "report", "health", "wall")
 
-log = logging.getLogger("streamer.page")
 
 
 def build(parts: Parts) -> Any:

@@ -3,16 +3,23 @@
 from typing import Annotated, Any
 
 from fastapi import Query
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from streamer.errors import FrameId, WireError
-from streamer.wire.checks import check_frame_id, check_stream
+from streamer.errors import StreamerError, WireError
+from streamer.page.identity import frame_id_of
+from streamer.wire.checks import check_stream
 
 
 class Body(BaseModel):
     """A body of JSON; an unknown key is an error, and nothing is taken for what it is not."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _left_empty(cls, given: Any) -> Any:
+        """A field of a form that nobody filled in was not given."""
+        return {k: v for k, v in given.items() if v != ""} if isinstance(given, dict) else given
 
 
 def _printable(text: str) -> str:
@@ -28,34 +35,20 @@ def _stream(text: str) -> str:
         raise ValueError(error.text) from None
 
 
-def frame_id_of(key: str) -> FrameId:
-    """The frame id that a key stands for: `i:17` is a number, `s:part-0017` text.
-
-    Raises:
-        ValueError: it is none.
-    """
-    kind, colon, text = key.partition(":")
-    try:
-        if kind == "i" and colon and len(text) <= 20:
-            return check_frame_id(int(text))
-        if kind == "s" and colon:
-            return check_frame_id(text)
-    except (ValueError, WireError):
-        pass
-    raise ValueError("expected a frame's key, i:NUMBER or s:TEXT")
-
-
 def _key(text: str) -> str:
-    frame_id = frame_id_of(text)
-    return f"{'i' if isinstance(frame_id, int) else 's'}:{frame_id}"
+    try:
+        frame_id_of(text)
+    except StreamerError:
+        raise ValueError("expected a frame's key, i:NUMBER or s:TEXT") from None
+    return text
 
 
 StreamName = Annotated[str, Field(min_length=1, max_length=128), AfterValidator(_stream)]
 Key = Annotated[str, Field(min_length=3, max_length=258), AfterValidator(_key)]
-Name = Annotated[str, Field(min_length=1, max_length=60), AfterValidator(_printable)]
+Name = Annotated[str, Field(min_length=1, max_length=80), AfterValidator(_printable)]
 Text = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_printable)]
 """As long as the detector takes it."""
-Note = Annotated[str, Field(max_length=1000)]
+Note = Annotated[str, Field(max_length=2000)]
 
 StreamQuery = Annotated[str, Query(min_length=1, max_length=128), AfterValidator(_stream)]
 KeyQuery = Annotated[str, Query(min_length=3, max_length=258), AfterValidator(_key)]

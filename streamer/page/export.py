@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from streamer.page import report as shift
 from streamer.page.bodies import StreamQuery, TimeQuery
-from streamer.page.filters import Wanted, scores_filters
+from streamer.page.gallery import Wanted, scores_filters
 from streamer.page.login import Viewer
 from streamer.page.parts import parts_of
 

@@ -43,6 +43,8 @@ class Session:
     def who(self, typed: str | None = None) -> str:
         """The name that the detector and the audit are told: `login`, or `typed (login)`."""
         typed = typed or self.typed
+        if typed == f"{self.typed} ({self.login})":  # as it was told to the browser
+            return typed
         return f"{typed} ({self.login})" if typed and typed != self.login else self.login
 
 

@@ -1,15 +1,15 @@
 """The process of the page: its parts put together, its addresses told, and ended in order."""
 
 import json
-import logging
 import sys
 from contextlib import suppress
 from pathlib import Path
 
 import click
+import structlog
 
 from streamer.auth import client_keys
-from streamer.page import server
+from streamer.page import logs, server
 from streamer.page.app import build
 from streamer.page.config import PageConfig
 from streamer.page.detector import Control
@@ -22,7 +22,7 @@ from streamer.page.store import Store
 from streamer.page.tokens import Holder, Tokens, session_secret, write_private
 from streamer.printable import printable
 
-log = logging.getLogger("streamer.page")
+log = structlog.get_logger()
 
 
 def serve(config: PageConfig, ready_file: Path | None = None) -> None:
@@ -36,7 +36,7 @@ def serve(config: PageConfig, ready_file: Path | None = None) -> None:
     Raises:
         StreamerError: a port, folder, key or certificate that cannot be used.
     """
-    _log(config.log.level)
+    logs.configure(config.log.level)
     keys = client_keys(config.detector.key, config.detector.server_key)
     tokens = Tokens(config.store.path)
     secret = session_secret(config.store.path)
@@ -87,7 +87,7 @@ def login_url(url: str, holder: Holder) -> str:
 def _tell(tokens: Tokens, url: str, ready_file: Path | None) -> None:
     """Tokens are shown at the first start and on terminals: what a supervisor keeps is no place for them."""
     holders = tokens.holders()
-    log.info("ready at %s", url)
+    log.info("ready", url=url)
     admin = next((holder for holder in holders if holder.role == "admin"), None)
     if admin is not None and (tokens.new or sys.stdout.isatty()):
         click.echo(f"open this address to log in as {admin.name}: it holds the token, so keep it to yourself")
@@ -97,12 +97,3 @@ def _tell(tokens: Tokens, url: str, ready_file: Path | None) -> None:
     if ready_file is not None:
         ready = {"url": url, "tokens": {holder.name: login_url(url, holder) for holder in holders}}
         write_private(ready_file, json.dumps(ready).encode())
-
-
-def _log(level: str) -> None:
-    logging.basicConfig(
-        level=logging.WARNING, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s", force=True
-    )
-    logging.getLogger("streamer").setLevel(level.upper())
-    # What it says of a start and an end we say ourselves.
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)

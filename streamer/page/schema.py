@@ -26,8 +26,8 @@ CREATE INDEX frame_label ON frame (stream, captured) WHERE label = 1;
 CREATE INDEX frame_age ON frame (important, stored);
 CREATE INDEX frame_alarm ON frame (alarm) WHERE alarm IS NOT NULL;
 CREATE TABLE grid (
-    id INTEGER PRIMARY KEY, rows INTEGER NOT NULL, cols INTEGER NOT NULL, low REAL NOT NULL, high REAL NOT NULL,
-    view TEXT, ignored INTEGER NOT NULL, grid BLOB NOT NULL);
+    id INTEGER PRIMARY KEY, rows INTEGER NOT NULL, cols INTEGER NOT NULL, low REAL NOT NULL,
+    high REAL NOT NULL, view TEXT, ignored INTEGER NOT NULL, grid BLOB NOT NULL);
 CREATE TABLE review (
     stream TEXT NOT NULL, key TEXT NOT NULL, decision TEXT NOT NULL, who TEXT, at INTEGER NOT NULL,
     kind TEXT, note TEXT, PRIMARY KEY (stream, key)) WITHOUT ROWID;
@@ -60,7 +60,7 @@ CREATE TABLE gap (
     lost INTEGER NOT NULL, filled INTEGER NOT NULL, at INTEGER NOT NULL);
 CREATE TABLE topic (topic TEXT PRIMARY KEY, pub_seq INTEGER NOT NULL, digest BLOB) WITHOUT ROWID;
 CREATE TABLE counter (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
-INSERT INTO counter VALUES ('change', 0);
+INSERT INTO counter VALUES ('change', 0), ('bytes', 0);
 """
 # Times are nanoseconds since 1970; a quarter is a quarter of an hour since then, so that days may begin
 # where they do anywhere on earth. `stored` is this machine's clock, which is what keeping goes by.

@@ -12,7 +12,7 @@ import { drawBanner, situation } from "./states.js";
 import { Strip } from "./strip.js";
 import { Tabs, Today } from "./streams.js";
 import { Timeline } from "./timeline.js";
-import * as words from "./telling.js";
+import * as words from "./words.js";
 
 const WINDOW = 200;
 const REFRESH_MS = 5_000; // at most so often is the window fetched again for what a revision changed
