@@ -226,8 +226,8 @@ async function start() {
   view.body = el("div", { id: "report" });
   const field = (text, input) => el("label", { class: "field" }, el("span", {}, text), input);
   main.append(
-    el("div", { class: "title" }, el("h1", {}, "Shift report"), view.caption),
-    el("div", { class: "toolbar noprint" }, presets(), field("from", view.from), field("to", view.to), field("stream", select), el("div", { class: "links" }, view.frames, view.csv, print)),
+    el("div", { class: "title" }, el("h1", {}, "Shift report"), view.caption, el("div", { class: "links noprint" }, view.frames, view.csv, print)),
+    el("div", { class: "toolbar noprint" }, presets(), field("from", view.from), field("to", view.to), field("stream", select)),
     view.body,
   );
   await load();

@@ -6,14 +6,12 @@ import { address, api, ask, el, fmt, post, shell, streamParam, toast } from "./c
 import { Frames, empty, failed, thumbnail } from "./frames.js";
 import { draw as drawHistogram, flips, span } from "./histogram.js";
 import { connect } from "./socket.js";
-import { changes } from "./frame_words.js";
+import { changesOf } from "./threshold_changes.js";
 
 const STEPS = 1000;
 const INSET = 13; // half the slider's thumb: its middle lies under the line
 const PREVIEW_AFTER_MS = 200;
 const BETWEEN = 12;
-const NOTES = 10;
-const SAME_MS = 10_000;
 
 const main = shell("threshold");
 const view = {};
@@ -282,36 +280,9 @@ async function load() {
     view.between.replaceChildren(empty("No scores of this stream are kept yet.", "The histogram fills as frames are scored."));
   }
   soon();
-  loadNotes().catch((error) => view.notes.replaceChildren(el("p", {}, error.message)));
-}
-
-/** What the detector told of a change, and why as the page kept it beside, as one. Newest first. */
-function joined(lines) {
-  const told = lines.filter(({ after }) => after && typeof after === "object").map((line) => ({ ...line }));
-  const alone = [];
-  for (const line of lines.filter(({ after }) => !after || typeof after !== "object")) {
-    const same = told.find((one) => !one.note && one.who === line.who && Math.abs(one.at - line.at) < SAME_MS);
-    if (same) same.note = line.note;
-    else alone.push(line);
-  }
-  return [...told, ...alone].sort((one, other) => other.at - one.at);
-}
-
-async function loadNotes() {
-  const { audit } = await api("/api/audit", { stream: state.stream, limit: 200 });
-  const changed = joined(audit.filter(({ what }) => what === "threshold")).slice(0, NOTES);
-  if (!changed.length) {
-    view.notes.replaceChildren(el("p", { class: "muted" }, "None is known: the threshold is as the detector was configured."));
-    return;
-  }
-  view.notes.replaceChildren(el("ol", { class: "words" }, ...changed.map(({ at, who, before, after, note }) => el(
-    "li",
-    {},
-    el("time", {}, `${fmt.day(at)} ${fmt.time(at)}`),
-    el("span", { class: "what" }, who ?? "nobody named"),
-    el("span", { class: "change" }, changes(before, after)),
-    note ? el("span", { class: "note" }, `"${note}"`) : "",
-  ))));
+  changesOf(state.stream)
+    .then((list) => view.notes.replaceChildren(list))
+    .catch((error) => view.notes.replaceChildren(el("p", {}, error.message)));
 }
 
 async function start() {
