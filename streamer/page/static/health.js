@@ -3,7 +3,7 @@
 import { whoami } from "./actions.js";
 import { api, el, fmt, setText, shell } from "./common.js";
 import { empty, failed } from "./frames.js";
-import { connect } from "./socket.js";
+import { follow } from "./watching.js";
 
 const COLUMNS = [
   "stream", "state", "ring", "last frame", "in / scored a s", "queue", "p50 / p95", "✕ today", "dropped, refused", "threshold",
@@ -193,7 +193,7 @@ async function start() {
       return define(view.who, [["who", me.who], ["role", me.role], ["page", me.version], ["may control the detector", me.read_only ? "no" : "yes"]]);
     })
     .catch(() => define(view.who, [["who", "not known: the page's server does not answer"]]));
-  connect({ streams: [], onMessage: () => {} });
+  follow([], () => {}); // the event "health" is all that is drawn
 }
 
 start();

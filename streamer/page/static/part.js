@@ -6,7 +6,7 @@ import { empty, failed, marks, partUrl, scores } from "./frames.js";
 import { words } from "./frame_words.js";
 import { onKey } from "./keys.js";
 import { figures, meta, nearest, pictures, regions, section } from "./part_facts.js";
-import { connect } from "./socket.js";
+import { follow } from "./watching.js";
 import { falseAlarm, forget, pin } from "./words.js";
 
 const main = shell("gallery");
@@ -213,7 +213,7 @@ async function start() {
   await whoami().catch(() => null);
   await first();
   bindKeys();
-  connect({ streams: [stream], onMessage: heard });
+  follow([stream], heard);
   loadKinds().catch(() => {}); // only suggestions
 }
 

@@ -3,6 +3,7 @@
 
 import { address, api, el, fmt, shell, toast } from "./common.js";
 import { empty, failed, thumbnail } from "./frames.js";
+import { follow } from "./watching.js";
 import { changes } from "./frame_words.js";
 
 const SHIFTS = [["early", 6, 14], ["late", 14, 22], ["night", 22, 30]];
@@ -230,6 +231,7 @@ async function start() {
     el("div", { class: "toolbar noprint" }, presets(), field("from", view.from), field("to", view.to), field("stream", select)),
     view.body,
   );
+  follow([], null);
   await load();
 }
 
