@@ -49,7 +49,7 @@ export class Panel {
     const { word, sign, cls } = down ? { word: down, sign: "!", cls: "none" } : verdict(frame);
     setText(this.sign, sign);
     setText(this.word, cls === "learning" ? `${word}${learned(stream)}` : word);
-    this.verdict.className = `verdict ${cls}${down ? " down" : ""}`;
+    this.verdict.className = `verdict ${cls}${down ? " down" : ""}${stream?.silent ? " stale" : ""}`;
     this.stage.classList.toggle("stale", Boolean(down));
     this.stage.dataset.key = frame?.key ?? "";
     this.stage.dataset.stream = frame?.stream ?? "";
