@@ -127,7 +127,7 @@ class FrameMaps:
         views = None
         if self._config.tiles.fit != "stretch" and frame_shapes is not None:
             views = [view_of(self._config, shape) for shape in frame_shapes]
-        grid = self._grid(patch_scores.shape[1])
+        grid = self.grid(patch_scores.shape[1])
         maps: Maps = upsample(patch_scores, self.shape, grid, views)
         if self.hidden is not None:
             maps[:, self.hidden] = 0.0
@@ -144,26 +144,31 @@ class FrameMaps:
         """Patches `[n]` of a frame with so many that are not ignored."""
         if self.ignored is None:
             return np.arange(n_patches)
-        return np.flatnonzero(~self.ignored.patches(self._grid(n_patches)))
+        return np.flatnonzero(~self.ignored.patches(self.grid(n_patches)))
 
     def kept(self, patch_scores: Values) -> Values:
         """`[N, P]` patch scores with 0 where the frame is ignored; the same array where nothing is."""
         if self.ignored is None:
             return patch_scores
-        ignored = self.ignored.patches(self._grid(patch_scores.shape[1]))
+        ignored = self.ignored.patches(self.grid(patch_scores.shape[1]))
         return np.where(ignored, 0.0, patch_scores)
 
-    def _grid(self, n_patches: int) -> tuple[int, int]:
+    def view(self, frame_shape: tuple[int, int] | None) -> View | None:
+        """Which part of the grid a map shows; None where that is all of it, whatever the frame's shape."""
+        return None if self._config.tiles.fit == "stretch" else view_of(self._config, frame_shape)
+
+    def grid(self, n_patches: int) -> tuple[int, int]:
+        """(height, width) in patches of a frame with so many."""
         tiles = self._config.tiles
         return grid_of(tiles.rows, tiles.cols, tiles.overlap, n_patches)
 
     def scored(self, shape: tuple[int, ...], frame_shapes: FrameShapes = None) -> Masks | None:
         """`[N, P]`, which is `shape`: patches not ignored, and at least half inside of a padded frame."""
         if self.ignored is not None:  # of a stretched frame: all of the grid shows it
-            return np.broadcast_to(~self.ignored.patches(self._grid(shape[1])), shape)
+            return np.broadcast_to(~self.ignored.patches(self.grid(shape[1])), shape)
         if frame_shapes is None or self._config.tiles.fit != "pad":
             return None
-        grid = self._grid(shape[1])
+        grid = self.grid(shape[1])
         return np.stack([shown(grid, view_of(self._config, frame)) for frame in frame_shapes])
 
 

@@ -28,7 +28,7 @@ class Transport(Section):
     when_full: WhenFull = "drop_oldest"
     insecure: bool = False
     batch: Positive = 4
-    map_encoding: Literal["png16", "float32"] = "png16"
+    map_encoding: Literal["png16", "float32", "grid"] = "png16"
     revision_maps: Literal["final", "all", "none"] = "final"
     subscriber_queue: Positive = 1000
     heartbeat_s: Seconds = 5.0

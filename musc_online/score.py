@@ -42,6 +42,8 @@ class Score:
     """Name of the rejected defect that the frame shows again."""
     patch_scores: npt.NDArray[np.float64] | None = None
     anomaly_map: npt.NDArray[np.float32] | None = None
+    frame_shape: tuple[int, int] | None = None
+    """(height, width) of the frame that the arrays are of, where it is known; it goes with them."""
     # Of the message, not of the detector, which leaves them so: the service writes them into the header.
     stream: str = ""
     seq: int = 0

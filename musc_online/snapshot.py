@@ -242,7 +242,7 @@ def _entries(snapshot: Snapshot) -> dict[int, Entry]:
 def plain_score(score: Score) -> dict[str, Any]:
     """A score in JSON types, without its arrays."""
     plain = asdict(score)
-    del plain["patch_scores"], plain["anomaly_map"]
+    del plain["patch_scores"], plain["anomaly_map"], plain["frame_shape"]
     return plain
 
 

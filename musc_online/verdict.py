@@ -128,6 +128,7 @@ class Verdict:
             regions=find_regions(map_, limit, frame_shape) if has_regions and limit is not None else [],
             patch_scores=maps.kept(patch_scores[None])[0],
             anomaly_map=map_ if output.anomaly_map else None,
+            frame_shape=frame_shape,
         )
 
     def state_dict(self) -> dict[str, Any]:

@@ -101,4 +101,4 @@ class Window:
 
 def without_arrays(score: Score) -> Score:
     """The score as kept: its map was handed over once and is not held on to."""
-    return replace(score, anomaly_map=None, patch_scores=None)
+    return replace(score, anomaly_map=None, patch_scores=None, frame_shape=None)

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import structlog
 import zmq
 
+from streamer.maps import MapEncoding, PatchGrid, encode_map
 from streamer.server.history import Entry, History
 from streamer.server.known_ids import Scored
 from streamer.server.ledger import Ledger
@@ -20,7 +21,7 @@ from streamer.server.subscriptions import Subscriptions
 from streamer.server.threads import Worker
 from streamer.sockets import Socket
 from streamer.wire.frame import Ack, pack
-from streamer.wire.published import MapEncoding, encode_map, pack_message, topic_of
+from streamer.wire.published import pack_message, topic_of
 
 log = structlog.get_logger()
 
@@ -37,13 +38,15 @@ class Outgoing:
     """A message to publish. Once it is kept, `settle` is called; then it is sent; then `ack` goes out.
 
     `ack` is asked for only then: a sender that comes back meanwhile is told where it is now. `scored` is
-    asked for as it is kept: which frame a score is of. `peer`: whose message an error is about.
+    asked for as it is kept: which frame a score is of. `grid`: what `anomaly_map` was made of. `peer`: whose
+    message an error is about.
     """
 
     stream: str
     kind: str
     header: dict[str, Any]
     anomaly_map: npt.NDArray[np.float32] | None = None
+    grid: PatchGrid | None = None
     settle: Callable[[], None] | None = None
     ack: Callable[[], Ack | None] | None = None
     scored: Callable[[], Scored] | None = None
@@ -58,7 +61,7 @@ class Outbox(Worker):
         acks: PUSH socket to the receiving thread, which owns the senders' socket.
         history: what is published is kept here first, so that a subscriber can fetch what it missed.
         ledger: whose tallies are kept with it.
-        map_encoding: of `streamer.wire.published`.
+        map_encoding: of `streamer.maps`.
         heartbeat: called every `heartbeat_s` for the `status` messages to publish.
         observe: told each score's `publish` time, in milliseconds: its share of what went out together.
     """
@@ -187,7 +190,7 @@ class Outbox(Worker):
         number = self._number(topic)
         header, payload = message.header, None
         if message.anomaly_map is not None:
-            entry, payload = encode_map(message.anomaly_map, self._map_encoding)
+            entry, payload = encode_map(message.anomaly_map, self._map_encoding, message.grid)
             header = {**header, "anomaly_map": entry}
         parts = pack_message(topic, {"kind": message.kind, **header, "pub_seq": number})
         scored = None if message.scored is None else message.scored()

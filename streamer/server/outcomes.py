@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from streamer.errors import WireError
+from streamer.maps import PatchGrid
 from streamer.server.known_ids import Scored
 from streamer.server.ledger import LastFrame, Ledger, Tally
 from streamer.server.logs import RateLimitedLog
@@ -88,7 +89,11 @@ class Outcomes:
         self.outbox.put(Outgoing(stream.name, "dropped", header, ack=answer))
 
     def score(
-        self, queued: QueuedFrame, header: dict[str, Any], anomaly_map: npt.NDArray[np.float32] | None
+        self,
+        queued: QueuedFrame,
+        header: dict[str, Any],
+        anomaly_map: npt.NDArray[np.float32] | None,
+        grid: PatchGrid | None,
     ) -> None:
         """A provisional score; the frame counts as scored, and is acknowledged, once it is published."""
         stream, scored_in = queued.stream, queued.stream.resets
@@ -107,7 +112,7 @@ class Outcomes:
         def answer() -> Ack | None:
             return _answer(queued.sender, _about(queued, "", ""), "scored")
 
-        self.outbox.put(Outgoing(stream.name, "score", header, anomaly_map, settle, answer, scored))
+        self.outbox.put(Outgoing(stream.name, "score", header, anomaly_map, grid, settle, answer, scored))
 
     def repeated(self, queued: QueuedFrame) -> None:
         """A reliable frame that came again while the first copy is in flight: its ack is on its way."""

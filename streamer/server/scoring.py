@@ -17,7 +17,7 @@ from streamer.server.pipeline import Tokens
 from streamer.server.restoring import Restorer
 from streamer.server.stream import Origin, Stream
 from streamer.server.streams import Streams
-from streamer.server.telling import Telling, score_header
+from streamer.server.telling import Telling, grid_of, score_header
 from streamer.server.words import say
 from streamer.wire.requests import OF_A_FRAME, OF_A_GROUP, Word
 
@@ -99,12 +99,13 @@ class Scoring:
         stream.unsaved = True
         tokens.lap("score")
         latency = {**tokens.latency_ms, "total": (tokens.since_ns - queued.received_ns) / 1e6}
-        wanted = stream.config.output.anomaly_map
+        map_ = score.anomaly_map if stream.config.output.anomaly_map else None
+        grid = None if map_ is None else grid_of(detector, score)
         header = score_header(score, stream.name, origin, latency)
         self._observe(header["latency_ms"])
         # Before the score is out: whoever has it must not find an older ring in `status`.
         stream.state = detector.status()
-        self._outcomes.score(queued, header, score.anomaly_map if wanted else None)
+        self._outcomes.score(queued, header, map_, grid)
         self._telling.happened(stream, detector)
         if detector.revise_due:
             self._revise(stream, detector)
@@ -139,7 +140,7 @@ class Scoring:
             self._outcomes.trouble(stream, f"revision: not done ({type(error).__name__}: {error})")
             return
         stream.state = detector.status()
-        self._telling.scores(stream, revised)
+        self._telling.scores(stream, detector, revised)
         self._telling.happened(stream, detector)  # what it cleared may have taken another's place
 
     def flush(self, stream: Stream) -> int:
@@ -158,7 +159,7 @@ class Scoring:
             stream.journal.flush()
         stream.state = detector.status()
         stream.unsaved = True
-        self._telling.scores(stream, scores)
+        self._telling.scores(stream, detector, scores)
         return evicted + len(scores) + self._telling.happened(stream, detector)
 
     def reset(self, stream: Stream) -> None:
@@ -167,7 +168,7 @@ class Scoring:
         if detector is not None:
             window = detector.window
             self._telling.happened(stream, detector)
-            self._telling.scores(stream, window.close(window.newest(len(window.entries))))
+            self._telling.scores(stream, detector, window.close(window.newest(len(window.entries))))
         stream.reset()
 
     def operate(self, stream: Stream, word: Word) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from musc_online.arrays import FrameId
 from musc_online.detector import Detector
 from musc_online.events import Event
 from musc_online.score import Score
+from streamer.maps import PatchGrid
 from streamer.server.outbox import Outgoing
 from streamer.server.outcomes import Outcomes
 from streamer.server.stream import Origin, Stream
@@ -39,14 +40,14 @@ class Telling:
             before = {"name": None, "n_frames": len(frame_ids)}
             self._operator(stream, "accept_after", "accept", None, group, before, None)
         finals = detector.take_finals()
-        self.scores(stream, finals)
+        self.scores(stream, detector, finals)
         return len(finals)
 
     def word(self, stream: Stream, word: Word, said: Said) -> None:
         """What an operator said, to everybody."""
         self._operator(stream, word.who, word.what, word.frame_id, word.group, said.before, said.after)
 
-    def scores(self, stream: Stream, scores: list[Score]) -> None:
+    def scores(self, stream: Stream, detector: Detector, scores: list[Score]) -> None:
         """Revisions and finals."""
         wanted = stream.config.transport.revision_maps
         for score in scores:
@@ -56,7 +57,8 @@ class Telling:
             )
             header = score_header(score, stream.name, origin, {})
             map_ = score.anomaly_map if with_map else None
-            self._outcomes.outbox.put(Outgoing(stream.name, "revision", header, map_))
+            grid = None if map_ is None else grid_of(detector, score)
+            self._outcomes.outbox.put(Outgoing(stream.name, "revision", header, map_, grid))
 
     def _operator(
         self,
@@ -80,6 +82,14 @@ class Telling:
 
     def _put(self, stream: Stream, kind: str, header: dict[str, Any]) -> None:
         self._outcomes.outbox.put(Outgoing(stream.name, kind, {"stream": stream.name, **header}))
+
+
+def grid_of(detector: Detector, score: Score) -> PatchGrid | None:
+    """What a score's map was made of; None where only the map is left of it, as after a restart."""
+    patches, maps = score.patch_scores, detector.verdict.frame_maps
+    if patches is None:
+        return None
+    return PatchGrid(patches.reshape(maps.grid(len(patches))), maps.view(score.frame_shape), maps.hidden)
 
 
 def event_header(event: Event) -> dict[str, Any]:

@@ -420,3 +420,19 @@ def test_scores_that_nobody_asks_for_do_not_pile_up(line, tmp_path, monkeypatch)
     assert again.detector.ring.arrivals == line.detector.ring.arrivals
     again.snapshots.save_now()
     assert len(Line(tmp_path, line.parts).stream.waiting()) == 3
+
+
+def test_a_score_told_after_a_restart_has_its_map_and_its_grid_while_that_is_known(line, tmp_path):
+    def told(service, number):
+        assert service.frame(number) is not None
+        (message,) = [one for one in service.outlet.messages if one.header["frame_id"] == f"f{number}"]
+        assert message.anomaly_map.max() == np.float32(message.header["raw_score"])
+        return message.grid
+
+    line.outlet.held = True
+    line.frame(8)
+    line.frame(9)
+    again = Line(tmp_path, line.parts)
+    np.testing.assert_array_equal(told(again, 8).scores.shape, (4, 4))  # replayed: scored anew
+    again.snapshots.save_now()
+    assert told(Line(tmp_path, line.parts), 9) is None, "a snapshot keeps maps, which then travel as float32"

@@ -29,12 +29,14 @@ class Outlet:
     def __init__(self):
         self.held = False
         self.said = []
+        self.messages = []
 
     def put(self, message):
         if self.held:
             return
         if message.settle is not None:
             message.settle()
+        self.messages.append(message)
         self.said.append((message.kind, message.header, message.anomaly_map))
 
     def of(self, kind):

@@ -1,0 +1,13 @@
+"""The thread that listens to a detector."""
+
+import threading
+from typing import Any
+
+
+class Follower(threading.Thread):
+    """`settings`: has `scores` and `control` (endpoints); `keys`: ClientKeys | None."""
+
+    def __init__(self, store: Any, hub: Any, settings: Any, keys: Any) -> None: ...
+    def stop(self) -> None: ...
+    def detector(self) -> dict[str, Any]: ...
+    def health(self) -> list[dict[str, Any]]: ...
