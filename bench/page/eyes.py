@@ -23,8 +23,8 @@ SCRIPT = """
     if (frame && word) painted("verdict", frame.dataset.key);
     const layers = heat?.dataset.layers ?? "";
     for (const layer of ["map", "picture"]) if (layers.includes(layer)) painted(layer, heat.dataset.drawn);
-    for (const item of document.querySelectorAll("#alarms li[data-key]")) {
-      if (!alarms.has(item.dataset.key)) { alarms.add(item.dataset.key); told.push(item.dataset.key); }
+    for (const { dataset } of document.querySelectorAll("#alarms li[data-id]")) {
+      if (!alarms.has(dataset.id)) { alarms.add(dataset.id); told.push(Number(dataset.id)); }
     }
   };
   new MutationObserver(look).observe(document, {
@@ -44,12 +44,12 @@ WHAT = ("verdict", "map", "picture")
 
 @dataclass
 class Seen:
-    """What was on the page, by key: when (milliseconds since 1970) each was painted; alarms listed."""
+    """What was on the page, by key: when (milliseconds since 1970) each was painted; ids of alarms listed."""
 
     verdict: dict[str, float] = field(default_factory=dict)
     map: dict[str, float] = field(default_factory=dict)
     picture: dict[str, float] = field(default_factory=dict)
-    alarms: set[str] = field(default_factory=set)
+    alarms: set[int] = field(default_factory=set)
 
     def take(self, browser: Chromium) -> None:
         """Add what the page has seen since it was last asked."""

@@ -90,7 +90,7 @@ def _alarms(seen: Observed) -> dict[str, Any]:
         "anomalous_frames": len(seen.heard.anomalous),
         "frames_in_alarms": sum(alarm["n_frames"] for alarm in during),
         "raised": len(during),
-        "not_shown": sorted(alarm["key"] for alarm in during if alarm["key"] not in seen.seen.alarms),
+        "not_shown": sorted(alarm["id"] for alarm in during if alarm["id"] not in seen.seen.alarms),
     }
 
 

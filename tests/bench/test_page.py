@@ -17,12 +17,12 @@ def run(**changes):
     """A run in which everything holds, but for what is changed."""
     came = {key: 1000.0 * number for number, key in enumerate(KEYS)}
     shown = {key: when + 80.0 for key, when in came.items()}
-    alarm = {"cause": "anomalous", "key": KEYS[1], "n_frames": 1}
+    alarm = {"id": 7, "cause": "anomalous", "key": KEYS[1], "n_frames": 1}
     samples = [Sample(10.0 * at, 8.0, 900, 40, 90.0, 0.1 * at) for at in range(60)]
     whole = Observed(
         load={"first_paint_ms": 300.0, "bytes": 150_000, "files": 9, "with_data_bytes": 160_000},
         heard=Heard(came, {KEYS[1]}),
-        seen=Seen(shown, dict(shown), dict(shown), {KEYS[1]}),
+        seen=Seen(shown, dict(shown), dict(shown), {7}),
         alarms=[alarm],
         samples=samples,
         sent=len(KEYS),
@@ -57,7 +57,7 @@ LATE = {**WELL.seen.map, KEYS[2]: WELL.heard.came[KEYS[2]] + 1001}
         ({"seen": replace(WELL.seen, picture={})}, "picture painted"),
         ({"seen": replace(WELL.seen, alarms=set())}, "all of them were on the page"),
         ({"alarms": [], "heard": Heard(WELL.heard.came)}, "there were alarms"),
-        ({"alarms": [{"cause": "silent", "key": None, "n_frames": 0}]}, "every anomalous frame"),
+        ({"alarms": [{"id": 7, "cause": "silent", "key": None, "n_frames": 0}]}, "every anomalous frame"),
         ({"samples": growing(WELL.samples, heap_mib=0.002)}, "heap grows"),
         ({"samples": growing(WELL.samples, rss_mib=0.2)}, "MiB"),
         ({"samples": growing(WELL.samples, cpu_s=0.05)}, "of a core"),

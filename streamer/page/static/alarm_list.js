@@ -97,6 +97,7 @@ export class AlarmList {
     item.dataset.told = told;
     if (alarm.key) item.dataset.key = alarm.key;
     item.dataset.stream = alarm.stream;
+    item.dataset.cause = alarm.cause;
     item.className = `${alarm.ack_at ? "acked" : "open"}${alarm.revised ? " revised" : ""}`; // "chosen" is set by show
     const [when, cause, then] = item.querySelector(".what").children;
     setText(when, `${fmt.time(alarm.from)} ${alarm.stream}`);

@@ -10,6 +10,7 @@ from browser_support import every, one, until
 from page_support import Line, log_in
 
 STREAM = "exported"
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
 FORMULAS = ('=HYPERLINK("http://evil.example","x")', "+1+1", "-1+1", "@SUM(A1)", "\t=1", "\r=1")
 
 
@@ -39,7 +40,11 @@ def table(text):
 
 def harmless(text):
     """What stands in a cell for a text of others."""
-    return f"'{text}" if text[:1] in "=+-@\t\r" else text
+    return f"'{text}" if text.startswith(FORMULA) else text
+
+
+def number(value):
+    return "" if value is None else str(value)
 
 
 def stored(plant):
@@ -61,10 +66,10 @@ def expected(row):
         "stream": STREAM,
         "frame_id": harmless(row["key"].partition(":")[2]),
         "part_id": harmless(row["part_id"] or ""),
-        "raw": str(row["raw"]),
-        "threshold": str(row["threshold"]),
+        "raw": number(row["raw"]),
+        "threshold": number(row["threshold"]),
         "verdict": verdict[row["label"]],
-        "first_raw": str(row["first_raw"]),
+        "first_raw": number(row["first_raw"]),
         "first_verdict": verdict[row["first_label"]],
         "final": "yes" if row["final"] else "no",
         "review": row["decision"] or "",
@@ -100,7 +105,7 @@ def test_the_csv_equals_the_store(browser, plant, parts):
     assert len(rows) == len(store) == len(parts)
     for row, kept in zip(rows, store.values(), strict=True):
         assert expected(kept).items() <= row.items()
-    assert not [cell for row in rows for cell in row.values() if cell[:1] in "=+@\t\r"]
+    assert not [cell for row in rows for cell in row.values() if cell.startswith(FORMULA)]
 
 
 def test_a_csv_of_filters_holds_what_the_gallery_shows(browser, plant, parts):

@@ -16,7 +16,7 @@ def test_an_alarm_that_is_revised_is_struck_through_and_stays(browser, plant):
         line.learn(12)
         stain = line.show("stain", "stain-0")
         assert stain.score["pred_label"]
-        alarm = f"#alarms li[data-key='{stain.key}']"
+        alarm = f"#alarms li[data-cause=anomalous][data-key='{stain.key}']"
         found = until(browser, lambda: one(browser, alarm), "the alarm")
         assert "revised" not in found.get_attribute("class")
         assert not found.find_elements("css selector", "s, del")
