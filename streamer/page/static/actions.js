@@ -53,12 +53,16 @@ export function action(label, options) {
   return button;
 }
 
-/** A line that says why a group of actions cannot be done now, and is hidden where they can. */
-export function why(needs) {
+/**
+ * A line that says why a group of actions cannot be done now, and is hidden where they can.
+ * @param needs as of `reason`.
+ * @param [beside] needs of another group of the page, whose line says the same already.
+ */
+export function why(needs, beside = null) {
   const line = el("p", { class: "why" });
   watch(() => {
     line.textContent = reason(needs);
-    line.hidden = !line.textContent;
+    line.hidden = !line.textContent || (beside !== null && reason(beside) === line.textContent);
   }, line);
   return line;
 }

@@ -106,7 +106,7 @@ function card(event) {
       decision(event),
     ),
     pictures,
-    more > 0 ? el("p", { class: "muted" }, `and ${fmt.count(more)} older`) : "",
+    more > 0 && keys.length ? el("p", { class: "muted" }, `and ${fmt.count(more)} older`) : "",
     deciding(event),
   );
 }

@@ -23,6 +23,9 @@ let kinds = [];
 /** A field of the review whose text outlives that the page is drawn anew while it is typed. */
 function draft(field) {
   field.value = drafts.get(field.id) ?? frame.review?.[field.id] ?? "";
+  watch(() => {
+    field.disabled = Boolean(reason({}));
+  }, field);
   field.addEventListener("input", () => drafts.set(field.id, field.value));
   return field;
 }
@@ -73,7 +76,7 @@ function telling() {
   return section(
     "Tell the detector",
     el("div", { class: "buttons" }, ...Object.values(view.words)),
-    why({ detector: true }),
+    why({ detector: true }, {}),
     el("p", { class: "muted" }, "Works as long as the frame is in the detector's ring. Forget takes it out: nothing is compared with it any more."),
   );
 }

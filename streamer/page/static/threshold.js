@@ -8,6 +8,7 @@ import { empty, failed } from "./frames.js";
 import { draw as drawHistogram, flips, span } from "./histogram.js";
 import { follow } from "./watching.js";
 import { changesOf } from "./threshold_changes.js";
+import { legend, ruleFields } from "./threshold_form.js";
 
 const STEPS = 1000;
 const INSET = 13; // half the slider's thumb: its middle lies under the line
@@ -149,25 +150,6 @@ async function apply() {
 
 // The page
 
-function rules() {
-  const names = [
-    ["fixed", "the line, fixed"],
-    ["auto", "learned (auto), false alarms at most"],
-    ["mad", "median and spread (mad)"],
-    ["quantile", "quantile"],
-  ];
-  view.share = el("input", { type: "number", id: "false-alarms", min: "0.1", max: "14.9", step: "0.1", value: "2", "aria-label": "false alarms, per cent" });
-  view.share.addEventListener("input", () => choose("auto"));
-  const choices = names.map(([rule, text]) => {
-    const radio = el("input", { type: "radio", name: "rule", value: rule });
-    radio.checked = rule === state.rule;
-    radio.addEventListener("change", () => choose(rule));
-    const label = el("label", { class: "choice" }, radio, ` ${text}`);
-    return rule === "auto" ? el("span", { class: "with" }, label, view.share, el("span", {}, "%")) : label;
-  });
-  return el("fieldset", { class: "rules" }, el("legend", {}, "rule"), ...choices);
-}
-
 function choose(rule) {
   state.rule = rule;
   for (const radio of main.querySelectorAll('input[name="rule"]')) radio.checked = radio.value === rule;
@@ -217,6 +199,8 @@ function build(streams) {
   const reset = el("button", { type: "button" }, "Back to now");
   reset.addEventListener("click", () => state.told.threshold !== null && slide(state.told.threshold));
   draggable(view.canvas);
+  const rules = ruleFields(state.rule, choose);
+  view.share = rules.share;
   main.append(
     el("div", { class: "title" }, el("h1", {}, "Threshold"), el("label", { class: "field" }, el("span", {}, "stream"), select)),
     view.now,
@@ -224,11 +208,11 @@ function build(streams) {
     el(
       "section",
       { class: "panel" },
-      el("p", { class: "legend" }, "frames of the window by score ", el("span", { class: "swatch bar" }), " OK ", el("span", { class: "swatch bad" }), " NOT OK at the line ", el("span", { class: "badge bad" }, "✕"), " reviewed defect ", el("span", { class: "badge good" }, "✓"), " reviewed good"),
+      legend(),
       view.canvas,
       view.slider,
       el("div", { class: "line-row" }, view.value, el("div", { class: "says" }, view.flips, view.source, view.reviewed)),
-      rules(),
+      rules.form,
       el("div", { class: "buttons" }, view.apply, reset),
       why({ role: "admin", detector: true }),
     ),
