@@ -124,11 +124,12 @@ export function windowScale(frames, threshold = null) {
   const low = quantile(lows, 0.1);
   let high = quantile(highs, 0.98);
   if (Number.isFinite(threshold)) high = Math.max(high, low + 1.25 * (threshold - low));
+  else high += 0.6 * (high - low); // nothing is known to be anomalous: the greatest is no alarm
   return { low, high: Math.max(high, low + 1e-6) };
 }
 
 /** How much of the picture a value of 0..1 covers: what is normal stays visible. */
-export const cover = (share, opacity) => opacity * Math.min(1, 0.12 + 1.2 * share);
+export const cover = (share, opacity) => opacity * Math.min(1, 1.3 * share ** 2);
 
 function heatImage(values, height, width, { low, high, opacity, colours, alone }) {
   const table = palette(colours);
