@@ -16,6 +16,7 @@ router = APIRouter(prefix="/api")
 
 _IMMUTABLE = {"Cache-Control": "private, max-age=31536000, immutable"}
 _LIMIT = 200
+_SCORES = 2000
 
 SomeStream = StreamQuery | None
 Limit = Annotated[int, Query(ge=1, le=_LIMIT)]
@@ -120,9 +121,11 @@ def alarms(
 
 @router.get("/threshold")
 def threshold(request: Request, _session: Viewer, stream: StreamQuery) -> dict[str, Any]:
-    """A stream's threshold and the scores it is decided from."""
-    found: dict[str, Any] = parts_of(request).queries.threshold(stream)
-    return found
+    """A stream's threshold and the scores it is decided from: as many as the detector's ring holds."""
+    parts = parts_of(request)
+    sizes = [one.get("capacity") for one in parts.follower.health() if one.get("stream") == stream]
+    window = sizes[0] if sizes and sizes[0] else _SCORES
+    return parts.queries.threshold(stream, min(window, _SCORES))
 
 
 @router.get("/report")

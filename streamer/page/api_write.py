@@ -2,8 +2,11 @@
 
 from typing import Any, Literal
 
+import structlog
 from fastapi import APIRouter, HTTPException, Request
+from starlette.concurrency import run_in_threadpool
 
+from streamer.errors import StreamerError
 from streamer.page.bodies import Body, Key, Name, Note, StreamName, Text, without_none
 from streamer.page.detector import Refused
 from streamer.page.identity import frame_id_of, key_of
@@ -12,6 +15,7 @@ from streamer.page.parts import Parts, parts_of
 from streamer.wire.requests import OF_A_FRAME, OF_A_GROUP
 
 router = APIRouter(prefix="/api")
+log = structlog.get_logger()
 
 Kind = Literal[
     "pin",
@@ -82,7 +86,7 @@ async def operate(request: Request, session: Operator, body: _Operate) -> dict[s
     # Only what is published as an operator's word has a place for who says it.
     answer = await parts.control.ask({**asked, "who": who} if body.kind in _OPERATORS else asked)
     if body.note or body.kind not in _OPERATORS:
-        _note(parts, body.stream, body.key, who, body.kind, body.note)
+        await _note(parts, body.stream, body.key, who, body.kind, body.note)
     return answer
 
 
@@ -105,9 +109,10 @@ async def threshold(request: Request, session: Operator, body: _Threshold) -> di
     )
     if body.why and not body.preview:
         before, after = (answer.get(side, {}).get("threshold") for side in ("before", "after"))
-        _note(parts, body.stream, None, who, "threshold", body.why, before, after)
+        await _note(parts, body.stream, None, who, "threshold", body.why, before, after)
     keys = {
-        f"keys_{side}": [key_of(one) for one in answer.get(side, [])] for side in ("to_anomalous", "to_normal")
+        f"keys_{side}": [key_of(one) for one in answer.get(side, [])]
+        for side in ("to_anomalous", "to_normal")
     }
     return {**answer, **keys}
 
@@ -120,7 +125,9 @@ async def review(request: Request, session: Operator, body: _Review) -> dict[str
         raise HTTPException(
             422, {"error": "confirm: expected a decision of good or defect", "code": "bad_value"}
         )
-    found = parts.store.review(body.stream, body.key, body.decision, who, body.kind, body.note)
+    found = await run_in_threadpool(
+        parts.store.review, body.stream, body.key, body.decision, who, body.kind, body.note
+    )
     parts.hub.tell([found])
     answer: dict[str, Any] = {"ok": True, "review": found.header.get("review")}
     if body.confirm:
@@ -161,7 +168,7 @@ def _needs_admin(session: Session, what: str) -> None:
         )
 
 
-def _note(
+async def _note(
     parts: Parts,
     stream: str | None,
     key: str | None,
@@ -171,4 +178,10 @@ def _note(
     before: Any = None,
     after: Any = None,
 ) -> None:
-    parts.store.note(stream, key, who, what, note, before=before, after=after)
+    """A line of the page's own, told to all who look; that the disk does not take it undoes nothing."""
+    try:
+        told = await run_in_threadpool(parts.store.note, stream, key, who, what, note, before, after)
+    except StreamerError as error:
+        log.warning("note_not_kept", what=what, error=str(error))
+        return
+    parts.hub.tell([told])

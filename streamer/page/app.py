@@ -20,7 +20,6 @@ from streamer.printable import printable
 PAGES = ("live", "gallery", "part", "threshold", "events", "report", "health", "wall")
 
 
-
 def build(parts: Parts) -> Any:
     """The ASGI application, behind its guard."""
     app = FastAPI(

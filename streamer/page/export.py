@@ -1,9 +1,6 @@
 """CSV of frames and of a shift, written as they are read."""
 
-import csv
-import io
-from collections.abc import Callable, Iterable, Iterator
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterator
 from threading import BoundedSemaphore
 from typing import Annotated, Any
 
@@ -16,6 +13,7 @@ from streamer.page.bodies import StreamQuery, TimeQuery
 from streamer.page.gallery import Wanted, scores_filters
 from streamer.page.login import Viewer
 from streamer.page.parts import parts_of
+from streamer.page.tables import csv_text, time_text
 
 router = APIRouter(prefix="/api")
 
@@ -24,10 +22,8 @@ COLUMNS = (
     "threshold", "verdict", "final", "state", "first_raw", "first_verdict", "first_scored", "flipped",
     "known_defect", "review", "review_kind", "review_by", "review_at", "review_note", "alarm", "acked",
 )  # fmt: skip
-_ROWS = 500
 _AT_ONCE = BoundedSemaphore(2)
 """Each holds a view of the store open while the browser reads."""
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 @router.get("/export.csv")
@@ -38,7 +34,7 @@ def export(request: Request, _session: Viewer, wanted: Annotated[Wanted, Query()
         raise HTTPException(503, {"error": "two exports are being written; try again", "code": "busy"})
     try:
         rows = (_row(frame) for frame in parts.queries.export(**scores_filters(wanted)))
-        return _Download(_text(COLUMNS, rows), "frames.csv", _AT_ONCE.release)
+        return _Download(csv_text(COLUMNS, rows), "frames.csv", _AT_ONCE.release)
     except BaseException:
         _AT_ONCE.release()
         raise
@@ -54,7 +50,7 @@ def report(
 ) -> Response:
     """A shift's figures, one a line: figure, of what, value."""
     found = shift.report(parts_of(request), stream, start, end)
-    return _Download(_text(("figure", "of", "value"), shift.lines(found)), "report.csv")
+    return _Download(csv_text(("figure", "of", "value"), shift.lines(found)), "report.csv")
 
 
 class _Download(StreamingResponse):
@@ -75,38 +71,6 @@ class _Download(StreamingResponse):
             await super().__call__(scope, receive, send)
         finally:
             self._done()
-
-
-def _text(columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> Iterator[str]:
-    """CSV a block of rows at a time; spreadsheets get a `'` before what would be a formula."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer)
-    writer.writerow(columns)
-    for count, row in enumerate(rows, 1):
-        writer.writerow([cell(value) for value in row])
-        if count % _ROWS == 0:
-            yield buffer.getvalue()
-            buffer.seek(0)
-            buffer.truncate()
-    yield buffer.getvalue()
-
-
-def cell(value: Any) -> Any:
-    """A value as a spreadsheet may read it: numbers as they are, text never as a formula."""
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, str) and value.startswith(_FORMULA):
-        return f"'{value}"
-    return value
-
-
-def time_text(ms: float | None) -> str:
-    """Milliseconds since 1970 as `2026-11-29T14:02:03.250Z`."""
-    if ms is None:
-        return ""
-    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _row(frame: dict[str, Any]) -> list[Any]:

@@ -8,6 +8,8 @@ from typing import Any
 
 from streamer.errors import StreamerError
 from streamer.page.parts import Parts
+from streamer.page.rows import ms
+from streamer.page.tables import time_text
 
 _QUARTER = 900 * 10**9
 """Nanoseconds of a quarter of an hour, by which the store keeps its tallies."""
@@ -15,6 +17,17 @@ _SHIFT_MS = 8 * 3_600_000.0
 _LONGEST_MS = 366 * 24 * 3_600_000.0
 _WORST = 8
 _LINES = 1000
+_COUNTS = (
+    "inspected",
+    "anomalous",
+    "alarms",
+    "revised_to_normal",
+    "revised_to_anomalous",
+    "reviewed",
+    "false_alarms",
+    "missed",
+    "lost",
+)
 
 Facts = dict[str, Any]
 
@@ -36,7 +49,9 @@ def report(parts: Parts, stream: str | None, start: float | None, end: float | N
     end = 1000 * time.time() if end is None else end
     start = end - _SHIFT_MS if start is None else start
     if not 0 < end - start <= _LONGEST_MS:
-        raise StreamerError(f"from: got {start:.0f} with to: {end:.0f}, expected an earlier time, within a year")
+        raise StreamerError(
+            f"from: got {start:.0f} with to: {end:.0f}, expected an earlier time, within a year"
+        )
     edges = round(start * 1e6), round(end * 1e6)
     with parts.store.read() as database:
         found = _Figures(database, stream, *edges).all()
@@ -91,8 +106,9 @@ class _Figures:
         )
         for start, end in self._ends(first * _QUARTER, last * _QUARTER):
             counts += _Figures(self._database, self._stream, start, end)._rows(
-                f"SELECT captured / {_QUARTER} AS quarter, count(*) AS inspected, "  # noqa: S608 - a number of ours
-                "coalesce(sum(label = 1), 0) AS anomalous FROM frame WHERE {} AND scored IS NOT NULL GROUP BY 1",
+                "SELECT captured / 900000000000 AS quarter, count(*) AS inspected, "
+                "coalesce(sum(label = 1), 0) AS anomalous FROM frame "
+                "WHERE {} AND scored IS NOT NULL GROUP BY 1",
                 "captured",
             )
         begin = self._start // _QUARTER
@@ -121,7 +137,8 @@ class _Figures:
 
     def _reviewed(self) -> Facts:
         (row,) = self._rows(
-            "SELECT count(*) AS n, coalesce(sum(r.decision = 'good' AND f.first_label = 1), 0) AS false_alarms, "
+            "SELECT count(*) AS n, "
+            "coalesce(sum(r.decision = 'good' AND f.first_label = 1), 0) AS false_alarms, "
             "coalesce(sum(r.decision = 'defect' AND f.first_label = 0), 0) AS missed "
             "FROM frame f JOIN review r ON r.stream = f.stream AND r.key = f.key WHERE {}",
             "f.captured",
@@ -152,25 +169,31 @@ class _Figures:
     def _stops(self) -> list[Facts]:
         """When a stream had no frames, or no detector was heard: they overlap the time, or lie in it."""
         rows = self._database.execute(
-            "SELECT stream, cause, since, until FROM alarm WHERE cause IN ('silent', 'detector') AND since < ? "
-            "AND (until IS NULL OR until > ?) AND (? IS NULL OR cause = 'detector' OR stream = ?) "
+            "SELECT stream, cause, since, until FROM alarm "
+            "WHERE cause IN ('silent', 'detector') AND since < ? AND (until IS NULL OR until > ?) "
+            "AND (? IS NULL OR cause = 'detector' OR stream = ?) "
             "ORDER BY since, id LIMIT ?",
             (self._end, self._start, self._stream, self._stream, _LINES),
         )
         return [
-            {"stream": row["stream"], "cause": row["cause"], "from": _ms(row["since"]), "to": _ms(row["until"])}
+            {
+                "stream": row["stream"],
+                "cause": row["cause"],
+                "from": ms(row["since"]),
+                "to": ms(row["until"]),
+            }
             for row in rows
         ]
 
     def _thresholds(self) -> list[Facts]:
         rows = self._rows(
-            "SELECT at, stream, who, before, after, note FROM audit WHERE {} AND what = 'threshold' "
-            f"ORDER BY at, id LIMIT {_LINES}",
+            "SELECT at, stream, who, before, after, note FROM audit "
+            "WHERE {} AND what = 'threshold' ORDER BY at, id LIMIT 1000",
             "at",
         )
         return [
             {
-                "at": _ms(row["at"]),
+                "at": ms(row["at"]),
                 "stream": row["stream"],
                 "who": row["who"],
                 "before": _json(row["before"]),
@@ -194,11 +217,10 @@ class _Figures:
 
 
 def lines(found: Facts) -> Iterator[tuple[Any, ...]]:
-    """A report as (figure, of what, value), for a CSV; times are left in milliseconds since 1970."""
-    for name in (
-        "from", "to", "inspected", "anomalous", "alarms", "revised_to_normal", "revised_to_anomalous", "reviewed",
-        "false_alarms", "missed", "lost",
-    ):  # fmt: skip
+    """A report as (figure, of what, value), for a CSV; times in UTC."""
+    for name in ("from", "to"):
+        yield name, None, time_text(found[name])
+    for name in _COUNTS:
         yield name, None, found[name]
     for entry in found["kinds"]:
         yield "kind", entry["kind"] or "none given", entry["n"]
@@ -206,20 +228,16 @@ def lines(found: Facts) -> Iterator[tuple[Any, ...]]:
         for code, n in found[name].items():
             yield name, code, n
     for entry in found["stops"]:
-        yield "stop from", f"{entry['stream']} {entry['cause']}", entry["from"]
-        yield "stop to", f"{entry['stream']} {entry['cause']}", entry["to"]
+        for edge in ("from", "to"):
+            yield f"stop {edge}", f"{entry['stream']} {entry['cause']}", time_text(entry[edge])
     for entry in found["thresholds"]:
         change = {side: entry[side] for side in ("who", "before", "after", "why")}
-        yield "threshold", entry["at"], json.dumps(change, ensure_ascii=False)
+        yield "threshold", time_text(entry["at"]), json.dumps(change, ensure_ascii=False)
     for entry in found["by_hour"]:
-        yield "inspected from", entry["from"], entry["inspected"]
-        yield "anomalous from", entry["from"], entry["anomalous"]
+        for name in ("inspected", "anomalous"):
+            yield f"{name} from", time_text(entry["from"]), entry[name]
     for frame in found["worst"]:
         yield "worst", frame["frame_id"], frame["raw"]
-
-
-def _ms(ns: int | None) -> float | None:
-    return None if ns is None else ns // 1000 / 1000
 
 
 def _json(text: str | None) -> Any:
