@@ -1,4 +1,4 @@
-"""The page's memory: frames, verdicts, alarms and words in SQLite, pictures in files, bounded by days and bytes."""
+"""The page's memory: frames, verdicts, alarms, words in SQLite, pictures in files; bounded."""
 
 import hashlib
 import json
@@ -139,7 +139,7 @@ class Store:
             ]
 
     def note_gap(self, topic: str, first: int, last: int, lost: int, filled: int) -> None:
-        """Numbers of a topic that did not come by themselves: how many the history filled, how many are lost."""
+        """Numbers of a topic did not come by themselves: so many the history filled, so many are lost."""
         with self._told(), self._writing() as written:
             self._database.execute(
                 "INSERT INTO gap (topic, first, last, lost, filled, at) VALUES (?, ?, ?, ?, ?, ?)",
@@ -433,9 +433,9 @@ def _collapsed(checked: Sequence[tuple[Checked, str]]) -> Iterator[tuple[Checked
     for one, kind in checked:
         if kind == "revision" and isinstance(one, Verdict):
             before = revisions.pop((one.stream, one.key), None)
-            if before is not None and one.map_entry is None:
-                one = replace(one, map_entry=before.map_entry, part=before.part)
-            revisions[one.stream, one.key] = one
+            keeps_map = before is not None and one.map_entry is None
+            last = replace(one, map_entry=before.map_entry, part=before.part) if before and keeps_map else one
+            revisions[one.stream, one.key] = last
             continue
         if isinstance(one, Verdict | Picture) and (waiting := revisions.pop((one.stream, one.key), None)):
             yield waiting, "revision"
