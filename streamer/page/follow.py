@@ -72,6 +72,7 @@ class Follower(threading.Thread):
         super().__init__(name="follow", daemon=True)
         self._store, self._hub = store, hub
         self._health = Health()
+        hub.tell([], store.cursor)
         self._overview = Overview(store, self._health, settings)
         self._stopping = threading.Event()
         self._gaps = Gaps(store.topics())

@@ -432,12 +432,20 @@ def _collapsed(checked: Sequence[tuple[Checked, str]]) -> Iterator[tuple[Checked
     revisions: dict[tuple[str, str], Verdict] = {}
     for one, kind in checked:
         if kind == "revision" and isinstance(one, Verdict):
-            before = revisions.pop((one.stream, one.key), None)
-            keeps_map = before is not None and one.map_entry is None
-            last = replace(one, map_entry=before.map_entry, part=before.part) if before and keeps_map else one
-            revisions[one.stream, one.key] = last
+            revisions[one.stream, one.key] = _last(revisions.pop((one.stream, one.key), None), one)
             continue
         if isinstance(one, Verdict | Picture) and (waiting := revisions.pop((one.stream, one.key), None)):
             yield waiting, "revision"
         yield one, kind
     yield from ((one, "revision") for one in revisions.values())
+
+
+def _last(before: Verdict | None, now: Verdict) -> Verdict:
+    """Which of two revisions of a frame counts, with the map of the other where it has none."""
+    if before is None:
+        return now
+    older = now.scored <= before.scored and (now.revision, now.final) <= (before.revision, before.final)
+    last, other = (before, now) if older else (now, before)
+    if last.map_entry is not None:
+        return last
+    return replace(last, map_entry=other.map_entry, part=other.part)
