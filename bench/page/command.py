@@ -87,7 +87,7 @@ def _rows(figures: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [
         *rows,
         ("alarms raised, not shown", f"{alarms['raised']}, {len(alarms['not_shown'])}"),
-        ("anomalous frames, in alarms", f"{alarms['anomalous_frames']}, {alarms['frames_in_alarms']}"),
+        ("anomalous frames, no alarm", f"{alarms['anomalous_frames']}, {len(alarms['frames_without'])}"),
         ("heap first / max / last", f"{heap['first_mib']} / {heap['max_mib']} / {heap['last_mib']} MiB"),
         ("heap, trend", trend),
         ("DOM nodes first / max / last", " / ".join(map(str, heap["nodes"]))),

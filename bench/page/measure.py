@@ -18,7 +18,7 @@ from streamer.errors import StreamerError
 _UP_S = 120.0
 _LOOK_S = 1.0
 _WARM_UP = 40
-_SMALL = {"backbone": {"image_size": 112}}
+_SMALL = {"backbone": {"image_size": 112}, "threshold": {"rule": "fixed", "value": 0.62}}
 """A quarter of the usual pixels: two cores must score ten frames a second and draw them beside it."""
 
 
@@ -62,7 +62,7 @@ class Observed:
         load: of the first, cold load of the page.
         heard: by a plain subscriber.
         seen: on the page.
-        alarms: as the page's store has them at the end.
+        alarms: of the page's store, by id.
         samples: of memory and processor time, over the run.
         errors: lines in the browser's console.
         sent: frames, while the page was looked at.
@@ -71,10 +71,15 @@ class Observed:
     load: dict[str, float] = field(default_factory=dict)
     heard: Heard = field(default_factory=Heard)
     seen: Seen = field(default_factory=Seen)
-    alarms: list[dict[str, Any]] = field(default_factory=list)
+    alarms: dict[int, dict[str, Any]] = field(default_factory=dict)
     samples: list[Sample] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
     sent: int = 0
+
+    def take_alarms(self, browser: Chromium) -> None:
+        """Add what the page's store holds of alarms: it tells the newest of them, so ask now and then."""
+        said = browser.driver.execute_async_script(_FETCH, f"/api/alarms?stream={quote(STREAM)}")
+        self.alarms |= {alarm["id"]: alarm for alarm in said["alarms"]}
 
 
 def measure(plan: Plan) -> Observed:
@@ -85,7 +90,7 @@ def measure(plan: Plan) -> Observed:
         StreamerError: detector, page or camera do not work.
     """
     with ExitStack() as held:
-        line = held.enter_context(running(_SMALL, cooldown_s=1.0))
+        line = held.enter_context(running(_SMALL, cooldown_s=0.0))
         browser = held.enter_context(Chromium())
         watch = held.enter_context(Watch(line.endpoints["scores"], STREAM))
         watch.wait_up(_UP_S)
@@ -95,7 +100,7 @@ def measure(plan: Plan) -> Observed:
             _look_on(plan, line, browser, camera, observed)
         observed.sent = camera.sent
         _settle(browser, observed)
-        observed.alarms = _alarms(browser)
+        observed.take_alarms(browser)
         observed.errors = browser.complaints()
     return observed
 
@@ -105,7 +110,6 @@ def _warm_up(line: Line, watch: Watch) -> None:
     with Camera(line.endpoints["frames"], STREAM, fps=5.0, count=_WARM_UP) as camera:
         until(lambda: len(watch.heard.came) == _WARM_UP, "the first frames are not scored", camera)
     watch.heard.came.clear()
-    watch.heard.anomalous.clear()
 
 
 def _open(browser: Chromium, line: Line) -> dict[str, float]:
@@ -115,6 +119,7 @@ def _open(browser: Chromium, line: Line) -> dict[str, float]:
     browser.forget_cache()
     browser.driver.get(f"{line.page.url}/live?stream={quote(STREAM)}")
     until(lambda: browser.text("#verdict") != "", "no verdict is shown")
+    until(lambda: browser.first_load()["first_paint_ms"] is not None, "no first paint")
     load = browser.first_load()
     # Every frame is to be shown, and not only the alarm before it.
     browser.driver.execute_script(
@@ -133,6 +138,7 @@ def _look_on(plan: Plan, line: Line, browser: Chromium, camera: Camera, observed
             next_sample += plan.sample_s
             cpu_s, rss_mib = _usage(line.page.pid)
             at_s = time.monotonic() - began
+            observed.take_alarms(browser)
             observed.samples.append(Sample(at_s, **browser.heap(), rss_mib=rss_mib, cpu_s=cpu_s))
     if camera.error is not None:
         raise camera.error
@@ -157,12 +163,6 @@ def _settle(browser: Chromium, observed: Observed) -> None:
         return len(heard.came) + heard.dropped >= observed.sent and last in observed.seen.verdict
 
     until(settled, f"{last} is not on the page")
-
-
-def _alarms(browser: Chromium) -> list[dict[str, Any]]:
-    """All alarms of the page's store, by the page's own way to it."""
-    said: dict[str, Any] = browser.driver.execute_async_script(_FETCH, f"/api/alarms?stream={quote(STREAM)}")
-    return list(said["alarms"])
 
 
 _FETCH = """

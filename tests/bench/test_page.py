@@ -23,7 +23,7 @@ def run(**changes):
         load={"first_paint_ms": 300.0, "bytes": 150_000, "files": 9, "with_data_bytes": 160_000},
         heard=Heard(came, {KEYS[1]}),
         seen=Seen(shown, dict(shown), dict(shown), {7}),
-        alarms=[alarm],
+        alarms={7: alarm},
         samples=samples,
         sent=len(KEYS),
     )
@@ -56,8 +56,11 @@ LATE = {**WELL.seen.map, KEYS[2]: WELL.heard.came[KEYS[2]] + 1001}
         ({"seen": replace(WELL.seen, map=LATE)}, "map painted"),
         ({"seen": replace(WELL.seen, picture={})}, "picture painted"),
         ({"seen": replace(WELL.seen, alarms=set())}, "all of them were on the page"),
-        ({"alarms": [], "heard": Heard(WELL.heard.came)}, "there were alarms"),
-        ({"alarms": [{"id": 7, "cause": "silent", "key": None, "n_frames": 0}]}, "every anomalous frame"),
+        ({"alarms": {}, "heard": Heard(WELL.heard.came)}, "there were alarms"),
+        (
+            {"alarms": {7: {"id": 7, "cause": "silent", "key": None, "n_frames": 0}}},
+            "every anomalous frame is an alarm",
+        ),
         ({"samples": growing(WELL.samples, heap_mib=0.002)}, "heap grows"),
         ({"samples": growing(WELL.samples, rss_mib=0.2)}, "MiB"),
         ({"samples": growing(WELL.samples, cpu_s=0.05)}, "of a core"),
