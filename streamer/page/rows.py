@@ -11,11 +11,37 @@ from streamer.page.messages import Verdict
 Row = Mapping[str, Any] | sqlite3.Row
 Facts = dict[str, Any]
 
-_FRAME = (
-    "id stream key seq part_id product_id captured scored raw rscin pred threshold label state n_references "
-    "revision final known_defect regions first_raw first_label first_threshold first_scored flipped height "
-    "width picture alarm change"
-).split()
+_FRAME = [
+    "id",
+    "stream",
+    "key",
+    "seq",
+    "part_id",
+    "product_id",
+    "captured",
+    "scored",
+    "raw",
+    "rscin",
+    "pred",
+    "threshold",
+    "label",
+    "state",
+    "n_references",
+    "revision",
+    "final",
+    "known_defect",
+    "regions",
+    "first_raw",
+    "first_label",
+    "first_threshold",
+    "first_scored",
+    "flipped",
+    "height",
+    "width",
+    "picture",
+    "alarm",
+    "change",
+]
 _OTHERS = {
     "g_rows": "g.rows",
     "g_cols": "g.cols",

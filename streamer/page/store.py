@@ -1,4 +1,4 @@
-"""The page's memory: frames, verdicts, alarms and words in SQLite, pictures in files, bounded by days and bytes."""
+"""The page's memory: frames, verdicts, alarms, words in SQLite, pictures in files; bounded."""
 
 import hashlib
 import json
@@ -139,7 +139,7 @@ class Store:
             ]
 
     def note_gap(self, topic: str, first: int, last: int, lost: int, filled: int) -> None:
-        """Numbers of a topic that did not come by themselves: how many the history filled, how many are lost."""
+        """Numbers of a topic did not come by themselves: so many the history filled, so many are lost."""
         with self._told(), self._writing() as written:
             self._database.execute(
                 "INSERT INTO gap (topic, first, last, lost, filled, at) VALUES (?, ?, ?, ?, ?, ?)",
@@ -432,12 +432,20 @@ def _collapsed(checked: Sequence[tuple[Checked, str]]) -> Iterator[tuple[Checked
     revisions: dict[tuple[str, str], Verdict] = {}
     for one, kind in checked:
         if kind == "revision" and isinstance(one, Verdict):
-            before = revisions.pop((one.stream, one.key), None)
-            if before is not None and one.map_entry is None:
-                one = replace(one, map_entry=before.map_entry, part=before.part)
-            revisions[one.stream, one.key] = one
+            revisions[one.stream, one.key] = _last(revisions.pop((one.stream, one.key), None), one)
             continue
         if isinstance(one, Verdict | Picture) and (waiting := revisions.pop((one.stream, one.key), None)):
             yield waiting, "revision"
         yield one, kind
     yield from ((one, "revision") for one in revisions.values())
+
+
+def _last(before: Verdict | None, now: Verdict) -> Verdict:
+    """Which of two revisions of a frame counts, with the map of the other where it has none."""
+    if before is None:
+        return now
+    older = now.scored <= before.scored and (now.revision, now.final) <= (before.revision, before.final)
+    last, other = (before, now) if older else (now, before)
+    if last.map_entry is not None:
+        return last
+    return replace(last, map_entry=other.map_entry, part=other.part)

@@ -3,8 +3,19 @@
 import sqlite3
 from collections.abc import Iterable, Sequence
 
-from streamer.page.rows import ALARMS, AUDIT, EVENTS, FRAMES, Facts, alarm_json, audit_json, event_json
-from streamer.page.rows import frame_json, ms, some
+from streamer.page.rows import (
+    ALARMS,
+    AUDIT,
+    EVENTS,
+    FRAMES,
+    Facts,
+    alarm_json,
+    audit_json,
+    event_json,
+    frame_json,
+    ms,
+    some,
+)
 from streamer.page.updates import Update, update
 from streamer.page.verdicts import Written
 

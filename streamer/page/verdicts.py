@@ -1,4 +1,4 @@
-"""Verdicts and pictures into rows: the first verdict stays, the last one counts, in whatever order they come."""
+"""Verdicts and pictures into rows: the first verdict stays, the last one counts, in any order."""
 
 import sqlite3
 from dataclasses import dataclass, field
@@ -17,9 +17,10 @@ QUARTER_NS = 900 * 10**9
 _ROW_BYTES = 800
 # Of a frame's row with its entries in the indices, beside what varies.
 _CURRENT = (
-    "scored raw rscin pred threshold label state n_references revision final known_defect regions"
-).split()
-_ORIGIN = "seq captured part_id product_id meta latency model_id".split()
+    *("scored", "raw", "rscin", "pred", "threshold", "label", "state", "n_references"),
+    *("revision", "final", "known_defect", "regions"),
+)
+_ORIGIN = ["seq", "captured", "part_id", "product_id", "meta", "latency", "model_id"]
 _SET_CURRENT = ", ".join(f"{name} = :{name}" for name in _CURRENT)
 _SET_ORIGIN = ", ".join(f"{name} = :{name}" for name in _ORIGIN)
 _NEW = (
@@ -175,7 +176,8 @@ class Verdicts:
 
     def _bare(self, picture: Picture, written: Written) -> int:
         made = self._database.execute(
-            "INSERT INTO frame (stream, key, seq, captured, stored, bytes, change) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO frame (stream, key, seq, captured, stored, bytes, change) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?)",
             (
                 picture.stream,
                 picture.key,
