@@ -44,7 +44,12 @@ def refusal(*arguments):
 @pytest.mark.parametrize(
     ("section", "key", "value", "says"),
     [
-        ("listen", "address", "0.0.0.0:8080", "listen: address: got 0.0.0.0:8080, which is open to the network"),
+        (
+            "listen",
+            "address",
+            "0.0.0.0:8080",
+            "listen: address: got 0.0.0.0:8080, which is open to the network",
+        ),
         ("listen", "address", "[::]:8080", "open to the network"),
         ("listen", "address", "line-1.example:80", "open to the network"),
         ("listen", "address", "8080", "listen.address: got '8080', expected HOST:PORT"),
@@ -79,7 +84,9 @@ def test_the_shipped_configuration_is_the_default():
 
 def test_options_take_the_place_of_the_file(tmp_path):
     (tmp_path / "page.yaml").write_text("listen: {address: 127.0.0.1:1}\nstore: {path: here, days: 3}\n")
-    found = load(tmp_path / "page.yaml", {"listen": {"address": "127.0.0.1:2"}, "detector": {"control": "tcp://a:1"}})
+    found = load(
+        tmp_path / "page.yaml", {"listen": {"address": "127.0.0.1:2"}, "detector": {"control": "tcp://a:1"}}
+    )
     assert (found.listen.port, found.store.path, found.store.days) == (2, Path("here"), 3)
     assert found.detector.control == "tcp://a:1"
 
@@ -94,7 +101,9 @@ def test_what_cannot_be_used_is_one_line(tmp_path):
     assert "store.path" in refusal("--store", tmp_path / "file" / "x", "--listen", "127.0.0.1:0")
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        assert f"cannot bind 127.0.0.1:{port}" in refusal("--store", tmp_path / "s", "--listen", f"127.0.0.1:{port}")
+        assert f"cannot bind 127.0.0.1:{port}" in refusal(
+            "--store", tmp_path / "s", "--listen", f"127.0.0.1:{port}"
+        )
 
 
 def test_tls_files_that_cannot_be_used_are_one_line(tmp_path):
@@ -119,7 +128,10 @@ def test_tokens_come_and_go_by_command(tmp_path):
         assert "expected NAME:ROLE" in refusal(*store, "--add", wrong)
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{", '{"a": {"role": "boss", "token": "x"}}', '{"a": {"role": "admin", "token": "short"}}'])
+@pytest.mark.parametrize(
+    "content",
+    ["", "[]", "{", '{"a": {"role": "boss", "token": "x"}}', '{"a": {"role": "admin", "token": "short"}}'],
+)
 def test_a_damaged_file_of_tokens_is_one_line(tmp_path, content):
     tokens = Tokens(tmp_path)
     tokens.path.write_text(content)
@@ -150,7 +162,9 @@ def test_a_signal_ends_it_in_order_beside_open_sockets(tmp_path, number):
     with page_on(tmp_path) as page, Visitor(page.url) as viewer:
         viewer.redeem(page.logins["viewer"])
         address = f"{page.url.replace('http', 'ws', 1)}/ws"
-        with connect(address, origin=page.url, additional_headers={"Cookie": viewer.cookie}, proxy=None) as heard:
+        with connect(
+            address, origin=page.url, additional_headers={"Cookie": viewer.cookie}, proxy=None
+        ) as heard:
             assert json.loads(heard.recv(PATIENCE_S))["type"] == "hello"
             process = page._process
             process.send_signal(number)
