@@ -10,7 +10,15 @@ import { Strip } from "./strip.js";
 import { Today } from "./streams.js";
 
 const SHIFTED_MS = 60_000;
-const PLACES = [[0, 0], [6, 3], [9, -3], [3, -6], [-6, -3], [-9, 3], [-3, 6]];
+const PLACES = [
+  [0, 0],
+  [6, 3],
+  [9, -3],
+  [3, -6],
+  [-6, -3],
+  [-9, 3],
+  [-3, 6],
+];
 
 const stream = streamParam();
 const rows = new Rows(200);
@@ -29,7 +37,9 @@ const today = new Today();
 const name = el("h1", {});
 const clock = el("time", { class: "clock" });
 const banner = el("div", { id: "banner", role: "alert" });
-const main = el("main", { id: "main" },
+const main = el(
+  "main",
+  { id: "main" },
   el("header", { class: "wall-head" }, name, clock),
   panel.verdict,
   el("div", { class: "wall-body" }, panel.stage, el("div", { class: "wall-side" }, panel.facts, today.node)),
@@ -45,9 +55,8 @@ function paint() {
   drawBanner(banner, matter, now);
   const frame = rows.last(1, stream)[0] ?? null;
   scale = windowScale(rows.last(200, stream || frame?.stream), frame?.threshold);
-  const down = matter?.level === "down" ? (matter.kind === "detector" ? "NO DETECTOR" : "NO CONNECTION") : null;
-  document.body.classList.toggle("away", Boolean(down));
-  panel.show(frame, { stream: mine.find((one) => one.stream === frame?.stream), down });
+  document.body.classList.toggle("away", Boolean(matter?.word));
+  panel.show(frame, { stream: mine.find((one) => one.stream === frame?.stream), down: matter?.word });
   strip.show(rows.last(20, stream));
   today.show(mine, 0);
   setText(name, stream || (frame ? frame.stream : "all streams"));
