@@ -137,6 +137,13 @@ export function windowScale(frames, threshold = null) {
   return { low, high: Math.max(high, low + 1e-6) };
 }
 
+/** The scale as it was where the new one hardly differs: colours that flicker say nothing. */
+export function steady(before, next) {
+  const room = 0.04 * (next.high - next.low);
+  const near = Math.abs(next.low - before.low) < room && Math.abs(next.high - before.high) < room;
+  return near ? before : next;
+}
+
 /** How much of the picture a value of 0..1 covers: what is normal stays visible. */
 export const cover = (share, opacity) => opacity * Math.min(1, 1.3 * share ** 2);
 

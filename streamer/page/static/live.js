@@ -3,7 +3,7 @@ import { api, el, fmt, goto, hello, may, onKey, setText, shell, streamParam, toa
 import * as alarm from "./alarm.js";
 import { AlarmList } from "./alarm_list.js";
 import { controls } from "./controls.js";
-import { windowScale } from "./heat.js";
+import { steady, windowScale } from "./heat.js";
 import { Panel } from "./panel.js";
 import { Pictures } from "./pictures.js";
 import { Older, Rows } from "./rows.js";
@@ -57,13 +57,14 @@ function paint() {
   asked = 0;
   const shown = current();
   const changed = (...names) => names.some((name) => dirty.has(name));
-  if (changed("list")) scale = windowScale(rows.last(WINDOW, stream || shown?.stream), shown?.threshold);
+  if (changed("list"))
+    scale = steady(scale, windowScale(rows.last(WINDOW, stream || shown?.stream), shown?.threshold));
   if (changed("panel", "list", "state")) drawPanel(shown);
   if (changed("list")) {
     strip.show(rows.last(20, stream), shown);
     timeline.show(rows.last(WINDOW, stream), shown, Boolean(stream) || health.streams.length < 2);
   }
-  if (changed("alarms", "list", "panel")) {
+  if (changed("alarms")) {
     alarms.show(frameOf, held);
     alarm.mark(alarms.open().length, stream);
   }
@@ -96,12 +97,12 @@ function hold(frame, why) {
   held = frame;
   heldFor = why;
   newer = 0;
-  mark("panel", "list");
+  mark("panel", "list", "alarms");
 }
 
 function follow() {
   held = null;
-  mark("panel", "list");
+  mark("panel", "list", "alarms");
 }
 
 function step(by) {
@@ -161,7 +162,7 @@ function takePicture({ stream: of, key }) {
 function takeRevised({ stream: of, flips }) {
   if (stream && of !== stream) return;
   flips.forEach((frame) => rows.take(frame));
-  mark("list");
+  mark("list", "alarms");
   refresh();
 }
 

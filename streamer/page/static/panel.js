@@ -20,6 +20,7 @@ export class Panel {
     this.settings = settings;
     this.frame = null;
     this.drawnAt = 0;
+    this.painted = "";
     this.timer = 0;
     this.sign = el("span", { class: "sign", "aria-hidden": "true" });
     this.word = el("span", { class: "word" });
@@ -110,6 +111,19 @@ export class Panel {
       key: frame.key,
     };
     this.#fit(aspectOf(options));
+    // The same again would be most of what a busy page does.
+    const wanted = [
+      idOf(frame),
+      frame.raw,
+      Boolean(image),
+      Boolean(map),
+      this.canvas.clientWidth,
+      settings,
+      options.contour,
+    ];
+    const said = JSON.stringify(wanted);
+    if (said === this.painted) return;
+    this.painted = said;
     draw(this.canvas, options);
     this.drawnAt = performance.now();
     this.#describe(frame, image, map);
@@ -117,6 +131,7 @@ export class Panel {
 
   #empty() {
     delete this.canvas.dataset.drawn;
+    this.painted = "";
     this.canvas.hidden = true;
     setText(this.note, "no frame yet");
   }

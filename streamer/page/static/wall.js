@@ -1,6 +1,6 @@
 // The wall: a verdict that is read across the hall, its picture and what came before. Nothing to press.
 import { api, el, fmt, hello, setText, streamParam } from "./common.js";
-import { windowScale } from "./heat.js";
+import { steady, windowScale } from "./heat.js";
 import { Panel } from "./panel.js";
 import { Pictures } from "./pictures.js";
 import { Rows } from "./rows.js";
@@ -54,7 +54,7 @@ function paint() {
   const matter = situation(health.detector, mine, socketState, now);
   drawBanner(banner, matter, now);
   const frame = rows.last(1, stream)[0] ?? null;
-  scale = windowScale(rows.last(200, stream || frame?.stream), frame?.threshold);
+  scale = steady(scale, windowScale(rows.last(200, stream || frame?.stream), frame?.threshold));
   document.body.classList.toggle("away", Boolean(matter?.word));
   panel.show(frame, { stream: mine.find((one) => one.stream === frame?.stream), down: matter?.word });
   strip.show(rows.last(20, stream));
