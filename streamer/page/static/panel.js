@@ -114,7 +114,7 @@ export class Panel {
     // The same again would be most of what a busy page does.
     const wanted = [
       idOf(frame),
-      frame.raw,
+      frame.change,
       Boolean(image),
       Boolean(map),
       this.canvas.clientWidth,
