@@ -1,4 +1,5 @@
-// An alarm that is noticed from the next room: sound, the tab's title and icon. They stay until it is acknowledged.
+// An alarm that is noticed from the next room: sound, the tab's title and icon. They stay until it is
+// acknowledged.
 
 const COOL_DOWN_MS = 10_000; // a stream: a burst of defects is one sound
 
@@ -50,7 +51,11 @@ const title = document.title;
 
 /** Title and icon of the tab: how many alarms are open. */
 export function mark(open, where = "") {
-  const wanted = open ? `✕ ${open} open${where ? ` · ${where}` : ""} · musc-online` : where ? `${where} · ${title}` : title;
+  const wanted = open
+    ? `✕ ${open} open${where ? ` · ${where}` : ""} · musc-online`
+    : where
+      ? `${where} · ${title}`
+      : title;
   if (document.title !== wanted) document.title = wanted;
   const icon = document.querySelector("#icon");
   const file = open ? "/static/icon-alarm.svg" : "/static/icon.svg";

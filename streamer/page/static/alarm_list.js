@@ -1,4 +1,5 @@
-// Alarms, newest first. One that was revised to normal is struck through and says when: it never goes silently.
+// Alarms, newest first. One that was revised to normal is struck through and says when: it never goes
+// silently.
 import { el, fmt, pictureUrl, setText } from "./common.js";
 
 const SHOWN = 60;
@@ -37,7 +38,10 @@ export class AlarmList {
 
   /** Said aloud by a screen reader. */
   announce(alarm) {
-    setText(this.told, `Alarm on ${alarm.stream}: ${CAUSES[alarm.cause] ?? alarm.cause}, ${fmt.time(alarm.from)}`);
+    setText(
+      this.told,
+      `Alarm on ${alarm.stream}: ${CAUSES[alarm.cause] ?? alarm.cause}, ${fmt.time(alarm.from)}`,
+    );
   }
 
   #forgetOldest() {
@@ -56,7 +60,12 @@ export class AlarmList {
   }
 
   /** The open alarm of a frame, if there is one. */
-  of = (frame) => frame && this.open().find((one) => one.stream === frame.stream && one.key === frame.key);
+  of = (frame) => frame && this.open().find((one) => this.#holds(one, frame));
+
+  // One alarm may be of many frames, each of which says which.
+  #holds = (alarm, frame) =>
+    frame.alarm === alarm.id ||
+    (alarm.stream === frame.stream && alarm.key !== null && alarm.key === frame.key);
 
   /** @param {(alarm: object) => object | null} frameOf the alarm's frame, where the page holds it. */
   show(frameOf, chosen = null) {
@@ -73,7 +82,7 @@ export class AlarmList {
     shown.forEach((alarm, i) => {
       const item = this.items.get(alarm.id) ?? this.#item(alarm);
       this.#draw(item, alarm, frameOf(alarm));
-      item.classList.toggle("chosen", Boolean(chosen && alarm.key === chosen.key && alarm.stream === chosen.stream));
+      item.classList.toggle("chosen", Boolean(chosen && this.#holds(alarm, chosen)));
       if (this.node.children[i] !== item) this.node.insertBefore(item, this.node.children[i] ?? null);
     });
     this.node.classList.toggle("none-yet", !shown.length);
@@ -81,11 +90,23 @@ export class AlarmList {
 
   #item(alarm) {
     const current = () => this.alarms.get(alarm.id);
-    const choose = el("button", { type: "button", class: "choose quiet", onclick: () => this.on.choose(current()) },
+    const choose = el(
+      "button",
+      { type: "button", class: "choose quiet", onclick: () => this.on.choose(current()) },
       el("span", { class: "thumb" }),
-      el("span", { class: "what" }, el("span", { class: "when" }), el("span", { class: "cause" }), el("span", { class: "then" })),
+      el(
+        "span",
+        { class: "what" },
+        el("span", { class: "when" }),
+        el("span", { class: "cause" }),
+        el("span", { class: "then" }),
+      ),
     );
-    const ack = el("button", { type: "button", class: "ack", onclick: () => this.on.acknowledge(current()) }, "Ack");
+    const ack = el(
+      "button",
+      { type: "button", class: "ack", onclick: () => this.on.acknowledge(current()) },
+      "Ack",
+    );
     const item = el("li", { dataset: { id: alarm.id } }, choose, ack);
     this.items.set(alarm.id, item);
     return item;
@@ -98,14 +119,17 @@ export class AlarmList {
     if (alarm.key) item.dataset.key = alarm.key;
     item.dataset.stream = alarm.stream;
     item.dataset.cause = alarm.cause;
-    item.className = `${alarm.ack_at ? "acked" : "open"}${alarm.revised ? " revised" : ""}`; // "chosen" is set by show
+    item.className = `${alarm.ack_at ? "acked" : "open"}${alarm.revised ? " revised" : ""}`;
     const [when, cause, then] = item.querySelector(".what").children;
     setText(when, `${fmt.time(alarm.from)} ${alarm.stream}`);
     const part = frame?.part_id ? `part ${frame.part_id}` : (alarm.frame_id ?? "");
     const score = frame ? fmt.score(frame.raw) : "";
     const word = CAUSES[alarm.cause] ?? alarm.cause;
     const first = alarm.n_frames > 1 ? `✕ ${word}, ${fmt.count(alarm.n_frames)} frames` : `✕ ${word}`;
-    cause.replaceChildren(el(alarm.revised ? "del" : "b", { class: "bad" }, first), ` ${part} ${score}`.trimEnd());
+    cause.replaceChildren(
+      el(alarm.revised ? "del" : "b", { class: "bad" }, first),
+      ` ${part} ${score}`.trimEnd(),
+    );
     then.replaceChildren(...this.#after(alarm));
     this.#thumb(item.querySelector(".thumb"), alarm, frame);
     const ack = item.querySelector(".ack");
@@ -115,15 +139,15 @@ export class AlarmList {
 
   #after(alarm) {
     const said = [];
-    if (alarm.revised) said.push(el("span", { class: "good" }, `→ ✓ revised to OK ${fmt.time(alarm.revised)}`));
+    if (alarm.revised)
+      said.push(el("span", { class: "good" }, `→ ✓ revised to OK ${fmt.time(alarm.revised)}`));
     else if (!alarm.ack_at) said.push(el("span", { class: "tag bad" }, "NEW"));
     if (alarm.ack_at) said.push(el("span", {}, ` ${alarm.ack_by}, ${fmt.time(alarm.ack_at)}`));
     return said;
   }
 
   #thumb(place, alarm, frame) {
-    const has = frame ? frame.picture : Boolean(alarm.key);
-    if (!has || place.firstChild) return;
+    if (!frame?.picture || place.firstChild) return;
     const image = el("img", { src: pictureUrl(alarm), alt: "", loading: "lazy", decoding: "async" });
     // No picture was kept: the sign alone says it.
     image.addEventListener("error", () => (image.hidden = true));

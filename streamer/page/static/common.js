@@ -1,9 +1,12 @@
-// What every page shares: requests, elements, numbers as text, the verdict's words, dialogues. The frame around a page
-// is drawn by shell.js and handed on here.
+// What every page shares: requests, elements, numbers as text, the verdict's words, dialogues. The frame
+// around a page is drawn by shell.js and handed on here.
 export { shell, showHealth, streamParam, goto } from "./shell.js";
 export { onKey } from "./keys.js";
 
-/** A request that failed: `message` is one line for a person, `code` what went wrong, `status` HTTP's number. */
+/**
+ * A request that failed: `message` is one line for a person, `code` what went wrong, `status` HTTP's
+ * number.
+ */
 export class ApiError extends Error {
   constructor(message, code, status) {
     super(message);
@@ -14,7 +17,9 @@ export class ApiError extends Error {
 
 /** `path` with those of `params` that say something; text is percent-encoded. */
 export function address(path, params = {}) {
-  const said = Object.entries(params).filter(([, value]) => value !== null && value !== undefined && value !== "");
+  const said = Object.entries(params).filter(
+    ([, value]) => value !== null && value !== undefined && value !== "",
+  );
   const query = new URLSearchParams(said).toString();
   return query ? `${path}?${query}` : path;
 }
@@ -26,7 +31,11 @@ async function answerOf(response) {
   if (response.status === 401 && location.pathname !== "/login") {
     location.assign(address("/login", { next: location.pathname + location.search }));
   }
-  throw new ApiError(said?.error ?? `the page's server answered ${response.status}`, said?.code, response.status);
+  throw new ApiError(
+    said?.error ?? `the page's server answered ${response.status}`,
+    said?.code,
+    response.status,
+  );
 }
 
 async function request(path, options) {
@@ -93,8 +102,8 @@ export async function loadImage(url) {
  * An element. Text children become text nodes, so that what others wrote never becomes markup.
  *
  * @param {string} tag
- * @param {object} attrs attributes; `class`, `dataset: {}`, `style: {}` (set by property: the policy forbids inline
- *   styles), `onclick: f`; true sets an attribute without a value, false and null leave it out.
+ * @param {object} attrs attributes; `class`, `dataset: {}`, `style: {}` (set by property: the policy forbids
+ *   inline styles), `onclick: f`; true sets an attribute without a value, false and null leave it out.
  * @param {...(Node | string | number | null | Array)} children
  */
 export function el(tag, attrs = {}, ...children) {
@@ -105,7 +114,9 @@ export function el(tag, attrs = {}, ...children) {
     else if (name.startsWith("on")) made.addEventListener(name.slice(2), value);
     else made.setAttribute(name, value === true ? "" : String(value));
   }
-  made.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false));
+  made.append(
+    ...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false),
+  );
   return made;
 }
 
@@ -120,7 +131,10 @@ const whole = new Intl.NumberFormat("en-GB");
 const NONE = "–";
 const is = (value) => typeof value === "number" && Number.isFinite(value);
 
-/** Numbers and times as text, "–" for what is not known. Times are milliseconds since 1970, shown in local time. */
+/**
+ * Numbers and times as text, "–" for what is not known. Times are milliseconds since 1970, shown in local
+ * time.
+ */
 export const fmt = {
   score: (value) => (is(value) ? value.toFixed(3) : NONE),
   time: (ms) => (is(ms) ? clock.format(ms) : NONE),
@@ -174,7 +188,8 @@ export const nameOf = (frame) => (frame.part_id ? `part ${frame.part_id}` : Stri
  */
 export function toast(text, kind = "ok", action = null) {
   let place = document.querySelector("#toasts");
-  if (!place) document.body.append((place = el("div", { id: "toasts", role: "status", "aria-live": "polite" })));
+  if (!place)
+    document.body.append((place = el("div", { id: "toasts", role: "status", "aria-live": "polite" })));
   const close = () => line.remove();
   const line = el(
     "div",
@@ -195,9 +210,14 @@ function field({ name, label, type = "text", value = "", options = [], hint, ...
   let input;
   if (type === "select") {
     const entries = options.map((option) => (Array.isArray(option) ? option : [option, option]));
-    input = el("select", { id, name, ...rest }, entries.map(([key, text]) => el("option", { value: key }, text)));
+    input = el(
+      "select",
+      { id, name, ...rest },
+      entries.map(([key, text]) => el("option", { value: key }, text)),
+    );
     input.value = value;
-  } else if (type === "textarea") input = el("textarea", { id, name, rows: 3, maxlength: 2000, ...rest }, value);
+  } else if (type === "textarea")
+    input = el("textarea", { id, name, rows: 3, maxlength: 2000, ...rest }, value);
   else if (type === "checkbox") input = el("input", { id, name, type, checked: Boolean(value), ...rest });
   else input = el("input", { id, name, type, value, maxlength: 200, autocomplete: "off", ...rest });
   const text = el("label", { for: id }, label);
@@ -208,7 +228,8 @@ function field({ name, label, type = "text", value = "", options = [], hint, ...
  * A dialogue; Esc and Cancel leave it, the focus stays in it and goes back after.
  *
  * @param {string} title
- * @param {object[]} entries {name, label, type: text|number|textarea|select|checkbox, value, options, required, hint}
+ * @param {object[]} entries {name, label, type: text|number|textarea|select|checkbox, value, options,
+ *   required, hint}
  * @param {object} [more] {text: a line above, confirm: the button's word, danger: whether it destroys}
  * @returns {Promise<object | null>} the values by name, or null.
  */

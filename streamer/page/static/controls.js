@@ -37,13 +37,29 @@ export function controls(onChange) {
   heatInput.addEventListener("change", () => ((look.heat = heatInput.checked), keep()));
   const contour = check("contour", "C", "contour");
   const hold = check("hold", "", "hold on alarm");
-  const opacity = el("input", { type: "range", id: "opacity", min: 0, max: 100, step: 5, value: look.opacity, "aria-label": "heat map's opacity, per cent" });
+  const opacity = el("input", {
+    type: "range",
+    id: "opacity",
+    min: 0,
+    max: 100,
+    step: 5,
+    value: look.opacity,
+    "aria-label": "heat map's opacity, per cent",
+  });
   const percent = el("output", { for: "opacity" });
-  const colours = el("select", { id: "colours", "aria-label": "colours" }, ["inferno", "cividis"].map((name) => el("option", {}, name)));
+  const colours = el(
+    "select",
+    { id: "colours", "aria-label": "colours" },
+    ["inferno", "cividis"].map((name) => el("option", {}, name)),
+  );
   colours.value = look.colours;
   const ramp = el("canvas", { class: "ramp", role: "img" });
   const [low, mid, high] = [el("span"), el("span"), el("span")];
-  const sound = el("button", { type: "button", id: "sound", "aria-pressed": "false", onclick: turnSound }, "Sound off");
+  const sound = el(
+    "button",
+    { type: "button", id: "sound", "aria-pressed": "false", onclick: turnSound },
+    "Sound off",
+  );
 
   async function turnSound() {
     try {
@@ -64,13 +80,19 @@ export function controls(onChange) {
   drawLook();
 
   return {
-    node: el("div", { class: "block look" },
+    node: el(
+      "div",
+      { class: "block look" },
       el("div", { class: "bar" }, heat.node, opacity, percent),
       el("div", { class: "scale" }, ramp, el("div", { class: "ends" }, low, mid, high)),
       el("div", { class: "bar" }, contour.node, hold.node, colours),
     ),
     sound,
-    settings: () => ({ opacity: look.heat ? look.opacity / 100 : 0, contour: look.contour, colours: look.colours }),
+    settings: () => ({
+      opacity: look.heat ? look.opacity / 100 : 0,
+      contour: look.contour,
+      colours: look.colours,
+    }),
     holds: () => look.hold,
     /** The legend: the scale of the window, and where the threshold lies on it. */
     showScale(scale, frame) {

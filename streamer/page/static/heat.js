@@ -1,17 +1,20 @@
-// A map over its picture: interpolated from the patch grid as the detector does, coloured, with the threshold's contour.
+// A map over its picture: interpolated from the patch grid as the detector does, coloured, with the
+// threshold's contour.
 
 // 65 of matplotlib's 256 colours each; those between are interpolated, and are at most 2 of 255 off.
 const PALETTES = {
   inferno:
-    "00000402010a04031207051b0b072410092d150b371a0c40210c4a270b532e0a5a3609603c0965430a684a0c6b500e6c57106d5d" +
-    "126e63146e6a176e70196e761b6d7d1e6d83206b89226a9024689627669c2964a32b61a92e5faf315cb53458bb3755c13a51c63e" +
-    "4dcc4149d14644d64a40db4f3bdf5437e35932e75f2deb6528ee6b23f1711ef47819f67f14f8860ff98d0afa9407fb9c06fca309" +
-    "fcab0ffcb217fbba1ffac228f9ca32f7d23df5d949f3e156f2e865f1ef75f3f586f6fa96fcffa4",
+    "00000402010a04031207051b0b072410092d150b371a0c40210c4a270b532e0a5a3609603c0965430a684a0c6b500e6c" +
+    "57106d5d126e63146e6a176e70196e761b6d7d1e6d83206b89226a9024689627669c2964a32b61a92e5faf315cb53458" +
+    "bb3755c13a51c63e4dcc4149d14644d64a40db4f3bdf5437e35932e75f2deb6528ee6b23f1711ef47819f67f14f8860f" +
+    "f98d0afa9407fb9c06fca309fcab0ffcb217fbba1ffac228f9ca32f7d23df5d949f3e156f2e865f1ef75f3f586f6fa96" +
+    "fcffa4",
   cividis:
-    "00224e00255400285b002b62002e6a0030700433711135701a386f213b6e273e6e2d416d32436d36466c3b496c3f4c6c434e6c47" +
-    "516c4b546c4f576c52596d565c6d5a5f6e5d626e61656f646770686a716b6d726f70737273747576767978777c7b78807e788481" +
-    "798784788b87788f8a78938d789790779b93769f9676a39a75a79d74aba072afa371b3a670b7aa6ebbad6cbfb06bc3b469c8b766" +
-    "ccba64d0be61d4c15fd9c55cddc958e1cc55e6d051ead44cefd748f4db42f8df3cfde334fee838",
+    "00224e00255400285b002b62002e6a0030700433711135701a386f213b6e273e6e2d416d32436d36466c3b496c3f4c6c" +
+    "434e6c47516c4b546c4f576c52596d565c6d5a5f6e5d626e61656f646770686a716b6d726f7073727374757676797877" +
+    "7c7b78807e788481798784788b87788f8a78938d789790779b93769f9676a39a75a79d74aba072afa371b3a670b7aa6e" +
+    "bbad6cbfb06bc3b469c8b766ccba64d0be61d4c15fd9c55cddc958e1cc55e6d051ead44cefd748f4db42f8df3cfde334" +
+    "fee838",
 };
 const LEVELS = 256;
 const MOST_SAMPLES = 320; // along the longer side; beyond, a screen shows no difference
@@ -54,8 +57,8 @@ function axis(side, size, start, stop) {
  * Bilinear interpolation of a grid, corners aligned: `streamer.maps.interpolate` in the browser.
  *
  * @param {Float32Array} grid `[rows * cols]`.
- * @param {[number, number, number, number] | null} view the frame's top, left, bottom and right edge on the grid,
- *   which reaches from 0 to 1 each way; 0 where the frame reaches beyond it.
+ * @param {[number, number, number, number] | null} view the frame's top, left, bottom and right edge on the
+ *   grid, which reaches from 0 to 1 each way; 0 where the frame reaches beyond it.
  * @returns {Float32Array} `[height * width]`.
  */
 export function bilinear(grid, rows, cols, height, width, view = null) {
@@ -80,8 +83,9 @@ export function bilinear(grid, rows, cols, height, width, view = null) {
   return made;
 }
 
-// Which edges of a cell the contour crosses, by which of its corners are above: marching squares. Edges are top 0,
-// right 1, bottom 2, left 3; corners top left 8, top right 4, bottom right 2, bottom left 1.
+// Which edges of a cell the contour crosses, by which of its corners are above: marching squares. Edges are
+// top 0, right 1, bottom 2, left 3; corners top left 8, top right 4, bottom right 2, bottom left 1.
+// prettier-ignore
 const CROSSED = [
   [], [3, 2], [2, 1], [3, 1], [0, 1], [0, 3, 2, 1], [0, 2], [0, 3],
   [0, 3], [0, 2], [0, 1, 3, 2], [0, 1], [3, 1], [2, 1], [3, 2], [],
@@ -116,8 +120,8 @@ const sorted = (values) => values.filter((value) => Number.isFinite(value)).sort
 const quantile = (values, share) => values[Math.round(share * (values.length - 1))];
 
 /**
- * One scale for all frames of a window, so that they can be compared: from what good frames have everywhere to what
- * the worst have, and the threshold well inside it.
+ * One scale for all frames of a window, so that they can be compared: from what good frames have everywhere
+ * to what the worst have, and the threshold well inside it.
  *
  * @param {object[]} frames with `map: {min, max}`.
  * @returns {{low: number, high: number}}
@@ -131,6 +135,13 @@ export function windowScale(frames, threshold = null) {
   if (Number.isFinite(threshold)) high = Math.max(high, low + 1.25 * (threshold - low));
   else high += 0.6 * (high - low); // nothing is known to be anomalous: the greatest is no alarm
   return { low, high: Math.max(high, low + 1e-6) };
+}
+
+/** The scale as it was where the new one hardly differs: colours that flicker say nothing. */
+export function steady(before, next) {
+  const room = 0.04 * (next.high - next.low);
+  const near = Math.abs(next.low - before.low) < room && Math.abs(next.high - before.high) < room;
+  return near ? before : next;
 }
 
 /** How much of the picture a value of 0..1 covers: what is normal stays visible. */
@@ -163,7 +174,9 @@ function paintHeat(context, width, height, options) {
     scratch ??= document.createElement("canvas");
     scratch.width = w;
     scratch.height = h;
-    scratch.getContext("2d").putImageData(heatImage(values, h, w, { ...options, alone: !options.image }), 0, 0);
+    scratch
+      .getContext("2d")
+      .putImageData(heatImage(values, h, w, { ...options, alone: !options.image }), 0, 0);
     context.imageSmoothingQuality = "high";
     // From the middle of the first sample to that of the last: corners aligned.
     context.drawImage(scratch, 0.5, 0.5, w - 1, h - 1, 0, 0, width, height);
@@ -182,7 +195,10 @@ function paintHeat(context, width, height, options) {
 
 function stroke(context, unit) {
   context.lineJoin = "round";
-  for (const [style, wide] of [["rgba(0,0,0,.75)", 3.5 * unit], ["#fff", 1.5 * unit]]) {
+  for (const [style, wide] of [
+    ["rgba(0,0,0,.75)", 3.5 * unit],
+    ["#fff", 1.5 * unit],
+  ]) {
     context.strokeStyle = style;
     context.lineWidth = wide;
     context.stroke();
@@ -191,7 +207,7 @@ function stroke(context, unit) {
 
 function paintRegions(context, width, height, { regions, shape }) {
   const unit = Math.max(1, width / 480);
-  const [fullHeight, fullWidth] = shape ?? [height, width];
+  const [fullHeight, fullWidth] = shape;
   const [sx, sy] = [width / fullWidth, height / fullHeight];
   context.font = `600 ${Math.round(12 * unit)}px system-ui, sans-serif`;
   for (const [x, y, w, h, score] of regions) {
@@ -210,11 +226,13 @@ function paintRegions(context, width, height, { regions, shape }) {
   }
 }
 
-/** Width over height of what `draw` would draw. */
-export function aspectOf({ image, shape }) {
+/** Width over height of what `draw` would draw: the frame's, as far as it is known. */
+export function aspectOf({ image, shape, rows, cols, view }) {
   if (shape) return shape[1] / shape[0];
   if (image?.naturalWidth) return image.naturalWidth / image.naturalHeight;
-  return 4 / 3;
+  if (!rows || !cols) return 4 / 3;
+  const [top, left, bottom, right] = view ?? [0, 0, 1, 1];
+  return ((right - left) * cols) / ((bottom - top) * rows);
 }
 
 /**
@@ -222,14 +240,16 @@ export function aspectOf({ image, shape }) {
  *
  * @param {HTMLCanvasElement} canvas
  * @param {object} options
- * @param {CanvasImageSource} [options.image] the picture; without it the map is drawn alone, without either grey.
+ * @param {CanvasImageSource} [options.image] the picture; without it the map is drawn alone, without either
+ *   grey.
  * @param {Float32Array} [options.grid] `[rows * cols]`, with `rows`, `cols` and `view` (see `bilinear`).
  * @param {number} options.low, options.high the scale's ends (`windowScale`).
  * @param {number} [options.opacity] of the map, 0..1.
  * @param {number | null} [options.contour] level of the line, null for none.
  * @param {"inferno" | "cividis"} [options.colours]
- * @param {[number, number]} [options.shape] height and width of the frame: the aspect, and what `regions` refer to.
- * @param {number[][]} [options.regions] x, y, width, height, score; drawn where given.
+ * @param {[number, number]} [options.shape] height and width of the frame: the aspect, and what `regions`
+ *   refer to.
+ * @param {number[][]} [options.regions] x, y, width, height, score; drawn where `shape` is known.
  * @param {string} [options.key] of the frame.
  */
 export function draw(canvas, options) {
@@ -247,7 +267,7 @@ export function draw(canvas, options) {
   context.fillRect(0, 0, width, height);
   if (said.image) context.drawImage(said.image, 0, 0, width, height);
   if (said.grid) paintHeat(context, width, height, said);
-  if (said.regions.length) paintRegions(context, width, height, said);
+  if (said.regions.length && said.shape) paintRegions(context, width, height, said);
   if (said.key === undefined) return;
   canvas.dataset.layers = [said.image && "picture", said.grid && "map"].filter(Boolean).join(" ");
   canvas.dataset.drawn = said.key;
@@ -259,6 +279,7 @@ export function legend(canvas, colours = "inferno") {
   canvas.width = LEVELS;
   canvas.height = 1;
   const image = new ImageData(LEVELS, 1);
-  for (let i = 0; i < LEVELS; i += 1) image.data.set([table[3 * i], table[3 * i + 1], table[3 * i + 2], 255], 4 * i);
+  for (let i = 0; i < LEVELS; i += 1)
+    image.data.set([table[3 * i], table[3 * i + 1], table[3 * i + 2], 255], 4 * i);
   canvas.getContext("2d").putImageData(image, 0, 0);
 }

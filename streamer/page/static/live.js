@@ -1,18 +1,18 @@
-// The live page: the frame that came last, or the alarm one holds; what came before it; alarms until acknowledged.
+// The live page: the frame that came last or is held, what came before it, and alarms until acknowledged.
 import { api, el, fmt, goto, hello, may, onKey, setText, shell, streamParam, toast } from "./common.js";
 import * as alarm from "./alarm.js";
 import { AlarmList } from "./alarm_list.js";
 import { controls } from "./controls.js";
-import { windowScale } from "./heat.js";
+import { steady, windowScale } from "./heat.js";
 import { Panel } from "./panel.js";
 import { Pictures } from "./pictures.js";
-import { Rows } from "./rows.js";
+import { Older, Rows } from "./rows.js";
 import { connect } from "./socket.js";
 import { drawBanner, situation } from "./states.js";
 import { Strip } from "./strip.js";
 import { Tabs, Today } from "./streams.js";
 import { Timeline } from "./timeline.js";
-import * as words from "./words.js";
+import { Acts, acknowledge as tellSeen, keyed } from "./words.js";
 
 const WINDOW = 200;
 const REFRESH_MS = 5_000; // at most so often is the window fetched again for what a revision changed
@@ -33,6 +33,8 @@ const panel = new Panel(pictures, () => ({ ...look.settings(), ...scale }), !str
 let scale = { low: 0, high: 1 };
 const strip = new Strip((frame) => hold(frame, "chosen"));
 const timeline = new Timeline((frame) => hold(frame, "chosen"));
+const older = new Older(() => mark("alarms"));
+const frameOf = ({ stream: of, key }) => key && (rows.get(of, key) ?? older.get(of, key));
 const alarms = new AlarmList({ choose: chooseAlarm, acknowledge });
 const tabs = new Tabs(stream);
 const today = new Today();
@@ -55,14 +57,15 @@ function paint() {
   asked = 0;
   const shown = current();
   const changed = (...names) => names.some((name) => dirty.has(name));
-  if (changed("list")) scale = windowScale(rows.last(WINDOW, stream || shown?.stream), shown?.threshold);
+  if (changed("list"))
+    scale = steady(scale, windowScale(rows.last(WINDOW, stream || shown?.stream), shown?.threshold));
   if (changed("panel", "list", "state")) drawPanel(shown);
   if (changed("list")) {
     strip.show(rows.last(20, stream), shown);
     timeline.show(rows.last(WINDOW, stream), shown, Boolean(stream) || health.streams.length < 2);
   }
-  if (changed("alarms", "list", "panel")) {
-    alarms.show(({ stream: of, key }) => (key ? rows.get(of, key) : null), held);
+  if (changed("alarms")) {
+    alarms.show(frameOf, held);
     alarm.mark(alarms.open().length, stream);
   }
   if (changed("state", "alarms", "list")) {
@@ -80,38 +83,26 @@ function drawPanel(shown) {
   const now = Date.now();
   const matter = situation(health.detector, health.streams.filter(mine), socketState, now);
   drawBanner(document.querySelector("#banner"), matter, now);
-  const down = matter?.level === "down" ? (matter.kind === "detector" ? "NO DETECTOR" : "NO CONNECTION") : null;
-  panel.show(shown, { stream: healthOf(shown?.stream), down });
+  panel.show(shown, { stream: healthOf(shown?.stream), down: matter?.word });
   look.showScale(scale, shown);
-  const why = hindered(shown);
-  actions.forEach((one) => {
-    one.disabled = why !== "";
-    one.title = why;
-  });
+  acts.show(shown);
   part.href = shown ? goto("part", { stream: shown.stream, key: shown.key }) : goto("gallery");
   part.hidden = !shown;
   holding.hidden = !held;
-  if (held) setText(holding.lastChild, `${heldFor === "alarm" ? "held on this alarm" : "held"}${newer ? `, ${fmt.count(newer)} newer` : ""}`);
-}
-
-/** Why nothing can be told of a frame now, "" where it can. */
-function hindered(frame) {
-  if (!who || !may(who, "operator")) return "a viewer looks, and tells the detector nothing";
-  if (who.read_only) return "this page may not control the detector";
-  if (!health.detector?.up) return "there is no detector to tell it to";
-  return frame ? "" : "there is no frame yet";
+  const reason = heldFor === "alarm" ? "held on this alarm" : "held";
+  setText(holding.lastChild, newer ? `${reason}, ${fmt.count(newer)} newer` : reason);
 }
 
 function hold(frame, why) {
   held = frame;
   heldFor = why;
   newer = 0;
-  mark("panel", "list");
+  mark("panel", "list", "alarms");
 }
 
 function follow() {
   held = null;
-  mark("panel", "list");
+  mark("panel", "list", "alarms");
 }
 
 function step(by) {
@@ -123,7 +114,7 @@ function step(by) {
 
 async function chooseAlarm(chosen) {
   if (!chosen.key) return;
-  const known = rows.get(chosen.stream, chosen.key);
+  const known = frameOf(chosen);
   try {
     hold(known ?? (await api("/api/frame", { stream: chosen.stream, key: chosen.key })), "chosen");
   } catch (error) {
@@ -133,8 +124,9 @@ async function chooseAlarm(chosen) {
 
 async function acknowledge(chosen = alarms.of(current()) ?? alarms.open()[0]) {
   if (!chosen) return toast("no alarm is open");
-  const answer = await words.acknowledge(chosen);
-  if (answer && held && heldFor === "alarm" && held.key === chosen.key) follow();
+  const answer = await tellSeen(chosen);
+  if (answer && held && heldFor === "alarm" && (held.alarm === chosen.id || held.key === chosen.key))
+    follow();
 }
 
 // What comes in.
@@ -153,7 +145,8 @@ function takeFrame({ frame, grid, again }) {
   if (grid) pictures.putGrid(frame, grid);
   if (frame.picture) pictures.learn(frame);
   const isNew = rows.take(frame);
-  if (isNew && !again && frame.label === true && look.holds() && !held) hold(rows.get(frame.stream, frame.key), "alarm");
+  if (isNew && !again && frame.label === true && look.holds() && !held)
+    hold(rows.get(frame.stream, frame.key), "alarm");
   else if (isNew && held) newer += 1;
   mark("list");
 }
@@ -169,7 +162,7 @@ function takePicture({ stream: of, key }) {
 function takeRevised({ stream: of, flips }) {
   if (stream && of !== stream) return;
   flips.forEach((frame) => rows.take(frame));
-  mark("list");
+  mark("list", "alarms");
   refresh();
 }
 
@@ -180,6 +173,7 @@ function takeAlarm(said) {
     alarms.announce(said);
     alarm.sound(said.stream);
   }
+  alarm.mark(alarms.open().length, stream); // of a hidden tab, too: that is what it is for
   mark("alarms");
 }
 
@@ -201,7 +195,10 @@ function refresh() {
 }
 
 async function fill() {
-  const [scores, told] = await Promise.all([api("/api/scores", { stream, limit: WINDOW }), api("/api/alarms", { stream })]);
+  const [scores, told] = await Promise.all([
+    api("/api/scores", { stream, limit: WINDOW }),
+    api("/api/alarms", { stream }),
+  ]);
   scores.frames.reverse().forEach((frame) => {
     rows.take(frame);
     if (frame.picture) pictures.learn(frame);
@@ -212,46 +209,62 @@ async function fill() {
 
 // What is there.
 
-const does = (run) => () => {
-  // The frame of the moment of the press, whatever comes while somebody thinks.
-  const frame = current();
-  const why = hindered(frame);
-  if (why) return toast(why);
-  if (!held) hold(frame, "chosen");
-  run(frame);
-};
-const button = (key, text, run, attrs = {}) => el("button", { type: "button", onclick: run, ...attrs }, el("kbd", {}, key), text);
-const acts = [
-  ["F", "False alarm", "false alarm: the frame was good", does(words.falseAlarm)],
-  ["D", "Defect", "defect: name its kind", does(words.defect)],
-  ["P", "Pin", "pin: a good reference for good", does(words.pin)],
-  ["X", "Forget", "forget: out of the ring", does(words.forget)],
-];
-const actions = acts.map(([key, text, , run]) => button(key, text, run, { id: `act-${key.toLowerCase()}` }));
+const acts = new Acts(
+  current,
+  () => ({ who, detector: health.detector }),
+  (frame) => held || hold(frame, "chosen"),
+);
 const part = el("a", { class: "button quiet", hidden: true }, el("kbd", {}, "Enter"), "Details");
-const holding = el("div", { class: "holding", hidden: true }, button("L", "Follow the line", follow, { id: "follow" }), el("span"));
+const holding = el(
+  "div",
+  { class: "holding", hidden: true },
+  keyed("L", "Follow the line", follow, { id: "follow" }),
+  el("span"),
+);
 
 main.append(
-  el("div", { class: "top" }, tabs.node, el("section", { class: "panel last", "aria-label": "last 20" }, el("h2", {}, "Last 20"), strip.node)),
-  el("section", { class: "panel view", "aria-label": "frame" },
+  el(
+    "div",
+    { class: "top" },
+    tabs.node,
+    el("section", { class: "panel last", "aria-label": "last 20" }, el("h2", {}, "Last 20"), strip.node),
+  ),
+  el(
+    "section",
+    { class: "panel view", "aria-label": "frame" },
     el("div", { class: "head" }, panel.verdict, panel.facts, holding),
     panel.stage,
-    el("div", { class: "bar actions" }, actions, part),
+    el("div", { class: "bar actions" }, acts.buttons, part),
   ),
-  el("section", { class: "panel side", "aria-label": "line" },
+  el(
+    "section",
+    { class: "panel side", "aria-label": "line" },
     today.node,
     look.node,
-    el("div", { class: "bar alarms-title" }, el("h2", {}, "Alarms"), look.sound, el("span", { class: "hint" }, el("kbd", {}, "A"), " acknowledges")),
+    el(
+      "div",
+      { class: "bar alarms-title" },
+      el("h2", {}, "Alarms"),
+      look.sound,
+      el("span", { class: "hint" }, el("kbd", {}, "A"), " acknowledges"),
+    ),
     alarms.node,
     alarms.told,
   ),
-  el("section", { class: "panel time", "aria-label": "raw scores" },
-    el("h2", { class: "bar" }, "Raw score, last 200", el("span", { class: "key" }, "○ provisional  ● revised  ┄ threshold"), timeline.hint),
+  el(
+    "section",
+    { class: "panel time", "aria-label": "raw scores" },
+    el(
+      "h2",
+      { class: "bar" },
+      "Raw score, last 200",
+      el("span", { class: "key" }, "○ provisional  ● revised  ┄ threshold"),
+      timeline.hint,
+    ),
     timeline.node,
   ),
 );
 
-acts.forEach(([key, , what, run]) => onKey(key, what, run));
 onKey("a", "acknowledge the alarm shown, else the newest", () => acknowledge());
 onKey("l", "follow the line again", follow);
 onKey("Escape", "follow the line again", follow);

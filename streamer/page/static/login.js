@@ -3,13 +3,18 @@ import { post } from "./common.js";
 
 const form = document.querySelector("#login");
 const error = document.querySelector("#error");
-const REFUSED = { login: "The link's token is not known here: it may be an old one.", too_many: "Too many wrong tokens: wait a minute." };
+const REFUSED = {
+  login: "The link's token is not known here: it may be an old one.",
+  too_many: "Too many wrong tokens: wait a minute.",
+};
 
 /** Where to go after: a page of this server, nothing else. */
 function next() {
   const wanted = new URLSearchParams(location.search).get("next") ?? "/live";
   const found = new URL(wanted, location.origin);
-  return found.origin === location.origin && found.pathname !== "/login" ? found.pathname + found.search : "/live";
+  return found.origin === location.origin && found.pathname !== "/login"
+    ? found.pathname + found.search
+    : "/live";
 }
 
 form.addEventListener("submit", async (event) => {

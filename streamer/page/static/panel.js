@@ -1,4 +1,5 @@
-// The frame one looks at: its verdict in large words, its picture under its map. Live page and wall draw with it.
+// The frame one looks at: its verdict in large words, its picture under its map. Live page and wall draw with
+// it.
 import { el, firstVerdict, fmt, nameOf, setText, verdict } from "./common.js";
 import { aspectOf, draw } from "./heat.js";
 import { idOf } from "./pictures.js";
@@ -19,10 +20,16 @@ export class Panel {
     this.settings = settings;
     this.frame = null;
     this.drawnAt = 0;
+    this.painted = "";
     this.timer = 0;
     this.sign = el("span", { class: "sign", "aria-hidden": "true" });
     this.word = el("span", { class: "word" });
-    this.verdict = el("div", { id: "verdict", class: "verdict none", role: "status", "aria-live": "polite" }, this.sign, this.word);
+    this.verdict = el(
+      "div",
+      { id: "verdict", class: "verdict none", role: "status", "aria-live": "polite" },
+      this.sign,
+      this.word,
+    );
     this.name = el("span", { class: "name" });
     this.score = el("span", { class: "score" });
     this.tags = el("span", { class: "tags" });
@@ -35,13 +42,13 @@ export class Panel {
 
   /**
    * @param {object | null} frame
-   * @param {object} about {stream: health of its stream, down: whether it may not be taken for the present}
+   * @param {object} about {stream: health of its stream, down: a word in the verdict's place}
    */
   show(frame, { stream = null, down = null } = {}) {
     const changed = !frame || !this.frame || idOf(frame) !== idOf(this.frame);
     this.frame = frame;
     this.#say(frame, stream, down);
-    if (changed) clearTimeout(this.timer), (this.timer = 0);
+    if (changed) (clearTimeout(this.timer), (this.timer = 0));
     this.paint(false);
   }
 
@@ -66,10 +73,18 @@ export class Panel {
   #history(frame) {
     const said = [];
     const first = firstVerdict(frame);
-    if (first) said.push([`first ${first.sign} ${first.word} ${fmt.score(frame.first.raw)}, revised ${fmt.time(frame.flipped)}`, "warn"]);
+    if (first)
+      said.push([
+        `first ${first.sign} ${first.word} ${fmt.score(frame.first.raw)}, revised ${fmt.time(frame.flipped)}`,
+        "warn",
+      ]);
     else if (frame.final) said.push(["final", ""]);
     else said.push([frame.revision > 0 ? "revised" : "provisional", ""]);
-    if (frame.review) said.push([`${frame.review.decision}, says ${frame.review.who}`, frame.review.decision === "defect" ? "bad" : "good"]);
+    if (frame.review)
+      said.push([
+        `${frame.review.decision}, says ${frame.review.who}`,
+        frame.review.decision === "defect" ? "bad" : "good",
+      ]);
     return said;
   }
 
@@ -96,6 +111,19 @@ export class Panel {
       key: frame.key,
     };
     this.#fit(aspectOf(options));
+    // The same again would be most of what a busy page does.
+    const wanted = [
+      idOf(frame),
+      frame.change,
+      Boolean(image),
+      Boolean(map),
+      this.canvas.clientWidth,
+      settings,
+      options.contour,
+    ];
+    const said = JSON.stringify(wanted);
+    if (said === this.painted) return;
+    this.painted = said;
     draw(this.canvas, options);
     this.drawnAt = performance.now();
     this.#describe(frame, image, map);
@@ -103,6 +131,7 @@ export class Panel {
 
   #empty() {
     delete this.canvas.dataset.drawn;
+    this.painted = "";
     this.canvas.hidden = true;
     setText(this.note, "no frame yet");
   }
@@ -110,10 +139,18 @@ export class Panel {
   #describe(frame, image, map) {
     this.canvas.hidden = false;
     const lacks = [!image && !frame.picture && "no picture", !map && !frame.map && "no map"].filter(Boolean);
-    setText(this.note, lacks.length === 2 ? "no picture and no map of this frame" : lacks.join(", "));
+    const [x, y, , , worst] = frame.regions?.[0] ?? [];
+    const at = lacks.length && !frame.shape && worst ? `; worst ${fmt.score(worst)} at ${x}, ${y}` : "";
+    setText(
+      this.note,
+      `${lacks.length === 2 ? "no picture and no map of this frame" : lacks.join(", ")}${at}`,
+    );
     const { word } = verdict(frame);
     const where = frame.regions?.length ? `, ${frame.regions.length} anomalous regions` : "";
-    this.canvas.setAttribute("aria-label", `${nameOf(frame)} of ${frame.stream}: ${word}, score ${fmt.score(frame.raw)}${where}`);
+    this.canvas.setAttribute(
+      "aria-label",
+      `${nameOf(frame)} of ${frame.stream}: ${word}, score ${fmt.score(frame.raw)}${where}`,
+    );
   }
 
   /** The largest box of this aspect that the stage has room for. */

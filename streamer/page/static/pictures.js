@@ -1,4 +1,5 @@
-// Pictures and maps of the frames one looks at: the last few are kept, so that a tab stays as small as it began.
+// Pictures and maps of the frames one looks at: the last few are kept, so that a tab stays as small as it
+// began.
 import { fetchGrid, loadImage, pictureUrl } from "./common.js";
 
 const MOST_IMAGES = 24;

@@ -1,4 +1,5 @@
 // The frames a page holds: in the order they came, the newest word on each, never more than so many.
+import { api } from "./common.js";
 import { idOf } from "./pictures.js";
 
 const MOST = 2000;
@@ -46,5 +47,30 @@ export class Rows {
     const frames = this.last(this.most, stream);
     const at = frames.findIndex((one) => one.key === frame.key && one.stream === frame.stream);
     return at < 0 ? null : (frames[at + step] ?? null);
+  }
+}
+
+/** Frames of alarms that came before those a page holds: each asked for once. */
+export class Older {
+  /** @param {() => void} onReady one that was asked for is there. */
+  constructor(onReady, most = 300) {
+    this.onReady = onReady;
+    this.most = most;
+    this.frames = new Map();
+  }
+
+  /** The frame, null while it is on its way or where it is no longer kept. */
+  get(stream, key) {
+    const id = idOf({ stream, key });
+    if (this.frames.has(id)) return this.frames.get(id);
+    this.frames.set(id, null);
+    if (this.frames.size > this.most) this.frames.delete(this.frames.keys().next().value);
+    api("/api/frame", { stream, key })
+      .then((frame) => {
+        this.frames.set(id, frame);
+        this.onReady();
+      })
+      .catch(() => {}); // no longer kept: the alarm says what is known
+    return null;
   }
 }

@@ -1,4 +1,5 @@
-// The frame around every page: where one is, whether the detector and the cameras live, the clock, theme and text size.
+// The frame around every page: where one is, whether the detector and the cameras live, the clock, theme and
+// text size.
 import { api, ask, el, fmt, hello, post, setText } from "./common.js";
 import * as keyboard from "./keys.js";
 
@@ -21,7 +22,9 @@ export const streamParam = () => new URLSearchParams(location.search).get("strea
 /** A page's address with the stream one looks at. */
 export function goto(page, params = {}) {
   const stream = streamParam();
-  const query = new URLSearchParams(stream && OF_A_STREAM.has(page) ? { stream, ...params } : params).toString();
+  const query = new URLSearchParams(
+    stream && OF_A_STREAM.has(page) ? { stream, ...params } : params,
+  ).toString();
   return `/${page}${query ? `?${query}` : ""}`;
 }
 
@@ -78,7 +81,10 @@ async function poll() {
   setTimeout(poll, POLL_MS);
 }
 
-/** What `/api/streams` or a `health` message says: drawn in the header, and told to the page as the event `health`. */
+/**
+ * What `/api/streams` or a `health` message says: drawn in the header, and told to the page as the event
+ * `health`.
+ */
 export function showHealth({ detector, streams }) {
   heard = performance.now();
   health = { detector, streams: streams ?? [] };
@@ -105,18 +111,33 @@ function drawStates() {
   if (!detector) return;
   const up = detector.up;
   const word = up ? (detector.state ?? "ready") : `no detector for ${fmt.span(Date.now() - detector.since)}`;
-  chip("detector", !up ? "bad" : word === "ready" ? "good" : "warn", up ? `detector ${word}` : word, detector.model_id);
+  chip(
+    "detector",
+    !up ? "bad" : word === "ready" ? "good" : "warn",
+    up ? `detector ${word}` : word,
+    detector.model_id,
+  );
   const name = streamParam();
   const shown = name ? streams.filter((one) => one.stream === name) : streams;
   const last = Math.max(...shown.map((one) => one.last_frame ?? 0), 0);
   const silent = shown.filter((one) => one.silent).length;
-  const camera = name || shown.length === 1 ? "camera" : silent ? `${silent} of ${shown.length} cameras silent,` : "cameras";
+  const camera =
+    name || shown.length === 1
+      ? "camera"
+      : silent
+        ? `${silent} of ${shown.length} cameras silent,`
+        : "cameras";
   chip("camera", silent ? "warn" : "good", last ? `${camera} ${fmt.ago(last)}` : "no frame yet");
   const rate = shown.reduce((sum, one) => sum + (one.fps_scored ?? 0), 0);
   chip("rate", "", `${rate.toFixed(1)}/s`, "frames scored a second, over the last minute");
   const one = shown.length === 1 ? shown[0] : null;
   const learning = one?.warmup ? ` learning ${one.warmup[0]} of ${one.warmup[1]}` : "";
-  chip("ring", "", one ? `ring ${one.images}/${one.capacity}${learning}` : null, "frames that new ones are compared with");
+  chip(
+    "ring",
+    "",
+    one ? `ring ${one.images}/${one.capacity}${learning}` : null,
+    "frames that new ones are compared with",
+  );
 }
 
 function kept(name, value) {
@@ -129,14 +150,29 @@ function kept(name, value) {
 
 function themeButton() {
   const root = document.documentElement;
-  const dark = () => (root.dataset.theme ?? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light")) === "dark";
+  const dark = () =>
+    (root.dataset.theme ?? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light")) ===
+    "dark";
   const turn = () => {
     root.dataset.theme = dark() ? "light" : "dark";
     kept("theme", root.dataset.theme);
     document.dispatchEvent(new CustomEvent("theme"));
   };
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => document.dispatchEvent(new CustomEvent("theme")));
-  return el("button", { type: "button", class: "tool", id: "theme", "aria-label": "light or dark", title: "light or dark", onclick: turn }, "☾");
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () =>
+    document.dispatchEvent(new CustomEvent("theme")),
+  );
+  return el(
+    "button",
+    {
+      type: "button",
+      class: "tool",
+      id: "theme",
+      "aria-label": "light or dark",
+      title: "light or dark",
+      onclick: turn,
+    },
+    "☾",
+  );
 }
 
 function sizeButton() {
@@ -145,11 +181,26 @@ function sizeButton() {
     root.dataset.size = SIZES[SIZES.indexOf(root.dataset.size ?? "1") + 1] ?? "1";
     kept("size", root.dataset.size);
   };
-  return el("button", { type: "button", class: "tool", id: "size", "aria-label": "A+: larger text", title: "larger text", onclick: turn }, "A+");
+  return el(
+    "button",
+    {
+      type: "button",
+      class: "tool",
+      id: "size",
+      "aria-label": "A+: larger text",
+      title: "larger text",
+      onclick: turn,
+    },
+    "A+",
+  );
 }
 
 const keysButton = () =>
-  el("button", { type: "button", class: "tool", "aria-label": "keys", title: "keys (?)", onclick: showKeys }, "?");
+  el(
+    "button",
+    { type: "button", class: "tool", "aria-label": "keys", title: "keys (?)", onclick: showKeys },
+    "?",
+  );
 
 function leaveButton() {
   const button = el("button", { type: "button", class: "tool who", hidden: true });
@@ -173,9 +224,17 @@ async function leave(who) {
 
 async function showKeys() {
   if (document.querySelector("dialog[open]")) return;
-  const said = keyboard.keys().map(({ key, what }) => el("div", {}, el("dt", {}, el("kbd", {}, keyboard.keyName(key))), el("dd", {}, what)));
+  const said = keyboard
+    .keys()
+    .map(({ key, what }) =>
+      el("div", {}, el("dt", {}, el("kbd", {}, keyboard.keyName(key))), el("dd", {}, what)),
+    );
   const list = el("dl", { class: "keys" }, said);
-  const asked = ask("Keys", [{ name: "on", label: "Single-letter keys are on", type: "checkbox", value: keyboard.on() }], { confirm: "Close" });
+  const asked = ask(
+    "Keys",
+    [{ name: "on", label: "Single-letter keys are on", type: "checkbox", value: keyboard.on() }],
+    { confirm: "Close" },
+  );
   document.querySelector("dialog[open] h2").after(list);
   const answer = await asked;
   if (answer) keyboard.switchKeys(answer.on);

@@ -1,4 +1,5 @@
-// One WebSocket for all that happens, and what was missed fetched again: by the cursor of the last change seen.
+// One WebSocket for all that happens, and what was missed fetched again: by the cursor of the last change
+// seen.
 import { api, showHealth } from "./common.js";
 
 const FIRST_WAIT_MS = 500;
@@ -18,8 +19,8 @@ export function parse(data) {
 /**
  * @param {object} options
  * @param {string[]} [options.streams] names; none means all.
- * @param {(message: object) => void} options.onMessage a message as the contract of the page has it; frames fetched
- *   after a break come as `score` with `again: true`.
+ * @param {(message: object) => void} options.onMessage a message as the contract of the page has it; frames
+ *   fetched after a break come as `score` with `again: true`.
  * @param {(state: "connecting" | "open" | "reconnecting") => void} [options.onState]
  * @returns {{close: () => void}}
  */

@@ -1,6 +1,9 @@
 // What is the matter with detector, camera and connection, in words: the banner of live page and wall.
 import { el, fmt, setText } from "./common.js";
 
+// What stands in the verdict's place: it is not of the present.
+const WORDS = { reconnecting: "NO CONNECTION", detector: "NO DETECTOR" };
+
 /**
  * The gravest thing that keeps what is shown from being the line as it is now; null where nothing does.
  *
@@ -8,32 +11,52 @@ import { el, fmt, setText } from "./common.js";
  * @param {object[]} streams those one looks at, of a health message.
  * @param {"connecting" | "open" | "reconnecting"} socket
  * @param {number} now milliseconds.
- * @returns {{level: "down" | "warn", kind: string, text: string, more: string, since: number | null} | null} `level`
- *   down: nothing that is shown may be taken for the present.
+ * @returns {object | null} `level` "down" (nothing that is shown may be taken for the present) or "warn";
+ *   `kind`; `text` and `more` for the banner; `since` milliseconds or null; `word` in the verdict's place or
+ *   null.
  */
 export function situation(detector, streams, socket, now) {
+  const matter = (level, kind, text, more, since = null) => ({
+    level,
+    kind,
+    text,
+    more,
+    since,
+    word: WORDS[kind] ?? null,
+  });
   if (socket === "reconnecting") {
-    return { level: "down", kind: "reconnecting", text: "Reconnecting", more: "to the page's server; what is shown is old", since: null };
+    return matter("down", "reconnecting", "Reconnecting", "to the page's server; what is shown is old");
   }
   if (!detector) return null;
-  if (!detector.up) {
-    const never = detector.heard === null || detector.heard === undefined;
-    const text = never ? "No detector heard yet" : `No detector since ${fmt.time(detector.heard)}`;
-    const more = never ? "is it running, and is its address right?" : "frames are not inspected";
-    return { level: "down", kind: "detector", text, more, since: never ? detector.since : detector.heard };
-  }
+  if (!detector.up) return noDetector(detector, matter);
   const silent = streams.filter((one) => one.silent && !one.asleep);
   if (silent.length) {
     const names = silent.map((one) => one.stream).join(", ");
     const last = Math.max(...silent.map((one) => one.last_frame ?? 0));
     const more = last ? `last frame at ${fmt.time(last)}` : "no frame yet";
-    return { level: "warn", kind: "silent", text: `Camera silent: ${names}`, more, since: last || null };
+    return matter("warn", "silent", `Camera silent: ${names}`, more, last || null);
   }
   if (detector.state === "degraded") {
-    return { level: "warn", kind: "degraded", text: "Detector degraded", more: "its history or a snapshot could not be written: look at its log", since: null };
+    const more = "its history or a snapshot could not be written: look at its log";
+    return matter("warn", "degraded", "Detector degraded", more);
   }
-  if (!streams.length) return { level: "warn", kind: "empty", text: "No camera yet", more: "nothing was published to the detector", since: null };
+  if (!streams.length)
+    return matter("warn", "empty", "No camera yet", "nothing was published to the detector");
   return null;
+}
+
+function noDetector({ heard, since }, matter) {
+  if (heard === null || heard === undefined) {
+    return matter(
+      "down",
+      "detector",
+      "No detector heard yet",
+      "is it running, and is its address right?",
+      since,
+    );
+  }
+  const text = `No detector since ${fmt.time(heard)}`;
+  return matter("down", "detector", text, "frames are not inspected", heard);
 }
 
 /** Draws it, or takes it away. What is read out changes only with the matter, not with the seconds. */

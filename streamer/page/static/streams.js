@@ -17,7 +17,8 @@ export class Tabs {
    */
   show(streams, lastOf, open) {
     // One camera needs no choice.
-    this.node.hidden = streams.length < 2 && !(streams.length && this.chosen && streams[0].stream !== this.chosen);
+    this.node.hidden =
+      streams.length < 2 && !(streams.length && this.chosen && streams[0].stream !== this.chosen);
     const names = [...streams.map((one) => one.stream), ""];
     for (const [name, link] of this.links) {
       if (names.includes(name)) continue;
@@ -27,14 +28,28 @@ export class Tabs {
     names.forEach((name, i) => {
       const link = this.links.get(name) ?? this.#link(name);
       if (this.node.children[i] !== link) this.node.insertBefore(link, this.node.children[i] ?? null);
-      if (name) this.#draw(link, streams[i], this.chosen ? null : lastOf(name), open.filter((one) => one.stream === name).length);
+      if (name)
+        this.#draw(
+          link,
+          streams[i],
+          this.chosen ? null : lastOf(name),
+          open.filter((one) => one.stream === name).length,
+        );
     });
   }
 
   #link(name) {
     const query = name ? `?stream=${encodeURIComponent(name)}` : "";
-    const link = el("a", { href: `/live${query}`, "aria-current": name === this.chosen ? "true" : null, dataset: { stream: name } },
-      el("span", { class: "name" }, name || "all"), el("span", { class: "how" }), el("span", { class: "tag bad" }),
+    const link = el(
+      "a",
+      {
+        href: `/live${query}`,
+        "aria-current": name === this.chosen ? "true" : null,
+        dataset: { stream: name },
+      },
+      el("span", { class: "name" }, name || "all"),
+      el("span", { class: "how" }),
+      el("span", { class: "tag bad" }),
     );
     link.lastChild.hidden = true;
     this.links.set(name, link);
@@ -44,7 +59,13 @@ export class Tabs {
   #draw(link, stream, last, open) {
     const [, how, tag] = link.children;
     const { sign, word, cls } = verdict(last);
-    const off = stream.asleep ? "asleep" : stream.silent ? "silent" : stream.state === "warmup" ? `learning${learned(stream)}` : "";
+    const off = stream.asleep
+      ? "asleep"
+      : stream.silent
+        ? "silent"
+        : stream.state === "warmup"
+          ? `learning${learned(stream)}`
+          : "";
     setText(how, off || (last ? `${sign} ${word}` : ""));
     how.className = `how ${off ? "learning" : cls}`;
     tag.hidden = !open;
@@ -54,8 +75,15 @@ export class Tabs {
 
 export class Today {
   constructor() {
-    this.values = ["inspected today", "NOT OK", "open alarms"].map((name) => [el("dt", {}, name), el("dd", { class: "figure" })]);
-    this.node = el("dl", { id: "today", class: "block today" }, this.values.map((pair) => el("div", {}, pair)));
+    this.values = ["inspected today", "NOT OK", "open alarms"].map((name) => [
+      el("dt", {}, name),
+      el("dd", { class: "figure" }),
+    ]);
+    this.node = el(
+      "dl",
+      { id: "today", class: "block today" },
+      this.values.map((pair) => el("div", {}, pair)),
+    );
   }
 
   show(streams, open) {

@@ -15,7 +15,9 @@ export class Strip {
 
   #item(i) {
     const choose = this.onChoose && (() => this.frames[i] && this.onChoose(this.frames[i]));
-    const mark = choose ? el("button", { type: "button", tabindex: i ? "-1" : "0", onclick: choose }) : el("span");
+    const mark = choose
+      ? el("button", { type: "button", tabindex: i ? "-1" : "0", onclick: choose })
+      : el("span");
     const item = el("li", { hidden: true }, mark);
     if (choose) mark.addEventListener("keydown", (event) => this.#move(event, i));
     return item;
@@ -44,10 +46,12 @@ export class Strip {
     const first = firstVerdict(frame);
     item.dataset.key = frame.key;
     item.dataset.stream = frame.stream;
-    item.className = `${cls}${first ? " revised" : ""}${chosen && chosen.key === frame.key && chosen.stream === frame.stream ? " chosen" : ""}`;
+    const isChosen = chosen && chosen.key === frame.key && chosen.stream === frame.stream;
+    item.className = `${cls}${first ? " revised" : ""}${isChosen ? " chosen" : ""}`;
     const mark = item.firstChild;
     setText(mark, sign);
-    const told = `${word}, ${nameOf(frame)}, ${fmt.score(frame.raw)}, ${fmt.time(frame.scored)}${first ? `, first ${first.word}` : ""}`;
+    const before = first ? `, first ${first.word}` : "";
+    const told = `${word}, ${nameOf(frame)}, ${fmt.score(frame.raw)}, ${fmt.time(frame.scored)}${before}`;
     mark.title = told;
     mark.setAttribute("aria-label", told);
     if (mark.tagName === "SPAN") mark.setAttribute("role", "img");

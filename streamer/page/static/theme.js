@@ -1,5 +1,5 @@
-// Before anything is drawn: the theme and text size this browser chose. Classic and blocking on purpose: a module
-// would run after the first paint, and a dark control room would flash white at every page.
+// Before anything is drawn: the theme and text size this browser chose. Classic and blocking on purpose: a
+// module would run after the first paint, and a dark control room would flash white at every page.
 (() => {
   const read = (name) => {
     try {

@@ -14,13 +14,18 @@ export function rowsOf(frames) {
   const places = frames.map((_, i) => i);
   const thresholds = frames.map((frame) => frame.threshold ?? null);
   const of = ({ bad, filled }) =>
-    frames.map((frame) => ((frame.label === true) === bad && (frame.revision > 0 || frame.final) === filled ? frame.raw : null));
+    frames.map((frame) =>
+      (frame.label === true) === bad && (frame.revision > 0 || frame.final) === filled ? frame.raw : null,
+    );
   return [places, thresholds, ...KINDS.map(of)];
 }
 
 /** The least and greatest of what is shown, with room above and below. */
 export function rangeOf(rows) {
-  const values = rows.slice(1).flat().filter((value) => Number.isFinite(value));
+  const values = rows
+    .slice(1)
+    .flat()
+    .filter((value) => Number.isFinite(value));
   if (!values.length) return [0, 1];
   const [low, high] = [Math.min(...values), Math.max(...values)];
   const room = 0.08 * (high - low) || 0.05;
@@ -47,7 +52,9 @@ export class Timeline {
    */
   show(frames, chosen, single) {
     this.frames = frames.slice(-SHOWN);
-    this.chosen = chosen ? this.frames.findIndex((one) => one.key === chosen.key && one.stream === chosen.stream) : -1;
+    this.chosen = chosen
+      ? this.frames.findIndex((one) => one.key === chosen.key && one.stream === chosen.stream)
+      : -1;
     this.rows = rowsOf(this.frames);
     if (!single) this.rows[1].fill(null);
     if (this.plot) this.plot.setData(this.rows);
@@ -55,7 +62,8 @@ export class Timeline {
     const last = this.frames.at(-1);
     const [low, high] = rangeOf(this.rows);
     const told = last
-      ? `raw scores of the last ${this.frames.length} frames, ${fmt.score(low)} to ${fmt.score(high)}, threshold ${fmt.score(last.threshold)}`
+      ? `raw scores of the last ${this.frames.length} frames, ${fmt.score(low)} to ${fmt.score(high)}, ` +
+        `threshold ${fmt.score(last.threshold)}`
       : "no scores yet";
     if (this.node.getAttribute("aria-label") !== told) this.node.setAttribute("aria-label", told);
   }
@@ -76,26 +84,57 @@ export class Timeline {
     const dots = ({ name, bad, filled }) => {
       const stroke = colour(bad ? "--bad" : "--good");
       const size = bad ? 10 : 6;
-      return { label: name, paths: () => null, points: { show: true, size, width: 1.5, stroke, fill: filled ? stroke : colour("--panel") } };
+      return {
+        label: name,
+        paths: () => null,
+        points: { show: true, size, width: 1.5, stroke, fill: filled ? stroke : colour("--panel") },
+      };
     };
-    const axis = { stroke: colour("--muted"), font: `12px ${getComputedStyle(document.body).fontFamily}`, grid: { stroke: colour("--line"), width: 1 }, ticks: { show: false } };
+    const axis = {
+      stroke: colour("--muted"),
+      font: `12px ${getComputedStyle(document.body).fontFamily}`,
+      grid: { stroke: colour("--line"), width: 1 },
+      ticks: { show: false },
+    };
     this.plot = new globalThis.uPlot(
       {
         ...this.#size(),
         legend: { show: false },
         padding: [8, 8, 0, 0],
-        scales: { x: { time: false, range: () => [-1, Math.max(SHOWN, this.frames.length)] }, y: { range: () => rangeOf(this.rows) } },
+        scales: {
+          x: { time: false, range: () => [-1, Math.max(SHOWN, this.frames.length)] },
+          y: { range: () => rangeOf(this.rows) },
+        },
         cursor: { y: false, drag: { x: false, y: false }, points: { show: false } },
         axes: [
-          { ...axis, size: 24, space: 90, grid: { show: false }, values: (_, places) => places.map((i) => (Number.isInteger(i) && this.frames[i] ? fmt.time(this.frames[i].scored) : "")) },
+          {
+            ...axis,
+            size: 24,
+            space: 90,
+            grid: { show: false },
+            values: (_, places) =>
+              places.map((i) =>
+                Number.isInteger(i) && this.frames[i] ? fmt.time(this.frames[i].scored) : "",
+              ),
+          },
           { ...axis, size: 48, values: (_, values) => values.map((value) => value.toFixed(2)) },
         ],
         series: [
           {},
-          { label: "threshold", stroke: colour("--text"), width: 1.5, dash: [6, 4], points: { show: false }, paths: globalThis.uPlot.paths.stepped({ align: 1 }) },
+          {
+            label: "threshold",
+            stroke: colour("--text"),
+            width: 1.5,
+            dash: [6, 4],
+            points: { show: false },
+            paths: globalThis.uPlot.paths.stepped({ align: 1 }),
+          },
           ...KINDS.map(dots),
         ],
-        hooks: { draw: [(plot) => this.#markChosen(plot, colour("--accent"))], setCursor: [(plot) => this.#say(plot.cursor.idx)] },
+        hooks: {
+          draw: [(plot) => this.#markChosen(plot, colour("--accent"))],
+          setCursor: [(plot) => this.#say(plot.cursor.idx)],
+        },
       },
       this.rows,
       this.node,

@@ -1,6 +1,6 @@
 // The wall: a verdict that is read across the hall, its picture and what came before. Nothing to press.
 import { api, el, fmt, hello, setText, streamParam } from "./common.js";
-import { windowScale } from "./heat.js";
+import { steady, windowScale } from "./heat.js";
 import { Panel } from "./panel.js";
 import { Pictures } from "./pictures.js";
 import { Rows } from "./rows.js";
@@ -10,7 +10,15 @@ import { Strip } from "./strip.js";
 import { Today } from "./streams.js";
 
 const SHIFTED_MS = 60_000;
-const PLACES = [[0, 0], [6, 3], [9, -3], [3, -6], [-6, -3], [-9, 3], [-3, 6]];
+const PLACES = [
+  [0, 0],
+  [6, 3],
+  [9, -3],
+  [3, -6],
+  [-6, -3],
+  [-9, 3],
+  [-3, 6],
+];
 
 const stream = streamParam();
 const rows = new Rows(200);
@@ -29,7 +37,9 @@ const today = new Today();
 const name = el("h1", {});
 const clock = el("time", { class: "clock" });
 const banner = el("div", { id: "banner", role: "alert" });
-const main = el("main", { id: "main" },
+const main = el(
+  "main",
+  { id: "main" },
   el("header", { class: "wall-head" }, name, clock),
   panel.verdict,
   el("div", { class: "wall-body" }, panel.stage, el("div", { class: "wall-side" }, panel.facts, today.node)),
@@ -44,10 +54,9 @@ function paint() {
   const matter = situation(health.detector, mine, socketState, now);
   drawBanner(banner, matter, now);
   const frame = rows.last(1, stream)[0] ?? null;
-  scale = windowScale(rows.last(200, stream || frame?.stream), frame?.threshold);
-  const down = matter?.level === "down" ? (matter.kind === "detector" ? "NO DETECTOR" : "NO CONNECTION") : null;
-  document.body.classList.toggle("away", Boolean(down));
-  panel.show(frame, { stream: mine.find((one) => one.stream === frame?.stream), down });
+  scale = steady(scale, windowScale(rows.last(200, stream || frame?.stream), frame?.threshold));
+  document.body.classList.toggle("away", Boolean(matter?.word));
+  panel.show(frame, { stream: mine.find((one) => one.stream === frame?.stream), down: matter?.word });
   strip.show(rows.last(20, stream));
   today.show(mine, 0);
   setText(name, stream || (frame ? frame.stream : "all streams"));
