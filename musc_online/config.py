@@ -217,12 +217,24 @@ class ThresholdConfig(Section):
         return self
 
 
+class PictureConfig(Section):
+    """Of which frames a small JPEG follows the score, the pixels of its longer side at most, its quality.
+
+    `alarms` are frames whose score says that they are anomalous.
+    """
+
+    of: Literal["none", "alarms", "all"] = "none"
+    side: Annotated[int, Field(ge=32, le=4096)] = 480
+    quality: Annotated[int, Field(ge=1, le=100)] = 80
+
+
 class OutputConfig(Section):
-    """What a score carries besides numbers."""
+    """What a score carries besides numbers, and what follows it."""
 
     anomaly_map: bool = True
     map_size: Positive | None = None
     regions: bool = True
+    picture: PictureConfig = PictureConfig()
 
 
 class Config(Section):

@@ -35,6 +35,19 @@ def _score(score: Message) -> Text:
     )
 
 
+def _picture(picture: Message) -> Text:
+    size, shape = (_sides(picture.get(key)) for key in ("size", "shape"))
+    n_bytes = 0 if picture.payload is None else len(picture.payload)
+    return Text(f"{_of(picture, 'frame_id')}  picture {size} of {shape}, {n_bytes} bytes")
+
+
+def _sides(sides: Any) -> str:
+    """`[height, width]` as people say it."""
+    if not isinstance(sides, list) or len(sides) != 2:
+        return printable(sides)
+    return f"{printable(sides[1])}x{printable(sides[0])}"
+
+
 def _event(event: Message) -> Text:
     name = "" if event.get("name") is None else f" '{_of(event, 'name')}'"
     group = "" if event.get("group") is None else f" (group {_of(event, 'group')})"
@@ -119,4 +132,5 @@ _LINES: Mapping[str, Callable[[Message], Text]] = {
     "dropped": _dropped,
     "error": _error,
     "status": _status,
+    "picture": _picture,
 }

@@ -156,6 +156,7 @@ def _serving(config: Config, n_images: int) -> dict[str, Any]:
     values["security"]["keys"] = None  # on loopback, to itself
     values["limits"]["rate"] = None  # every frame is taken
     values["limits"]["sleep_after_s"] = None  # there is nowhere to sleep
+    values["output"]["picture"]["of"] = "none"  # nobody looks at them
     values["streams"] = []  # what the line says of one of its streams is not said of this one
     values["transport"] |= {
         "frames": ANY_PORT,

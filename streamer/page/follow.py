@@ -165,7 +165,7 @@ class Follower(threading.Thread):
                 elif message.kind == "picture":
                     kept.messages.append(message)
             except WireError:
-                self._store.bad += 1
+                self._store.count_bad()
         self._keep(kept)
         if beat:
             self._gaps.check_new(self._topics())

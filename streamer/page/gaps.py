@@ -8,7 +8,7 @@ from collections import OrderedDict, deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from streamer.page.store import digest_of
+from streamer.page.batches import digest_of
 from streamer.wire.published import Message
 
 _BUFFERED = 2000

@@ -1,6 +1,7 @@
 """The Prometheus endpoint: counters from the service's own ledger at each scrape, latencies as histograms."""
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Histogram, make_wsgi_app
@@ -13,6 +14,27 @@ from streamer.server.scrapes import Scrapes
 from streamer.sockets import Security, check_open
 
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_RAW_BUCKETS = (
+    0.02,
+    0.05,
+    0.1,
+    0.15,
+    0.2,
+    0.25,
+    0.3,
+    0.35,
+    0.4,
+    0.45,
+    0.5,
+    0.6,
+    0.7,
+    0.8,
+    1.0,
+    1.25,
+    1.5,
+    2.0,
+)
+# Of a mean distance of 0 to 2: narrow where thresholds lie, and 2 is the most there is.
 _STATES = ("warmup", "ready", "degraded", "asleep")
 
 
@@ -30,6 +52,10 @@ class Metrics:
             "musc_latency_seconds", "Time a frame spent in a phase", ["phase"],
             registry=self.registry, buckets=_BUCKETS,
         )  # fmt: skip
+        self._raw_score = Histogram(
+            "musc_raw_score", "Raw scores of frames on arrival", ["stream"],
+            registry=self.registry, buckets=_RAW_BUCKETS,
+        )  # fmt: skip
         self._server: Scrapes | None = None
         self.endpoint: str | None = None
 
@@ -37,6 +63,15 @@ class Metrics:
         """Record one frame's `latency_ms`, phase by phase."""
         for phase, value in latency_ms.items():
             self._latency.labels(phase).observe(value / 1000)
+
+    def observe_score(self, stream: str, raw_score: float) -> None:
+        """Record the score of a frame of an open stream."""
+        self._raw_score.labels(stream).observe(raw_score)
+
+    def forget(self, stream: str) -> None:
+        """A stream lost its place: its name is no label any more."""
+        with suppress(KeyError):  # none of its frames had a score
+            self._raw_score.remove(stream)
 
     def serve(self, endpoint: str, security: Security, failed: Callable[[BaseException], None]) -> None:
         """Answer scrapes at `host:port` until closed; port 0 takes a free one.

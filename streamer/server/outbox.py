@@ -29,6 +29,8 @@ _ROOM = 256
 # Messages that may wait for this thread; scoring waits when it is full, so that memory stays bounded.
 _TOGETHER = 64
 _TOPICS = 1024
+_NOT_KEPT = frozenset(("status", "picture"))
+# Kinds of which only the newest says something, or which would leave the scores no room in the history.
 _LOOK_S = 0.05
 # Between looks at what subscribers ask for, while there is nothing to publish.
 
@@ -39,7 +41,7 @@ class Outgoing:
 
     `ack` is asked for only then: a sender that comes back meanwhile is told where it is now. `scored` is
     asked for as it is kept: which frame a score is of. `grid`: what `anomaly_map` was made of. `peer`: whose
-    message an error is about.
+    message an error is about. `payload`: the third part of what has no map.
     """
 
     stream: str
@@ -51,6 +53,7 @@ class Outgoing:
     ack: Callable[[], Ack | None] | None = None
     scored: Callable[[], Scored] | None = None
     peer: str = ""
+    payload: bytes | None = None
 
 
 class Outbox(Worker):
@@ -133,7 +136,9 @@ class Outbox(Worker):
     def _publish(self, messages: list[Outgoing]) -> None:
         begun = time.perf_counter()
         entries = [self._entry(message) for message in messages]
-        kept = [entry for entry in entries if not entry.topic.endswith("/status")]
+        kept = [
+            entry for message, entry in zip(messages, entries, strict=True) if message.kind not in _NOT_KEPT
+        ]
         if kept:  # a heartbeat says nothing of whether the disk takes scores again
             self._keep(kept, messages)
         for message, entry in zip(messages, entries, strict=True):
@@ -188,7 +193,7 @@ class Outbox(Worker):
     def _entry(self, message: Outgoing) -> Entry:
         topic = topic_of(message.stream, message.kind)
         number = self._number(topic)
-        header, payload = message.header, None
+        header, payload = message.header, message.payload
         if message.anomaly_map is not None:
             entry, payload = encode_map(message.anomaly_map, self._map_encoding, message.grid)
             header = {**header, "anomaly_map": entry}

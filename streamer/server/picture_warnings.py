@@ -6,22 +6,22 @@ from streamer.images import Warned
 from streamer.server.outcomes import Outcomes
 from streamer.server.stream import QueuedFrame
 
-_EACH = "constant_image"
+_EACH = frozenset(("constant_image", "picture_failed"))
 
 
 def tell(outcomes: Outcomes, queued: QueuedFrame, warnings: Iterable[Warned]) -> None:
     """Enter the warnings of a decoded frame; whoever decodes a stream's frames calls it, in their order.
 
     What says something of the camera (`bit_depth_unsure`, `above_bit_depth`) is counted and told once a
-    stream. Frames of one colour are each counted, and the first of several in a row is told.
+    stream. Frames of one colour, and those of which no small picture could be made, are each counted, and the
+    first of several in a row is told.
     """
     stream = queued.stream
     found = dict(warnings)
-    if _EACH not in found:
-        stream.warned.discard(_EACH)
+    stream.warned -= _EACH - found.keys()
     for code, text in found.items():
         if code not in stream.warned:
             stream.warned.add(code)
             outcomes.warn(queued, code, text)
-        elif code == _EACH:
+        elif code in _EACH:
             outcomes.ledger.warn(stream.name, code)

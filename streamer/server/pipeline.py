@@ -20,12 +20,13 @@ from musc_online.backbones import Backbone
 from musc_online.errors import FrameError
 from musc_online.events import contrast_of
 from streamer.errors import WireError
-from streamer.server import picture_warnings
+from streamer.images import Frame, Warned
+from streamer.server import picture_warnings, pictures
 from streamer.server.decode_pool import DecodePool, Decoder, DecodeTimeoutError
 from streamer.server.intake import Intake
 from streamer.server.logs import RateLimitedLog
 from streamer.server.outcomes import Outcomes
-from streamer.server.stream import QueuedFrame
+from streamer.server.stream import QueuedFrame, Stream
 from streamer.server.threads import FairLock
 
 log = structlog.get_logger()
@@ -36,10 +37,10 @@ class Tokens:
     """A frame and what the phases so far made of it.
 
     `inputs` is `[T, 3, S, S]`, one a tile; `patch_tokens` `[S, P, C]`, with tiles `[T, S, P, C]`;
-    `class_token` the frame's. `latency_ms` says how long each phase took: `queue` before the first, `wait`
-    for the next phase's turn in all (and for a batch that failed). The backbone's time is that of the whole
-    batch, as the frame had to wait for it. These and `score`, which holds the detector's own phases, add up
-    to `total`.
+    `class_token` the frame's, `picture` where the stream sends such. `latency_ms` says how long each phase
+    took: `queue` before the first, `wait` for the next phase's turn in all (and for a batch that failed). The
+    backbone's time is that of the whole batch, as the frame had to wait for it. These and `score`, which
+    holds the detector's own phases, add up to `total`.
     """
 
     queued: QueuedFrame
@@ -49,6 +50,7 @@ class Tokens:
     n_tiles: int = 1
     patch_tokens: torch.Tensor | None = None
     class_token: torch.Tensor | None = None
+    picture: pictures.Picture | None = None
     latency_ms: dict[str, float] = field(default_factory=dict)
     since_ns: int = field(default_factory=perf_counter_ns)
 
@@ -162,8 +164,9 @@ class Pipeline:
     def _decode(self, tokens: Tokens, decoder: Decoder) -> None:
         queued = tokens.queued
         decoded = decoder.decode(queued.message, queued.stream.config.bit_depth)
-        picture_warnings.tell(self._outcomes, queued, decoded.warnings)
         frame = decoded.frame
+        tokens.picture, failed = _picture(frame, queued.stream)
+        picture_warnings.tell(self._outcomes, queued, (*decoded.warnings, *failed))
         tokens.shape, tokens.contrast = (frame.shape[0], frame.shape[1]), contrast_of(frame)
         tokens.inputs = frames.inputs(self._backbone, frame, queued.stream.config.tiles)
         tokens.n_tiles = len(tokens.inputs)
@@ -241,3 +244,14 @@ class Pipeline:
         else:
             return True
         return False
+
+
+def _picture(frame: Frame, stream: Stream) -> tuple[pictures.Picture | None, tuple[Warned, ...]]:
+    """A frame's picture where its stream sends such, and a warning where none could be made."""
+    wanted = stream.config.output.picture
+    if wanted.of == "none":
+        return None, ()
+    try:
+        return pictures.make(frame, wanted), ()
+    except WireError as error:
+        return None, ((error.code, error.text),)

@@ -34,10 +34,11 @@ class Scoring:
         outcomes: Outcomes,
         restorer: Restorer,
         observe: Callable[[Mapping[str, float]], None],
+        observe_score: Callable[[str, float], None],
     ) -> None:
         self._streams, self._backbone, self._outcomes = streams, backbone, outcomes
         self._restorer = restorer
-        self._observe = observe
+        self._observe, self._observe_score = observe, observe_score
         self._telling = Telling(outcomes)
 
     def resume(self) -> None:
@@ -103,9 +104,12 @@ class Scoring:
         grid = None if map_ is None else grid_of(detector, score)
         header = score_header(score, stream.name, origin, latency)
         self._observe(header["latency_ms"])
+        if score.raw_score is not None:
+            self._observe_score(stream.name, score.raw_score)
         # Before the score is out: whoever has it must not find an older ring in `status`.
         stream.state = detector.status()
         self._outcomes.score(queued, header, map_, grid)
+        self._telling.picture(stream, header, tokens)
         self._telling.happened(stream, detector)
         if detector.revise_due:
             self._revise(stream, detector)

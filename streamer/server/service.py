@@ -11,7 +11,7 @@ from musc_online.config import Config
 from musc_online.detector import Detector
 from streamer import auth
 from streamer.errors import StreamerError
-from streamer.server import allow_list, known_ids
+from streamer.server import allow_list, host, known_ids
 from streamer.server.control import Control, handlers
 from streamer.server.decode_pool import DecodePool
 from streamer.server.history import History
@@ -67,7 +67,7 @@ class Service:
             raise
         self._context = Context()
         try:
-            self.streams = Streams(config, self.history.known, self.ledger.close)
+            self.streams = Streams(config, self.history.known, self._closed)
             keys = None if config.security.keys is None else auth.load_server(config.security.keys)
             self._authenticator = None if keys is None else allow_list.start(self._context, keys)
         except Exception:
@@ -134,28 +134,42 @@ class Service:
         """What an operator asks; `received = scored + dropped + refused + queued`, in all and per stream."""
         tallies = self.ledger.streams()
         states = {
-            stream.name: {"tiles": stream.config.tiles.model_dump(), **stream.state}
+            stream.name: {
+                "tiles": stream.config.tiles.model_dump(),
+                "picture": stream.config.output.picture.model_dump(),
+                **stream.state,
+            }
             for stream in self.streams.known()
         }
         streams = {name: {**tally, **states.get(name, {})} for name, tally in tallies.items()}
         rings = sum(int(state.get("bytes", 0)) for state in states.values())
         asleep = sum(state["state"] == "asleep" for state in states.values())
         queue = self._intake.status()
+        kept = self.history.status()
         return {
             **self.ledger.totals(),
+            "version": host.version(),
             "uptime_s": (time.monotonic_ns() - self._started_ns) / 1e9,
             "model_id": self._model_id(),
             "precision": None if self.backbone is None else self.backbone.precision,
             "state": "degraded" if self._outbox.history_failed or self.snapshots.failed_text else "ready",
             "published": self._outbox.published,
-            "bytes": {"rings": rings, "queue": queue["bytes"], "history": self.history.status()["bytes"]},
-            "history": {**self.history.status(), "failed": self._outbox.history_failed},
-            "snapshot": self.snapshots.status(),
+            "bytes": {"rings": rings, "queue": queue["bytes"], "history": kept["bytes"]},
+            "history": {
+                **kept,
+                "failed": self._outbox.history_failed,
+                "free_bytes": host.free_bytes(self.config.history.path),
+            },
+            "snapshot": {**self.snapshots.status(), "free_bytes": host.free_bytes(self.config.snapshot.path)},
             "asleep": asleep,
             "log": {"lost_lines": self.log_lost()},
             "streams": streams,
             "endpoints": self.endpoints,
         }
+
+    def _closed(self, stream: str) -> None:
+        self.ledger.close(stream)
+        self.metrics.forget(stream)
 
     def _stop_part(self, stop: Callable[[], None]) -> None:
         if self.failure is None:
@@ -197,7 +211,12 @@ class Service:
         )
         self.sleep = Sleep(config.sleep_after_s, self.streams, self.snapshots, self._failed)
         self.scoring = Scoring(
-            self.streams, backbone, outcomes, self.snapshots.restorer, self.metrics.observe
+            self.streams,
+            backbone,
+            outcomes,
+            self.snapshots.restorer,
+            self.metrics.observe,
+            self.metrics.observe_score,
         )
         self.decoders = DecodePool(limits, config.limits.decode_s)
         self.pipeline = Pipeline(

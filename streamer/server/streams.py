@@ -2,9 +2,10 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
+from typing import Any
 
 from musc_online.anomaly_map import FrameMaps
 from musc_online.config import Config, load
@@ -157,7 +158,7 @@ def _merged(config: Config, entry: StreamOverride) -> Config:
         if key in {"queue", "when_full"}:
             values["transport"][key] = value
         elif isinstance(value, dict) and key != "ignore":
-            values[key] |= value
+            values[key] = _laid_over(values[key], value)
         else:
             values[key] = value
     values["streams"] = ()
@@ -167,3 +168,13 @@ def _merged(config: Config, entry: StreamOverride) -> Config:
         return merged
     except ConfigError as error:
         raise ConfigError(f"streams (match '{entry.match}'): {error}") from None
+
+
+def _laid_over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """A section with what an entry says of it; a section within a section, key by key too."""
+    both = {**below}
+    for key, value in above.items():
+        before = below.get(key)
+        is_section = isinstance(before, Mapping) and isinstance(value, Mapping)
+        both[key] = _laid_over(before, value) if is_section else value  # type: ignore[arg-type]
+    return both

@@ -11,6 +11,7 @@ from musc_online.score import Score
 from streamer.maps import PatchGrid
 from streamer.server.outbox import Outgoing
 from streamer.server.outcomes import Outcomes
+from streamer.server.pipeline import Tokens
 from streamer.server.stream import Origin, Stream
 from streamer.server.words import Facts, Said
 from streamer.wire.requests import Word
@@ -20,7 +21,7 @@ _NEWEST = 100
 
 
 class Telling:
-    """Revisions, finals, events and operators' words, in the order they came about."""
+    """Pictures, revisions, finals, events and operators' words, in the order they came about."""
 
     def __init__(self, outcomes: Outcomes) -> None:
         self._outcomes = outcomes
@@ -42,6 +43,26 @@ class Telling:
         finals = detector.take_finals()
         self.scores(stream, detector, finals)
         return len(finals)
+
+    def picture(self, stream: Stream, score: Mapping[str, Any], tokens: Tokens) -> None:
+        """The picture of a frame whose score was just put, if its stream sends that one's.
+
+        Args:
+            stream: the frame's.
+            score: its header.
+            tokens: the frame, with the picture that was made of it.
+        """
+        picture = tokens.picture
+        if picture is None or not (stream.config.output.picture.of == "all" or score["pred_label"]):
+            return
+        header = {
+            "stream": stream.name,
+            **{key: score[key] for key in ("frame_id", "seq", "capture_ns")},
+            "shape": list(tokens.shape),
+            "size": list(picture.size),
+            "encoding": "jpeg",
+        }
+        self._outcomes.outbox.put(Outgoing(stream.name, "picture", header, payload=picture.jpeg))
 
     def word(self, stream: Stream, word: Word, said: Said) -> None:
         """What an operator said, to everybody."""

@@ -25,6 +25,7 @@ CODES = {
     "bit_depth_unsure": "16-bit pixels use fewer bits and nobody says how many; once a stream",
     "above_bit_depth": "pixels are brighter than `bit_depth` allows, and clipped; once a stream",
     "constant_image": "every pixel of the frame is the same; it is scored all the same",
+    "picture_failed": "no small picture could be made of the frame; it is scored all the same",
     "too_many_streams": "limits.streams streams are open already",
     "no_room": "the stream's ring does not fit in what limits.total_bytes leaves",
     "snapshot_unreadable": "the stream's ring is on disk and cannot be read just now",
@@ -42,5 +43,7 @@ CODES = {
 }
 """Every machine-readable code of an `error` message, and what it says."""
 
-WARNINGS = frozenset(("out_of_order", "bit_depth_unsure", "above_bit_depth", "constant_image"))
+WARNINGS = frozenset(
+    ("out_of_order", "bit_depth_unsure", "above_bit_depth", "constant_image", "picture_failed")
+)
 """Codes of `error` messages about a frame that is used all the same: its score comes besides."""

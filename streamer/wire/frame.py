@@ -1,7 +1,7 @@
 """Messages <-> lists of buffers, version 1: a msgpack header first, payload after. Nothing is unpickled.
 
-Frame: `[header, payload]`. Published: `[topic, header, map?]`, topic `stream/kind`. Control: one msgpack map
-each way. Sizes and types are checked before anything is decoded; whatever is wrong raises `WireError`.
+Frame: `[header, payload]`. Published: `[topic, header, payload?]`, topic `stream/kind`. Control: one msgpack
+map each way. Sizes and types are checked before anything is decoded; whatever is wrong raises `WireError`.
 """
 
 import math

@@ -1,4 +1,4 @@
-"""What goes out: `[topic, header, map?]`, topic `stream/kind`, and how a subscriber reads it."""
+"""What goes out: `[topic, header, payload?]`, topic `stream/kind`, and how a subscriber reads it."""
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -22,13 +22,17 @@ __all__ = [
     "unpack_message",
 ]
 
-KINDS = ("score", "revision", "event", "operator", "dropped", "error", "status")
+KINDS = ("score", "revision", "event", "operator", "dropped", "error", "status", "picture")
 _MAX_HEADER = 4 * 1024 * 1024
 # A subscriber trusts its detector more than a detector its cameras, but not without a limit.
 
 
 class Message(dict[str, Any]):
-    """A published header as a mapping, and the anomaly map that came with it."""
+    """A published header as a mapping, and what came with it.
+
+    `payload` is the third part, None where there was none: of a `score` or `revision` its map, which
+    `anomaly_map` reads, of a `picture` the JPEG.
+    """
 
     def __init__(self, header: Mapping[str, Any], topic: str = "", payload: bytes | None = None) -> None:
         super().__init__(header)
@@ -72,7 +76,7 @@ def unpack_message(parts: Sequence[bytes]) -> Message:
     """
     if len(parts) not in {2, 3}:
         raise WireError(
-            "bad_parts", f"message: got {len(parts)} parts, expected topic, header and maybe a map"
+            "bad_parts", f"message: got {len(parts)} parts, expected topic, header and maybe a payload"
         )
     header = unpack(parts[1], _MAX_HEADER)
     if header.get("v") != VERSION:

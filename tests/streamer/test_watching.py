@@ -1,5 +1,9 @@
 """Watching a detector: Prometheus, the status command and its exit code, heartbeats, limits on senders."""
 
+import shutil
+from importlib import metadata
+
+import pytest
 import zmq
 from click.testing import CliRunner
 from streamer_support import (
@@ -16,6 +20,7 @@ from streamer_support import (
     watched,
 )
 
+from streamer.server import host
 from streamer.server.rate import Rates
 from streamer.status import main as status_main
 
@@ -38,6 +43,54 @@ def test_prometheus_tells_what_status_tells(backbone):
         assert figures['musc_latency_seconds_count{phase="backbone"}'] == "3.0"
         assert float(figures['musc_bytes{where="rings"}']) == control(service, "status")["bytes"]["rings"] > 0
         assert figures["musc_degraded"] == "0.0"
+
+
+def test_the_histogram_of_raw_scores_is_of_open_streams_only(backbone):
+    sections = {"metrics": {"endpoint": "127.0.0.1:0"}, "limits": {"streams": 1}}
+    with watched(backbone, **sections) as (service, screen, camera):
+        for seed in range(5):
+            camera.picture(seed)
+        scores = [fields["raw_score"] for fields in screen.until(5, "score")]
+        figures = scrape(service)
+        assert figures['musc_raw_score_count{stream="line"}'] == "4.0", "the first has no score"
+        total = float(figures['musc_raw_score_sum{stream="line"}'])
+        assert total == pytest.approx(sum(scores[1:]))
+        for edge in ("0.02", "0.25", "0.5", "2.0"):
+            below = sum(score <= float(edge) for score in scores[1:])
+            assert float(figures[f'musc_raw_score_bucket{{le="{edge}",stream="line"}}']) == below
+        assert figures['musc_raw_score_bucket{le="2.0",stream="line"}'] == "4.0"
+        control(service, "reset", stream="line")
+        camera.picture(0, "other")  # takes the place of the one that has nothing in its ring
+        screen.until(1, "score")
+        camera.picture(1, "other")
+        screen.until(1, "score")
+        figures = scrape(service)
+        named = {name for name in figures if name.startswith("musc_raw_score_count")}
+        assert named == {'musc_raw_score_count{stream="other"}'}
+        camera.send(header("bad", "other", seq=2), b"")
+        screen.until(1, "error")
+        assert scrape(service)['musc_raw_score_count{stream="other"}'] == "1.0"
+
+
+def test_status_says_of_what_it_is_and_how_much_room_is_left(backbone, tmp_path):
+    sections = {
+        "snapshot": {"path": str(tmp_path / "rings")},
+        "history": {"path": str(tmp_path / "new" / "history.sqlite")},
+    }
+    with watched(backbone, **sections) as (service, screen, camera):
+        camera.picture(0)
+        screen.until(1, "score")
+        status = control(service, "status")
+    assert status["version"] == metadata.version("musc-online")
+    for where in ("history", "snapshot"):
+        assert 0 < status[where]["free_bytes"] <= shutil.disk_usage(tmp_path).total
+    assert {"queued", "last_frame", "state", "images", "capacity", "threshold", "picture"} <= status[
+        "streams"
+    ]["line"].keys()
+    with serving(small_config(), backbone) as service:
+        status = control(service, "status")
+    assert (status["history"]["free_bytes"], status["snapshot"]["free_bytes"]) == (None, None)
+    assert host.free_bytes(tmp_path / "gone" / "too") is None
 
 
 def test_the_status_command_is_a_health_check(backbone):

@@ -87,7 +87,9 @@ class Line:
             config.snapshot.path, 3600.0, (journal, False), self.streams, self.ledger, lambda job: job(),
             self.outlet, self.died,
         )  # fmt: skip
-        self.scoring = Scoring(self.streams, BACKBONE, outcomes, self.snapshots.restorer, lambda _: None)
+        self.scoring = Scoring(
+            self.streams, BACKBONE, outcomes, self.snapshots.restorer, lambda _: None, lambda *_: None
+        )
         self.scoring.resume()
 
     def died(self, error):
@@ -101,7 +103,7 @@ class Line:
     def detector(self):
         return self.stream.detector
 
-    def frame(self, number, name="line"):
+    def frame(self, number, name="line", picture=None):
         """What is said of a frame on arrival, and its map; None where nobody heard it."""
         stream, (part, token) = self.streams.admit(name), self.parts[number]
         message = FrameMessage(name, f"f{number}", "png", b"", number, 1000 + number, None, {"part": number})
@@ -109,7 +111,9 @@ class Line:
         self.ledger.receive(name)
         assert stream.claim(queued) is Claim.NEW, "it is known already"
         before = len(self.outlet.said)
-        self.scoring.score(Tokens(queued, (48, 64), 12.5, patch_tokens=part, class_token=token))
+        self.scoring.score(
+            Tokens(queued, (48, 64), 12.5, patch_tokens=part, class_token=token, picture=picture)
+        )
         scores = [said for said in self.outlet.said[before:] if said[0] == "score"]
         return as_bytes(*scores[0][1:]) if scores else None
 

@@ -1,5 +1,5 @@
 // What may be done to a frame, a group or a stream, by whom and when. An action that cannot be done now stays
-// where it is, can be reached by keyboard, and says why: a button that vanished would teach nobody anything.
+// where it is, disabled, with the reason beside it: a button that vanished would teach nobody anything.
 
 import { el, hello, post, toast } from "./common.js";
 
@@ -47,19 +47,22 @@ export function action(label, options) {
   button.addEventListener("click", () => attempt(options, button));
   button.perform = () => attempt(options, button);
   watch(() => {
-    const why = reason(options);
-    button.setAttribute("aria-disabled", String(Boolean(why)));
-    button.title = why;
+    button.title = reason(options);
+    button.disabled = Boolean(button.title);
   }, button);
   return button;
 }
 
-/** A line that says why a group of actions cannot be done now, and is hidden where they can. */
-export function why(needs) {
+/**
+ * A line that says why a group of actions cannot be done now, and is hidden where they can.
+ * @param needs as of `reason`.
+ * @param [beside] needs of another group of the page, whose line says the same already.
+ */
+export function why(needs, beside = null) {
   const line = el("p", { class: "why" });
   watch(() => {
     line.textContent = reason(needs);
-    line.hidden = !line.textContent;
+    line.hidden = !line.textContent || (beside !== null && reason(beside) === line.textContent);
   }, line);
   return line;
 }
@@ -96,13 +99,18 @@ new MutationObserver(refresh).observe(document.documentElement, {
   subtree: true,
 });
 
-/** Keeps a decision on a frame; with `confirm` the detector is told too, where it is good or a defect. */
+/**
+ * Keeps a decision on a frame; with `confirm` the detector is told too, where it is good or a defect. That the
+ * detector would not hear of it is told, and does not undo what was kept.
+ */
 export async function review(frame, decision, { kind = "", note = "", confirm = false } = {}) {
   const body = { stream: frame.stream, key: frame.key, decision };
   if (kind) body.kind = kind;
   if (note) body.note = note;
   if (confirm && decision !== "unsure") body.confirm = true;
-  return post("/api/review", body);
+  const answer = await post("/api/review", body);
+  if (answer.confirm?.ok === false) toast(`Kept here; the detector says: ${answer.confirm.error}`, "error");
+  return answer;
 }
 
 /** Says an operator's word of a frame or a group to the detector. */

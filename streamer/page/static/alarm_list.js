@@ -59,7 +59,7 @@ export class AlarmList {
   of = (frame) => frame && this.open().find((one) => one.stream === frame.stream && one.key === frame.key);
 
   /** @param {(alarm: object) => object | null} frameOf the alarm's frame, where the page holds it. */
-  show(frameOf) {
+  show(frameOf, chosen = null) {
     const all = this.sorted();
     const open = all.filter((alarm) => !alarm.ack_at);
     // Open ones first: an hour of acknowledged alarms must not push one off the list.
@@ -73,6 +73,7 @@ export class AlarmList {
     shown.forEach((alarm, i) => {
       const item = this.items.get(alarm.id) ?? this.#item(alarm);
       this.#draw(item, alarm, frameOf(alarm));
+      item.classList.toggle("chosen", Boolean(chosen && alarm.key === chosen.key && alarm.stream === chosen.stream));
       if (this.node.children[i] !== item) this.node.insertBefore(item, this.node.children[i] ?? null);
     });
     this.node.classList.toggle("none-yet", !shown.length);
@@ -96,7 +97,8 @@ export class AlarmList {
     item.dataset.told = told;
     if (alarm.key) item.dataset.key = alarm.key;
     item.dataset.stream = alarm.stream;
-    item.className = `${alarm.ack_at ? "acked" : "open"}${alarm.revised ? " revised" : ""}`;
+    item.dataset.cause = alarm.cause;
+    item.className = `${alarm.ack_at ? "acked" : "open"}${alarm.revised ? " revised" : ""}`; // "chosen" is set by show
     const [when, cause, then] = item.querySelector(".what").children;
     setText(when, `${fmt.time(alarm.from)} ${alarm.stream}`);
     const part = frame?.part_id ? `part ${frame.part_id}` : (alarm.frame_id ?? "");
@@ -108,7 +110,7 @@ export class AlarmList {
     this.#thumb(item.querySelector(".thumb"), alarm, frame);
     const ack = item.querySelector(".ack");
     ack.hidden = Boolean(alarm.ack_at) || !this.mayAct;
-    ack.setAttribute("aria-label", `acknowledge ${word}, ${part || alarm.stream}`);
+    ack.setAttribute("aria-label", `Ack: ${word}, ${part || alarm.stream}`);
   }
 
   #after(alarm) {

@@ -65,10 +65,11 @@ export function controls(onChange) {
 
   return {
     node: el("div", { class: "block look" },
-      el("div", { class: "bar" }, heat.node, opacity, percent, colours),
+      el("div", { class: "bar" }, heat.node, opacity, percent),
       el("div", { class: "scale" }, ramp, el("div", { class: "ends" }, low, mid, high)),
-      el("div", { class: "bar" }, contour.node, hold.node, sound),
+      el("div", { class: "bar" }, contour.node, hold.node, colours),
     ),
+    sound,
     settings: () => ({ opacity: look.heat ? look.opacity / 100 : 0, contour: look.contour, colours: look.colours }),
     holds: () => look.hold,
     /** The legend: the scale of the window, and where the threshold lies on it. */

@@ -4,7 +4,7 @@
 import { action, operate, whoami, why } from "./actions.js";
 import { address, api, ask, el, fmt, shell, streamParam, toast } from "./common.js";
 import { Frames, empty, failed, thumbnail } from "./frames.js";
-import { connect } from "./socket.js";
+import { follow } from "./watching.js";
 
 const SHOWN = 8;
 const LIMIT = 100;
@@ -101,12 +101,12 @@ function card(event) {
       el(
         "p",
         { class: "muted" },
-        `${event.stream} · group ${event.group} · ${fmt.day(event.at)} ${fmt.time(event.at)} · ${fmt.count(event.n_frames)} frames, first ${event.since}`,
+        `${event.stream} · group ${event.group} · ${fmt.day(event.at)} ${fmt.time(event.at)} · ${fmt.count(event.n_frames)} frames since ${String(event.since).replace(/^[is]:/, "")}`,
       ),
       decision(event),
     ),
     pictures,
-    more > 0 ? el("p", { class: "muted" }, `and ${fmt.count(more)} older`) : "",
+    more > 0 && keys.length ? el("p", { class: "muted" }, `and ${fmt.count(more)} older`) : "",
     deciding(event),
   );
 }
@@ -172,7 +172,7 @@ async function start() {
     view.empty,
   );
   await load();
-  connect({ streams: state.stream ? [state.stream] : [], onMessage: heard });
+  follow(state.stream ? [state.stream] : [], heard);
 }
 
 start();

@@ -6,7 +6,7 @@ import { address, api, el, fmt, nameOf, shell, toast } from "./common.js";
 import { asked, fromAddress, isFiltered, toolbar } from "./filters.js";
 import { empty, failed, marks, moment, partUrl, picture, reviewed, scores } from "./frames.js";
 import { onKey } from "./keys.js";
-import { connect } from "./socket.js";
+import { follow } from "./watching.js";
 
 const PER_PAGE = 48;
 const main = shell("gallery");
@@ -284,7 +284,7 @@ async function start() {
   main.append(el("h1", {}, "Gallery"), view.tools.form, bar(), view.cards, view.empty, pager());
   bindKeys();
   await load();
-  connect({ streams: [], onMessage: heard });
+  follow([], heard);
 }
 
 start();

@@ -3,7 +3,7 @@
 import { whoami } from "./actions.js";
 import { api, el, fmt, setText, shell } from "./common.js";
 import { empty, failed } from "./frames.js";
-import { connect } from "./socket.js";
+import { follow } from "./watching.js";
 
 const COLUMNS = [
   "stream", "state", "ring", "last frame", "in / scored a s", "queue", "p50 / p95", "✕ today", "dropped, refused", "threshold",
@@ -114,14 +114,14 @@ function drawDetector(detector) {
   ]);
 }
 
-function drawDisk({ snapshot, history, store }) {
+function drawDisk({ snapshot, history }) {
   define(view.disk, [
     ["history", history ? history.failed || `${fmt.count(history.messages)} messages, ${bytes(history.bytes)}` : "not configured: what this page misses while it is down is lost"],
     ["snapshots", snapshot ? snapshotText(snapshot) : "not configured: a restart begins with an empty ring"],
     ["last snapshot", snapshot?.saved_ns ? fmt.ago(snapshot.saved_ns / 1e6) : ""],
     ["journal", snapshot?.journal_bytes ? bytes(snapshot.journal_bytes) : ""],
     ["refused snapshots", snapshot?.refused ? fmt.count(snapshot.refused) : ""],
-    ["this page's store", store ? store.failed || `${bytes(store.bytes)} of ${bytes(store.max_bytes)}, ${fmt.count(store.frames)} frames` : ""],
+    ["this page's store", view.me ? view.me.store || "✓ writes" : ""],
   ]);
 }
 
@@ -187,9 +187,13 @@ async function start() {
     view.none.replaceChildren(failed(error, () => location.reload()));
   }
   whoami()
-    .then((me) => define(view.who, [["who", me.who], ["role", me.role], ["page", me.version], ["may control the detector", me.read_only ? "no" : "yes"]]))
+    .then((me) => {
+      view.me = me;
+      draw();
+      return define(view.who, [["who", me.who], ["role", me.role], ["page", me.version], ["may control the detector", me.read_only ? "no" : "yes"]]);
+    })
     .catch(() => define(view.who, [["who", "not known: the page's server does not answer"]]));
-  connect({ streams: [], onMessage: () => {} });
+  follow([], () => {}); // the event "health" is all that is drawn
 }
 
 start();

@@ -1,12 +1,17 @@
 // A map over its picture: interpolated from the patch grid as the detector does, coloured, with the threshold's contour.
 
+// 65 of matplotlib's 256 colours each; those between are interpolated, and are at most 2 of 255 off.
 const PALETTES = {
   inferno:
-    "0000040403120b0724150b37210c4a2f0a5b3d09654a0c6b57106e64156e71196e7d1e6d8a226a972766a32c61b0315bbc3754" +
-    "c63d4dd04545da4e3ce35933eb6429f1711ff67e14f98c0afb9b06fcaa0ffbba1ff9c932f5d949f2e865f3f586fcffa4",
+    "00000402010a04031207051b0b072410092d150b371a0c40210c4a270b532e0a5a3609603c0965430a684a0c6b500e6c57106d5d" +
+    "126e63146e6a176e70196e761b6d7d1e6d83206b89226a9024689627669c2964a32b61a92e5faf315cb53458bb3755c13a51c63e" +
+    "4dcc4149d14644d64a40db4f3bdf5437e35932e75f2deb6528ee6b23f1711ef47819f67f14f8860ff98d0afa9407fb9c06fca309" +
+    "fcab0ffcb217fbba1ffac228f9ca32f7d23df5d949f3e156f2e865f1ef75f3f586f6fa96fcffa4",
   cividis:
-    "00224e00285b002e6a0533711a386f273e6e32436d3b496c434e6c4b546c535a6d5a5f6e61656f686a716f70737676767d7c78" +
-    "8381798b8778928d789a9376a29975aaa073b3a670bbad6dc3b369ccba64d4c15fddc858e6d051efd748f8df3cfee838",
+    "00224e00255400285b002b62002e6a0030700433711135701a386f213b6e273e6e2d416d32436d36466c3b496c3f4c6c434e6c47" +
+    "516c4b546c4f576c52596d565c6d5a5f6e5d626e61656f646770686a716b6d726f70737273747576767978777c7b78807e788481" +
+    "798784788b87788f8a78938d789790779b93769f9676a39a75a79d74aba072afa371b3a670b7aa6ebbad6cbfb06bc3b469c8b766" +
+    "ccba64d0be61d4c15fd9c55cddc958e1cc55e6d051ead44cefd748f4db42f8df3cfde334fee838",
 };
 const LEVELS = 256;
 const MOST_SAMPLES = 320; // along the longer side; beyond, a screen shows no difference
@@ -124,11 +129,12 @@ export function windowScale(frames, threshold = null) {
   const low = quantile(lows, 0.1);
   let high = quantile(highs, 0.98);
   if (Number.isFinite(threshold)) high = Math.max(high, low + 1.25 * (threshold - low));
+  else high += 0.6 * (high - low); // nothing is known to be anomalous: the greatest is no alarm
   return { low, high: Math.max(high, low + 1e-6) };
 }
 
 /** How much of the picture a value of 0..1 covers: what is normal stays visible. */
-export const cover = (share, opacity) => opacity * Math.min(1, 0.12 + 1.2 * share);
+export const cover = (share, opacity) => opacity * Math.min(1, 1.3 * share ** 2);
 
 function heatImage(values, height, width, { low, high, opacity, colours, alone }) {
   const table = palette(colours);
@@ -212,7 +218,7 @@ export function aspectOf({ image, shape }) {
 }
 
 /**
- * A frame on a canvas, as large as the canvas is shown; `canvas.dataset.drawn` then says which.
+ * A frame on a canvas, as large as the canvas is shown; `canvas.dataset.drawn` then says which, `layers` what of it.
  *
  * @param {HTMLCanvasElement} canvas
  * @param {object} options
@@ -242,7 +248,9 @@ export function draw(canvas, options) {
   if (said.image) context.drawImage(said.image, 0, 0, width, height);
   if (said.grid) paintHeat(context, width, height, said);
   if (said.regions.length) paintRegions(context, width, height, said);
-  if (said.key !== undefined) canvas.dataset.drawn = said.key;
+  if (said.key === undefined) return;
+  canvas.dataset.layers = [said.image && "picture", said.grid && "map"].filter(Boolean).join(" ");
+  canvas.dataset.drawn = said.key;
 }
 
 /** The colours from `low` (left) to `high` (right), over the whole canvas. */

@@ -1,5 +1,5 @@
 // The live page: the frame that came last, or the alarm one holds; what came before it; alarms until acknowledged.
-import { api, el, fmt, goto, hello, may, onKey, shell, streamParam, toast } from "./common.js";
+import { api, el, fmt, goto, hello, may, onKey, setText, shell, streamParam, toast } from "./common.js";
 import * as alarm from "./alarm.js";
 import { AlarmList } from "./alarm_list.js";
 import { controls } from "./controls.js";
@@ -29,7 +29,7 @@ let heldFor = "";
 let newer = 0;
 
 const pictures = new Pictures(() => mark("panel"));
-const panel = new Panel(pictures, () => ({ ...look.settings(), ...scale }));
+const panel = new Panel(pictures, () => ({ ...look.settings(), ...scale }), !stream);
 let scale = { low: 0, high: 1 };
 const strip = new Strip((frame) => hold(frame, "chosen"));
 const timeline = new Timeline((frame) => hold(frame, "chosen"));
@@ -59,10 +59,10 @@ function paint() {
   if (changed("panel", "list", "state")) drawPanel(shown);
   if (changed("list")) {
     strip.show(rows.last(20, stream), shown);
-    timeline.show(rows.last(WINDOW, stream), shown);
+    timeline.show(rows.last(WINDOW, stream), shown, Boolean(stream) || health.streams.length < 2);
   }
-  if (changed("alarms", "list")) {
-    alarms.show(({ stream: of, key }) => (key ? rows.get(of, key) : null));
+  if (changed("alarms", "list", "panel")) {
+    alarms.show(({ stream: of, key }) => (key ? rows.get(of, key) : null), held);
     alarm.mark(alarms.open().length, stream);
   }
   if (changed("state", "alarms", "list")) {
@@ -83,14 +83,23 @@ function drawPanel(shown) {
   const down = matter?.level === "down" ? (matter.kind === "detector" ? "NO DETECTOR" : "NO CONNECTION") : null;
   panel.show(shown, { stream: healthOf(shown?.stream), down });
   look.showScale(scale, shown);
-  actions.forEach(([button, needs]) => (button.disabled = !shown || !may(who, needs) || who.read_only));
+  const why = hindered(shown);
+  actions.forEach((one) => {
+    one.disabled = why !== "";
+    one.title = why;
+  });
   part.href = shown ? goto("part", { stream: shown.stream, key: shown.key }) : goto("gallery");
   part.hidden = !shown;
   holding.hidden = !held;
-  if (held) {
-    const text = heldFor === "alarm" ? "Held on this alarm" : "Held";
-    holding.firstChild.textContent = newer ? `${text}: ${fmt.count(newer)} newer` : text;
-  }
+  if (held) setText(holding.lastChild, `${heldFor === "alarm" ? "held on this alarm" : "held"}${newer ? `, ${fmt.count(newer)} newer` : ""}`);
+}
+
+/** Why nothing can be told of a frame now, "" where it can. */
+function hindered(frame) {
+  if (!who || !may(who, "operator")) return "a viewer looks, and tells the detector nothing";
+  if (who.read_only) return "this page may not control the detector";
+  if (!health.detector?.up) return "there is no detector to tell it to";
+  return frame ? "" : "there is no frame yet";
 }
 
 function hold(frame, why) {
@@ -206,7 +215,8 @@ async function fill() {
 const does = (run) => () => {
   // The frame of the moment of the press, whatever comes while somebody thinks.
   const frame = current();
-  if (!frame || !may(who, "operator") || who.read_only) return;
+  const why = hindered(frame);
+  if (why) return toast(why);
   if (!held) hold(frame, "chosen");
   run(frame);
 };
@@ -217,22 +227,21 @@ const acts = [
   ["P", "Pin", "pin: a good reference for good", does(words.pin)],
   ["X", "Forget", "forget: out of the ring", does(words.forget)],
 ];
-const actions = acts.map(([key, text, , run]) => [button(key, text, run, { id: `act-${key.toLowerCase()}` }), "operator"]);
+const actions = acts.map(([key, text, , run]) => button(key, text, run, { id: `act-${key.toLowerCase()}` }));
 const part = el("a", { class: "button quiet", hidden: true }, el("kbd", {}, "Enter"), "Details");
-const holding = el("div", { class: "holding", hidden: true }, el("span"), button("L", "Follow the line", follow, { id: "follow" }));
+const holding = el("div", { class: "holding", hidden: true }, button("L", "Follow the line", follow, { id: "follow" }), el("span"));
 
 main.append(
-  tabs.node,
+  el("div", { class: "top" }, tabs.node, el("section", { class: "panel last", "aria-label": "last 20" }, el("h2", {}, "Last 20"), strip.node)),
   el("section", { class: "panel view", "aria-label": "frame" },
     el("div", { class: "head" }, panel.verdict, panel.facts, holding),
     panel.stage,
-    el("div", { class: "bar actions" }, actions.map(([one]) => one), part),
+    el("div", { class: "bar actions" }, actions, part),
   ),
   el("section", { class: "panel side", "aria-label": "line" },
-    el("div", { class: "block" }, el("h2", {}, "Last 20"), strip.node),
     today.node,
     look.node,
-    el("h2", { class: "alarms-title" }, "Alarms", el("span", { class: "hint" }, el("kbd", {}, "A"), " acknowledges")),
+    el("div", { class: "bar alarms-title" }, el("h2", {}, "Alarms"), look.sound, el("span", { class: "hint" }, el("kbd", {}, "A"), " acknowledges")),
     alarms.node,
     alarms.told,
   ),

@@ -3,6 +3,7 @@ import { post } from "./common.js";
 
 const form = document.querySelector("#login");
 const error = document.querySelector("#error");
+const REFUSED = { login: "The link's token is not known here: it may be an old one.", too_many: "Too many wrong tokens: wait a minute." };
 
 /** Where to go after: a page of this server, nothing else. */
 function next() {
@@ -27,4 +28,6 @@ form.addEventListener("submit", async (event) => {
     button.disabled = false;
   }
 });
+const refused = new URLSearchParams(location.search).get("refused");
+if (refused) error.textContent = REFUSED[refused] ?? "The link was refused.";
 (form.elements.name.value ? form.elements.token : form.elements.name).focus();

@@ -11,8 +11,10 @@ export class Panel {
   /**
    * @param {Pictures} pictures
    * @param {() => object} settings {opacity, contour: bool, colours, low, high}, asked at each drawing.
+   * @param {boolean} [named] the stream is said, too: frames of several are shown.
    */
-  constructor(pictures, settings) {
+  constructor(pictures, settings, named = false) {
+    this.named = named;
     this.pictures = pictures;
     this.settings = settings;
     this.frame = null;
@@ -47,11 +49,11 @@ export class Panel {
     const { word, sign, cls } = down ? { word: down, sign: "!", cls: "none" } : verdict(frame);
     setText(this.sign, sign);
     setText(this.word, cls === "learning" ? `${word}${learned(stream)}` : word);
-    this.verdict.className = `verdict ${cls}${down ? " down" : ""}`;
+    this.verdict.className = `verdict ${cls}${down ? " down" : ""}${stream?.silent ? " stale" : ""}`;
     this.stage.classList.toggle("stale", Boolean(down));
     this.stage.dataset.key = frame?.key ?? "";
     this.stage.dataset.stream = frame?.stream ?? "";
-    setText(this.name, frame ? nameOf(frame) : "");
+    setText(this.name, frame ? `${this.named ? `${frame.stream} · ` : ""}${nameOf(frame)}` : "");
     setText(this.score, frame ? `${fmt.score(frame.raw)} / ${fmt.score(frame.threshold)}` : "");
     this.score.title = "raw score / threshold";
     const said = frame ? [...this.#history(frame), ...remarks(frame, stream)] : [];

@@ -1,11 +1,13 @@
 // One frame: what was said of it and when, what it looks like, what looks like it, and what a person makes of it.
 
 import { action, operate, review, watch, whoami, reason, why } from "./actions.js";
-import { api, ask, el, fmt, nameOf, post, shell, toast } from "./common.js";
-import { empty, failed, marks, partUrl, picture, scores, thumbnail } from "./frames.js";
-import { onKey } from "./keys.js";
-import { connect } from "./socket.js";
+import { api, el, nameOf, post, shell, toast } from "./common.js";
+import { empty, failed, marks, partUrl, scores } from "./frames.js";
 import { words } from "./frame_words.js";
+import { onKey } from "./keys.js";
+import { figures, meta, nearest, pictures, regions, section } from "./part_facts.js";
+import { follow } from "./watching.js";
+import { falseAlarm, forget, pin } from "./words.js";
 
 const main = shell("gallery");
 const given = new URLSearchParams(location.search);
@@ -16,124 +18,14 @@ const drafts = new Map();
 let frame = null;
 let kinds = [];
 
-// Pictures
-
-/** Boxes over a picture, placed in per cent of the frame, so that they fit it at every width. */
-function boxes(regions, shape) {
-  const layer = el("div", { class: "boxes", "aria-hidden": "true" });
-  if (!shape) return layer;
-  const [height, width] = shape;
-  regions.forEach(([x, y, w, h, score], n) => {
-    const box = el("div", { class: "box", "data-region": String(n) }, el("span", {}, fmt.score(score)));
-    Object.assign(box.style, {
-      left: `${(100 * x) / width}%`,
-      top: `${(100 * y) / height}%`,
-      width: `${(100 * w) / width}%`,
-      height: `${(100 * h) / height}%`,
-    });
-    layer.append(box);
-  });
-  return layer;
-}
-
-function pictures() {
-  const panel = (caption, options, more = null) => {
-    const shown = picture(frame, options);
-    if (more) shown.append(more);
-    return el("figure", {}, shown, el("figcaption", {}, caption));
-  };
-  return el(
-    "div",
-    { class: "figures", role: "img", "aria-label": described() },
-    panel("frame", { contour: false, map: false }),
-    panel(frame.map?.ignored ? "heat map (part of the frame is ignored)" : "heat map", { opacity: 1, contour: false, image: false }),
-    panel("outline of what reaches the threshold", {}, boxes(frame.regions, frame.shape)),
-  );
-}
-
-function described() {
-  const { regions } = frame;
-  if (!regions.length) return `${nameOf(frame)}: no region reaches the threshold`;
-  const [x, y, w, h, score] = regions[0];
-  return `${nameOf(frame)}: ${regions.length} regions reach the threshold; the worst, ${fmt.score(score)}, is ${w} x ${h} pixels at ${x}, ${y}`;
-}
-
-// Figures
-
-function rows(pairs) {
-  const list = el("dl", {});
-  for (const [name, value] of pairs) {
-    if (value === null || value === undefined || value === "") continue;
-    list.append(el("dt", {}, name), el("dd", {}, value));
-  }
-  return list;
-}
-
-const moment = (ms) => (ms ? `${fmt.day(ms)} ${fmt.time(ms)}` : "");
-const number = (value) => (value === null || value === undefined ? "" : fmt.score(value));
-
-function figures() {
-  const total = frame.latency_ms?.total;
-  return section(
-    "Figures",
-    rows([
-      ["stream", el("a", { href: `/live?stream=${encodeURIComponent(frame.stream)}` }, frame.stream)],
-      ["part", frame.part_id],
-      ["product", frame.product_id],
-      ["frame id", String(frame.frame_id)],
-      ["number", frame.seq === null ? "" : String(frame.seq)],
-      ["captured", moment(frame.captured)],
-      ["scored", moment(frame.scored)],
-      ["raw score", number(frame.raw)],
-      ["threshold", number(frame.threshold) || "none yet"],
-      ["re-scored (RsCIN)", number(frame.rscin)],
-      ["normalised (0.5 at threshold)", number(frame.pred)],
-      ["against", `${fmt.count(frame.n_references)} references, ${frame.state}`],
-      ["revisions", `${fmt.count(frame.revision)}${frame.final ? ", final" : ", may change yet"}`],
-      ["known defect", frame.known_defect],
-      ["took", total ? `${total.toFixed(0)} ms` : ""],
-      ["model", frame.model_id],
-    ]),
-  );
-}
-
-function section(title, ...content) {
-  return el("section", { class: "panel" }, el("h2", {}, title), ...content);
-}
-
-function regions() {
-  if (!frame.regions.length) return section("Regions", el("p", { class: "muted" }, "None reaches the threshold."));
-  const body = el("tbody", {});
-  frame.regions.forEach(([x, y, w, h, score], n) => {
-    const row = el("tr", {}, ...[fmt.score(score), `${w} x ${h}`, `${x}, ${y}`].map((text) => el("td", {}, text)));
-    row.addEventListener("pointerenter", () => light(n, true));
-    row.addEventListener("pointerleave", () => light(n, false));
-    body.append(row);
-  });
-  const head = el("thead", {}, el("tr", {}, ...["score", "size, pixels", "at x, y"].map((text) => el("th", { scope: "col" }, text))));
-  return section("Regions, worst first", el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "regions" }, el("table", {}, head, body)));
-}
-
-const light = (n, wanted) => view.pictures.querySelector(`[data-region="${n}"]`)?.classList.toggle("lit", wanted);
-
-function meta() {
-  const entries = Object.entries(frame.meta ?? {});
-  if (!entries.length) return section("What the sender said", el("p", { class: "muted" }, "Nothing: frames may carry a meta map."));
-  return section("What the sender said", rows(entries.map(([name, value]) => [name, typeof value === "object" ? JSON.stringify(value) : String(value)])));
-}
-
-function nearest() {
-  const { nearest: alike = [] } = frame;
-  if (!alike.length) return section("Good frames like it", el("p", { class: "muted" }, "None is kept yet."));
-  const title = frame.picture ? "Good frames that look most like it" : "Good frames nearest in time";
-  return section(title, el("div", { class: "thumbnails" }, ...alike.map((one) => thumbnail(one))));
-}
-
 // What a person does
 
 /** A field of the review whose text outlives that the page is drawn anew while it is typed. */
 function draft(field) {
   field.value = drafts.get(field.id) ?? frame.review?.[field.id] ?? "";
+  watch(() => {
+    field.disabled = Boolean(reason({}));
+  }, field);
   field.addEventListener("input", () => drafts.set(field.id, field.value));
   return field;
 }
@@ -174,35 +66,24 @@ function reviewing() {
 }
 
 function telling() {
-  const say = (kind, text, letter, done) => action(text, {
-    key: letter,
-    detector: true,
-    run: async () => {
-      await operate(frame.stream, kind, { key: frame.key });
-      toast(done, "ok");
-      await load();
-    },
-  });
+  const say = (text, letter, run) => action(text, { key: letter, detector: true, run: () => run(frame).then(load) });
   view.words = {
-    f: say("false_alarm", "false alarm", "F", "Never called anomalous again."),
-    p: say("pin", "pin as good", "P", "Kept as a reference, never called anomalous."),
-    n: say("unpin", "unpin", "N", "May leave the ring in its turn."),
-    x: action("forget ...", { key: "X", detector: true, run: forget }),
+    f: say("false alarm", "F", falseAlarm),
+    p: say("pin as good", "P", pin),
+    n: say("unpin", "N", unpin),
+    x: say("forget ...", "X", forget),
   };
   return section(
     "Tell the detector",
     el("div", { class: "buttons" }, ...Object.values(view.words)),
-    why({ detector: true }),
+    why({ detector: true }, {}),
     el("p", { class: "muted" }, "Works as long as the frame is in the detector's ring. Forget takes it out: nothing is compared with it any more."),
   );
 }
 
-async function forget() {
-  const answer = await ask(`Forget ${nameOf(frame)}?`, [{ name: "note", label: "why (kept with the frame)", required: false }]);
-  if (!answer) return;
-  await operate(frame.stream, "forget", { key: frame.key, note: answer.note || undefined });
-  toast("Out of the ring.", "ok");
-  await load();
+async function unpin({ key: pinned }) {
+  await operate(stream, "unpin", { key: pinned });
+  toast(`${nameOf(frame)}: no longer pinned`, "ok");
 }
 
 function alarm() {
@@ -263,7 +144,7 @@ function draw() {
   document.title = `${nameOf(frame)} · musc-online`;
   // Drawn anew only if they changed: a review should not make them flicker.
   const drawn = JSON.stringify([frame.picture, frame.map, frame.raw, frame.threshold, frame.regions]);
-  if (view.drawn !== drawn) Object.assign(view, { pictures: pictures(), drawn });
+  if (view.drawn !== drawn) Object.assign(view, { pictures: pictures(frame), drawn });
   const focus = document.activeElement?.id;
   main.replaceChildren(
     head(),
@@ -272,7 +153,7 @@ function draw() {
       "div",
       { class: "columns" },
       el("div", {}, reviewing(), telling(), section("All words on it", words(frame))),
-      el("div", {}, nearest(), regions(), figures(), meta()),
+      el("div", {}, nearest(frame), regions(frame, view.pictures), figures(frame), meta(frame)),
     ),
   );
   main.dataset.key = frame.key;
@@ -335,7 +216,7 @@ async function start() {
   await whoami().catch(() => null);
   await first();
   bindKeys();
-  connect({ streams: [stream], onMessage: heard });
+  follow([stream], heard);
   loadKinds().catch(() => {}); // only suggestions
 }
 

@@ -3,6 +3,7 @@
 
 import { address, api, el, fmt, shell, toast } from "./common.js";
 import { empty, failed, thumbnail } from "./frames.js";
+import { follow } from "./watching.js";
 import { changes } from "./frame_words.js";
 
 const SHIFTS = [["early", 6, 14], ["late", 14, 22], ["night", 22, 30]];
@@ -226,10 +227,11 @@ async function start() {
   view.body = el("div", { id: "report" });
   const field = (text, input) => el("label", { class: "field" }, el("span", {}, text), input);
   main.append(
-    el("div", { class: "title" }, el("h1", {}, "Shift report"), view.caption),
-    el("div", { class: "toolbar noprint" }, presets(), field("from", view.from), field("to", view.to), field("stream", select), el("div", { class: "links" }, view.frames, view.csv, print)),
+    el("div", { class: "title" }, el("h1", {}, "Shift report"), view.caption, el("div", { class: "links noprint" }, view.frames, view.csv, print)),
+    el("div", { class: "toolbar noprint" }, presets(), field("from", view.from), field("to", view.to), field("stream", select)),
     view.body,
   );
+  follow([], null);
   await load();
 }
 

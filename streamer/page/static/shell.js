@@ -81,7 +81,7 @@ async function poll() {
 /** What `/api/streams` or a `health` message says: drawn in the header, and told to the page as the event `health`. */
 export function showHealth({ detector, streams }) {
   heard = performance.now();
-  health = { detector, streams };
+  health = { detector, streams: streams ?? [] };
   document.body.dataset.detector = detector?.up ? "up" : "down";
   if (parts) drawStates();
   document.dispatchEvent(new CustomEvent("health", { detail: health }));
@@ -145,7 +145,7 @@ function sizeButton() {
     root.dataset.size = SIZES[SIZES.indexOf(root.dataset.size ?? "1") + 1] ?? "1";
     kept("size", root.dataset.size);
   };
-  return el("button", { type: "button", class: "tool", id: "size", "aria-label": "larger text", title: "larger text", onclick: turn }, "A+");
+  return el("button", { type: "button", class: "tool", id: "size", "aria-label": "A+: larger text", title: "larger text", onclick: turn }, "A+");
 }
 
 const keysButton = () =>

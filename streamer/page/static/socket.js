@@ -79,7 +79,7 @@ export function connect({ streams = [], onMessage, onState = () => {} }) {
     const address = new URL("/ws", location.href);
     address.protocol = location.protocol === "https:" ? "wss:" : "ws:";
     if (cursor !== null) address.searchParams.set("cursor", cursor);
-    if (streams.length) address.searchParams.set("streams", streams.join(","));
+    if (streams.length) address.searchParams.set("streams", JSON.stringify(streams));
     socket = new WebSocket(address);
     socket.binaryType = "arraybuffer";
     socket.onmessage = (event) => {

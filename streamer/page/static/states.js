@@ -53,6 +53,7 @@ export function drawBanner(node, matter, now) {
 export function remarks(frame, stream) {
   const said = [];
   if (stream?.asleep) said.push(["asleep on disk, wakes with the next frame", "warn"]);
+  else if (stream?.silent) said.push(["camera silent: not the line as it is now", "warn"]);
   if (frame?.state === "degraded") said.push(["degraded: fewer references in time", "warn"]);
   if (frame && frame.state !== "warmup" && (frame.threshold === null || frame.threshold === undefined)) {
     said.push(["threshold unset", "warn"]);

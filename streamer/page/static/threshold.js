@@ -2,22 +2,22 @@
 // Counted here while the line is dragged; what the detector answers to a preview is what counts.
 
 import { action, reason, watch, whoami, why } from "./actions.js";
+import { showBetween } from "./between.js";
 import { address, api, ask, el, fmt, post, shell, streamParam, toast } from "./common.js";
-import { Frames, empty, failed, thumbnail } from "./frames.js";
+import { empty, failed } from "./frames.js";
 import { draw as drawHistogram, flips, span } from "./histogram.js";
-import { connect } from "./socket.js";
-import { changes } from "./frame_words.js";
+import { follow } from "./watching.js";
+import { changesOf } from "./threshold_changes.js";
+import { legend, ruleFields } from "./threshold_form.js";
 
 const STEPS = 1000;
 const INSET = 13; // half the slider's thumb: its middle lies under the line
 const PREVIEW_AFTER_MS = 200;
-const BETWEEN = 12;
-const NOTES = 10;
+const FRESH_AFTER_MS = 10_000;
 
 const main = shell("threshold");
 const view = {};
 const state = { stream: "", told: null, value: null, rule: "fixed", answer: null, asked: 0, timer: 0 };
-const frames = new Frames();
 
 const plural = (n, word) => `${fmt.count(n)} ${word}${n === 1 ? "" : "s"}`;
 const number = (value) => (value === null || value === undefined ? "none yet" : fmt.score(value));
@@ -26,7 +26,7 @@ const number = (value) => (value === null || value === undefined ? "none yet" : 
 
 function now() {
   const { told } = state;
-  const parts = [`${told.rule ?? "rule unknown"} → ${number(told.threshold)}`];
+  const parts = [`${told.rule ?? state.rules.get(state.stream) ?? "rule unknown"} → ${number(told.threshold)}`];
   const how = [told.since ? `since ${fmt.day(told.since)} ${fmt.time(told.since)}` : "", told.who ? `by ${told.who}` : ""].filter(Boolean);
   if (how.length) parts.push(` (${how.join(", ")})`);
   view.now.replaceChildren("now: ", el("strong", {}, parts[0]), parts[1] ?? "");
@@ -82,29 +82,10 @@ function redraw() {
   });
   const here = count();
   view.apply.classList.toggle("primary", !unchanged());
-  showBetween(here);
+  showBetween(view.between, state.stream, here, line);
 }
 
 const unchanged = () => state.rule === "fixed" && state.told.rule === "fixed" && state.value === state.told.threshold;
-
-let betweenShown = "";
-
-/** The frames that change their label, those nearest to the new line first. */
-async function showBetween({ toAnomalous, toNormal }) {
-  const line = lineValue();
-  const distance = ({ raw }) => Math.abs(raw - line);
-  const between = [...toAnomalous, ...toNormal].sort((one, other) => distance(one) - distance(other)).slice(0, BETWEEN);
-  const wanted = between.map(({ key }) => key).join("\n");
-  if (wanted === betweenShown && view.between.childElementCount) return;
-  betweenShown = wanted;
-  if (!between.length) {
-    view.between.replaceChildren(el("p", { class: "muted" }, "No frame lies between the old line and the new one: drag the line."));
-    return;
-  }
-  const found = await Promise.all(between.map(({ key }) => frames.get(state.stream, key)));
-  if (betweenShown !== wanted) return; // dragged on meanwhile
-  view.between.replaceChildren(...found.filter(Boolean).map((frame) => thumbnail(frame, frame.label ? "→ OK" : "→ NOT OK")));
-}
 
 // What is asked of the detector
 
@@ -169,25 +150,6 @@ async function apply() {
 
 // The page
 
-function rules() {
-  const names = [
-    ["fixed", "the line, fixed"],
-    ["auto", "learned (auto), false alarms at most"],
-    ["mad", "median and spread (mad)"],
-    ["quantile", "quantile"],
-  ];
-  view.share = el("input", { type: "number", id: "false-alarms", min: "0.1", max: "14.9", step: "0.1", value: "2", "aria-label": "false alarms, per cent" });
-  view.share.addEventListener("input", () => choose("auto"));
-  const choices = names.map(([rule, text]) => {
-    const radio = el("input", { type: "radio", name: "rule", value: rule });
-    radio.checked = rule === state.rule;
-    radio.addEventListener("change", () => choose(rule));
-    const label = el("label", { class: "choice" }, radio, ` ${text}`);
-    return rule === "auto" ? el("span", { class: "with" }, label, view.share, el("span", {}, "%")) : label;
-  });
-  return el("fieldset", { class: "rules" }, el("legend", {}, "rule"), ...choices);
-}
-
 function choose(rule) {
   state.rule = rule;
   for (const radio of main.querySelectorAll('input[name="rule"]')) radio.checked = radio.value === rule;
@@ -237,6 +199,8 @@ function build(streams) {
   const reset = el("button", { type: "button" }, "Back to now");
   reset.addEventListener("click", () => state.told.threshold !== null && slide(state.told.threshold));
   draggable(view.canvas);
+  const rules = ruleFields(state.rule, choose);
+  view.share = rules.share;
   main.append(
     el("div", { class: "title" }, el("h1", {}, "Threshold"), el("label", { class: "field" }, el("span", {}, "stream"), select)),
     view.now,
@@ -244,11 +208,11 @@ function build(streams) {
     el(
       "section",
       { class: "panel" },
-      el("p", { class: "legend" }, "frames of the window by score ", el("span", { class: "swatch bar" }), " OK ", el("span", { class: "swatch bad" }), " NOT OK at the line ", el("span", { class: "badge bad" }, "✕"), " reviewed defect ", el("span", { class: "badge good" }, "✓"), " reviewed good"),
+      legend(),
       view.canvas,
       view.slider,
       el("div", { class: "line-row" }, view.value, el("div", { class: "says" }, view.flips, view.source, view.reviewed)),
-      rules(),
+      rules.form,
       el("div", { class: "buttons" }, view.apply, reset),
       why({ role: "admin", detector: true }),
     ),
@@ -261,44 +225,45 @@ function build(streams) {
 }
 
 /** The slider over the scores that are there, its line where the threshold is. */
-function place() {
+function place(keep) {
   const { told } = state;
-  Object.assign(state, span(told.scores, [told.threshold]));
+  const wanted = span(told.scores, [told.threshold]);
+  // While somebody looks for a line the scale only grows: nothing slips away under the hand.
+  const [low, high] = keep ? [Math.min(state.low, wanted.low), Math.max(state.high, wanted.high)] : [wanted.low, wanted.high];
+  Object.assign(state, { low, high });
   Object.assign(view.slider, { min: state.low, max: state.high, step: (state.high - state.low) / STEPS });
   if (state.value === null) state.value = told.threshold ?? (state.low + state.high) / 2;
   view.slider.value = String(state.value);
   view.canvas.setAttribute("aria-label", `Histogram of ${plural(told.scores.length, "score")} from ${fmt.score(state.low)} to ${fmt.score(state.high)}; the threshold is ${number(told.threshold)}`);
 }
 
-async function load() {
+/** Reads what there is; with `keep` the line that was dragged stays where it is. */
+async function load(keep = false) {
   const told = await api("/api/threshold", { stream: state.stream });
   state.told = { ...told, scores: told.scores.filter(({ raw }) => raw !== null) };
-  state.value = null;
-  betweenShown = "";
-  place();
+  if (!keep) state.value = null;
+  place(keep);
   now();
   if (!state.told.scores.length) {
     view.between.replaceChildren(empty("No scores of this stream are kept yet.", "The histogram fills as frames are scored."));
   }
   soon();
-  loadNotes().catch((error) => view.notes.replaceChildren(el("p", {}, error.message)));
+  changesOf(state.stream)
+    .then((list) => view.notes.replaceChildren(list))
+    .catch((error) => view.notes.replaceChildren(el("p", {}, error.message)));
 }
 
-async function loadNotes() {
-  const { audit } = await api("/api/audit", { stream: state.stream, limit: 200 });
-  const changed = audit.filter(({ what }) => what === "threshold").slice(0, NOTES);
-  if (!changed.length) {
-    view.notes.replaceChildren(el("p", { class: "muted" }, "None is known: the threshold is as the detector was configured."));
-    return;
-  }
-  view.notes.replaceChildren(el("ol", { class: "words" }, ...changed.map(({ at, who, before, after, note }) => el(
-    "li",
-    {},
-    el("time", {}, `${fmt.day(at)} ${fmt.time(at)}`),
-    el("span", { class: "what" }, who ?? "nobody named"),
-    el("span", { class: "change" }, changes(before, after)),
-    note ? el("span", { class: "note" }, `"${note}"`) : "",
-  ))));
+let freshening = 0;
+
+/** A threshold that somebody set is shown at once; new scores are taken in now and then. */
+function heard({ type, word }) {
+  const tell = (error) => toast(error.message, "error");
+  if (type === "operator" && word.what === "threshold") load().catch(tell);
+  if (!["score", "revised"].includes(type) || freshening) return;
+  freshening = setTimeout(() => {
+    freshening = 0;
+    if (!document.hidden) load(true).catch(tell);
+  }, FRESH_AFTER_MS);
 }
 
 async function start() {
@@ -306,6 +271,7 @@ async function start() {
   let streams = [];
   try {
     ({ streams } = await api("/api/streams"));
+    state.rules = new Map(streams.map(({ stream, threshold_rule: rule }) => [stream, rule]));
   } catch (error) {
     main.append(failed(error, () => location.reload()));
     return;
@@ -317,10 +283,7 @@ async function start() {
   }
   build(streams.some(({ stream }) => stream === state.stream) ? streams : [...streams, { stream: state.stream }]);
   await load().catch((error) => toast(error.message, "error"));
-  connect({
-    streams: [state.stream],
-    onMessage: ({ type, word }) => type === "operator" && word.what === "threshold" && load().catch((error) => toast(error.message, "error")),
-  });
+  follow([state.stream], heard);
 }
 
 start();

@@ -40,11 +40,16 @@ export class Timeline {
     document.addEventListener("theme", () => this.#build());
   }
 
-  /** @param {object[]} frames oldest first. */
-  show(frames, chosen) {
+  /**
+   * @param {object[]} frames oldest first.
+   * @param {object | null} chosen the one that is looked at.
+   * @param {boolean} single they are of one stream: of several there is no one threshold.
+   */
+  show(frames, chosen, single) {
     this.frames = frames.slice(-SHOWN);
     this.chosen = chosen ? this.frames.findIndex((one) => one.key === chosen.key && one.stream === chosen.stream) : -1;
     this.rows = rowsOf(this.frames);
+    if (!single) this.rows[1].fill(null);
     if (this.plot) this.plot.setData(this.rows);
     else this.#build();
     const last = this.frames.at(-1);
@@ -82,7 +87,7 @@ export class Timeline {
         scales: { x: { time: false, range: () => [-1, Math.max(SHOWN, this.frames.length)] }, y: { range: () => rangeOf(this.rows) } },
         cursor: { y: false, drag: { x: false, y: false }, points: { show: false } },
         axes: [
-          { ...axis, size: 24, grid: { show: false }, values: (_, places) => places.map((i) => (Number.isInteger(i) && this.frames[i] ? fmt.time(this.frames[i].scored) : "")) },
+          { ...axis, size: 24, space: 90, grid: { show: false }, values: (_, places) => places.map((i) => (Number.isInteger(i) && this.frames[i] ? fmt.time(this.frames[i].scored) : "")) },
           { ...axis, size: 48, values: (_, values) => values.map((value) => value.toFixed(2)) },
         ],
         series: [

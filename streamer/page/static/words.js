@@ -33,7 +33,9 @@ export async function defect(frame) {
   );
   if (!said) return;
   const body = { ...where(frame), decision: "defect", confirm: true, ...(said.kind && { kind: said.kind }), ...(said.note && { note: said.note }) };
-  await told("/api/review", body, `${nameOf(frame)}: a defect${said.kind ? `, ${said.kind}` : ""}`);
+  const answer = await told("/api/review", body, `${nameOf(frame)}: a defect${said.kind ? `, ${said.kind}` : ""}`);
+  // Kept here whatever the detector says; but whoever said it must know that the threshold does not.
+  if (answer?.confirm?.ok === false) toast(`the detector was not told: ${answer.confirm.error}`, "error");
 }
 
 export async function pin(frame) {
