@@ -51,7 +51,9 @@ def gallery(browser, plant, role="operator", more=""):
     seen(browser, "#cards .card")
 
 
-def test_the_gallery_shows_the_newest_first_filters_and_keeps_what_is_asked_in_the_address(plant, parts, browser):
+def test_the_gallery_shows_the_newest_first_filters_and_keeps_what_is_asked_in_the_address(
+    plant, parts, browser
+):
     gallery(browser, plant)
     until(browser, lambda: cards(browser)[:4] == [part.key for part in reversed(parts)], "the newest four")
     fill(browser, "#search", parts[1].score["meta"]["part_id"])
@@ -87,7 +89,9 @@ def test_the_gallery_is_reviewed_by_keys_alone_and_the_store_keeps_it(plant, par
     until(browser, lambda: cards(browser)[:4] == [part.key for part in reversed(parts)], "the newest four")
     press(browser, "j")  # the first
     press(browser, "j")
-    assert browser.switch_to.active_element.find_element("xpath", "..").get_attribute("data-key") == parts[2].key
+    assert (
+        browser.switch_to.active_element.find_element("xpath", "..").get_attribute("data-key") == parts[2].key
+    )
     press(browser, "d")
     kept = until(browser, lambda: reviewed(browser, parts[2]), "the review of the scratch")
     assert (kept["decision"], kept["who"]) == ("defect", "operator")
@@ -192,7 +196,9 @@ def test_health_has_a_row_a_stream_that_lives(plant, line, parts, browser):
 
 def test_events_say_that_there_are_none(plant, parts, browser):
     opened(browser, plant, "viewer", "/events?stream=nothing-here")
-    until(browser, lambda: "Nothing of this kind was told yet" in text_of(browser, "#main"), "the empty state")
+    until(
+        browser, lambda: "Nothing of this kind was told yet" in text_of(browser, "#main"), "the empty state"
+    )
 
 
 def test_what_a_line_would_flip_is_counted_as_python_counts_it(plant, browser):
