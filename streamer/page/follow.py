@@ -72,6 +72,7 @@ class Follower(threading.Thread):
         super().__init__(name="follow", daemon=True)
         self._store, self._hub = store, hub
         self._health = Health()
+        hub.tell([], store.cursor)
         self._overview = Overview(store, self._health, settings)
         self._stopping = threading.Event()
         self._gaps = Gaps(store.topics())
@@ -164,7 +165,7 @@ class Follower(threading.Thread):
                 elif message.kind == "picture":
                     kept.messages.append(message)
             except WireError:
-                self._store.bad += 1
+                self._store.count_bad()
         self._keep(kept)
         if beat:
             self._gaps.check_new(self._topics())
@@ -262,7 +263,7 @@ class Follower(threading.Thread):
             if up != was_up and (up or was_up or now - self._begun > DOWN_S):
                 self._overview.was_up = up
                 if not up:
-                    self._overview.control_answers, self._answers = False, None
+                    self._overview.control_answers, self._answers = None, None
                 change = self._store.end_alarm if up else self._store.begin_alarm
                 told = change(NO_STREAM, "detector")
                 self._hub.tell([*told, self._overview.update()], self._store.cursor)

@@ -8,7 +8,7 @@ from collections import OrderedDict, deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from streamer.page.store import digest_of
+from streamer.page.batches import digest_of
 from streamer.wire.published import Message
 
 _BUFFERED = 2000
@@ -122,12 +122,14 @@ class Gaps:
     def next_request(self) -> tuple[str, int] | None:
         """The topic to ask the history for and the first number; None where nothing is missing.
 
-        Topics for which messages wait come first.
+        Topics for which messages wait come first, and scores before what is said of them.
         """
-        asking = [(not topic.waiting, name) for name, topic in self._topics.items() if topic.asking]
+        asking = [
+            (not topic.waiting, _rank(name), name) for name, topic in self._topics.items() if topic.asking
+        ]
         if not asking:
             return None
-        name = min(asking)[1]
+        name = min(asking)[2]
         topic = self._topics[name]
         if topic.probing:
             return name, 0
@@ -212,9 +214,9 @@ class Gaps:
                 topic.checked = True
             self._skip_to(topic, number)
             self._accept(topic, message, number, taken)
-        if topic.first is not None:
+        if topic.first is not None and (topic.lost or not topic.is_new):
             taken.holes.append(Hole(name, topic.first, topic.end, topic.lost, topic.filled))
-        topic.first, topic.end, topic.filled, topic.lost = None, -1, 0, 0
+        topic.first, topic.end, topic.filled, topic.lost, topic.is_new = None, -1, 0, 0, False
 
     def _skip_to(self, topic: _Topic, number: int) -> None:
         """Numbers between the last one and this are lost, unless nobody ever had them."""
@@ -237,6 +239,10 @@ class Gaps:
             topic.fetched.clear()  # live is past all that was fetched
         topic.last, topic.digest = number, digest_of(message)
         taken.messages.append(message)
+
+
+def _rank(name: str) -> int:
+    return 0 if name.endswith("/score") else 1
 
 
 def _size(message: Message) -> int:

@@ -45,6 +45,8 @@ def configure(level: str) -> None:
     )
     # What uvicorn says of a start, an end and every WebSocket we say ourselves, or do not.
     logging.getLogger("uvicorn").setLevel(logging.ERROR)
+    # Browsers that do not let go hold up no end: that is no error.
+    logging.getLogger("uvicorn.error").addFilter(lambda record: "graceful shutdown" not in record.getMessage())
     logging.captureWarnings(True)
 
 

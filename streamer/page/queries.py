@@ -32,6 +32,10 @@ _BESIDES = "SELECT meta, latency, model_id, thumb FROM frame WHERE id = ?"
 _TALLY = "SELECT stream, sum(inspected) AS inspected, sum(anomalous) AS anomalous FROM tally"
 _LOSS = "SELECT kind, code, sum(n) AS n FROM loss"
 
+_OF_ITS_GROUP = """grp IN (SELECT event.grp FROM event, json_each(event.keys) AS member
+    WHERE event.stream = ? AND member.value = ?)"""
+"""What was said of the group of an event is said of each of its frames."""
+
 
 class Queries:
     """Reads, from any thread; times in and out are milliseconds since 1970.
@@ -84,7 +88,8 @@ class Queries:
                 return None
             more = database.execute(_BESIDES, (row["id"],)).fetchone()
             words = database.execute(
-                f"{AUDIT} WHERE stream = ? AND key = ? ORDER BY at, id LIMIT ?", (stream, key, _MOST_LINES)
+                f"{AUDIT} WHERE stream = ? AND (key = ? OR {_OF_ITS_GROUP}) ORDER BY at, id LIMIT ?",
+                (stream, key, stream, key, _MOST_LINES),
             ).fetchall()
             alike = [
                 database.execute(f"{FRAMES} WHERE f.id = ?", (number,)).fetchone()

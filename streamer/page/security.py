@@ -7,6 +7,7 @@ comes from the page itself, and nothing is read beyond its bound in bytes and se
 import asyncio
 import re
 from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import suppress
 from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -21,6 +22,7 @@ Send = Callable[[Message], Awaitable[None]]
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _BODY_BYTES = 64 * 1024
 _BODY_S = 10.0
+_DRAINED_BYTES = 256 * 1024
 _URL_BYTES = 4096
 _HOST = re.compile(r"(?:\[([0-9a-f:.]+)\]|([a-z0-9._-]+))(?::[0-9]{1,5})?")
 
@@ -113,9 +115,23 @@ def _bounded(receive: Receive) -> Receive:
             return {"type": "http.disconnect"}
         read += len(message.get("body", b""))
         whole = not message.get("more_body", False)
-        return message if read <= _BODY_BYTES else {"type": "http.disconnect"}
+        if read > _BODY_BYTES:
+            await _drain(receive, whole)
+            return {"type": "http.disconnect"}
+        return message
 
     return bounded
+
+
+async def _drain(receive: Receive, whole: bool = False) -> None:
+    """Read on a little: an answer to a browser that still sends is lost with its connection."""
+    left = _DRAINED_BYTES
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_BODY_S):
+            while not whole and left > 0:
+                message = await receive()
+                left -= len(message.get("body", b""))
+                whole = not message.get("more_body", False)
 
 
 async def _refuse(refused: tuple[int, str, str], scope: Scope, receive: Receive, send: Send) -> None:
@@ -123,6 +139,7 @@ async def _refuse(refused: tuple[int, str, str], scope: Scope, receive: Receive,
     if scope["type"] == "websocket":
         await WebSocket(scope, receive, send).close(1008)  # before it is accepted: 403 over HTTP
         return
+    await _drain(receive)
     answer = JSONResponse({"error": text, "code": code}, status, {"Connection": "close"})
     await answer(scope, receive, send)
 

@@ -1,49 +1,27 @@
 """The page's memory: frames, verdicts, alarms, words in SQLite, pictures in files; bounded."""
 
-import hashlib
 import json
-import queue
 import sqlite3
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import replace
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import structlog
-
-from streamer.errors import StreamerError, WireError
+from streamer.errors import StreamerError
 from streamer.page.alarms import Alarms
-from streamer.page.messages import (
-    KEPT_BY_HISTORY,
-    Checked,
-    Event,
-    Loss,
-    Picture,
-    Verdict,
-    Word,
-    check,
-    check_pub_seq,
-)
-from streamer.page.pictures import Pictures
+from streamer.page.batches import Batch, Kept, collapsed
+from streamer.page.messages import Event, Loss, Picture, Verdict, Word
 from streamer.page.retention import Retention
 from streamer.page.rows import unkept_json
-from streamer.page.schema import open_reader, open_writer
 from streamer.page.telling import Telling
 from streamer.page.updates import Update, update
 from streamer.page.verdicts import Verdicts, Written
 from streamer.page.words import Words
-from streamer.wire.checks import check_stream
+from streamer.page.writer import Writer
 from streamer.wire.published import Message
 
-log = structlog.get_logger()
-
 DECISIONS = ("defect", "good", "unsure")
-_READERS = 4
-_READ_S = 30.0
-_TOPICS = 4096
 _MAX_NOTE = 2000
 
 
@@ -57,12 +35,8 @@ class Store:
         alarm_cooldown_s: anomalous frames of a stream so close together are one alarm.
         clock: nanoseconds since 1970.
 
-    Attributes:
-        failed: why the last write failed, one line, or None: it is told, and tried again with the next.
-        bad: messages, maps and pictures that no detector sends, passed over.
-
     Raises:
-        StreamerError: the folder cannot be used, or the file in it is not ours.
+        StreamerError: the folder cannot be used or is another page's, or the file in it is not ours.
     """
 
     def __init__(
@@ -74,37 +48,33 @@ class Store:
         alarm_cooldown_s: float = 10.0,
         clock: Callable[[], int] = time.time_ns,
     ) -> None:
-        self.failed: str | None = None
-        self.bad = 0
-        self._path, self._clock = folder / "page.sqlite", clock
-        self._lock = threading.RLock()
-        self._database = open_writer(self._path)
-        self._database.row_factory = sqlite3.Row
-        try:
-            self._pictures = Pictures(folder / "pictures")
-            self._pictures.sweep(self._pictures_of)
-        except OSError as error:
-            self._database.close()
-            raise StreamerError(f"store.path: {folder}: cannot be used ({error})") from None
+        self._writer = Writer(folder, clock)
+        self._database = self._writer.database
         self._alarms = Alarms(round(1e9 * alarm_cooldown_s))
-        self._verdicts = Verdicts(self._database, self._pictures, self._alarms)
+        self._verdicts = Verdicts(self._database, self._writer.pictures, self._alarms)
         self._words = Words(self._database)
         self._retention = Retention(self._database, self._verdicts, days, max_bytes)
         self._telling = Telling(self._database)
-        self._readers: queue.LifoQueue[sqlite3.Connection | None] = queue.LifoQueue()
-        for _ in range(_READERS):
-            self._readers.put(None)
-        self._change, self._bytes = self._counters()
+
+    @property
+    def failed(self) -> str | None:
+        """Why the last write failed, one line, or None: it is told, and tried again with the next."""
+        return self._writer.failed
+
+    @property
+    def bad(self) -> int:
+        """Messages, maps and pictures that no detector sends, passed over."""
+        return self._writer.bad
 
     @property
     def cursor(self) -> int:
         """The newest `change`."""
-        return self._change
+        return self._writer.change
 
     @property
     def n_bytes(self) -> int:
         """What frames, maps and pictures take."""
-        return self._bytes
+        return self._writer.n_bytes
 
     def take(self, message: Message) -> list[Update]:
         """Keep one message; see `take_all`."""
@@ -120,23 +90,27 @@ class Store:
             What to tell: scores, pictures, words and events in their order, then for each stream what was
             revised, then alarms.
         """
-        checked, numbers = self._check(messages)
+        batch = Batch.of(messages)
+        self.count_bad(batch.bad)
         try:
             with self._writing() as written:
-                told = [
-                    one for checked_one in _collapsed(checked) for one in self._keep(checked_one, written)
-                ]
+                told = [one for kept in collapsed(batch.kept) for one in self._keep(kept, written)]
                 self._database.executemany(
                     "INSERT OR REPLACE INTO topic VALUES (?, ?, ?)",
-                    [(topic, *values) for topic, values in numbers.items()],
+                    [(topic, *values) for topic, values in batch.numbers.items()],
                 )
                 return [*self._telling.frames(written), *told, *self._told_alarms()]
         except sqlite3.Error:
             return [
                 update({"type": "score", "frame": unkept_json(one)}, stream=one.stream)
-                for one, kind in checked
+                for one, kind in batch.kept
                 if kind == "score" and isinstance(one, Verdict)
             ]
+
+    def count_bad(self, count: int = 1) -> None:
+        """Something came that no detector sends."""
+        with self._writer.lock:
+            self._writer.bad += count
 
     def note_gap(self, topic: str, first: int, last: int, lost: int, filled: int) -> None:
         """Numbers of a topic did not come by themselves: so many the history filled, so many are lost."""
@@ -152,7 +126,7 @@ class Store:
 
     def topics(self) -> dict[str, tuple[int, bytes | None]]:
         """The last number kept of each topic, and the digest of that message."""
-        with self._lock:
+        with self._writer.lock:
             rows = self._database.execute("SELECT topic, pub_seq, digest FROM topic").fetchall()
         return {row["topic"]: (row["pub_seq"], row["digest"]) for row in rows}
 
@@ -240,68 +214,35 @@ class Store:
     def tidy(self) -> bool:
         """Delete a little of what is too old or too much; whether there is more."""
         with self._told(), self._writing() as written:
-            more = self._retention.step(self._bytes, written)
+            more = self._retention.step(self.n_bytes, written)
             self._database.execute("PRAGMA incremental_vacuum(256)").fetchall()
             return more
         return False
 
-    @contextmanager
-    def read(self) -> Iterator[sqlite3.Connection]:
+    def read(self) -> AbstractContextManager[sqlite3.Connection]:
         """A connection that only reads, rows by name; for short reads, a few at once.
 
         Raises:
             StreamerError: all were taken for half a minute.
         """
-        try:
-            connection = self._readers.get(timeout=_READ_S)
-        except queue.Empty:
-            raise StreamerError("the store is busy: too much is read from it at once; try again") from None
-        try:
-            if connection is None:
-                connection = open_reader(self._path)
-            yield connection
-        finally:
-            self._readers.put(connection)
+        return self._writer.reading()
 
     def picture_path(self, name: str) -> Path | None:
         """The file of a frame's `picture` column, or None where it is gone."""
-        return self._pictures.path(name)
+        return self._writer.pictures.path(name)
 
     def close(self) -> None:
         """Close the database; who reads at the moment finishes first."""
-        for _ in range(_READERS):
-            connection = self._readers.get()
-            if connection is not None:
-                connection.close()
-        with self._lock:
-            self._database.close()
+        self._writer.close()
 
-    def _check(
-        self, messages: Sequence[Message]
-    ) -> tuple[list[tuple[Checked, str]], dict[str, tuple[int, bytes]]]:
-        checked: list[tuple[Checked, str]] = []
-        numbers: dict[str, tuple[int, bytes]] = {}
-        for message in messages:
-            try:
-                number = check_pub_seq(message)
-                if message.kind in KEPT_BY_HISTORY:
-                    self._name_topic(message)
-                    numbers[message.topic] = number, digest_of(message)
-                checked.append((check(message), message.kind))
-            except WireError as error:
-                self.bad += 1
-                log.debug("page_message_passed_over", code=error.code, text=str(error))
-        return checked, numbers
+    @contextmanager
+    def _writing(self) -> Iterator[Written]:
+        with self._writer.writing() as written:
+            self._alarms.changed.clear()
+            yield written
 
-    def _name_topic(self, message: Message) -> None:
-        stream, _, kind = message.topic.rpartition("/")
-        if kind != message.kind:
-            raise WireError("bad_value", "topic: is not of the message's kind")
-        if stream != "-":
-            check_stream(stream)
-
-    def _keep(self, checked: tuple[Checked, str], written: Written) -> list[Update]:
-        one, kind = checked
+    def _keep(self, kept: Kept, written: Written) -> list[Update]:
+        one, kind = kept
         match one:
             case Verdict() if kind == "score":
                 self._verdicts.score(one, written)
@@ -356,54 +297,6 @@ class Store:
     def _told_alarms(self) -> list[Update]:
         return self._telling.alarms(sorted(self._alarms.changed))
 
-    def _pictures_of(self, day: str) -> set[str]:
-        rows = self._database.execute("SELECT picture FROM frame WHERE picture GLOB ?", (f"{day}/*",))
-        return {row[0] for row in rows}
-
-    def _counters(self) -> tuple[int, int]:
-        rows = dict(self._database.execute("SELECT name, value FROM counter").fetchall())
-        return rows["change"], rows["bytes"]
-
-    @contextmanager
-    def _writing(self) -> Iterator[Written]:
-        """One transaction: all or nothing, files included.
-
-        Raises:
-            sqlite3.Error: the disk does not take it; `failed` says why.
-        """
-        with self._lock:
-            written = Written(self._change + 1, self._clock())
-            self._alarms.changed.clear()
-            try:
-                self._database.execute("BEGIN IMMEDIATE")
-                yield written
-                self._database.executemany(
-                    "UPDATE counter SET value = ? WHERE name = ?",
-                    [(written.change, "change"), (self._bytes + written.n_bytes, "bytes")],
-                )
-                self._database.execute("COMMIT")
-            except BaseException as error:
-                self._undo(written, error)
-                raise
-            self._change, self._bytes = written.change, self._bytes + written.n_bytes
-            self.bad += written.bad
-            self._say(None)
-            self._pictures.delete(written.deleted)
-
-    def _undo(self, written: Written, error: BaseException) -> None:
-        if self._database.in_transaction:
-            self._database.execute("ROLLBACK")
-        self._pictures.delete(written.made)
-        if isinstance(error, sqlite3.Error):
-            self._say(" ".join(str(error).split()))
-
-    def _say(self, failed: str | None) -> None:
-        if failed is not None and self.failed is None:
-            log.error("page_store_failed", error=failed, what_now="scores are shown and not kept")
-        if failed is None and self.failed is not None:
-            log.info("page_store_works_again")
-        self.failed = failed
-
     @contextmanager
     def _told(self) -> Iterator[None]:
         """What the disk does not take is in `failed`, and no more happens."""
@@ -419,25 +312,3 @@ class Store:
             raise StreamerError(
                 f"the store cannot be written ({error}); free some space, and try again"
             ) from None
-
-
-def digest_of(message: Message) -> bytes:
-    """Eight bytes that tell a message from another one of the same number."""
-    body = repr(sorted(message.items(), key=lambda item: item[0])).encode("utf-8", "replace")
-    return hashlib.blake2b(body, digest_size=8).digest()
-
-
-def _collapsed(checked: Sequence[tuple[Checked, str]]) -> Iterator[tuple[Checked, str]]:
-    """All but revisions that another one of the same frame follows with nothing but revisions between."""
-    revisions: dict[tuple[str, str], Verdict] = {}
-    for one, kind in checked:
-        if kind == "revision" and isinstance(one, Verdict):
-            before = revisions.pop((one.stream, one.key), None)
-            keeps_map = before is not None and one.map_entry is None
-            last = replace(one, map_entry=before.map_entry, part=before.part) if before and keeps_map else one
-            revisions[one.stream, one.key] = last
-            continue
-        if isinstance(one, Verdict | Picture) and (waiting := revisions.pop((one.stream, one.key), None)):
-            yield waiting, "revision"
-        yield one, kind
-    yield from ((one, "revision") for one in revisions.values())

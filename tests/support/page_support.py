@@ -76,10 +76,11 @@ def paging(folder: Path, server: ServerProcess, **sections: Any) -> Iterator[Pag
 
 @dataclass(frozen=True)
 class Plant:
-    """A detector and its page."""
+    """A detector and its page; `store` is the page's database."""
 
     server: ServerProcess
     page: PageProcess
+    store: Path
 
     def ask(self, kind: str, **fields: Any) -> dict[str, Any]:
         """The detector's answer to a request."""
@@ -91,7 +92,7 @@ def plant(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plant]:
     """One detector and one page for all; frames of every stream have a picture, a map, and `LIMIT`."""
     folder = tmp_path_factory.mktemp("plant")
     with detecting(folder) as server, paging(folder, server) as page:
-        yield Plant(server, page)
+        yield Plant(server, page, folder / "page" / "page.sqlite")
 
 
 @dataclass(frozen=True)

@@ -118,6 +118,7 @@ export class AlarmList {
     item.dataset.told = told;
     if (alarm.key) item.dataset.key = alarm.key;
     item.dataset.stream = alarm.stream;
+    item.dataset.cause = alarm.cause;
     item.className = `${alarm.ack_at ? "acked" : "open"}${alarm.revised ? " revised" : ""}`;
     const [when, cause, then] = item.querySelector(".what").children;
     setText(when, `${fmt.time(alarm.from)} ${alarm.stream}`);
@@ -133,7 +134,7 @@ export class AlarmList {
     this.#thumb(item.querySelector(".thumb"), alarm, frame);
     const ack = item.querySelector(".ack");
     ack.hidden = Boolean(alarm.ack_at) || !this.mayAct;
-    ack.setAttribute("aria-label", `acknowledge ${word}, ${part || alarm.stream}`);
+    ack.setAttribute("aria-label", `Ack: ${word}, ${part || alarm.stream}`);
   }
 
   #after(alarm) {

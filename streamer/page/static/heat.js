@@ -236,7 +236,7 @@ export function aspectOf({ image, shape, rows, cols, view }) {
 }
 
 /**
- * A frame on a canvas, as large as the canvas is shown; `canvas.dataset.drawn` then says which.
+ * A frame on a canvas, as large as the canvas is shown; `canvas.dataset.drawn` then says which, `layers` what of it.
  *
  * @param {HTMLCanvasElement} canvas
  * @param {object} options
@@ -268,7 +268,9 @@ export function draw(canvas, options) {
   if (said.image) context.drawImage(said.image, 0, 0, width, height);
   if (said.grid) paintHeat(context, width, height, said);
   if (said.regions.length && said.shape) paintRegions(context, width, height, said);
-  if (said.key !== undefined) canvas.dataset.drawn = said.key;
+  if (said.key === undefined) return;
+  canvas.dataset.layers = [said.image && "picture", said.grid && "map"].filter(Boolean).join(" ");
+  canvas.dataset.drawn = said.key;
 }
 
 /** The colours from `low` (left) to `high` (right), over the whole canvas. */

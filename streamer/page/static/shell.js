@@ -187,7 +187,7 @@ function sizeButton() {
       type: "button",
       class: "tool",
       id: "size",
-      "aria-label": "larger text",
+      "aria-label": "A+: larger text",
       title: "larger text",
       onclick: turn,
     },

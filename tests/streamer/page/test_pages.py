@@ -73,8 +73,6 @@ def test_the_gallery_shows_the_newest_first_filters_and_keeps_what_is_asked_in_t
 
 
 def test_a_frame_id_that_is_markup_is_shown_as_text_everywhere(plant, parts, browser):
-    for path in (f"/gallery?stream={STREAM}&q=onerror", f"/part?stream={STREAM}&key=s%3A{'%3Cimg'}"):
-        log_in(browser, plant.page, "viewer", path)
     gallery(browser, plant, "viewer", "&q=onerror")
     assert cards(browser) == [parts[3].key]
     press(browser, "j", Keys.ENTER)
@@ -105,6 +103,7 @@ def test_the_gallery_is_reviewed_by_keys_alone_and_the_store_keeps_it(plant, par
     until(browser, lambda: text_of(browser, ".selection") == "2 selected", "two selected")
     press(browser, "u")
     until(browser, lambda: len(every(browser, ".card .reviewed.unsure")) == 2, "two reviewed at once")
+    until(browser, lambda: text_of(browser, ".selection") == "", "the selection to go")
     press(browser, Keys.CONTROL, "a")
     ActionChains(browser).key_up(Keys.CONTROL).perform()
     assert all(card.is_selected() for card in every(browser, "#cards .pick input"))

@@ -22,6 +22,24 @@ def types(updates):
     return [one.header["type"] for one in updates]
 
 
+def word(what, **fields):
+    known = {
+        "who": "anna",
+        "frame_id": None,
+        "group": None,
+        "before": None,
+        "after": None,
+        "operator_ns": NOON,
+    }
+    return message("operator", what=what, **{**known, **fields})
+
+
+def event(frame_ids, **fields):
+    known = {"event": "repeat", "group": 3, "since": frame_ids[0], "n_frames": len(frame_ids), "name": None}
+    known |= {"frame_ids": frame_ids, "regions": [[1, 2, 3, 4, 0.5]], "event_ns": NOON}
+    return message("event", **{**known, **fields})
+
+
 def test_the_first_verdict_stays_and_the_last_counts(store):
     told = store.take(verdict("part-1", label=False, meta={"part_id": 8841, "product_id": "A"}))
     assert types(told) == ["score"]
@@ -93,9 +111,9 @@ def test_the_same_message_twice_changes_nothing(store):
     sent = [
         verdict("a", label=True),
         verdict("a", "revision", label=False),
-        message("operator", who="anna", what="pin", frame_id="a", group=None, before=None, after={"pinned": True}, operator_ns=NOON),
-        message("event", event="repeat", group=1, frame_ids=["a"], since="a", n_frames=1, regions=[], name=None, event_ns=NOON),
-    ]  # fmt: skip
+        word("pin", frame_id="a", after={"pinned": True}),
+        event(["a"]),
+    ]
     store.take_all(sent)
 
     def everything():
@@ -113,7 +131,7 @@ def test_pictures_are_files_named_by_rows(store, tmp_path):
     store.take(verdict(hostile))
     told = store.take(picture_message(hostile, jpeg(1)))
     assert [one.header for one in told] == [{"type": "picture", "stream": "line", "key": f"s:{hostile}"}]
-    files = [path for path in tmp_path.rglob("*.jpg")]
+    files = list(tmp_path.rglob("*.jpg"))
     assert [path.parent.parent for path in files] == [tmp_path / "pictures"]
     assert files[0].name == "1.jpg"
     assert Queries(store).picture_path("line", f"s:{hostile}").read_bytes() == jpeg(1)
@@ -167,7 +185,8 @@ def test_a_map_is_kept_as_its_grid(store, encoding):
     assert frame["map"]["max"] == pytest.approx(entry["max"])
     if encoding == "grid":
         assert (np.frombuffer(grid, "<f4").reshape(rows, cols) == scores).all()
-        assert frame["map"] == {"rows": 7, "cols": 9, "min": entry["min"], "max": entry["max"], "view": None, "ignored": False}  # fmt: skip
+        sides = {"rows": 7, "cols": 9, "min": entry["min"], "max": entry["max"]}
+        assert frame["map"] == {**sides, "view": None, "ignored": False}
 
 
 def test_a_damaged_map_costs_its_verdict_nothing(store):
@@ -227,39 +246,31 @@ def test_a_frame_that_turns_anomalous_later_is_an_alarm(store):
 
 
 def test_an_event_is_one_alarm_however_often_it_is_told(store):
-    def event(n_frames, **more):
-        ids = [f"p{number}" for number in range(n_frames)]
-        fields = {"event": "repeat", "group": 3, "frame_ids": ids, "since": "p0", "n_frames": n_frames}
-        return message(
-            "event", **{**fields, "regions": [[1, 2, 3, 4, 0.5]], "name": None, "event_ns": NOON, **more}
-        )
-
-    store.take_all([event(2), event(3, event_ns=NOON + SECOND)])
+    store.take_all([event(["p0", "p1"]), event(["p0", "p1", "p2"], event_ns=NOON + SECOND)])
     (told,) = Queries(store).events()
     assert (told["n_frames"], told["keys"], told["since"]) == (3, ["s:p0", "s:p1", "s:p2"], "s:p0")
     (alarm,) = Queries(store).alarms()
     assert (alarm["cause"], alarm["n_frames"], alarm["group"]) == ("repeat", 3, 3)
-    word = {"who": "anna", "what": "reject", "frame_id": None, "group": 3, "operator_ns": NOON + 2 * SECOND}
     facts = {"before": {"name": None, "n_frames": 3}, "after": {"name": "worn tool", "n_frames": 3}}
-    assert types(store.take(message("operator", **word, **facts))) == ["operator", "event"]
+    assert types(store.take(word("reject", group=3, **facts))) == ["operator", "event"]
     (told,) = Queries(store).events()
     assert (told["decision"], told["who"], told["name"]) == ("reject", "anna", "worn tool")
-    store.take(event(2, since="q0", event_ns=NOON + 9 * SECOND))  # the detector began anew, and counts again
+    store.take(event(["q0", "q1"], event_ns=NOON + 9 * SECOND))  # the detector began anew, and counts again
     assert [one["decision"] for one in Queries(store).events()] == [None, "reject"]
     assert len(Queries(store).alarms()) == 2
 
 
 @pytest.mark.parametrize("first", ["note", "word"])
 def test_the_reason_of_a_threshold_stands_beside_it(store, first):
-    word = message("operator", who="anna (admin)", what="threshold", frame_id=None, group=None, operator_ns=NOON + SECOND,
-                   before={"rule": "mad", "threshold": 0.5}, after={"rule": "fixed", "threshold": 0.4})  # fmt: skip
+    facts = {"before": {"rule": "mad", "threshold": 0.5}, "after": {"rule": "fixed", "threshold": 0.4}}
+    said = word("threshold", who="anna (admin)", operator_ns=NOON + SECOND, **facts)
 
     def note():
         store.note("line", None, "anna (admin)", "threshold", "scratches were missed")
 
     if first == "note":
         note()
-    store.take_all([word, verdict("a")])
+    store.take_all([said, verdict("a")])
     if first == "word":
         note()
     (line,) = Queries(store).audit()
@@ -300,7 +311,8 @@ def test_losses_are_counted_by_reason(store):
             message("error", code="duplicate", text="x"),
         ]
     )
-    assert Queries(store).losses(None, 0, 4e15) == {"dropped": {"drop_oldest": 3}, "error": {"bad_header": 1, "duplicate": 1}}  # fmt: skip
+    lost = {"dropped": {"drop_oldest": 3}, "error": {"bad_header": 1, "duplicate": 1}}
+    assert Queries(store).losses(None, 0, 4e15) == lost
     assert Queries(store).losses("line", 0, 4e15)["error"] == {"duplicate": 1}
 
 
@@ -321,6 +333,11 @@ def test_the_number_of_a_message_is_kept_with_it(tmp_path):
     store.close()
 
 
+def write_much(store):
+    for _ in range(1000):
+        store.note("line", None, "anna", "note", "x" * 2000)
+
+
 def test_a_full_disk_is_told_and_scores_are_shown(tmp_path):
     store = a_store(tmp_path)
     store.take(verdict("a", pub_seq=0))
@@ -337,8 +354,7 @@ def test_a_full_disk_is_told_and_scores_are_shown(tmp_path):
     assert store.failed == "database or disk is full"
     assert store.last_pub_seq() == {"line/score": 0}
     with pytest.raises(StreamerError, match="free some space"):
-        for _ in range(1000):
-            store.note("line", None, "anna", "note", "x" * 2000)
+        write_much(store)
     store._database.execute("PRAGMA max_page_count = 1000000")
     store.take_all([verdict("b", pub_seq=1), verdict("c", pub_seq=2)])
     assert store.failed is None
@@ -357,6 +373,11 @@ def test_a_foreign_file_is_refused(tmp_path):
     (tmp_path / "b" / "page.sqlite").write_bytes(b"this is no database at all" * 100)
     with pytest.raises(StreamerError, match="is no store of this page"):
         a_store(tmp_path / "b")
+
+
+def test_a_folder_is_one_page_s(store, tmp_path):
+    with pytest.raises(StreamerError, match="in use by another page"):
+        a_store(tmp_path)
 
 
 def test_good_frames_go_first(tmp_path):
