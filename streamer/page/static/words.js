@@ -16,7 +16,7 @@ async function told(path, body, done, action = null) {
   }
 }
 
-async function falseAlarm(frame) {
+export async function falseAlarm(frame) {
   const name = nameOf(frame);
   const wrong = { label: "It is a defect", run: () => defect(frame) };
   const answer = await told(
@@ -28,7 +28,7 @@ async function falseAlarm(frame) {
   if (answer) await told("/api/review", { ...where(frame), decision: "good", note: "false alarm" });
 }
 
-async function defect(frame) {
+export async function defect(frame) {
   const said = await ask(
     `${nameOf(frame)} is a defect`,
     [
@@ -59,7 +59,7 @@ async function defect(frame) {
   if (answer?.confirm?.ok === false) toast(`the detector was not told: ${answer.confirm.error}`, "error");
 }
 
-async function pin(frame) {
+export async function pin(frame) {
   const undo = {
     label: "Undo",
     run: () => told("/api/operate", { kind: "unpin", ...where(frame) }, `${nameOf(frame)}: no longer pinned`),
@@ -72,7 +72,7 @@ async function pin(frame) {
   );
 }
 
-async function forget(frame) {
+export async function forget(frame) {
   const sure = await ask(`Forget ${nameOf(frame)}?`, [], {
     text: "It leaves the ring: nothing is compared with it any more. This cannot be undone.",
     confirm: "Forget",

@@ -48,6 +48,21 @@ def test_a_page_loads_little_and_nothing_from_elsewhere(page):
     assert not re.search(r"<script(?![^>]*\bsrc=)|<style|\sstyle=|\son[a-z]+=", text)
 
 
+def test_what_a_script_imports_is_exported():
+    exported = {}
+    for path in STATIC.glob("*.js"):
+        text = path.read_text("utf-8")
+        names = re.findall(r"^export (?:async )?(?:function|const|class|let) (\w+)", text, re.MULTILINE)
+        listed = re.findall(r"^export \{([^}]*)\}", text, re.MULTILINE)
+        exported[path.name] = {*names, *(name.strip() for names in listed for name in names.split(","))}
+    for path in STATIC.glob("*.js"):
+        for names, module in re.findall(
+            r'^(?:import|export) \{([^}]*)\} from "\./([^"]+)"', path.read_text("utf-8"), re.M
+        ):
+            wanted = {name.split(" as ")[0].strip() for name in names.split(",")} - {""}
+            assert wanted <= exported[module], f"{path.name} imports of {module}"
+
+
 @pytest.mark.parametrize("script", sorted(path.name for path in STATIC.glob("*.js")))
 def test_no_script_makes_markup_of_text(script):
     text = (STATIC / script).read_text("utf-8")
