@@ -115,9 +115,9 @@ class Health:
             }
 
     def stream(self, name: str) -> Facts:
-        """A stream's `Health` but for `today`."""
+        """A stream's `Health` but for `today`; of one not heard of yet hardly anything is known."""
         with self._lock:
-            one = self._streams[name]
+            one = self._streams.get(name) or _Stream()
             status, latencies = one.status, sorted(one.latencies)
             state = _text(status.get("state"))
             images, warmup = _number(status.get("images")), _number(status.get("warmup"))

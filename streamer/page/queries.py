@@ -20,6 +20,7 @@ from streamer.page.rows import (
     flag,
     frame_json,
     gap_json,
+    ms,
     ns,
 )
 from streamer.page.store import Store
@@ -30,6 +31,14 @@ _MOST_SCORES = 2000
 _COUNT = "SELECT count(*) FROM frame f LEFT JOIN review r ON r.stream = f.stream AND r.key = f.key"
 _BESIDES = "SELECT meta, latency, model_id, thumb FROM frame WHERE id = ?"
 _TALLY = "SELECT stream, sum(inspected) AS inspected, sum(anomalous) AS anomalous FROM tally"
+# Each stream by one look into the index, however many quarters there are of it.
+_NEWEST = """
+WITH RECURSIVE known (stream) AS (
+    SELECT min(stream) FROM tally
+    UNION ALL SELECT (SELECT min(stream) FROM tally WHERE tally.stream > known.stream)
+    FROM known WHERE stream IS NOT NULL)
+SELECT stream, (SELECT max(captured) FROM frame WHERE frame.stream = known.stream) AS captured FROM known
+"""
 _LOSS = "SELECT kind, code, sum(n) AS n FROM loss"
 
 _OF_ITS_GROUP = """grp IN (SELECT event.grp FROM event, json_each(event.keys) AS member
@@ -141,6 +150,12 @@ class Queries:
                 f"{ALARMS} WHERE {where} ORDER BY id DESC LIMIT ?", [*values, _most(limit)]
             ).fetchall()
         return [alarm_json(row) for row in rows]
+
+    def newest(self) -> dict[str, float | None]:
+        """Streams that frames are kept of, and when the newest was captured."""
+        with self._store.read() as database:
+            rows = database.execute(_NEWEST).fetchall()
+        return {row["stream"]: ms(row["captured"]) for row in rows if row["captured"] is not None}
 
     def open_alarms(self) -> dict[str, int]:
         """How many alarms of each stream nobody has acknowledged."""

@@ -272,6 +272,28 @@ def test_without_answers_what_comes_goes_on_and_is_told_as_lost(tmp_path, monkey
         assert page.follower.detector()["read_only"]
 
 
+def test_a_history_that_answers_later_is_asked_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(follow, "_PROBE_S", 0.1)
+    refuse = threading.Event()
+    refuse.set()
+    kept = [verdict(one, pub_seq=number) for number, one in enumerate("abc")]
+
+    def answers(request):
+        if refuse.is_set():
+            return {"v": 1, "ok": False, "code": "busy", "text": "not now"}
+        found = [one for one in kept if one.topic == request["topic"] and one["pub_seq"] >= request["first"]]
+        listed = [{"topic": one.topic, "header": msgpack.packb(dict(one)), "map": None} for one in found]
+        return {**nothing(request), "messages": listed}
+
+    with Impostor(answers) as detector, following(tmp_path, detector.endpoints) as page:
+        detector.wait()
+        detector.send(kept[0])
+        until(lambda: ids(page) == ["a"])
+        refuse.clear()
+        until(lambda: not page.follower.detector()["read_only"])
+        until(lambda: ids(page) == ["a", "b", "c"])
+
+
 def test_a_disk_that_was_full_is_caught_up_with(backbone, tmp_path):
     with (
         serving(small_config(), backbone) as service,

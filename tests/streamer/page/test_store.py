@@ -375,6 +375,23 @@ def test_a_foreign_file_is_refused(tmp_path):
         a_store(tmp_path / "b")
 
 
+def test_a_message_that_trips_the_store_costs_no_other(store, monkeypatch):
+    """An error of ours, whatever it is: the batch is kept but for one, and nothing is asked for again."""
+    score = store._verdicts.score
+
+    def trips(verdict, written):
+        score(verdict, written)
+        if verdict.key == "s:b":
+            raise ZeroDivisionError("of ours")
+
+    monkeypatch.setattr(store._verdicts, "score", trips)
+    told = store.take_all([verdict(one, pub_seq=number) for number, one in enumerate("abc")])
+    assert [one.header["frame"]["key"] for one in told] == ["s:a", "s:c"]
+    assert (Queries(store).scores()["total"], store.bad, store.failed) == (2, 1, None)
+    store.take(verdict("b", pub_seq=3))
+    assert store.last_pub_seq() == {"line/score": 3}
+
+
 def test_a_folder_is_one_page_s(store, tmp_path):
     with pytest.raises(StreamerError, match="in use by another page"):
         a_store(tmp_path)
