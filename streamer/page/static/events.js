@@ -101,7 +101,7 @@ function card(event) {
       el(
         "p",
         { class: "muted" },
-        `${event.stream} · group ${event.group} · ${fmt.day(event.at)} ${fmt.time(event.at)} · ${fmt.count(event.n_frames)} frames since ${String(event.since).replace(/^[is]:/, "")}`,
+        `${event.stream} · group ${event.group} · ${fmt.day(event.at)} ${fmt.time(event.at)} · ${fmt.count(event.n_frames)} ${event.n_frames === 1 ? "frame" : "frames"} since ${String(event.since).replace(/^[is]:/, "")}`,
       ),
       decision(event),
     ),
