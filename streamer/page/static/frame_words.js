@@ -57,6 +57,7 @@ const reviewWord = (review) => ({
 });
 
 function spoken({ at, who, what, before, after, note }) {
+  if (what === "review" && after?.decision) return reviewWord({ at, who, note, ...after });
   return { at, who, what: SAID[what] ?? what, change: changes(before, after), note };
 }
 

@@ -18,6 +18,9 @@ function joined(lines) {
   return [...told, ...alone].sort((one, other) => other.at - one.at);
 }
 
+/** Where a word left a threshold that it did not move. */
+const stays = (after) => (after?.rule ? `${after.rule}, ${fmt.score(after.threshold)} as before` : "");
+
 /** The list of a stream's newest changes, newest first. */
 export async function changesOf(stream) {
   const { audit } = await api("/api/audit", { stream, limit: 200 });
@@ -30,7 +33,7 @@ export async function changesOf(stream) {
     {},
     el("time", {}, `${fmt.day(at)} ${fmt.time(at)}`),
     el("span", { class: "what" }, who ?? "nobody named"),
-    el("span", { class: "change" }, changes(before, after)),
+    el("span", { class: "change" }, changes(before, after) || stays(after)),
     note ? el("span", { class: "note" }, `"${note}"`) : "",
   )));
 }
