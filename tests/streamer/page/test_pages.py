@@ -233,7 +233,7 @@ def test_a_defect_that_comes_again_is_rejected_by_name_and_known_from_then_on(pl
         one(browser, "dialog[open] button[type=submit]").click()
         word = line.heard("operator")
         assert (word["what"], word["group"], word["who"]) == ("reject", event["group"], "operator")
-        until(browser, lambda: "rejected as stain mark by operator" in text_of(browser, "#events"), "the word")
+        until(browser, lambda: "as stain mark by operator" in text_of(browser, "#events"), "the word")
         publisher.send(stain, "once-more", timeout_s=PATIENCE_S)
         while (score := line.heard("score"))["frame_id"] != "once-more":
             pass
