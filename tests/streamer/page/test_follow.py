@@ -16,6 +16,7 @@ from streamer.page import follow, health
 from streamer.page.follow import Follower
 from streamer.page.hub import Hub
 from streamer.page.messages import KINDS
+from streamer.page.pictures import jpeg_size
 from streamer.page.queries import Queries
 
 __all__ = ["backbone"]
@@ -52,6 +53,7 @@ def names(*numbers):
 
 def test_what_is_published_is_kept_and_told(backbone, tmp_path):
     options = {"transport": {"map_encoding": "grid"}, "revise": {"every": 2, "window": 12}}
+    options["output"] = {"picture": {"of": "all", "side": 32}}
     with watched(backbone, small_config(**options)) as (service, screen, camera):
         camera.picture(0)
         screen.until(1, "score")
@@ -72,6 +74,11 @@ def test_what_is_published_is_kept_and_told(backbone, tmp_path):
                     fields["capture_ns"] // 1000 / 1000,
                     frame_id[-1],
                 )
+            # Pictures are not kept: that of the first frame went out before anybody heard.
+            until(lambda: len(list(tmp_path.rglob("*.jpg"))) == 5)
+            for seed in range(1, 6):
+                assert jpeg_size(page.queries.picture_path("line", f"s:line-{seed}").read_bytes()) == (24, 32)
+                assert page.queries.frame("line", f"s:line-{seed}")["shape"] == [48, 64]
             words = page.queries.frame("line", "s:line-5")["words"]
             assert [(word["what"], word["who"]) for word in words] == [("false_alarm", "anna")]
             assert {header["frame"]["key"] for header in told_of(page, "score")} >= {
@@ -81,7 +88,7 @@ def test_what_is_published_is_kept_and_told(backbone, tmp_path):
             until(lambda: page.follower.health()[0]["scored"] == 6)
             detector, (stream,) = page.follower.detector(), page.follower.health()
             assert (detector["up"], detector["read_only"], detector["gaps"]) == (True, False, [])
-            assert (stream["today"]["inspected"], stream["map"], stream["capacity"]) == (6, True, 12)
+            assert (stream["today"]["inspected"], stream["map"], stream["picture"]) == (6, True, True)
             assert stream["threshold"] == control(service, "status")["streams"]["line"]["threshold"]
             assert page.store.bad == 0
 
