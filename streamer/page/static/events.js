@@ -33,12 +33,16 @@ const KINDS = {
   },
 };
 
+const GONE = "The detector holds this group no more: its frames have left the ring, or it was decided elsewhere. It is told anew when it comes again.";
+
 const main = shell("events");
 const view = {};
 const frames = new Frames();
 const state = { stream: streamParam(), open: false, events: [] };
 
-const decidable = ({ event }) => Boolean(KINDS[event]?.accept);
+const gone = new Set(); // groups that the detector, asked of them, held no more
+const idOf = ({ stream, event, group }) => `${group} ${event} ${stream}`;
+const decidable = (event) => Boolean(KINDS[event.event]?.accept) && !gone.has(idOf(event));
 const same = (one, other) => one.stream === other.stream && one.group === other.group && one.event === other.event;
 
 function decision(event) {
@@ -50,6 +54,7 @@ function decision(event) {
 }
 
 function deciding(event) {
+  if (gone.has(idOf(event))) return el("p", { class: "muted" }, GONE);
   const kind = KINDS[event.event];
   if (!kind?.accept) return el("p", { class: "muted" }, kind?.todo ?? "");
   if (event.decision) return "";
@@ -77,7 +82,14 @@ async function decide(event, word, done) {
   );
   if (!answer) return;
   const more = { group: event.group, note: answer.note || undefined };
-  await operate(event.stream, word, word === "reject" ? { ...more, name: answer.name } : more);
+  try {
+    await operate(event.stream, word, word === "reject" ? { ...more, name: answer.name } : more);
+  } catch (error) {
+    if (error.code !== "unknown_group") throw error;
+    gone.add(idOf(event));
+    draw();
+    return;
+  }
   await done();
 }
 
@@ -101,7 +113,7 @@ function card(event) {
       el(
         "p",
         { class: "muted" },
-        `${event.stream} · group ${event.group} · ${fmt.day(event.at)} ${fmt.time(event.at)} · ${fmt.count(event.n_frames)} frames since ${String(event.since).replace(/^[is]:/, "")}`,
+        `${event.stream} · group ${event.group} · ${fmt.day(event.at)} ${fmt.time(event.at)} · ${fmt.count(event.n_frames)} ${event.n_frames === 1 ? "frame" : "frames"} since ${String(event.since).replace(/^[is]:/, "")}`,
       ),
       decision(event),
     ),

@@ -28,15 +28,17 @@ function bytes(n) {
 }
 
 const counts = (of) => Object.entries(of ?? {}).filter(([, n]) => n).map(([name, n]) => `${name} ${fmt.count(n)}`);
+const plural = (n, word) => `${fmt.count(n)} ${word}${n === 1 ? "" : "s"}`;
 const rate = (value) => (Number.isFinite(value) ? value.toFixed(1) : "–");
-const ms = (value) => (Number.isFinite(value) ? `${Math.round(value)} ms` : "–");
+const ms = (value) => (!Number.isFinite(value) ? "–" : value < 10_000 ? `${Math.round(value)} ms` : fmt.span(value));
 
 // A stream's row
 
 function stateOf(health) {
   if (health.silent) return ["✕", "bad", "silent"];
   const [sign, cls] = STATES[health.state] ?? ["", "none"];
-  const text = health.warmup ? `learning ${health.warmup[0]} of ${health.warmup[1]}` : health.state;
+  const [has, of] = health.warmup ?? [];
+  const text = of ? `learning ${has} of ${of}` : health.warmup ? "learning" : health.state;
   return [sign, cls, health.asleep ? "asleep" : text];
 }
 
@@ -116,7 +118,7 @@ function drawDetector(detector) {
 
 function drawDisk({ snapshot, history }) {
   define(view.disk, [
-    ["history", history ? history.failed || `${fmt.count(history.messages)} messages, ${bytes(history.bytes)}` : "not configured: what this page misses while it is down is lost"],
+    ["history", history ? history.failed || `${plural(history.messages, "message")}, ${bytes(history.bytes)}` : "not configured: what this page misses while it is down is lost"],
     ["snapshots", snapshot ? snapshotText(snapshot) : "not configured: a restart begins with an empty ring"],
     ["last snapshot", snapshot?.saved_ns ? fmt.ago(snapshot.saved_ns / 1e6) : ""],
     ["journal", snapshot?.journal_bytes ? bytes(snapshot.journal_bytes) : ""],
@@ -143,7 +145,7 @@ function drawGaps(gaps) {
   ));
   const head = ["seen", "topic", "numbers", "filled from history", "not kept"].map((text, n) => el("th", { scope: "col", class: n > 2 ? "num" : null }, text));
   view.gaps.replaceChildren(
-    el("p", { class: lost ? "bad" : "muted" }, lost ? `✕ ${fmt.count(lost)} messages were not kept: the detector's history no longer had them.` : "✓ All were filled from the detector's history."),
+    el("p", { class: lost ? "bad" : "muted" }, lost ? `✕ not kept, since the detector's history no longer had them: ${plural(lost, "message")}.` : "✓ All were filled from the detector's history."),
     el("div", { class: "scroll tall", tabindex: "0", role: "region", "aria-label": "gaps" }, el("table", {}, el("thead", {}, el("tr", {}, ...head)), el("tbody", {}, ...body))),
   );
 }

@@ -94,7 +94,7 @@ function drawAxis({ context, colour, at, width, bottom }, low, high) {
   context.fillStyle = colour("--muted");
   context.textAlign = "center";
   context.textBaseline = "top";
-  const wanted = (high - low) / Math.max(2, Math.floor(width / 110));
+  const wanted = (high - low) / Math.max(2, Math.floor(width / 80));
   const power = 10 ** Math.floor(Math.log10(wanted));
   const step = [1, 2, 5, 10].map((by) => by * power).find((size) => size >= wanted);
   const digits = Math.max(0, -Math.floor(Math.log10(step) + 1e-9));

@@ -80,7 +80,7 @@ export function figures(frame) {
       ["against", `${fmt.count(frame.n_references)} references, ${frame.state}`],
       ["revisions", `${fmt.count(frame.revision)}${frame.final ? ", final" : ", may change yet"}`],
       ["known defect", frame.known_defect],
-      ["took", Number.isFinite(total) ? `${total.toFixed(0)} ms` : ""],
+      ["took", Number.isFinite(total) ? total < 10_000 ? `${total.toFixed(0)} ms` : fmt.span(total) : ""],
       ["model", frame.model_id],
     ]),
   );

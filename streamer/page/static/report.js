@@ -4,7 +4,7 @@
 import { address, api, el, fmt, shell, toast } from "./common.js";
 import { empty, failed, thumbnail } from "./frames.js";
 import { follow } from "./watching.js";
-import { changes } from "./frame_words.js";
+import { thresholdChange } from "./frame_words.js";
 
 const SHIFTS = [["early", 6, 14], ["late", 14, 22], ["night", 22, 30]];
 
@@ -113,7 +113,7 @@ function kinds({ kinds: found }) {
 }
 
 function thresholds({ thresholds: changed }) {
-  const rows = changed.map(({ at, who, before, after, why }) => [`${fmt.day(at)} ${fmt.time(at)}`, who ?? "nobody named", changes(before, after), why ?? ""]);
+  const rows = changed.map(({ at, who, before, after, why }) => [`${fmt.day(at)} ${fmt.time(at)}`, who ?? "nobody named", thresholdChange(before, after), why ?? ""]);
   return section("Changes of the threshold", rows.length ? table(["when", "who", "what", "why"], rows) : none("None."));
 }
 

@@ -69,8 +69,9 @@ function lineValue() {
 
 function redraw() {
   const line = lineValue();
+  if (state.rule !== "fixed" && line !== null) view.slider.value = String(line); // keys go on from there
   view.value.textContent = line === null ? "..." : fmt.score(line);
-  view.slider.setAttribute("aria-valuetext", state.value === null ? "" : fmt.score(state.value));
+  view.slider.setAttribute("aria-valuetext", fmt.score(line));
   drawHistogram(view.canvas, {
     scores: state.told.scores,
     low: state.low,
@@ -138,10 +139,13 @@ async function apply() {
   const told = state.rule === "fixed" ? `a fixed line at ${fmt.score(state.value)}` : `the rule ${state.rule}`;
   request(false); // refuses what cannot be asked before it asks who and why
   const { toAnomalous, toNormal } = view.flips.dataset;
-  const answer = await ask(`Label ${state.stream} by ${told}${line !== null && state.rule !== "fixed" ? `, now ${fmt.score(line)}` : ""}: ${toAnomalous} more alarms, ${toNormal} fewer`, [
-    { name: "who", label: "who", required: true, value: view.me?.who ?? "" },
+  const fields = [
+    { name: "who", label: "who", required: true, maxlength: 80, value: view.me?.who ?? "" },
     { name: "why", label: "why (kept in the shift report)", required: true },
-  ]);
+  ];
+  const now = state.rule !== "fixed" && line !== null ? `, now ${fmt.score(line)}` : "";
+  const text = `Frames are labelled by ${told}${now}: ${plural(Number(toAnomalous), "more alarm")}, ${toNormal} fewer.`;
+  const answer = await ask(`Another threshold for ${state.stream}?`, fields, { text, confirm: "Apply" });
   if (!answer) return;
   const done = await post("/api/threshold", { ...request(false), who: answer.who, why: answer.why });
   toast(`The threshold is ${number(done.after.threshold)} (${done.after.rule}).`, "ok");
