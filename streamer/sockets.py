@@ -87,7 +87,7 @@ def bind(
     Args:
         kind: `zmq.PULL` and so on.
         key: name of the configuration key the endpoint is from, for errors.
-        role: which allow-list admits peers (`publishers`, `subscribers`, `controllers`); "" for imagezmq's
+        role: which allow-list admits peers (`streamer.auth.ADMITTED`); "" for imagezmq's
             port, whose senders know no CURVE.
         hwm: messages kept a peer: received and not read yet, and to be sent where `send_hwm` is None.
         send_hwm: messages kept a peer that reads too slowly, or nothing.

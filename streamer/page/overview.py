@@ -20,7 +20,8 @@ class Overview:
     """Joins what was heard with what is kept; safe from any thread.
 
     Attributes:
-        control_answers: whether requests are answered; without, the page can only look.
+        control_answers: whether requests are answered; without, the page can only look. None while that is
+            not known: a page that was just opened must not take all its buttons away.
         was_up: whether the detector was up when it was last looked at; None before.
     """
 
@@ -28,7 +29,7 @@ class Overview:
         self._store, self._queries, self._health = store, Queries(store), health
         self._endpoints = {"scores": settings.scores, "control": settings.control}
         self._silent: dict[str, bool] = {}
-        self.control_answers = False
+        self.control_answers: bool | None = None
         self.was_up: bool | None = None
 
     def detector(self) -> dict[str, Any]:
@@ -36,7 +37,7 @@ class Overview:
         return {
             **self._health.detector(),
             **self._endpoints,
-            "read_only": not self.control_answers,
+            "read_only": self.control_answers is False,
             "store": {"failed": self._store.failed, "bytes": self._store.n_bytes, "bad": self._store.bad},
             "gaps": self._queries.gaps(),
         }

@@ -41,6 +41,10 @@ SELECT stream, (SELECT max(captured) FROM frame WHERE frame.stream = known.strea
 """
 _LOSS = "SELECT kind, code, sum(n) AS n FROM loss"
 
+_OF_ITS_GROUP = """grp IN (SELECT event.grp FROM event, json_each(event.keys) AS member
+    WHERE event.stream = ? AND member.value = ?)"""
+"""What was said of the group of an event is said of each of its frames."""
+
 
 class Queries:
     """Reads, from any thread; times in and out are milliseconds since 1970.
@@ -95,7 +99,8 @@ class Queries:
                 return None
             more = database.execute(_BESIDES, (row["id"],)).fetchone()
             words = database.execute(
-                f"{AUDIT} WHERE stream = ? AND key = ? ORDER BY at, id LIMIT ?", (stream, key, _MOST_LINES)
+                f"{AUDIT} WHERE stream = ? AND (key = ? OR {_OF_ITS_GROUP}) ORDER BY at, id LIMIT ?",
+                (stream, key, stream, key, _MOST_LINES),
             ).fetchall()
             alike = [
                 database.execute(f"{FRAMES} WHERE f.id = ?", (number,)).fetchone()
