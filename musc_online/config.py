@@ -1,12 +1,10 @@
 """Frozen, typed configuration: YAML or a mapping in; a wrong key or value is one line that names it."""
 
-import difflib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
-    BaseModel,
     ByteSize,
     Field,
     ValidationError,
@@ -16,6 +14,7 @@ from pydantic import (
 )
 
 from musc_online import config_file
+from musc_online.config_errors import one_line
 from musc_online.config_service import (
     BitDepth,
     History,
@@ -338,7 +337,7 @@ def load(source: str | Path | Mapping[str, Any] | None = None) -> Config:
     try:
         return Config.model_validate(values)
     except ValidationError as error:
-        raise ConfigError(f"{origin}: {_one_line(error)}") from None
+        raise ConfigError(f"{origin}: {one_line(error, Config)}") from None
 
 
 def threshold_rule(rule: ThresholdConfig, changes: Mapping[str, Any]) -> ThresholdConfig:
@@ -350,7 +349,7 @@ def threshold_rule(rule: ThresholdConfig, changes: Mapping[str, Any]) -> Thresho
     try:
         return ThresholdConfig.model_validate({**rule.model_dump(), **changes})
     except ValidationError as error:
-        raise ConfigError(f"threshold: {_one_line(error)}") from None
+        raise ConfigError(f"threshold: {one_line(error, ThresholdConfig)}") from None
 
 
 def _read(source: str | Path | Mapping[str, Any] | None) -> tuple[Mapping[str, Any], str]:
@@ -365,39 +364,3 @@ def _read(source: str | Path | Mapping[str, Any] | None) -> tuple[Mapping[str, A
     if not isinstance(values, Mapping):
         raise ConfigError(f"{path}: got a {type(values).__name__}, expected keys such as 'ring:'")
     return values, str(path)
-
-
-def _one_line(error: ValidationError) -> str:
-    problems = error.errors(include_url=False)
-    first = problems[0]
-    # Union members ("literal['all']", "int") and list indices appear in pydantic's path; keys are enough.
-    location = [part for part in first["loc"] if isinstance(part, int) or str(part).isidentifier()]
-    key = ".".join(map(str, location)) or "config"
-    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-    if first["type"] == "extra_forbidden":
-        # The key itself need not be a name: `ring.capacity`, `max-bytes`.
-        above = [part for part in first["loc"][:-1] if part in location]
-        return f"{_unknown_key([*map(str, above), str(first['loc'][-1])])}{more}"
-    message = first["msg"].removeprefix("Value error, ")
-    shown = "" if isinstance(first["input"], dict | BaseModel) else f"got {_shortened(first['input'])}, "
-    if first["type"] == "string_type" and not isinstance(first["input"], list | dict | None):
-        message = f"{message}; put it in quotes"
-    if not location:  # a rule between sections, whose message names its keys
-        return f"{message}{more}"
-    return f"{key}: {shown}{message[0].lower()}{message[1:]}{more}"
-
-
-def _shortened(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 120 else f"{text[:117]}..."
-
-
-def _unknown_key(location: list[str]) -> str:
-    section: Any = Config
-    for part in location[:-1]:
-        # A list's index stands for its element: streams.0.rin is a key of one stream's section.
-        section = get_args(section)[0] if part.isdigit() else section.model_fields[part].annotation
-    allowed = list(section.model_fields)
-    close = difflib.get_close_matches(location[-1], allowed, n=1)
-    hint = f"did you mean '{close[0]}'? " if close else ""
-    return f"unknown key {'.'.join(location)!r}; {hint}allowed here: {', '.join(allowed)}"

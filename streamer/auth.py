@@ -4,6 +4,7 @@ DIR/server.key, server.key_secret          the detector's pair; hand server.key 
 DIR/publishers/NAME.key                    public keys that may push frames
 DIR/subscribers/NAME.key                   public keys that may read scores
 DIR/controllers/NAME.key                   public keys that may ask the control socket
+DIR/pages/NAME.key                         public keys of pages: they may do both of these
 DIR/clients/NAME.key_secret                the peers' own pairs, to be moved to their machines
 DIR/metrics.token                          what Prometheus must show at metrics.endpoint
 
@@ -25,7 +26,13 @@ from zmq.utils import z85
 
 from streamer.errors import StreamerError
 
-ROLES = ("publishers", "subscribers", "controllers")
+ROLES = ("publishers", "subscribers", "controllers", "pages")
+ADMITTED = {
+    "publishers": ("publishers",),
+    "subscribers": ("subscribers", "pages"),
+    "controllers": ("controllers", "pages"),
+}
+"""Whose keys a socket admits."""
 _SCRAPES = "metrics.token"
 
 _KEY_BYTES = 32
@@ -57,7 +64,7 @@ def create_keys(folder: Path, clients: dict[str, str]) -> list[Path]:
 
     Args:
         folder: made if missing, readable by its owner only.
-        clients: role (`publishers`, `subscribers`, `controllers`) of each client's name.
+        clients: role (one of `ROLES`) of each client's name.
 
     Returns:
         The files written; existing keys are left alone, and a client's public key alone is one too: its

@@ -5,7 +5,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,21 +16,21 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from streamer import overlays
+from streamer import overlays, screenshot
 from streamer.ask import ask
 from streamer.commands import Command, undisturbed
 from streamer.dataset_folders import NORMAL_FOLDERS
+from streamer.demo_page import PICTURES, STREAM, TRANSPORT, frames_folder, no_page, page_on, say
 from streamer.errors import StreamerError
 from streamer.images.survey import survey
 from streamer.printable import printable
-from streamer.process import ANY_PORT, ServerProcess
+from streamer.process import PageProcess, ServerProcess
 from streamer.push import NOT_ALL_SCORED
 from streamer.sources import id_of, images_in
 from streamer.subscribe import Subscriber
 from streamer.wire.codes import WARNINGS
 from streamer.wire.published import Message
 
-STREAM = "demo"
 _START_S = 300.0
 _SILENCE_S = 300.0
 
@@ -48,27 +48,26 @@ _SILENCE_S = 300.0
 def main(data: Path, output: Path, seed: int) -> None:
     """Start a detector, publish the images to it, and show what it says of them."""
     console = Console()
-    folder = _frames_folder(data)
+    folder = frames_folder(data)
     paths = {id_of(path, folder): path for path in images_in(folder).paths}
-    with _detector(len(paths), console) as endpoints, _listening(endpoints) as subscriber:
+    with (
+        _detector(len(paths), console) as endpoints,
+        _page(endpoints, console) as page,
+        _listening(endpoints) as subscriber,
+    ):
         with _publishing(folder, endpoints, seed) as publisher:
             provisional = _collect(
                 subscriber, "score", len(paths), console, "scored on arrival", publisher=publisher
             )
         ask({"kind": "flush", "stream": STREAM}, endpoints["control"], timeout_s=_START_S)
         final = _collect(subscriber, "revision", len(provisional), console, "final scores")
-    _show(console, provisional, final)
+        _show(console, provisional, final)
+        _draw(page, output, console)
     bit_depth = survey([*paths.values()]).bit_depth
     written = overlays.write(list(final.values()), paths, output, bit_depth=bit_depth)
-    shown = f"{len(written)} overlays (frame | map | contour of the threshold) in {output}"
-    console.print(printable(shown), markup=False, highlight=False, soft_wrap=True)
-
-
-def _frames_folder(data: Path) -> Path:
-    """The test images of an MVTec layout, whose ground truth holds pictures too; else the folder itself."""
-    if not data.is_dir():
-        raise StreamerError(f"--data: {data} is no folder; python -m bench.demo_data {data} draws one")
-    return next(iter(sorted(data.glob("*/test"))), data / "test" if (data / "test").is_dir() else data)
+    say(console, f"{len(written)} overlays (frame | map | contour of the threshold) in {output}")
+    if page is not None:
+        say(console, f"live, part after part: make demo-page, or python -m streamer.demo_page --data {data}")
 
 
 @contextmanager
@@ -77,13 +76,8 @@ def _detector(n_frames: int, console: Console) -> Iterator[dict[str, str]]:
     config = {
         "ring": {"capacity": max(n_frames, 8)},
         "revise": {"every": 20, "window": max(n_frames, 8)},
-        "transport": {
-            "frames": ANY_PORT,
-            "scores": ANY_PORT,
-            "control": ANY_PORT,
-            "when_full": "block",
-            "heartbeat_s": 0.5,
-        },
+        "output": PICTURES,
+        "transport": {**TRANSPORT, "when_full": "block"},
         "log": {"level": "warning"},
     }
     with tempfile.TemporaryDirectory(prefix="musc-demo-") as folder:
@@ -95,6 +89,40 @@ def _detector(n_frames: int, console: Console) -> Iterator[dict[str, str]]:
             yield server.endpoints
         finally:
             server.terminate()
+
+
+@contextmanager
+def _page(endpoints: dict[str, str], console: Console) -> Iterator[PageProcess | None]:
+    """The page on the detector; None, and a line that says why, where there can be none."""
+    with ExitStack() as held:
+        page = None
+        try:
+            if (reason := no_page()) is not None:
+                raise StreamerError(reason)
+            folder = Path(held.enter_context(tempfile.TemporaryDirectory(prefix="musc-demo-")))
+            page = held.enter_context(page_on(endpoints, folder))
+            say(console, f"page up until the table is printed: {page.logins['viewer']}")
+        except StreamerError as error:  # the scores do not need it
+            say(console, str(error))
+        yield page
+
+
+def _draw(page: PageProcess | None, output: Path, console: Console) -> None:
+    """Leave a picture of the page, where there are a page and a browser."""
+    if page is None:
+        return
+    program, path = screenshot.browser(), output / "page.png"
+    if program is None:
+        say(console, f"{path} was not drawn: no chromium on this machine (make browser installs it)")
+        return
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with console.status("drawing the page"):
+            screenshot.take(program, page.logins["viewer"], path, shown="#heat[data-drawn]")
+    except StreamerError as error:
+        say(console, str(error))
+    else:
+        say(console, f"the page as it looked in the end: {path}")
 
 
 @contextmanager
@@ -155,11 +183,7 @@ def _collect(
                 raise StreamerError(f"only {len(found)} of {count} {title} came")
             if message.kind == "error":
                 refused += message.get("code") not in WARNINGS
-                console.print(
-                    printable(f"{message.get('frame_id')}: {message.get('text')}"),
-                    markup=False,
-                    highlight=False,
-                )
+                say(console, f"{message.get('frame_id')}: {message.get('text')}")
             elif message.kind == kind and (kind == "score" or message["is_final"]):
                 found[str(message["frame_id"])] = message
             else:

@@ -1,5 +1,6 @@
 """`python -m streamer.keys DIR`: CURVE keys for a detector and its peers."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
@@ -18,16 +19,14 @@ from streamer.errors import StreamerError
 @click.option(
     "--controller", "controllers", multiple=True, metavar="NAME", help="May ask the control socket."
 )
-def main(
-    folder: Path, publishers: tuple[str, ...], subscribers: tuple[str, ...], controllers: tuple[str, ...]
-) -> None:
+@click.option("--page", "pages", multiple=True, metavar="NAME", help="May read scores and ask: a page.")
+def main(folder: Path, **named: tuple[str, ...]) -> None:
     """Make the detector's key pair and one pair a peer in FOLDER; existing keys are kept.
 
     Without names, one peer of each role is made in a new folder: camera, screen and operator; in one that
     has keys only what the detector itself lacks. The detector needs `security: {keys: FOLDER}`; a peer
     needs its own clients/NAME.key_secret and server.key, Prometheus metrics.token.
     """
-    named = {"publishers": publishers, "subscribers": subscribers, "controllers": controllers}
     if not any(named.values()) and not (folder / "server.key_secret").exists():
         named = {"publishers": ("camera",), "subscribers": ("screen",), "controllers": ("operator",)}
     written = auth.create_keys(folder, _roles(named))
@@ -37,7 +36,7 @@ def main(
         click.echo("all of these keys exist already; nothing was changed", err=True)
 
 
-def _roles(named: dict[str, tuple[str, ...]]) -> dict[str, str]:
+def _roles(named: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
     """The role of each name."""
     roles: dict[str, str] = {}
     for role, names in named.items():

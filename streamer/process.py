@@ -1,4 +1,4 @@
-"""A real `streamer.serve` in a process of its own: loaded, killed, started again on the same ports."""
+"""A real detector or page in a process of its own: loaded, killed, started again on the same ports."""
 
 import json
 import os
@@ -8,7 +8,8 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Self
+from urllib.parse import urlsplit
 
 import yaml
 
@@ -21,25 +22,27 @@ _STOP_S = 60.0
 
 
 class ServerError(StreamerError):
-    """The server process ended or stalled."""
+    """The process ended or stalled."""
 
 
-class ServerProcess:
+class OwnProcess:
     """Starts at `with`, ends after it in the orderly way.
 
     Args:
         folder: for its configuration, log, and the file that says it is up.
-        settings: the whole configuration; ports may be `*`, a restart gets the same ones.
+        settings: the whole configuration.
     """
 
+    module: ClassVar[str]
+    name: ClassVar[str]
+    """Of its files in `folder`."""
+
     def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
-        self.endpoints: dict[str, str] = {}
-        self.model_id = ""
         self._folder = folder
-        self._settings = {**settings, "transport": dict(settings.get("transport", {}))}
+        self._settings = dict(settings)
         self._process: subprocess.Popen[bytes] | None = None
 
-    def __enter__(self) -> "ServerProcess":
+    def __enter__(self) -> Self:
         self.start()
         return self
 
@@ -49,7 +52,7 @@ class ServerProcess:
     @property
     def log(self) -> str:
         """What it wrote to its log, in all its lives."""
-        return (self._folder / "serve.log").read_text(encoding="utf-8", errors="replace")
+        return (self._folder / f"{self.name}.log").read_text(encoding="utf-8", errors="replace")
 
     @property
     def pid(self) -> int:
@@ -59,44 +62,37 @@ class ServerProcess:
             ServerError: it is not running.
         """
         if self._process is None or self._process.poll() is not None:
-            raise ServerError(f"streamer.serve: has ended; last line: {self._last_line()}")
+            raise ServerError(f"{self.module}: has ended; last line: {self._last_line()}")
         return self._process.pid
 
     def start(self) -> None:
-        """Start it and wait until it takes frames.
+        """Start it and wait until it is up.
 
         Raises:
             ServerError: it ends, or is not up in time.
         """
-        config, ready = self._folder / "serve.yaml", self._folder / "ready.json"
-        transport = self._settings["transport"]
-        transport |= {name: port for name, port in self.endpoints.items() if name in transport}
+        config, ready = self._folder / f"{self.name}.yaml", self._folder / f"{self.name}-ready.json"
         config.write_text(yaml.safe_dump(self._settings), encoding="utf-8")
         ready.unlink(missing_ok=True)
-        command = [
-            sys.executable,
-            "-m",
-            "streamer.serve",
-            "--config",
-            str(config),
-            "--ready-file",
-            str(ready),
-        ]
+        command = [sys.executable, "-m", self.module, "--config", str(config), "--ready-file", str(ready)]
         try:
-            with (self._folder / "serve.log").open("ab") as log, undisturbed():
+            with (self._folder / f"{self.name}.log").open("ab") as log, undisturbed():
                 self._process = subprocess.Popen(command, stdout=log, stderr=log)
             self._wait_up(ready)
         except BaseException:  # a signal too: nobody else would end it
             self.kill()
             raise
-        said = json.loads(ready.read_text(encoding="utf-8"))
-        self.endpoints, self.model_id = said["endpoints"], said["model_id"]
+        self._is_up(json.loads(ready.read_text(encoding="utf-8")))
+
+    def _is_up(self, said: dict[str, Any]) -> None:
+        """Take over what the process says of itself."""
+        raise NotImplementedError
 
     def _wait_up(self, ready: Path) -> None:
         deadline = time.monotonic() + _START_S
         while not ready.exists():
             if self._process is None or self._process.poll() is not None or time.monotonic() > deadline:
-                raise ServerError(f"streamer.serve: did not come up: {self._last_line()}")
+                raise ServerError(f"{self.module}: did not come up: {self._last_line()}")
             time.sleep(0.05)
 
     def kill(self) -> None:
@@ -132,3 +128,37 @@ class ServerProcess:
     def _last_line(self) -> str:
         lines = self.log.strip().splitlines()
         return lines[-1][-300:] if lines else "it said nothing"
+
+
+class ServerProcess(OwnProcess):
+    """`streamer.serve`: ports of its `settings` may be `*`, a restart gets the same ones."""
+
+    module = "streamer.serve"
+    name = "serve"
+
+    def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
+        super().__init__(folder, {**settings, "transport": dict(settings.get("transport", {}))})
+        self.endpoints: dict[str, str] = {}
+        self.model_id = ""
+
+    def _is_up(self, said: dict[str, Any]) -> None:
+        self.endpoints, self.model_id = said["endpoints"], said["model_id"]
+        transport = self._settings["transport"]
+        transport |= {name: port for name, port in self.endpoints.items() if name in transport}
+
+
+class PageProcess(OwnProcess):
+    """`streamer.page`: `listen.address` of its `settings` may have port 0, a restart gets the same one."""
+
+    module = "streamer.page"
+    name = "page"
+
+    def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
+        super().__init__(folder, {**settings, "listen": dict(settings.get("listen", {}))})
+        self.url = ""
+        self.logins: dict[str, str] = {}
+        """By role (`admin`, `operator`, `viewer`) the address that logs a browser in; it holds a token."""
+
+    def _is_up(self, said: dict[str, Any]) -> None:
+        self.url, self.logins = said["url"], said["tokens"]
+        self._settings["listen"]["address"] = urlsplit(self.url).netloc

@@ -87,7 +87,7 @@ def bind(
     Args:
         kind: `zmq.PULL` and so on.
         key: name of the configuration key the endpoint is from, for errors.
-        role: which allow-list admits peers (`publishers`, `subscribers`, `controllers`); "" for imagezmq's
+        role: which allow-list admits peers (`streamer.auth.ADMITTED`); "" for imagezmq's
             port, whose senders know no CURVE.
         hwm: messages kept a peer: received and not read yet, and to be sent where `send_hwm` is None.
         send_hwm: messages kept a peer that reads too slowly, or nothing.
@@ -132,17 +132,18 @@ def connect(
     timeout_ms: int = -1,
     identity: bytes | None = None,
     wait_ms: int | None = None,
+    max_part: int = -1,
 ) -> Socket:
     """A client socket; sends and receives raise `zmq.Again` after `timeout_ms` (-1: wait).
 
     With `wait_ms` the peer has shaken hands when this returns; without, the connection is made in the
-    background whenever the peer appears.
+    background whenever the peer appears. A peer that sends a part of more than `max_part` bytes is cut off.
 
     Raises:
         StreamerError: the endpoint is malformed, nobody listens there, or our key is refused.
     """
     _check_port(endpoint, f"cannot connect to {endpoint}")
-    socket = _new(context, kind, hwm, -1, linger_ms)
+    socket = _new(context, kind, hwm, max_part, linger_ms)
     if kind in _ANSWERING:
         socket.heartbeat_ivl = _HEARTBEAT_MS
         socket.heartbeat_timeout = 3 * _HEARTBEAT_MS

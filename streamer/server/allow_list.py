@@ -6,28 +6,30 @@ from pathlib import Path
 import zmq
 from zmq.auth.thread import ThreadAuthenticator
 
-from streamer.auth import ROLES, ServerKeys, read_keys
+from streamer.auth import ADMITTED, ROLES, ServerKeys, read_keys
 from streamer.errors import StreamerError
 from streamer.server.logs import RateLimitedLog
 
 
 class AllowList:
-    """The public keys in a folder, as they are at the moment. An empty or missing folder allows nobody.
+    """The public keys in folders, as they are at the moment. An empty or missing folder allows nobody.
 
     It must not raise: that would end the thread that answers libzmq, and nobody could connect again.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, *folders: Path) -> None:
+        self._folders = folders
         self._keys: dict[Path, bytes] = {}
         self._log = RateLimitedLog()
 
     def callback(self, _domain: str, key: bytes) -> bool:
-        """Whether a public key (Z85 text) is in one of the folder's `.key` files; for the authenticator."""
+        """Whether a public key (Z85 text) is in one of the folders' `.key` files; for the authenticator."""
         try:
-            found = {path: self._key_in(path) for path in sorted(self._folder.glob("*.key"))}
+            found = {
+                path: self._key_in(path) for folder in self._folders for path in sorted(folder.glob("*.key"))
+            }
         except OSError as error:  # no file descriptor left, a disk that is away: go by what was last read
-            self._log.warning("keys_unreadable", str(self._folder), error=str(error))
+            self._log.warning("keys_unreadable", ", ".join(map(str, self._folders)), error=str(error))
         else:
             self._keys = {path: public for path, public in found.items() if public is not None}
         return key in self._keys.values()
@@ -59,9 +61,9 @@ def start(context: "zmq.Context[zmq.Socket[bytes]]", keys: ServerKeys) -> Thread
     muted.setLevel(logging.CRITICAL)
     authenticator = ThreadAuthenticator(context, log=muted)
     authenticator.start()
-    for role in ROLES:
-        allowed = AllowList(keys.folder / role)
-        authenticator.configure_curve_callback(domain=role, credentials_provider=allowed)
+    for domain, roles in ADMITTED.items():
+        allowed = AllowList(*(keys.folder / role for role in roles))
+        authenticator.configure_curve_callback(domain=domain, credentials_provider=allowed)
     return authenticator
 
 

@@ -49,6 +49,9 @@ def test_keys_are_made_once_and_readable_by_their_owner_only(tmp_path):
     assert made.exit_code == 0
     secrets = list((tmp_path / "k").rglob("*.key_secret"))
     assert len(secrets) == 4
+    assert CliRunner().invoke(keys_main, [str(tmp_path / "k"), "--page", "page-1"]).exit_code == 0
+    assert (tmp_path / "k" / "pages" / "page-1.key").exists()
+    secrets = list((tmp_path / "k").rglob("*.key_secret"))
     assert all(stat.S_IMODE(path.stat().st_mode) == 0o600 for path in secrets)
     before = {path: path.read_bytes() for path in secrets}
     again = CliRunner().invoke(keys_main, [str(tmp_path / "k")])
@@ -75,6 +78,16 @@ def test_known_keys_work_end_to_end(locked, folder):
         {"kind": "status"}, endpoints["control"], keys=keys_of(folder, "operator"), timeout_s=PATIENCE_S
     )
     assert status["scored"] == 1
+
+
+def test_a_page_reads_and_asks_and_sends_nothing(locked, folder):
+    auth.create_keys(folder, {"page-1": "pages"})
+    keys, endpoints = keys_of(folder, "page-1"), locked.endpoints
+    with Subscriber(endpoints["scores"], keys=keys, wait_s=PATIENCE_S, timeout_s=PATIENCE_S) as page:
+        assert page.receive().kind == "status"
+    assert status_by(locked, folder, "page-1")["scored"] == 0
+    with pytest.raises(StreamerError, match="CURVE"):
+        Publisher(endpoints["frames"], "line", keys=keys, wait_s=1.5)
 
 
 @pytest.mark.parametrize("name", ["none", "unknown", "other role"])
@@ -204,6 +217,7 @@ def everything(folder):
         ["--publisher", "good", "--controller", "bad/name"],
         ["--publisher", "one", "--subscriber", "one"],
         ["--publisher", "one", "--subscriber", "two", "--controller", "two"],
+        ["--subscriber", "screen", "--page", "screen"],
     ],
 )
 def test_a_name_is_a_plain_one_and_has_one_role(arguments, tmp_path):

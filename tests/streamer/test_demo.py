@@ -1,15 +1,22 @@
 """The demo as a newcomer runs it: three real processes, a table, pictures."""
 
+import signal
+import subprocess
+import sys
+
 import cv2
+import httpx
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from streamer_support import backbone
+from rich.console import Console
+from streamer_support import PATIENCE_S, backbone, until
 
 from bench.demo_data import generate
-from streamer import overlays
+from streamer import demo, demo_page, overlays, screenshot
 from streamer.demo import main as demo_main
 from streamer.demo import truth_of
+from streamer.process import PageProcess
 from streamer.wire.published import Message, encode_map
 
 __all__ = ["backbone"]
@@ -33,11 +40,59 @@ def test_the_demo_shows_every_frame_and_draws_overlays(tmp_path):
         "state",
         "of 11 verdicts agree",
         "good/008.png: payload: the png is truncated",
+        "page up until the table is printed: http://127.0.0.1:",
+        "make demo-page",
     ):
         assert name in done.output
-    pictures = sorted((tmp_path / "out").glob("*.png"))
+    pictures = sorted((tmp_path / "out").glob("0*.png"))
     assert len(pictures) == 8
     assert all(cv2.imread(str(path)).shape == (320, 960, 3) for path in pictures)
+    page = tmp_path / "out" / "page.png"
+    if screenshot.browser() is None:
+        assert f"{page} was not drawn: no chromium" in done.output
+    else:
+        assert cv2.imread(str(page)).shape[1] == 1280
+
+
+def test_without_the_page_extra_the_demo_says_so_and_goes_on(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(demo_page, "_NEEDED", ("fastapi", "no_such_module"))
+    told = "no page: no_such_module is not installed; pip install 'musc-online[page]' brings it"
+    with demo._page({}, Console()) as page:
+        assert page is None
+        demo._draw(page, tmp_path, Console())
+    assert capsys.readouterr().out == f"{told}\n"
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((8, 8, 3), np.uint8))
+    done = CliRunner().invoke(demo_page.main, ["--data", str(tmp_path)])
+    assert (done.exit_code, done.stderr) == (2, f"error: {told}\n")
+
+
+def test_without_a_browser_the_demo_says_what_it_did_not_draw(monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    demo._draw(PageProcess(tmp_path, {}), tmp_path, Console())
+    assert "page.png was not drawn: no chromium on this machine" in " ".join(capsys.readouterr().out.split())
+    assert not (tmp_path / "page.png").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("backbone")
+def test_the_endless_demo_streams_new_parts_until_ctrl_c(tmp_path):
+    generate(tmp_path / "data", n_good=3, n_defective=1, size=96)
+    command = [sys.executable, "-m", "streamer.demo_page", "--data", str(tmp_path / "data"), "--fps", "20"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            while not (line := process.stdout.readline()).startswith("the page, with all rights: "):
+                assert line, "it ended"
+            login = line.split()[-1]
+            with httpx.Client(follow_redirects=True, trust_env=False, timeout=PATIENCE_S) as browser:
+                browser.get(login)
+                scores = httpx.URL(login).copy_with(path="/api/scores", query=b"stream=demo")
+                until(lambda: browser.get(scores).json()["total"] > 8)
+                frames = browser.get(scores).json()["frames"]
+        finally:
+            process.send_signal(signal.SIGINT)
+        assert "ended" in process.communicate(timeout=PATIENCE_S)[0]
+    assert process.returncode == 0
+    assert all(frame["frame_id"] == f"part-{frame['part_id']}" and frame["picture"] for frame in frames[1:])
 
 
 @pytest.mark.slow

@@ -1,0 +1,37 @@
+// What every page but live and wall does with news: one socket, and the banner that says what is not as it should be.
+
+import { connect } from "./socket.js";
+import { drawBanner, situation } from "./states.js";
+
+const EVERY_MS = 1000;
+
+/**
+ * Tells a page what happens, and draws the banner: no detector, a silent camera, reconnecting.
+ * @param {string[]} streams names; none means all.
+ * @param {((message: object) => void) | null} onMessage null: the page is not changed by news, and opens no socket.
+ */
+export function follow(streams, onMessage) {
+  let health = null;
+  let state = onMessage ? "connecting" : "open";
+  const draw = () => {
+    if (!health && state !== "reconnecting") return;
+    const ours = (health?.streams ?? []).filter(({ stream }) => !streams.length || streams.includes(stream));
+    const now = Date.now();
+    drawBanner(document.querySelector("#banner"), situation(health?.detector, ours, state, now), now);
+  };
+  document.addEventListener("health", ({ detail }) => {
+    health = detail;
+    draw();
+  });
+  setInterval(draw, EVERY_MS);
+  if (!onMessage) return;
+  connect({
+    streams,
+    onMessage,
+    onState: (now) => {
+      state = now;
+      document.body.dataset.socket = now;
+      draw();
+    },
+  });
+}

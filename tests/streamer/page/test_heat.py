@@ -1,0 +1,220 @@
+"""What the browser computes of a map, held to NumPy and to plain loops, in a real browser."""
+
+import functools
+import http.server
+import json
+import threading
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+from browser_support import complaints
+
+from streamer.maps import interpolate
+from streamer.page.files import STATIC
+
+NONE = "\N{EN DASH}"
+VIEWS = (None, (0.0, 0.125, 1.0, 0.875), (-0.25, 0.0, 1.25, 1.0), (0.1, -0.5, 0.6, 1.5))
+
+GRIDS = {(16, 16): (60, 80), (7, 12): (33, 21), (1, 5): (4, 9)}
+"""Patches a side, and the map's height and width."""
+
+
+class _Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        """The test's output is the test's."""
+
+
+@pytest.fixture(scope="module")
+def files():
+    """The static files alone: none of these tests needs more of a server."""
+    handler = functools.partial(_Quiet, directory=str(STATIC.parent))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def run(files, browser):
+    """Runs JavaScript with a module as `m`; its value comes back as JSON does, NaN as null."""
+    browser.get(f"{files}/static/login.html")
+
+    def running(module, script, *values):
+        code = f"""
+            const [module, values] = arguments;
+            const done = (found) => arguments[arguments.length - 1](JSON.stringify(found));
+            import(module).then((m) => (function (m, a) {{ {script} }})(m, values))
+                .then(done, (error) => done(String(error.stack)));
+        """
+        return json.loads(browser.execute_async_script(code, f"{files}/static/{module}", values))
+
+    yield running
+    assert complaints(browser) == []
+
+
+def test_maps_are_interpolated_as_the_detector_does(run):
+    cases = [(grid, view) for grid in GRIDS for view in VIEWS]
+    scores = {grid: np.random.default_rng(sum(grid)).random(grid, np.float32) for grid in GRIDS}
+    script = (
+        "return a.map(([grid, rows, cols, h, w, view]) =>"
+        " Array.from(m.bilinear(Float32Array.from(grid), rows, cols, h, w, view)));"
+    )
+    asked = [[scores[grid].ravel().tolist(), *grid, *GRIDS[grid], view] for grid, view in cases]
+    for (grid, view), found in zip(cases, run("heat.js", script, *asked), strict=True):
+        expected = interpolate(scores[grid], GRIDS[grid], view)
+        assert np.array(found).reshape(GRIDS[grid]) == pytest.approx(expected, abs=1e-6)
+        # Of one row, each pixel shows it.
+        reaches_beyond = view == VIEWS[3] or (view == VIEWS[2] and grid[0] > 1)
+        assert (expected == 0).any() == reaches_beyond
+
+
+def test_a_contour_runs_where_the_map_crosses_the_level(run):
+    scores = np.random.default_rng(5).random((20, 30), np.float32)
+    script = "return m.contourOf(Float32Array.from(a[0]), a[1], a[2], a[3]);"
+    pieces = np.array(run("heat.js", script, scores.ravel().tolist(), 20, 30, 0.5)).reshape(-1, 2, 2)
+    ends = pieces.reshape(-1, 2)
+    # Each end lies on an edge between two samples, where the line between them is at the level.
+    for x, y in ends:
+        x0, y0 = int(x), int(y)
+        along, share = ((1, 0), x - x0) if x != x0 else ((0, 1), y - y0)
+        near = scores[y0, x0]
+        far = scores[min(y0 + along[1], 19), min(x0 + along[0], 29)]
+        assert near + share * (far - near) == pytest.approx(0.5, abs=1e-5)
+    # Every edge whose ends are on different sides is crossed, by the two cells it belongs to.
+    above = scores > 0.5
+    across, down = above[:, 1:] != above[:, :-1], above[1:] != above[:-1]
+    inner = 2 * across[1:-1].sum() + across[[0, -1]].sum() + 2 * down[:, 1:-1].sum() + down[:, [0, -1]].sum()
+    assert len(ends) == inner
+
+
+def test_a_contour_goes_round_what_is_above_and_leaves_the_rest(run):
+    rows, cols = np.mgrid[:41, :61]
+    hill = np.exp(-((rows - 20) ** 2 + (cols - 40) ** 2) / 50).astype(np.float32)
+    script = "return m.contourOf(Float32Array.from(a[0]), 41, 61, a[1]);"
+    ends = np.array(run("heat.js", script, hill.ravel().tolist(), 0.5)).reshape(-1, 2)
+    distance = np.hypot(ends[:, 0] - 40, ends[:, 1] - 20)
+    assert distance == pytest.approx(np.sqrt(50 * np.log(2)), abs=0.05)
+    assert run("heat.js", script, hill.ravel().tolist(), 2.0) == []
+
+
+def test_one_scale_holds_good_frames_the_worst_and_the_threshold(run):
+    draw = np.random.default_rng(2)
+    lows, highs = draw.uniform(0.1, 0.2, 200), draw.uniform(0.3, 0.6, 200)
+    frames = [{"map": {"min": low, "max": high}} for low, high in zip(lows, highs, strict=True)]
+    script = "return [m.windowScale(a[0], a[1]), m.windowScale(a[0], a[2]), m.windowScale([], null)];"
+    usual, high, none = run("heat.js", script, [*frames, {"map": None}], 0.4, 2.0)
+    # The quantile of NumPy's nearest rank: an even one of two where it lies between them.
+    assert np.quantile(lows, 0.09) <= usual["low"] <= np.quantile(lows, 0.11)
+    assert np.quantile(highs, 0.97) <= usual["high"] <= highs.max()
+    assert high["low"] < 2.0 < high["high"]
+    assert none == {"low": 0, "high": 1}
+
+
+@pytest.mark.parametrize("name", ["inferno", "cividis"])
+def test_the_colours_are_the_published_ones_and_grow_lighter(run, name):
+    found = np.array(run("heat.js", "return Array.from(m.palette(a[0]));", name)).reshape(256, 3)
+    published = 255 * mpl.colormaps[name](np.arange(256))[:, :3]
+    assert np.abs(found - published).max() < 2.5
+    lightness = found @ [0.2126, 0.7152, 0.0722]
+    assert (np.diff(lightness) > -1.0).all()
+    assert lightness[-1] - lightness[0] > 150
+
+
+def test_words_signs_and_classes_of_verdicts(run):
+    script = "return a.map((frame) => m.verdict(frame)).map(({word, sign, cls}) => [word, sign, cls]);"
+    frames = [
+        {"label": True, "state": "ready"},
+        {"label": False, "state": "degraded"},
+        {"label": None, "state": "warmup"},
+        {"label": None, "state": "ready"},
+        None,
+    ]
+    assert run("common.js", script, *frames) == [
+        ["NOT OK", "✕", "bad"],
+        ["OK", "✓", "good"],
+        ["LEARNING", "…", "learning"],
+        ["NO VERDICT", NONE, "none"],
+        ["NO VERDICT", NONE, "none"],
+    ]
+
+
+def test_the_first_verdict_is_told_only_where_it_is_another_now(run):
+    script = "return a.map((frame) => m.firstVerdict(frame)?.word ?? null);"
+    frames = [
+        {"label": False, "first": {"label": True}},
+        {"label": True, "first": {"label": False}},
+        {"label": True, "first": {"label": True}},
+        {"label": True, "first": {"label": None}},
+        {"label": True},
+    ]
+    assert run("common.js", script, *frames) == ["NOT OK", "OK", None, None, None]
+
+
+def test_numbers_and_spans_as_text(run):
+    script = "const f = m.fmt; return [f.score(0.12345), f.score(null), f.count(1234567), f.percent(0.0134),"
+    script += (
+        "f.percent(0), f.percent(null), f.ago(1000, 1400), f.span(59_000), f.span(3_725_000), f.span(9e7)];"
+    )
+    assert run("common.js", script) == [
+        "0.123", NONE, "1,234,567", "1.3 %", "0 %", NONE, "0.4 s ago", "59 s", "1 h 2 min", "1 d 1 h",
+    ]  # fmt: skip
+
+
+def test_what_keeps_the_screen_from_being_the_line_is_told_by_its_gravity(run):
+    up = {"up": True, "state": "ready", "heard": 9_000, "since": 0}
+    down = {**up, "up": False}
+    one = {"stream": "line-1", "silent": False, "asleep": False, "last_frame": 8_000}
+    silent = {**one, "silent": True}
+    cases = [
+        (up, [one], "open", None, None),
+        (up, [silent], "open", "silent", "warn"),
+        (up, [{**silent, "asleep": True}], "open", None, None),
+        (down, [silent], "open", "detector", "down"),
+        (down, [silent], "reconnecting", "reconnecting", "down"),
+        ({**up, "state": "degraded"}, [one], "open", "degraded", "warn"),
+        (up, [], "open", "empty", "warn"),
+        (None, [], "connecting", None, None),
+    ]
+    script = """
+        return a.map((one) => m.situation(one[0], one[1], one[2], 20_000))
+            .map((found) => [found?.kind ?? null, found?.level ?? null]);
+    """
+    found = run("states.js", script, *[list(case[:3]) for case in cases])
+    assert found == [list(case[3:]) for case in cases]
+
+
+def test_rows_keep_the_order_the_newest_word_and_their_bound(run):
+    script = """
+        const rows = new m.Rows(3);
+        const frame = (n, change, raw) =>
+            ({stream: "s", key: `i:${n}`, raw, change, first: {scored: n}, scored: 99});
+        const isNew = [frame(1, 1, .1), frame(3, 2, .3), frame(2, 3, .2), frame(3, 5, .35), frame(3, 4, .9)]
+            .map((one) => rows.take(one));
+        const before = rows.last(9).map((one) => one.raw);
+        rows.take(frame(4, 6, .4));
+        return [isNew, before, rows.last(9).map((one) => one.raw), rows.get("s", "i:1"),
+            rows.beside(rows.get("s", "i:3"), -1).raw, rows.last(2, "other")];
+    """
+    is_new, before, after, gone, beside, other = run("rows.js", script)
+    assert is_new == [True, True, True, False, False]
+    assert (before, after) == ([0.1, 0.2, 0.35], [0.2, 0.35, 0.4])
+    assert (gone, beside, other) == (None, 0.2, [])
+
+
+def test_a_message_with_a_grid_is_read_whatever_the_length_of_its_header(run):
+    script = """
+        return a.map((name) => {
+            const head = new TextEncoder().encode(JSON.stringify({type: "score", name}));
+            const bytes = new Uint8Array(4 + head.length + 8);
+            new DataView(bytes.buffer).setUint32(0, head.length, true);
+            bytes.set(head, 4);
+            bytes.set(new Uint8Array(Float32Array.of(0.5, -2).buffer), 4 + head.length);
+            const {name: read, grid} = m.parse(bytes.buffer);
+            return [read, ...grid];
+        });
+    """
+    names = ["", "a", "ab", "abc", "tür"]
+    assert run("socket.js", script, *names) == [[name, 0.5, -2.0] for name in names]
