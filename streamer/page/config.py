@@ -18,13 +18,13 @@ _EXAMPLE = "expected HOST:PORT, e.g. 127.0.0.1:8080; port 0 takes a free one"
 
 
 class Detector(Section):
-    """Where the detector publishes and answers; without `control` the page only shows.
+    """Where the detector publishes and answers.
 
     `key` is the page's own .key_secret, `server_key` the detector's server.key.
     """
 
     scores: str = SCORES
-    control: str | None = CONTROL
+    control: str = CONTROL
     key: ConfigPath | None = None
     server_key: ConfigPath | None = None
 
@@ -113,7 +113,7 @@ class StoreFolder(Section):
     """What the page keeps: for how many days, in how many bytes, pictures included."""
 
     path: ConfigPath = Path("page")
-    days: Annotated[float, Field(gt=0, le=36_500)] = 30.0
+    days: Annotated[float, Field(gt=0, le=3_650)] = 30.0
     max_bytes: Annotated[Bytes, Field(ge=2**20)] = ByteSize(2 * 2**30)
 
 

@@ -5,6 +5,8 @@ from collections.abc import Callable, Mapping
 from threading import Thread
 from typing import Any
 
+from starlette.concurrency import run_in_threadpool
+
 from streamer.ask import ask
 from streamer.auth import ClientKeys
 from streamer.errors import StreamerError, WireError
@@ -33,22 +35,22 @@ class Control:
     What may take minutes (`flush`, `reset`, `snapshot`, `shutdown`) has a line of its own.
 
     Args:
-        endpoint: None where the page is not to ask.
+        endpoint: the detector's `transport.control`.
         keys: the page's, where the detector asks for them.
-        read_only: whether the detector is known to refuse the page's requests.
+        detector: how it is, as `Follower.detector` says it: nobody waits for one that is not there.
     """
 
     def __init__(
-        self, endpoint: str | None, keys: ClientKeys | None, read_only: Callable[[], bool] = lambda: False
+        self, endpoint: str, keys: ClientKeys | None, detector: Callable[[], Mapping[str, Any]]
     ) -> None:
-        self._endpoint, self._keys, self._read_only = endpoint, keys, read_only
+        self._endpoint, self._keys, self._detector = endpoint, keys, detector
         self._words, self._long = asyncio.Lock(), asyncio.Lock()
         self._waiting = 0
 
     @property
     def read_only(self) -> bool:
         """Whether the detector takes no words from this page."""
-        return self._endpoint is None or self._read_only()
+        return bool(self._detector()["read_only"])
 
     async def ask(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """One request, and the detector's answer.
@@ -56,12 +58,15 @@ class Control:
         Raises:
             Refused: there is none, or it is no; says which status of HTTP that is.
         """
-        if self._endpoint is None or self.read_only:
+        detector = await run_in_threadpool(self._detector)
+        if not detector["up"]:
+            raise Refused(504, "no_detector", "no detector is heard; nothing was said to it")
+        if detector["read_only"]:
             raise Refused(
                 409,
                 "read_only",
-                "this page only shows: its key may not ask the detector (make one with python -m "
-                "streamer.keys DIR --page NAME), or detector.control is null",
+                "this page only shows: the detector's control socket does not answer to its key; make one "
+                "with python -m streamer.keys DIR --page NAME",
             )
         if self._waiting >= _WAITING:
             raise Refused(503, "busy", f"{_WAITING} requests wait for the detector; try again")

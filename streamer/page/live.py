@@ -6,6 +6,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated
 
 from fastapi import APIRouter, Query
+from starlette.concurrency import run_in_threadpool
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from streamer.page.login import Session
@@ -52,7 +53,7 @@ async def live(
                 {
                     "type": "hello",
                     "cursor": parts.hub.cursor,
-                    "detector": parts.follower.detector(),
+                    "detector": await run_in_threadpool(parts.follower.detector),
                     "role": session.role,
                 }
             )

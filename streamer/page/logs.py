@@ -46,8 +46,12 @@ def configure(level: str) -> None:
     # What uvicorn says of a start, an end and every WebSocket we say ourselves, or do not.
     logging.getLogger("uvicorn").setLevel(logging.ERROR)
     # Browsers that do not let go hold up no end: that is no error.
-    logging.getLogger("uvicorn.error").addFilter(lambda record: "graceful shutdown" not in record.getMessage())
+    logging.getLogger("uvicorn.error").addFilter(_is_worth_a_line)
     logging.captureWarnings(True)
+
+
+def _is_worth_a_line(record: logging.LogRecord) -> bool:
+    return "graceful shutdown" not in record.getMessage()
 
 
 def _line(_logger: Any, _name: str, event: Any) -> str:

@@ -2,7 +2,6 @@
 
 import json
 import sys
-from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -65,12 +64,9 @@ def serve(config: PageConfig, ready_file: Path | None = None) -> None:
             queries=Queries(store),
             hub=hub,
             follower=follower,
-            control=Control(
-                config.detector.control, keys, lambda: bool((follower.detector() or {}).get("read_only"))
-            ),
+            control=Control(config.detector.control, keys, follower.detector),
         )
-        with suppress(RuntimeError):  # TEMPORARY: until the follower is there
-            follower.start()
+        follower.start()
         try:
             server.run(build(parts), config.listen, bound, lambda: _tell(tokens, url, ready_file))
         finally:

@@ -175,6 +175,6 @@ def _laid_over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, 
     both = {**below}
     for key, value in above.items():
         before = below.get(key)
-        is_section = isinstance(before, Mapping) and isinstance(value, Mapping)
-        both[key] = _laid_over(before, value) if is_section else value  # type: ignore[arg-type]
+        sections = isinstance(before, Mapping) and isinstance(value, Mapping)
+        both[key] = _laid_over(before or {}, value) if sections else value
     return both

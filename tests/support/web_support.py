@@ -63,7 +63,7 @@ def page_settings(folder: Path, **sections: Any) -> dict[str, Any]:
     values: dict[str, Any] = {
         "detector": {"scores": "tcp://127.0.0.1:1", "control": "tcp://127.0.0.1:1"},
         "listen": {"address": "127.0.0.1:0"},
-        "store": {"path": str(folder / "store"), "days": 36500},
+        "store": {"path": str(folder / "store"), "days": 3650},
     }
     for name, section in sections.items():
         values[name] = {**values.get(name, {}), **section}
@@ -116,7 +116,7 @@ def message(kind: str, stream: str, *, pub_seq: int = 0, **header: Any) -> Messa
 
 def fill(folder: Path, messages: Sequence[Message]) -> None:
     """Keep messages in a page's store that no page has open."""
-    store = Store(folder / "store", days=36500, max_bytes=2**30)
+    store = Store(folder / "store", days=3650, max_bytes=2**30)
     numbers: dict[str, int] = {}
     for one in messages:
         one["pub_seq"] = numbers[one.topic] = numbers.get(one.topic, -1) + 1

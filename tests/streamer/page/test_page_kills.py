@@ -19,7 +19,7 @@ def own(tmp_path_factory):
         detecting(folder, backbone={"image_size": 56}, transport={"heartbeat_s": 0.25}) as server,
         paging(folder, server) as page,
     ):
-        yield Plant(server, page)
+        yield Plant(server, page, folder / "page" / "page.sqlite")
 
 
 def watch(browser, own):

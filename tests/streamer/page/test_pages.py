@@ -3,6 +3,7 @@
 import csv
 import io
 import random
+import time
 
 import pytest
 from browser_support import complaints, every, fetched, one, seen, text_of, until
@@ -10,6 +11,7 @@ from page_support import Line, log_in
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
 
+HOUR_MS = 3_600_000
 STREAM = "pages-browser"
 MARKUP = '<img src=x onerror="document.title=1">'
 
@@ -49,6 +51,12 @@ def fill(browser, selector, text):
 def gallery(browser, plant, role="operator", more=""):
     opened(browser, plant, role, f"/gallery?stream={STREAM}{more}")
     seen(browser, "#cards .card")
+
+
+def today():
+    """The stream and a day around now, as a report is asked for."""
+    now = 1000 * time.time()
+    return f"stream={STREAM}&from={now - 12 * HOUR_MS:.0f}&to={now + HOUR_MS:.0f}"
 
 
 def test_the_gallery_shows_the_newest_first_filters_and_keeps_what_is_asked_in_the_address(
@@ -104,8 +112,7 @@ def test_the_gallery_is_reviewed_by_keys_alone_and_the_store_keeps_it(plant, par
     press(browser, "u")
     until(browser, lambda: len(every(browser, ".card .reviewed.unsure")) == 2, "two reviewed at once")
     until(browser, lambda: text_of(browser, ".selection") == "", "the selection to go")
-    press(browser, Keys.CONTROL, "a")
-    ActionChains(browser).key_up(Keys.CONTROL).perform()
+    ActionChains(browser).key_down(Keys.CONTROL).send_keys("a").key_up(Keys.CONTROL).perform()
     assert all(card.is_selected() for card in every(browser, "#cards .pick input"))
 
 
@@ -148,7 +155,7 @@ def test_the_part_page_tells_all_words_and_takes_a_review_with_its_kind(plant, p
     until(browser, lambda: "left edge" in text_of(browser, "#words"), "the note among the words")
     frame = fetched(browser, f"/api/frame?stream={STREAM}&key={part.key.replace(':', '%3A')}")
     assert frame["review"]["kind"] == "stain"
-    report = fetched(browser, f"/api/report?stream={STREAM}&from=0&to=99999999999999")
+    report = fetched(browser, f"/api/report?{today()}")
     assert {"kind": "stain", "n": 1} in report["kinds"]
 
 
@@ -169,9 +176,10 @@ def test_a_frame_that_is_not_there_says_what_to_do(plant, parts, browser):
 
 
 def test_the_report_has_the_figures_of_the_store(plant, parts, browser):
-    opened(browser, plant, "viewer", f"/report?stream={STREAM}&from=1&to=99999999999999")
+    when = today()
+    opened(browser, plant, "viewer", f"/report?{when}")
     seen(browser, ".tiles .tile")
-    report = fetched(browser, f"/api/report?stream={STREAM}&from=1&to=99999999999999")
+    report = fetched(browser, f"/api/report?{when}")
     assert report["inspected"] >= 14
     tiles = {tile.find_element("css selector", ".what").text: tile for tile in every(browser, ".tile")}
     shown = {name: tile.find_element("css selector", "strong").text for name, tile in tiles.items()}
