@@ -233,7 +233,7 @@ async function showKeys() {
   const asked = ask(
     "Keys",
     [{ name: "on", label: "Single-letter keys are on", type: "checkbox", value: keyboard.on() }],
-    { confirm: "Close" },
+    { confirm: "Done" },
   );
   document.querySelector("dialog[open] h2").after(list);
   const answer = await asked;
