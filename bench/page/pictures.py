@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import numpy as np
 from PIL import Image
 
 from bench import demo_data
@@ -25,6 +26,8 @@ WIDTHS = {1280: 860, 390: 844}
 """A control desk's browser and a telephone: CSS pixels, width and height."""
 _COLOURS = 256
 _PARTS, _DEFECT_EVERY, _FIRST_DEFECT = 90, 9, 41
+_AGAIN, _STAINED = 3, 36
+"""So often the same part comes with the same stain, as if a lens were dirty: an event."""
 _BETWEEN_S = 2.0
 _UP_S = 120.0
 _STILL_S, _MOST_S = 0.4, 8.0
@@ -50,7 +53,9 @@ def take(folder: Path) -> Iterator[Path]:
         for number in range(_PARTS):
             bad = number >= _FIRST_DEFECT and number % _DEFECT_EVERY == 0
             parts.send(sorted(DEFECTS)[number // _DEFECT_EVERY % len(DEFECTS)] if bad else "good")
-        until(lambda: len(watch.heard.came) == _PARTS, "not all parts are scored")
+        for _ in range(_AGAIN):
+            parts.send("stain", again=_STAINED)
+        until(lambda: len(watch.heard.came) == _PARTS + _AGAIN, "not all parts are scored")
         anomalous = sorted(watch.heard.anomalous)
         browser.driver.get(f"{line.page.url}/login")
         yield from _shots(browser, folder, "login")
@@ -82,12 +87,15 @@ class _Parts(threading.Thread):
         self.rest()
         self._publisher.close()
 
-    def send(self, defect: str = "good") -> None:
-        """Draw and send the next part."""
+    def send(self, defect: str = "good", again: int | None = None) -> None:
+        """Draw and send the next part; `again`: drawn as that one was, with noise of its own."""
         with self._lock:
             number = self._number
             self._number += 1
-            frame, _ = demo_data.draw(0, number, defect, size=320)
+            frame, _ = demo_data.draw(0, number if again is None else again, defect, size=320)
+            if again is not None:
+                noise = np.random.default_rng(number).normal(0, 1.5, frame.shape)
+                frame = (frame + noise).clip(0, 255).astype(np.uint8)
             meta = {"part_id": str(8000 + number), "product_id": "flange 12"}
             self._publisher.send(frame, f"part-{8000 + number}", meta, timeout_s=_UP_S)
 

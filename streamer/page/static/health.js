@@ -118,7 +118,7 @@ function drawDetector(detector) {
 
 function drawDisk({ snapshot, history }) {
   define(view.disk, [
-    ["history", history ? history.failed || `${plural(history.messages, "message")}, ${bytes(history.bytes)}` : "not configured: what this page misses while it is down is lost"],
+    ["history", history ? history.failed || `${plural(history.messages, "message")}, ${bytes(history.bytes)}${free(history)}` : "not configured: what this page misses while it is down is lost"],
     ["snapshots", snapshot ? snapshotText(snapshot) : "not configured: a restart begins with an empty ring"],
     ["last snapshot", snapshot?.saved_ns ? fmt.ago(snapshot.saved_ns / 1e6) : ""],
     ["journal", snapshot?.journal_bytes ? bytes(snapshot.journal_bytes) : ""],
@@ -127,7 +127,12 @@ function drawDisk({ snapshot, history }) {
   ]);
 }
 
-const snapshotText = ({ written, failed: failure, failures }) => failure || `${fmt.count(written)} written${failures ? `, ${fmt.count(failures)} failed` : ""}`;
+const free = ({ free_bytes: left }) => (Number.isFinite(left) ? `; ${bytes(left)} free` : "");
+
+function snapshotText(snapshot) {
+  const { written, failed: failure, failures } = snapshot;
+  return failure || `${fmt.count(written)} written${failures ? `, ${fmt.count(failures)} failed` : ""}${free(snapshot)}`;
+}
 
 function drawGaps(gaps) {
   const said = JSON.stringify(gaps);
