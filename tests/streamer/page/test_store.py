@@ -86,6 +86,15 @@ def test_a_revision_before_its_score(store):
     assert Queries(store).scores()["total"] == 1
 
 
+def test_a_revision_that_knows_no_time_is_counted_when_its_score_came(store):
+    """The detector no longer knew when the frame was taken: its score says it."""
+    store.take(verdict("a", "revision", label=True, capture_ns=0))
+    store.take(verdict("a", label=False, capture_ns=NOON - 7200 * SECOND))
+    two_hours_ago = NOON / 1e6 - 7_200_000
+    assert Queries(store).tallies(two_hours_ago, two_hours_ago + 900_000) == {"line": (1, 1)}
+    assert Queries(store).tallies(two_hours_ago + 900_000, 4e15) == {"line": (0, 0)}
+
+
 def test_numbers_and_texts_are_two_ids(store):
     store.take_all([verdict(17), verdict("17"), verdict(2**64 - 1), verdict(-3)])
     keys = {frame["key"]: frame["frame_id"] for frame in Queries(store).scores()["frames"]}
