@@ -72,8 +72,8 @@ export function changes(before, after) {
 }
 
 /** The same of a threshold; where a word left one that it did not move, that. */
-export const thresholdChange = (before, after) => changes(before, after)
-  || (after?.rule ? `${after.rule}, ${fmt.score(after.threshold)} as before` : "");
+export const thresholdChange = (before, after) =>
+  changes(before, after) || (after?.rule ? `${after.rule}, ${fmt.score(after.threshold)} as before` : "");
 
 function text(value) {
   if (value === null || value === undefined) return "none";

@@ -157,7 +157,10 @@ export class Frames {
     const place = `${stream} ${key}`;
     if (!this.known.has(place)) {
       if (this.known.size >= this.most) this.known.delete(this.known.keys().next().value);
-      this.known.set(place, api("/api/frame", { stream, key }).catch(() => null));
+      this.known.set(
+        place,
+        api("/api/frame", { stream, key }).catch(() => null),
+      );
     }
     return this.known.get(place);
   }

@@ -221,8 +221,8 @@ def test_a_defect_that_comes_again_is_rejected_by_name_and_known_from_then_on(pl
     ):
         line.learn()
         for number in range(3):
-            publisher.send(stain, f"again-{number}", timeout_s=PATIENCE_S)
             line.show()  # a picture that comes over and over without others between is another event
+            publisher.send(stain, f"again-{number}", timeout_s=PATIENCE_S)
         while (event := line.heard("event"))["event"] != "repeat":
             pass
         opened(browser, plant, "operator", f"/events?stream={stream}")
