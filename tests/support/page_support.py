@@ -4,6 +4,7 @@
 Who kills or reconfigures either starts its own with `detecting` and `paging`.
 """
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -124,7 +125,7 @@ class Line:
     """
 
     def __init__(self, server: ServerProcess, stream: str, *, size: int = 256) -> None:
-        self.stream, self._size = stream, size
+        self.stream, self._size, self._server = stream, size, server
         self.latest: dict[Any, dict[str, Any]] = {}
         self._screen = Screen(server, f"{stream}/")
         self._publisher = Publisher(server.endpoints["frames"], stream, wait_s=PATIENCE_S)
@@ -162,21 +163,22 @@ class Line:
 
     def heard(self, *kinds: str) -> dict[str, Any]:
         """The header of the next message of these kinds; what comes before it is heard as well."""
-        while True:
-            header = self._screen.until(1, "score", "revision", *kinds)[0]
+        end = time.monotonic() + PATIENCE_S
+        while time.monotonic() < end:  # heartbeats go on coming
+            header = self._screen.until(1, "score", "revision", "status", *kinds)[0]
             if header["kind"] in {"score", "revision"}:
                 self.latest[header["frame_id"]] = header
             if header["kind"] in kinds:
                 return header
+        pytest.fail(f"no message of {', '.join(kinds)} from {self.stream}")
 
     def revised(self) -> dict[Any, dict[str, Any]]:
-        """`latest`, once all of a multiple of `EVERY` frames are as the last revision left them."""
-        while not all(map(self._is_revised, range(self._drawn["sent"]), self.latest.values())):
-            self.heard("revision")
+        """`latest`, once all that was said of the frames was heard: a word of an operator comes behind it."""
+        first = next(iter(self.latest))
+        word = {"kind": "unpin", "stream": self.stream, "frame_id": first}
+        ask(word, self._server.endpoints["control"], timeout_s=PATIENCE_S)
+        self.heard("operator")
         return self.latest
-
-    def _is_revised(self, number: int, header: dict[str, Any]) -> bool:
-        return bool(header["revision"] == self._drawn["sent"] // EVERY - number // EVERY)
 
     def learn(self, count: int = LEARNED) -> list[Part]:
         """Show so many good parts that the next ones are called normal, and those of `CLEAR` are not."""

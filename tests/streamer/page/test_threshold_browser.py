@@ -2,7 +2,7 @@
 
 import pytest
 from browser_support import complaints, one, seen, text_of, until
-from page_support import EVERY, Line, log_in
+from page_support import LEARNED, Line, log_in
 
 STREAM = "threshold-browser"
 
@@ -52,7 +52,7 @@ def flips(browser, by):
 
 def test_the_slider_counts_what_python_counts_and_applying_it_moves_the_next_verdict(plant, line, browser):
     scores = line.revised()
-    assert len(scores) == 4 * EVERY
+    assert len(scores) == LEARNED + 10
     log_in(browser, plant.page, "admin", f"/threshold?stream={STREAM}")
     seen(browser, "#flips[data-by=detector]")
     told = set()
