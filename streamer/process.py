@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -19,6 +20,13 @@ from streamer.errors import StreamerError
 ANY_PORT = "tcp://127.0.0.1:*"
 _START_S = 300.0
 _STOP_S = 60.0
+
+
+def free_port() -> str:
+    """An endpoint on loopback that nobody has just now, for a server that must know it before it starts."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"tcp://127.0.0.1:{probe.getsockname()[1]}"
 
 
 class ServerError(StreamerError):
@@ -72,12 +80,16 @@ class OwnProcess:
             ServerError: it ends, or is not up in time.
         """
         config, ready = self._folder / f"{self.name}.yaml", self._folder / f"{self.name}-ready.json"
+        runtime = self._folder / "runtime"
+        runtime.mkdir(mode=0o700, exist_ok=True)
         config.write_text(yaml.safe_dump(self._settings), encoding="utf-8")
         ready.unlink(missing_ok=True)
         command = [sys.executable, "-m", self.module, "--config", str(config), "--ready-file", str(ready)]
         try:
             with (self._folder / f"{self.name}.log").open("ab") as log, undisturbed():
-                self._process = subprocess.Popen(command, stdout=log, stderr=log)
+                # What it has beside its configuration ends with the folder, and no other server finds it.
+                environment = {**os.environ, "XDG_RUNTIME_DIR": str(runtime.resolve())}
+                self._process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
             self._wait_up(ready)
         except BaseException:  # a signal too: nobody else would end it
             self.kill()

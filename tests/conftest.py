@@ -29,6 +29,12 @@ settings.register_profile(
 settings.load_profile("default")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def runtime_folder(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What services keep of scored frames where they are to keep nothing is this run's alone."""
+    os.environ["XDG_RUNTIME_DIR"] = str(tmp_path_factory.mktemp("runtime"))
+
+
 @pytest.fixture(scope="session")
 def photographs() -> Path:
     """The folder of real images, one folder a category (MVTec AD layout)."""

@@ -165,13 +165,12 @@ class LossyCamera(_Client):
         self._stream, self._window = stream, window
         self._pictures = pictures(48, 0)
         self._unacknowledged: OrderedDict[int, _Open] = OrderedDict()
-        self._losing, self._finishing = True, False
+        self._finishing = False
         super().__init__(zmq.DEALER)
 
     def connect(self, endpoint: str) -> None:
         """Send to this server, at once what no server has acknowledged."""
         with self._changed:
-            self._losing = True
             for one in self._unacknowledged.values():
                 one.send_at = 0.0
         super().connect(endpoint)
@@ -181,15 +180,6 @@ class LossyCamera(_Client):
         with self._changed:
             wanted = self.acknowledged + more
             self._wait(lambda: self.acknowledged >= wanted, f"{more} frames were not acknowledged")
-
-    def lose_no_more(self) -> None:
-        """Wait until each frame whose ack was lost got another; until the next server none is lost."""
-        with self._changed:
-            self._losing = False
-            self._wait(
-                lambda: not any(one.lost for one in self._unacknowledged.values()),
-                "frames sent again were not acknowledged",
-            )
 
     def finish(self) -> None:
         """Send no more; wait for all acks."""
@@ -221,7 +211,7 @@ class LossyCamera(_Client):
                 if answer["status"] in {"busy", "dropped"}:
                     one.send_at = time.monotonic() + _BUSY_S
                 return
-            if self._losing and not one.lost and answer["frame_id"] % _LOSE_EVERY == 0:
+            if not one.lost and answer["frame_id"] % _LOSE_EVERY == 0:
                 one.lost = True
                 self.acks_lost += 1
                 return

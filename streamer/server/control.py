@@ -6,6 +6,7 @@ words of operators (`streamer.wire.requests`).
 Answers: `{"ok": true, ...}` or `{"ok": false, "code", "text"}`.
 """
 
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -251,6 +252,11 @@ class _Requests:
         self._between_frames(reset_all)
         for stream in streams:
             self._service.snapshots.forget(stream)
+        if request.get("stream") is None:
+            try:
+                self._service.history.known.forget_earlier()  # of streams, too, that are not open yet
+            except sqlite3.Error as error:
+                log.warning("known_ids_failed", error=str(error))
         return {"reset": len(streams)}
 
     def history(self, request: Mapping[str, Any]) -> dict[str, Any]:

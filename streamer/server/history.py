@@ -13,6 +13,7 @@ from musc_online.arrays import FrameId
 from streamer.errors import StreamerError
 from streamer.server.known_ids import KnownIds, Scored
 from streamer.server.room import Room, Used
+from streamer.server.runtime_ids import RuntimeIds
 from streamer.server.threads import FairLock
 
 log = structlog.get_logger()
@@ -75,6 +76,8 @@ class History:
         known_ids: ids of scored frames kept of each stream, in the same file.
         streams: streams whose ids are kept.
         known_path: where the ids are where `path` is None; None for memory.
+        reliable: `transport.reliable`, where neither of the two is a path: ids of a service that keeps
+            nothing else are in a `runtime_ids` file.
 
     Attributes:
         known: the frames that were scored.
@@ -94,6 +97,7 @@ class History:
         known_ids: int = 100_000,
         streams: int = 80,
         known_path: Path | None = None,
+        reliable: str | None = None,
     ) -> None:
         self._lock = FairLock()
         self.on_disk = path is not None
@@ -108,7 +112,10 @@ class History:
             self._refuse_foreign(path)
             self._used = self._open(durable)
             kept: dict[str, Any] = {"per_stream": known_ids, "streams": streams, "durable": durable}
-            if path is None:
+            self.known: KnownIds
+            if path is None and known_path is None and reliable is not None:
+                self.known = RuntimeIds(reliable, **kept)
+            elif path is None:
                 self.known = _beside_snapshots(known_path, kept)
             else:
                 self.known = KnownIds(path, writer=self._database, lock=self._lock, **kept)

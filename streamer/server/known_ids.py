@@ -26,7 +26,7 @@ FILE = "known_ids.sqlite"
 ANY_PICTURE = b""
 """Digest of a frame of which only the id is known: whatever comes under that id is taken for the same."""
 
-_BESIDE = ("-wal", "-shm", "-journal")
+BESIDE = ("-wal", "-shm", "-journal")
 """What SQLite itself has beside it."""
 
 _SCHEMA = """
@@ -126,6 +126,30 @@ class KnownIds:
                 (stream, msgpack.packb(frame_id)),
             ).fetchall()
         return bytes(rows[0][0]) if rows else None
+
+    def find_earlier(self, stream: str, frame_id: FrameId) -> bytes | None:
+        """The digest of a picture that an earlier process scored under an id, where `find` knows it not.
+
+        Only `RuntimeIds` has such ones.
+
+        Raises:
+            sqlite3.Error: the disk cannot be read.
+        """
+        del stream, frame_id
+        return None
+
+    def forget_earlier(self) -> None:
+        """Know no more what `find_earlier` finds, of any stream.
+
+        Raises:
+            sqlite3.Error: the disk is full or gone; a restart may bring them back.
+        """
+
+    def streams(self) -> list[str]:
+        """The streams of which ids are written, the one silent for longest first."""
+        with self._read_lock:
+            rows = self._reader.execute("SELECT stream FROM known_streams ORDER BY rowid").fetchall()
+        return [stream for (stream,) in rows]
 
     def ids(self, stream: str) -> list[FrameId]:
         """All ids known of a stream, oldest first."""
@@ -313,13 +337,19 @@ def open_database(path: Path | None, *, durable: bool = False) -> sqlite3.Connec
     return database
 
 
-def prepare(folder: Path) -> Path:
-    """Where the ids are in the snapshots' folder. What is there and is no such database is set aside."""
-    path = folder / FILE
-    for rest in _BESIDE:  # SQLite follows a link, and takes anything for its own
+def prepare(folder: Path, file: str = FILE, known_still: str = "ids start with the snapshots'") -> Path:
+    """Where the ids are in a folder: a whole database or nothing. What else lies there is set aside.
+
+    Args:
+        folder: of the snapshots, or `runtime_ids`.
+        file: its name there.
+        known_still: for the log, what is known where a file was set aside.
+    """
+    path = folder / file
+    for rest in BESIDE:  # SQLite follows a link, and takes anything for its own
         beside = path.with_name(path.name + rest)
         if os.path.lexists(beside) and (beside.is_symlink() or not beside.is_file()):
-            _set_aside(beside, f"is no file of {FILE}")
+            _set_aside(beside, f"is no file of {file}", known_still)
     try:
         if path.exists() or path.is_symlink():
             if not path.is_file():
@@ -332,20 +362,18 @@ def prepare(folder: Path) -> Path:
     except (OSError, sqlite3.Error) as error:
         # No permission, no room, in use: nothing is wrong with the file.
         if not isinstance(error, sqlite3.OperationalError) or error.sqlite_errorcode == sqlite3.SQLITE_ERROR:
-            _set_aside(path, error)
+            _set_aside(path, error, known_still)
     return path
 
 
-def _set_aside(path: Path, error: object) -> None:
+def _set_aside(path: Path, error: object, known_still: str) -> None:
     try:
         aside = f"set aside as {snapshot.set_aside(path).name}"
-        for rest in _BESIDE:
+        for rest in BESIDE:
             path.with_name(path.name + rest).unlink(missing_ok=True)
     except OSError as failed:
         aside = f"could not be set aside ({failed.strerror})"
-    log.error(
-        "known_ids_refused", text=f"{path}: {error}", what_now=f"{aside}; ids start with the snapshots'"
-    )
+    log.error("known_ids_refused", text=f"{path}: {error}", what_now=f"{aside}; {known_still}")
 
 
 def picture_digest(message: FrameMessage) -> bytes:

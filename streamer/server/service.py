@@ -337,7 +337,7 @@ def wire_limits(config: Config) -> Limits:
 
 
 def _open_history(config: Config) -> History:
-    """The history; where it is in memory, the ids of scored frames are beside the snapshots."""
+    """The history; where it is in memory, the ids of scored frames are beside the snapshots, if anywhere."""
     kept, limits = config.history, config.limits
     known_path = None
     if kept.path is None and config.snapshot.path is not None:
@@ -350,4 +350,5 @@ def _open_history(config: Config) -> History:
         known_ids=limits.known_ids,
         streams=limits.streams + limits.sleeping,
         known_path=known_path,
+        reliable=config.transport.reliable,
     )

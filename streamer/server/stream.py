@@ -131,7 +131,7 @@ class Stream:
         # Looked up after that: what was settled in between was written before.
         known = self._digest_known(frame_id)
         if known is None:
-            return Claim.NEW
+            return Claim.SCORED if self._scored_earlier(queued) else Claim.NEW
         return Claim.SCORED if same_picture(known, queued.message) else Claim.REUSED
 
     def failed(self, frame_id: FrameId) -> int:
@@ -166,6 +166,21 @@ class Stream:
             self._log.warning("known_ids_failed", "known_ids", stream=self.name, error=str(error))
             return known
         return known if found is None else found
+
+    def _scored_earlier(self, queued: QueuedFrame) -> bool:
+        """Whether an earlier process, that was to keep nothing, scored this very picture under this id.
+
+        Asked for reliable frames only, which are sent again until acknowledged. Another picture is no reason
+        to refuse: whoever wants nothing kept may number anew after a restart.
+        """
+        if queued.sender is None or self._known is None:
+            return False
+        try:
+            found = self._known.find_earlier(self.name, queued.message.frame_id)
+        except sqlite3.Error as error:
+            self._log.warning("known_ids_failed", "known_ids", stream=self.name, error=str(error))
+            return False
+        return found is not None and found == queued.digest
 
     def release(self, queued: QueuedFrame, scored_in: int | None = None) -> None:
         """The frame is settled; unless it was scored its id may be used again.

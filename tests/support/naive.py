@@ -44,7 +44,10 @@ def aggregate(tokens, degree, grid=None):
 
 
 def candidates(patch, n_patches, grid=None, position=None, ignored=None):
-    """Which patches of another image one patch is compared with."""
+    """Which patches of another image one patch is compared with.
+
+    Those within `position` grid steps down and across, and none that is `ignored [P]`.
+    """
     _, width = sides(n_patches, grid)
     found = []
     for other in range(n_patches):
@@ -55,18 +58,22 @@ def candidates(patch, n_patches, grid=None, position=None, ignored=None):
     return found
 
 
-def nearest(image, other, grid=None, position=None, ignored=None):
+def all_candidates(n_patches, grid=None, position=None, ignored=None):
+    """The `candidates` of each patch; None where it is compared with all."""
+    if position is None and ignored is None:
+        return None
+    return [candidates(patch, n_patches, grid, position, ignored) for patch in range(n_patches)]
+
+
+def nearest(image, other, within=None, ignored=None):
     """Unit vectors [P, C] and [Q, C] -> [P] distance of each patch to its nearest in the other image.
 
-    Within `position` grid steps down and across, and never one that is `ignored [P]`. A patch that is ignored
-    itself, or has nothing to be compared with, is at distance 0.
+    `within`: see `all_candidates`. A patch that is `ignored [P]` itself, or has nothing
+    to be compared with, is at distance 0.
     """
     distances = np.zeros(len(image))
-    everyone = range(len(other))
     for patch in range(len(image)):
-        allowed = everyone
-        if position is not None or ignored is not None:
-            allowed = candidates(patch, len(other), grid, position, ignored)
+        allowed = range(len(other)) if within is None else within[patch]
         if len(allowed) and not (ignored is not None and ignored[patch]):
             distances[patch] = math.sqrt(((image[patch] - other[allowed]) ** 2).sum(axis=1).min())
     return distances
@@ -78,13 +85,14 @@ def nearest_table(patch_tokens, degrees, grid=None, position=None, ignored=None)
     table = {}
     for stage, tokens in enumerate(patch_tokens):
         hidden = None if ignored is None else ignored[stage]
+        within = all_candidates(patch_tokens.shape[2], grid, position, hidden)  # the same of every two images
         for degree in degrees:
             vectors = aggregate(tokens, degree, grid)
             distances = np.full((n_images, patch_tokens.shape[2], n_images), np.nan)
             for i in range(n_images):
                 for j in range(n_images):
                     if i != j:
-                        distances[i, :, j] = nearest(vectors[i], vectors[j], grid, position, hidden)
+                        distances[i, :, j] = nearest(vectors[i], vectors[j], within, hidden)
             table[stage, degree] = distances
     return table
 
@@ -172,10 +180,10 @@ def upsample(scores, size, grid=None, view=(0.0, 0.0, 1.0, 1.0)):
         return before, min(before + 1, side - 1), min(max(position - before, 0.0), 1.0)
 
     out = np.zeros((height, width))
+    places = [place(x, width, view[1], view[3], columns) for x in range(width)]
     for y in range(height):
-        for x in range(width):
-            down = place(y, height, view[0], view[2], rows)
-            across = place(x, width, view[1], view[3], columns)
+        down = place(y, height, view[0], view[2], rows)
+        for x, across in enumerate(places):
             if down is None or across is None:
                 continue
             top, bottom, low = down

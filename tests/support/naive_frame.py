@@ -39,11 +39,9 @@ class Frame:
         def share(cell, n_cells, start, stop):
             return max(0.0, min(cell + 1, stop * n_cells) - max(cell, start * n_cells))
 
-        return [
-            share(row, grid[0], top, bottom) * share(column, grid[1], left, right) > 0.5 + 1e-9
-            for row in range(grid[0])
-            for column in range(grid[1])
-        ]
+        down = [share(row, grid[0], top, bottom) for row in range(grid[0])]
+        across = [share(column, grid[1], left, right) for column in range(grid[1])]
+        return [high * wide > 0.5 + 1e-9 for high in down for wide in across]
 
     def patches(self, scored):
         scores = list(scored[0])
@@ -64,7 +62,8 @@ class Frame:
 
     def raw(self, patches, found):
         worst = None if self.image_score == "max" else self.image_score["worst"]
-        seen = [i in set(self.seen(patches)) for i in range(len(patches))]
+        kept = set(self.seen(patches))
+        seen = [i in kept for i in range(len(patches))]
         return naive.image_score(patches, found, worst, seen)
 
 

@@ -1,7 +1,7 @@
 """Nearest-patch distances in plain loops over NumPy float64; imports nothing of ours."""
 
 import numpy as np
-from naive import aggregate_image, nearest
+from naive import aggregate_image, all_candidates, nearest
 
 
 def match(tokens, others, degrees, grid=None, position=None, ignored=None):
@@ -11,10 +11,11 @@ def match(tokens, others, degrees, grid=None, position=None, ignored=None):
     forward, backward = np.zeros(shape), np.zeros(shape)
     for stage in range(n_stages):
         hidden = None if ignored is None else ignored[stage]
+        within = all_candidates(n_patches, grid, position, hidden)
         for d, degree in enumerate(degrees):
             arrival = aggregate_image(tokens[stage], degree, grid)
             for j, other in enumerate(others):
                 kept = aggregate_image(other[stage], degree, grid)
-                forward[j, stage, d] = nearest(arrival, kept, grid, position, hidden)
-                backward[j, stage, d] = nearest(kept, arrival, grid, position, hidden)
+                forward[j, stage, d] = nearest(arrival, kept, within, hidden)
+                backward[j, stage, d] = nearest(kept, arrival, within, hidden)
     return forward, backward

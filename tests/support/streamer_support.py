@@ -9,6 +9,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -56,10 +57,16 @@ def small_config(**sections: Any) -> Config:
     return load(settings(**sections))
 
 
+@cache
+def small_backbone() -> backbones.Backbone:
+    """The real DINOv2 ViT-S/14 at a small size, one for all: nothing changes it."""
+    return backbones.load("dinov2_vits14", "auto", IMAGE_SIZE, (2, 5, 8, 11), "cpu", "float32")
+
+
 @pytest.fixture(scope="session")
 def backbone() -> backbones.Backbone:
-    """The real DINOv2 ViT-S/14 at a small size."""
-    return backbones.load("dinov2_vits14", "auto", IMAGE_SIZE, (2, 5, 8, 11), "cpu", "float32")
+    """`small_backbone`: each module that imports a fixture has one of its own, and would load it anew."""
+    return small_backbone()
 
 
 @contextmanager
