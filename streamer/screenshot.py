@@ -45,27 +45,27 @@ def take(program: str, url: str, path: Path, *, shown: str, size: tuple[int, int
         url: of the page; may log in by a token that it holds.
         path: of the file.
         shown: a CSS selector of what is there once the page is drawn.
-        size: of the window, pixels.
+        size: width and height of the picture, pixels.
 
     Raises:
         StreamerError: the browser does not start, or what is `shown` does not come.
     """
     with tempfile.TemporaryDirectory(prefix="musc-browser-", ignore_cleanup_errors=True) as profile:
         try:
-            with _running(program, Path(profile), size) as address:
-                picture = _drawn(address, url, shown)
+            with _running(program, Path(profile)) as address:
+                picture = _drawn(address, url, shown, size)
         except (OSError, ValueError, KeyError) as error:
             raise StreamerError(f"{program}: drew no page ({error})") from None
     path.write_bytes(picture)
 
 
 @contextmanager
-def _running(program: str, profile: Path, size: tuple[int, int]) -> Iterator[str]:
+def _running(program: str, profile: Path) -> Iterator[str]:
     """A browser, and the address of its DevTools protocol."""
     # As root, e.g. in a container, Chromium has no sandbox; it shows nothing but our own page.
     as_root = hasattr(os, "geteuid") and os.geteuid() == 0
-    command = [program, *_FLAGS, *(["--no-sandbox"] if as_root else []), f"--user-data-dir={profile}",
-               f"--window-size={size[0]},{size[1]}", "about:blank"]  # fmt: skip
+    sandbox = ["--no-sandbox"] if as_root else []
+    command = [program, *_FLAGS, *sandbox, f"--user-data-dir={profile}", "about:blank"]
     process: subprocess.Popen[bytes] | None = None
     try:
         with undisturbed():
@@ -91,7 +91,7 @@ def _address(process: subprocess.Popen[bytes], told: Path) -> str:
     raise StreamerError("the browser did not start; no picture of the page was taken")
 
 
-def _drawn(address: str, url: str, shown: str) -> bytes:
+def _drawn(address: str, url: str, shown: str, size: tuple[int, int]) -> bytes:
     """The page as PNG, once it shows what it has to."""
     from websockets.sync.client import connect  # noqa: PLC0415  (only where there is a page)
 
@@ -109,6 +109,8 @@ def _drawn(address: str, url: str, shown: str) -> bytes:
 
         page = tell("Target.getTargets")["targetInfos"][0]["targetId"]
         session = tell("Target.attachToTarget", targetId=page, flatten=True)["sessionId"]
+        pixels = {"width": size[0], "height": size[1], "deviceScaleFactor": 1, "mobile": False}
+        tell("Emulation.setDeviceMetricsOverride", session, **pixels)
         tell("Page.navigate", session, url=url)
         looks = f"document.querySelector({json.dumps(shown)}) !== null"
         deadline = time.monotonic() + _PATIENCE_S

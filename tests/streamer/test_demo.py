@@ -51,7 +51,7 @@ def test_the_demo_shows_every_frame_and_draws_overlays(tmp_path):
     if screenshot.browser() is None:
         assert f"{page} was not drawn: no chromium" in done.output
     else:
-        assert cv2.imread(str(page)).shape[1] == 1280
+        assert cv2.imread(str(page)).shape == (900, 1280, 3)
 
 
 def test_without_the_page_extra_the_demo_says_so_and_goes_on(monkeypatch, tmp_path, capsys):

@@ -122,11 +122,13 @@ class Line:
 
     Attributes:
         latest: by frame id the header of the last score or revision that was heard.
+        anomalous: ids of frames that any of them called so.
     """
 
     def __init__(self, server: ServerProcess, stream: str, *, size: int = 256) -> None:
         self.stream, self._size, self._server = stream, size, server
         self.latest: dict[Any, dict[str, Any]] = {}
+        self.anomalous: set[Any] = set()
         self._screen = Screen(server, f"{stream}/")
         self._publisher = Publisher(server.endpoints["frames"], stream, wait_s=PATIENCE_S)
         self._drawn = dict.fromkeys(("sent", "good", *CLEAR), 0)
@@ -168,6 +170,7 @@ class Line:
             header = self._screen.until(1, "score", "revision", "status", *kinds)[0]
             if header["kind"] in {"score", "revision"}:
                 self.latest[header["frame_id"]] = header
+                self.anomalous |= {header["frame_id"]} if header["pred_label"] else set()
             if header["kind"] in kinds:
                 return header
         pytest.fail(f"no message of {', '.join(kinds)} from {self.stream}")
