@@ -18,6 +18,7 @@ _SWITCHES = (
     "--disable-component-update",
     "--disable-sync",
     "--no-first-run",
+    "--hide-scrollbars",
     "--js-flags=--expose-gc",
     "--enable-precise-memory-info",
     # A page nobody looks at is slowed down by a browser; the screen on a wall is always looked at.
@@ -113,6 +114,12 @@ class Chromium:
             "return document.querySelector(arguments[0])?.textContent.trim() ?? ''", selector
         )
         return said
+
+    def press(self, selector: str, key: str, times: int) -> None:
+        """Press a key so often in the first element that fits; `key` as selenium's `Keys` names it."""
+        from selenium.webdriver.common.keys import Keys  # noqa: PLC0415
+
+        self.driver.find_element("css selector", selector).send_keys(getattr(Keys, key.upper()) * times)
 
     def forget_cache(self) -> None:
         """The next page is loaded as if for the first time."""

@@ -1,6 +1,7 @@
 """Pictures of every page of a drawn line that has run for a while, as the documentation shows them."""
 
 import io
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import numpy as np
 from PIL import Image
 
 from bench import demo_data
@@ -16,15 +18,20 @@ from bench.page.browser import Chromium
 from bench.page.line import STREAM, Line, running
 from bench.page.measure import until
 from bench.page.watch import Watch, key_of
+from streamer.errors import StreamerError
 from streamer.publish import Publisher
 
 THEMES = ("light", "dark")
 WIDTHS = {1280: 860, 390: 844}
 """A control desk's browser and a telephone: CSS pixels, width and height."""
-_COLOURS = 192
-_GOOD, _DEFECT_EVERY = 90, 9
+_COLOURS = 256
+_PARTS, _DEFECT_EVERY, _FIRST_DEFECT = 90, 9, 41
+_AGAIN, _STAINED = 3, 36
+"""So often the same part comes with the same stain, as if a lens were dirty: an event."""
+_BETWEEN_S = 2.0
 _UP_S = 120.0
-_STILL_S = 0.7
+_STILL_S, _MOST_S = 0.4, 8.0
+"""The clock in the head moves once a second: no page is still for longer."""
 
 
 def take(folder: Path) -> Iterator[Path]:
@@ -35,39 +42,88 @@ def take(folder: Path) -> Iterator[Path]:
 
     Raises:
         DataError: no browser.
-        StreamerError: detector or page do not work.
+        StreamerError: detector or page do not work, or a page complains.
     """
     with ExitStack() as held:
         line = held.enter_context(running({}, cooldown_s=1.0))
         browser = held.enter_context(Chromium())
         watch = held.enter_context(Watch(line.endpoints["scores"], STREAM))
         watch.wait_up(_UP_S)
-        anomalous = _show_parts(line, watch)
-        yield from _login(browser, line, folder)
+        parts = held.enter_context(_Parts(line))
+        for number in range(_PARTS):
+            bad = number >= _FIRST_DEFECT and number % _DEFECT_EVERY == 0
+            parts.send(sorted(DEFECTS)[number // _DEFECT_EVERY % len(DEFECTS)] if bad else "good")
+        for _ in range(_AGAIN):
+            parts.send("stain", again=_STAINED)
+        until(lambda: len(watch.heard.came) == _PARTS + _AGAIN, "not all parts are scored")
+        anomalous = sorted(watch.heard.anomalous)
+        browser.driver.get(f"{line.page.url}/login")
+        yield from _shots(browser, folder, "login")
         browser.driver.get(line.page.logins["admin"])
         _speak(browser, line, anomalous)
         for name, path in _pages(anomalous).items():
             browser.driver.get(line.page.url + path)
+            _prepare(browser, parts, name)
             yield from _shots(browser, folder, name)
+            complaints = browser.complaints()
+            if complaints:
+                raise StreamerError(f"{path}: {complaints[0]}")
 
 
-def _show_parts(line: Line, watch: Watch) -> list[str]:
-    """Send the drawn parts; the keys of those that were told as anomalous, in order."""
-    kinds = sorted(DEFECTS)
-    with Publisher(line.endpoints["frames"], STREAM, wait_s=_UP_S) as publisher:
-        for index in range(_GOOD):
-            bad = index > 40 and index % _DEFECT_EVERY == 0
-            defect = kinds[index // _DEFECT_EVERY % len(kinds)] if bad else "good"
-            frame, _ = demo_data.draw(0, index, defect, size=320)
-            meta = {"part_id": str(8000 + index), "product_id": "flange 12"}
-            publisher.send(frame, f"part-{8000 + index}", meta, timeout_s=_UP_S)
-    until(lambda: len(watch.heard.came) == _GOOD, "not all parts are scored")
-    return sorted(watch.heard.anomalous)
+class _Parts(threading.Thread):
+    """Sends drawn parts: on request, and once `start`ed a good one every few seconds; a context manager."""
+
+    def __init__(self, line: Line) -> None:
+        super().__init__(name="parts", daemon=True)
+        self._publisher = Publisher(line.endpoints["frames"], STREAM, wait_s=_UP_S)
+        self._lock = threading.Lock()
+        self._stopping = threading.Event()
+        self._number = 0
+
+    def __enter__(self) -> "_Parts":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.rest()
+        self._publisher.close()
+
+    def send(self, defect: str = "good", again: int | None = None) -> None:
+        """Draw and send the next part; `again`: drawn as that one was, with noise of its own."""
+        with self._lock:
+            number = self._number
+            self._number += 1
+            frame, _ = demo_data.draw(0, number if again is None else again, defect, size=320)
+            if again is not None:
+                noise = np.random.default_rng(number).normal(0, 1.5, frame.shape)
+                frame = (frame + noise).clip(0, 255).astype(np.uint8)
+            meta = {"part_id": str(8000 + number), "product_id": "flange 12"}
+            self._publisher.send(frame, f"part-{8000 + number}", meta, timeout_s=_UP_S)
+
+    def run(self) -> None:
+        """Go on, so that the camera is not silent on the pictures."""
+        while not self._stopping.wait(_BETWEEN_S):
+            self.send()
+
+    def rest(self) -> None:
+        """Send no more by itself."""
+        self._stopping.set()
+        if self.is_alive():
+            self.join()
 
 
-def _login(browser: Chromium, line: Line, folder: Path) -> Iterator[Path]:
-    browser.driver.get(f"{line.page.url}/login")
-    yield from _shots(browser, folder, "login")
+def _prepare(browser: Chromium, parts: _Parts, name: str) -> None:
+    """Bring a page to what is worth a picture."""
+    until(lambda: browser.text("main") != "", f"{name} stays empty")
+    if name == "live":
+        parts.start()
+    if name == "wall":
+        parts.rest()  # else the next good part would take the place of the bad one
+    if name in {"live", "wall"}:
+        until(lambda: browser.text("#verdict") != "", "no verdict is shown")
+        parts.send("stain")
+        until(lambda: "NOT OK" in browser.text("#verdict"), "the stain is not shown")
+    if name == "threshold":
+        browser.press("#threshold-slider", "arrow_left", 40)
 
 
 def _speak(browser: Chromium, line: Line, anomalous: list[str]) -> None:
@@ -77,13 +133,14 @@ def _speak(browser: Chromium, line: Line, anomalous: list[str]) -> None:
     for key, (decision, kind, note) in zip(anomalous, reviews, strict=False):
         review = {"stream": STREAM, "key": key, "decision": decision, "note": note}
         said.append(("/api/review", review | ({"kind": kind} if kind else {})))
-    if len(anomalous) > 3:
-        said.append(("/api/operate", {"stream": STREAM, "kind": "false_alarm", "key": anomalous[3]}))
+    said += [
+        ("/api/operate", {"stream": STREAM, "kind": "false_alarm", "key": key}) for key in anomalous[3:4]
+    ]
     browser.driver.get(f"{line.page.url}/live?stream={quote(STREAM)}")
     for path, body in said:
         problem = browser.driver.execute_async_script(_POST, path, body)
         if problem:
-            raise RuntimeError(f"{path}: {problem}")  # the bench's own fault
+            raise StreamerError(f"{path}: {problem}")
 
 
 _POST = """
@@ -95,7 +152,7 @@ spoken.then(() => done(null), (problem) => done(String(problem)));
 
 def _pages(anomalous: list[str]) -> dict[str, str]:
     stream = quote(STREAM)
-    key = quote(anomalous[-1] if anomalous else key_of(f"part-{8000 + _GOOD - 1}"))
+    key = quote(anomalous[0] if anomalous else key_of(f"part-{8000 + _PARTS - 1}"))
     return {
         "live": f"/live?stream={stream}",
         "gallery": f"/gallery?stream={stream}",
@@ -121,7 +178,7 @@ def _shots(browser: Chromium, folder: Path, name: str) -> Iterator[Path]:
 
 def _wait_still(browser: Chromium) -> None:
     """Until the page has looked the same for a moment: pictures and fonts are there, canvases drawn."""
-    end = time.monotonic() + _UP_S
+    end = time.monotonic() + _MOST_S
     last, since = b"", time.monotonic()
     while time.monotonic() - since < _STILL_S and time.monotonic() < end:
         now = browser.picture()

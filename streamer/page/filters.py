@@ -13,6 +13,7 @@ Sort = Literal["time", "score"]
 MOST = 200
 """Frames of one answer."""
 _MAX_QUERY = 256
+_SEARCHED = 500_000
 
 _VERDICTS = {"any": "", "anomalous": "f.label = 1", "normal": "f.label = 0", "none": "f.label IS NULL"}
 _REVIEWED = {"any": "", "yes": "r.decision IS NOT NULL", "no": "r.decision IS NULL"}
@@ -27,7 +28,7 @@ class Filters:
         start, end: milliseconds since 1970 of capture, `start <= captured < end`; None for no bound.
         verdict: of the last label.
         reviewed: whether a person has decided.
-        q: part of a part's or frame's id.
+        q: part of a part's or frame's id, looked for in the newest 500,000 frames.
         sort: newest first, or highest raw score first.
         since: only frames that changed after this `change`.
     """
@@ -55,21 +56,34 @@ class Filters:
             if value not in known:
                 raise StreamerError(f"{key}: got {str(value)[:80]!r}, expected one of {', '.join(known)}")
         parts: list[tuple[str, list[Any]]] = [("f.scored IS NOT NULL", [])]
+        # What changed lately are few frames, found by their change: the signs keep other indices out of it.
+        sign = "" if self.since is None else "+"
         if self.stream is not None:
-            parts.append(("f.stream = ?", [self.stream]))
+            parts.append((f"{sign}f.stream = ?", [self.stream]))
         if self.start is not None:
-            parts.append(("f.captured >= ?", [ns(self.start)]))
+            parts.append((f"{sign}f.captured >= ?", [ns(self.start)]))
         if self.end is not None:
-            parts.append(("f.captured < ?", [ns(self.end)]))
+            parts.append((f"{sign}f.captured < ?", [ns(self.end)]))
         if self.since is not None:
             parts.append(("f.change > ?", [self.since]))
         if self.q:
             like = f"%{_escaped(self.q[:_MAX_QUERY])}%"
             parts.append(
-                ("(f.part_id LIKE ? ESCAPE '!' OR substr(f.key, 3) LIKE ? ESCAPE '!')", [like, like])
+                (
+                    "f.id > (SELECT coalesce(max(id), 0) FROM frame) - ? "
+                    "AND (f.part_id LIKE ? ESCAPE '!' OR substr(f.key, 3) LIKE ? ESCAPE '!')",
+                    [_SEARCHED, like, like],
+                )
             )
         parts += [(text, []) for text in (_VERDICTS[self.verdict], _REVIEWED[self.reviewed]) if text]
         return " AND ".join(text for text, _ in parts), [value for _, values in parts for value in values]
+
+    @property
+    def tables(self) -> str:
+        """What the condition is on; reviews only where it is about them."""
+        if self.reviewed == "any":
+            return "frame f"
+        return "frame f LEFT JOIN review r ON r.stream = f.stream AND r.key = f.key"
 
     @property
     def order(self) -> str:

@@ -10,7 +10,7 @@ import zmq
 from zmq.utils.monitor import recv_monitor_message
 
 from streamer.auth import ClientKeys
-from streamer.errors import WireError
+from streamer.errors import StreamerError, WireError
 from streamer.page.gaps import Gaps, Taken
 from streamer.page.health import DOWN_S, Health
 from streamer.page.hub import Hub
@@ -28,7 +28,7 @@ log = structlog.get_logger()
 _BATCH_S = 0.2
 _TOGETHER = 400
 _POLL_MS = 200
-_QUEUE = 2000
+_QUEUE, _QUESTIONS = 2000, 10
 _MAX_PART = 64 * 2**20
 _MAX_ANSWER = 96 * 2**20
 _ANSWER_S, _TRIES = 5.0, 2
@@ -80,7 +80,7 @@ class Follower(threading.Thread):
         self._asked: tuple[str, int] | None = None
         self._asked_at = 0.0
         self._answers: bool | None = None  # not known yet
-        self._unanswered = 0
+        self._unanswered = self._number = 0
         self._begun = time.monotonic()
         self._probe_at = self._tidy_at = self._look_at = self._told_at = 0.0
         self._kept_failing = False
@@ -91,7 +91,10 @@ class Follower(threading.Thread):
             self._scores.subscribe(b"")
             self._monitor: Socket = self._scores.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED)
             self._monitor.linger = 0
-            self._control = connect(self._context, zmq.REQ, settings.control, keys=keys, max_part=_MAX_ANSWER)
+            # No REQ socket: one that asks again before it is answered throws its connection away.
+            self._control = connect(
+                self._context, zmq.DEALER, settings.control, keys=keys, hwm=_QUESTIONS, max_part=_MAX_ANSWER
+            )
         except BaseException:
             self._context.destroy(linger=0)
             raise
@@ -123,6 +126,8 @@ class Follower(threading.Thread):
                     self._turn(dict(poller.poll(_POLL_MS)))
                 except Exception:  # whatever a message brings about: it is one message, and told
                     log.exception("page_follow_failed")
+                    self._gaps.restart(self._store.topics())
+                    self._gaps.check_all(self._topics())
                     self._stopping.wait(1.0)
         finally:
             with suppress(zmq.ZMQError):
@@ -177,7 +182,8 @@ class Follower(threading.Thread):
                 "page_counted_anew", topic=topic, what_now="the detector began anew; nothing is deleted"
             )
             self._store.restart_topic(topic)
-            self._store.note(None, None, "page", "counted_anew", topic)
+            with suppress(StreamerError):  # a full disk is told anyhow
+                self._store.note(None, None, "page", "counted_anew", topic)
         if kept.messages:
             updates = self._store.take_all(kept.messages)
             self._hub.tell(_summed(updates) if quiet else updates, self._store.cursor)
@@ -225,26 +231,34 @@ class Follower(threading.Thread):
         if request is None:
             return
         topic, first = request
-        with suppress(zmq.ZMQError):
-            self._control.send(pack({"kind": "history", "topic": topic, "first": first}), zmq.DONTWAIT)
-        self._asked, self._asked_at = request, now
+        body = pack({"kind": "history", "topic": topic, "first": first})
+        with suppress(zmq.ZMQError):  # so many wait for a detector that is not there
+            self._control.send_multipart([b"%d" % (self._number + 1), b"", body], zmq.DONTWAIT)
+            self._number, self._asked, self._asked_at = self._number + 1, request, now
 
     def _take_answer(self) -> None:
-        asked, self._asked = self._asked, None
+        parts = self._control.recv_multipart(zmq.DONTWAIT)
+        if self._asked is None or len(parts) != 3 or parts[0] != b"%d" % self._number:
+            return  # of a question that was given up
+        (topic, first), self._asked, self._unanswered = self._asked, None, 0
         try:
-            answer = unpack(self._control.recv(zmq.DONTWAIT), _MAX_ANSWER)
-            listed, more = answer.get("messages"), answer.get("more")
-        except (zmq.ZMQError, WireError):
+            answer = unpack(parts[2], _MAX_ANSWER)
+        except WireError:
+            answer = {}
+        if answer.get("ok") is not True:  # it cannot say now, or never could
+            self._answers, self._probe_at = False, time.monotonic() + _PROBE_S
             return
-        self._answers, self._unanswered = True, 0
-        self._overview.control_answers = True
-        if asked is None or asked == _PROBE:
+        if self._answers is False:  # what was given up meanwhile may be there
+            self._gaps.check_all(self._topics())
+        self._answers = self._overview.control_answers = True
+        if (topic, first) == _PROBE:
             return
+        listed, more = answer.get("messages"), answer.get("more")
         messages = [] if not isinstance(listed, list) else [one for one in map(_of_history, listed) if one]
-        messages = [one for one in messages if one[1].topic == asked[0]]
+        messages = [one for one in messages if one[1].topic == topic]
         for _, message in messages:
             self._health.heard(message, live=False)
-        kept = self._gaps.answer(asked[0], messages, bool(more))
+        kept = self._gaps.answer(topic, messages, bool(more))
         self._keep(kept, quiet=len(kept.messages) > _MANY)
 
     def _beat(self) -> None:

@@ -115,9 +115,9 @@ class Health:
             }
 
     def stream(self, name: str) -> Facts:
-        """A stream's `Health` but for `today`."""
+        """A stream's `Health` but for `today`; of one not heard of yet hardly anything is known."""
         with self._lock:
-            one = self._streams[name]
+            one = self._streams.get(name) or _Stream()
             status, latencies = one.status, sorted(one.latencies)
             state = _text(status.get("state"))
             images, warmup = _number(status.get("images")), _number(status.get("warmup"))
@@ -145,7 +145,7 @@ class Health:
                 "silent": self._is_silent(one),
                 "asleep": state == "asleep",
                 "map": one.map,
-                "picture": one.picture,
+                "picture": one.picture or _sends_pictures(status),
                 "warmup": [images, warmup] if state == "warmup" and images is not None else None,
             }
 
@@ -205,6 +205,11 @@ class Health:
         intervals = [later - earlier for earlier, later in pairwise(arrivals)]
         usual = median(intervals) if intervals else 0.0
         return self._clock() - arrivals[-1] > max(_SILENT_S, 5 * usual)
+
+
+def _sends_pictures(status: Facts) -> bool:
+    picture = status.get("picture")
+    return isinstance(picture, Mapping) and picture.get("of") in {"alarms", "all"}
 
 
 def _rate(counts: deque[tuple[float, int]], now: float) -> float | None:

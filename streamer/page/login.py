@@ -18,6 +18,7 @@ from streamer.page.tokens import Holder, Tokens
 _TRIES, _TRIES_S = 10, 60.0
 _PEERS = 1000
 _ENDED = 10_000
+_PROXY = "proxy "
 
 
 @dataclass(frozen=True)
@@ -114,8 +115,9 @@ class Logins:
         )
 
     def end(self, response: Response, session: Session) -> None:
-        """Forget a session, here and in the browser."""
-        self._ended[session.number] = None
+        """Forget a session, here and in the browser; a proxy's user logs out at the proxy."""
+        if not session.number.startswith(_PROXY):
+            self._ended[session.number] = None
         if len(self._ended) > _ENDED:
             self._ended.popitem(last=False)
         response.delete_cookie(self._cookie, path="/", httponly=True, samesite="strict", secure=self._secure)
@@ -155,7 +157,7 @@ class Logins:
         holder = self.tokens.named(users[0])
         if holder is None:
             return None
-        return self._session(holder, "", f"proxy {holder.mark}", time.time() + self._seconds)
+        return self._session(holder, "", f"{_PROXY}{holder.mark}", time.time() + self._seconds)
 
     def _session(self, holder: Holder, typed: str, number: str, until: float) -> Session:
         csrf = hmac.digest(self._secret, f"csrf {number}".encode(), "sha256").hex()

@@ -2,12 +2,13 @@
 
 import json
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import click
 import structlog
 
-from streamer.auth import client_keys
+from streamer.auth import ClientKeys, client_keys
 from streamer.page import logs, server
 from streamer.page.app import build
 from streamer.page.config import PageConfig
@@ -18,6 +19,7 @@ from streamer.page.login import Logins
 from streamer.page.parts import Parts
 from streamer.page.queries import Queries
 from streamer.page.store import Store
+from streamer.page.store_lock import StoreLock
 from streamer.page.tokens import Holder, Tokens, session_secret, write_private
 from streamer.printable import printable
 
@@ -37,42 +39,38 @@ def serve(config: PageConfig, ready_file: Path | None = None) -> None:
     """
     logs.configure(config.log.level)
     keys = client_keys(config.detector.key, config.detector.server_key)
-    tokens = Tokens(config.store.path)
-    secret = session_secret(config.store.path)
-    bound = server.bind(config.listen)
-    with bound:
+    with ExitStack() as ending:
+        ending.callback(StoreLock(config.store.path).release)
+        tokens = Tokens(config.store.path)
+        bound = ending.enter_context(server.bind(config.listen))
+        parts = _parts(config, keys, tokens, bound.getsockname()[1])
+        ending.callback(parts.store.close)
+        ending.callback(parts.follower.stop)
+        parts.follower.start()
         url = server.url_of(config.listen, bound)
-        store = Store(
-            config.store.path,
-            days=config.store.days,
-            max_bytes=config.store.max_bytes,
-            alarm_cooldown_s=config.alarms.cooldown_s,
-        )
-        hub = Hub()
-        follower = Follower(store, hub, config.detector, keys)
-        parts = Parts(
-            config=config,
-            logins=Logins(
-                tokens,
-                secret,
-                hours=config.login.hours,
-                port=bound.getsockname()[1],
-                secure=config.listen.tls_cert is not None,
-                proxies=config.listen.proxies,
-            ),
-            store=store,
-            queries=Queries(store),
-            hub=hub,
-            follower=follower,
-            control=Control(config.detector.control, keys, follower.detector),
-        )
-        follower.start()
-        try:
-            server.run(build(parts), config.listen, bound, lambda: _tell(tokens, url, ready_file))
-        finally:
-            follower.stop()
-            store.close()
+        server.run(build(parts), config.listen, bound, lambda: _tell(tokens, url, ready_file))
     log.info("ended")
+
+
+def _parts(config: PageConfig, keys: ClientKeys | None, tokens: Tokens, port: int) -> Parts:
+    store = Store(
+        config.store.path,
+        days=config.store.days,
+        max_bytes=config.store.max_bytes,
+        alarm_cooldown_s=config.alarms.cooldown_s,
+    )
+    hub = Hub()
+    follower = Follower(store, hub, config.detector, keys)
+    logins = Logins(
+        tokens,
+        session_secret(config.store.path),
+        hours=config.login.hours,
+        port=port,
+        secure=config.listen.tls_cert is not None,
+        proxies=config.listen.proxies,
+    )
+    control = Control(config.detector.control, keys, follower.detector)
+    return Parts(config, logins, store, Queries(store), hub, follower, control)
 
 
 def login_url(url: str, holder: Holder) -> str:

@@ -43,14 +43,15 @@ class Overview:
         }
 
     def streams(self) -> list[dict[str, Any]]:
-        """A `Health` of each stream."""
+        """A `Health` of each stream that is heard of or kept."""
         start = _midnight()
         today, open_alarms = self._queries.tallies(start, start + 36 * 3600_000), self._queries.open_alarms()
-        found = []
-        for name in sorted(self._health.streams()):
+        newest, found = self._queries.newest(), []
+        for name in sorted({*self._health.streams(), *newest}):
             inspected, anomalous = today.get(name, (0, 0))
             counts = {"inspected": inspected, "anomalous": anomalous, "open_alarms": open_alarms.get(name, 0)}
-            found.append({**self._health.stream(name), "today": counts})
+            heard = self._health.stream(name)
+            found.append({**heard, "last_frame": heard["last_frame"] or newest.get(name), "today": counts})
         return found
 
     def update(self) -> Update:

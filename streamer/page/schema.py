@@ -18,8 +18,8 @@ CREATE TABLE frame (
     picture TEXT, picture_bytes INTEGER NOT NULL DEFAULT 0, thumb BLOB, alarm INTEGER,
     bytes INTEGER NOT NULL, important INTEGER NOT NULL DEFAULT 0, change INTEGER NOT NULL,
     UNIQUE (stream, key));
-CREATE INDEX frame_time ON frame (stream, captured);
-CREATE INDEX frame_when ON frame (captured);
+CREATE INDEX frame_time ON frame (stream, captured, scored, label, raw);
+CREATE INDEX frame_when ON frame (captured, scored, label, raw);
 CREATE INDEX frame_change ON frame (change);
 CREATE INDEX frame_part ON frame (part_id) WHERE part_id IS NOT NULL;
 CREATE INDEX frame_label ON frame (stream, captured) WHERE label = 1;
@@ -65,7 +65,7 @@ INSERT INTO counter VALUES ('change', 0), ('bytes', 0);
 # Times are nanoseconds since 1970; a quarter is a quarter of an hour since then, so that days may begin
 # where they do anywhere on earth. `stored` is this machine's clock, which is what keeping goes by.
 # A frame whose score has not come yet (its picture or a revision was faster) has `scored` or
-# `first_scored` null.
+# `first_scored` null. The long indices hold what lists are sorted and counted by, so that they read no rows.
 
 
 def open_writer(path: Path) -> sqlite3.Connection:

@@ -8,6 +8,8 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import structlog
+
 from streamer.errors import StreamerError
 from streamer.page.alarms import Alarms
 from streamer.page.batches import Batch, Kept, collapsed
@@ -20,6 +22,8 @@ from streamer.page.verdicts import Verdicts, Written
 from streamer.page.words import Words
 from streamer.page.writer import Writer
 from streamer.wire.published import Message
+
+log = structlog.get_logger()
 
 DECISIONS = ("defect", "good", "unsure")
 _MAX_NOTE = 2000
@@ -93,19 +97,19 @@ class Store:
         batch = Batch.of(messages)
         self.count_bad(batch.bad)
         try:
-            with self._writing() as written:
-                told = [one for kept in collapsed(batch.kept) for one in self._keep(kept, written)]
-                self._database.executemany(
-                    "INSERT OR REPLACE INTO topic VALUES (?, ?, ?)",
-                    [(topic, *values) for topic, values in batch.numbers.items()],
-                )
-                return [*self._telling.frames(written), *told, *self._told_alarms()]
+            return self._keep_all(batch)
         except sqlite3.Error:
             return [
                 update({"type": "score", "frame": unkept_json(one)}, stream=one.stream)
                 for one, kind in batch.kept
                 if kind == "score" and isinstance(one, Verdict)
             ]
+        except Exception:  # one message that trips the store must not cost the others
+            log.exception("page_message_failed", messages=len(batch.kept))
+        if len(batch.kept) > 1:
+            return [told for one in messages for told in self.take_all([one])]
+        self.count_bad()
+        return self._keep_all(Batch([], batch.numbers))
 
     def count_bad(self, count: int = 1) -> None:
         """Something came that no detector sends."""
@@ -240,6 +244,15 @@ class Store:
         with self._writer.writing() as written:
             self._alarms.changed.clear()
             yield written
+
+    def _keep_all(self, batch: Batch) -> list[Update]:
+        with self._writing() as written:
+            told = [one for kept in collapsed(batch.kept) for one in self._keep(kept, written)]
+            self._database.executemany(
+                "INSERT OR REPLACE INTO topic VALUES (?, ?, ?)",
+                [(topic, *values) for topic, values in batch.numbers.items()],
+            )
+            return [*self._telling.frames(written), *told, *self._told_alarms()]
 
     def _keep(self, kept: Kept, written: Written) -> list[Update]:
         one, kind = kept

@@ -137,6 +137,7 @@ class Service:
             stream.name: {
                 "tiles": stream.config.tiles.model_dump(),
                 "picture": stream.config.output.picture.model_dump(),
+                "warmup": stream.config.warmup,
                 **stream.state,
             }
             for stream in self.streams.known()

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from musc_online.config import Config, Section, StreamOverride
+from streamer.page.config import PageConfig
 from streamer.server import metrics
 from streamer.wire.codes import CODES, WARNINGS
 from streamer.wire.published import KINDS
@@ -101,6 +102,15 @@ def test_every_kind_has_a_heading():
 @pytest.mark.parametrize("name", SECTIONS)
 def test_every_key_is_explained_with_its_default(name):
     model, explained = SECTIONS[name], rows(section("operate.md", name))
+    for key in model.model_fields:
+        default = yaml.safe_load(explained[key][1].strip("`"))
+        assert getattr(model.model_validate({key: default}), key) == getattr(model(), key), f"{name}.{key}"
+
+
+@pytest.mark.parametrize("name", PageConfig.model_fields)
+def test_every_key_of_the_page_is_explained_with_its_default(name):
+    model, explained = PageConfig.model_fields[name].annotation, rows(section("page.md", name))
+    assert explained.keys() >= model.model_fields.keys()
     for key in model.model_fields:
         default = yaml.safe_load(explained[key][1].strip("`"))
         assert getattr(model.model_validate({key: default}), key) == getattr(model(), key), f"{name}.{key}"

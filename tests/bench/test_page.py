@@ -3,11 +3,15 @@
 from dataclasses import replace
 
 import pytest
+from click.testing import CliRunner
 
+from bench.page.browser import find
+from bench.page.command import main, show
 from bench.page.eyes import Seen
-from bench.page.measure import Observed, Plan, Sample
+from bench.page.measure import Observed, Plan, Sample, measure
 from bench.page.verdict import judged
 from bench.page.watch import Heard, key_of
+from musc_online.errors import DataError
 
 KEYS = [f"s:part-{number}" for number in range(3)]
 PLAN = Plan(minutes=10, rate=10)
@@ -81,6 +85,34 @@ def test_a_short_run_says_nothing_of_the_heap():
     figures = judged(PLAN, run(samples=growing(run().samples[:20], heap_mib=1.0)))
     assert figures["heap"]["mib_per_8_h"] is None
     assert not any("heap" in check for check in figures["checks"])
+
+
+@pytest.mark.slow
+def test_a_few_seconds_are_measured_whole(tmp_path):
+    """What is seen, not how fast: on a machine that is busy with other things a bar of time may be missed."""
+    try:
+        find()
+    except DataError as error:
+        pytest.skip(str(error))
+    figures = judged(plan := Plan(minutes=0.1, rate=5, sample_s=1.0), measure(plan))
+    assert figures["sent"] == figures["scored"] == 30
+    for what in ("verdict", "map", "picture"):
+        assert figures["shown"][what]["frames"] > 0, what
+        assert figures["shown"][what]["max_ms"] > 0
+    assert figures["alarms"]["frames_without"] == figures["alarms"]["not_shown"] == []
+    assert figures["load"]["bytes"] > 50_000
+    assert figures["load"]["first_paint_ms"] > 0
+    assert figures["process"]["rss_max_mib"] > 10
+    assert figures["console"] == []
+    show(figures)
+
+
+def test_without_a_browser_a_line_says_what_to_install(monkeypatch):
+    monkeypatch.setenv("PATH", "/nowhere")
+    done = CliRunner().invoke(main, [])
+    assert done.exit_code == 2
+    assert "apt-get install chromium chromium-driver" in done.output
+    assert done.output.count("\n") == 1
 
 
 def test_keys_are_written_as_the_page_writes_them():

@@ -3,6 +3,7 @@
 import importlib
 import os
 import pkgutil
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,6 +19,11 @@ import bench
 import streamer
 from streamer import operate, publish, status
 from streamer.commands import Ending
+
+NEEDS_BROWSER = pytest.mark.skipif(
+    not (shutil.which("chromium") and shutil.which("chromedriver")),
+    reason="no chromium: `make browser` installs it",
+)
 
 # One command of ours, whose argument says what is to happen to it.
 OURS = """
@@ -213,6 +219,7 @@ def test_a_wrong_path_is_told_before_anything_heavy_is_imported(arguments):
         ["bench.load", "--seconds", "1000"],
         pytest.param(["bench.fuzz"], marks=pytest.mark.slow),
         pytest.param(["bench.soak"], marks=pytest.mark.slow),
+        pytest.param(["bench.page"], marks=[pytest.mark.slow, NEEDS_BROWSER]),
         pytest.param(["bench.replay", "demo", "--limit", "6", "--through", "zmq"], marks=pytest.mark.slow),
     ],
     ids=lambda arguments: arguments[0],

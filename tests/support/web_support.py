@@ -1,7 +1,7 @@
 """A real page process without a browser: who asks it over HTTP, and frames that are in its store."""
 
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -114,13 +114,14 @@ def message(kind: str, stream: str, *, pub_seq: int = 0, **header: Any) -> Messa
     return Message(header, topic_of(stream, kind))
 
 
-def fill(folder: Path, messages: Sequence[Message]) -> None:
-    """Keep messages in a page's store that no page has open."""
-    store = Store(folder / "store", days=3650, max_bytes=2**30)
+def fill(folder: Path, messages: Sequence[Message], then: Callable[[Store], None] = lambda _: None) -> None:
+    """Keep messages, and what else is done, in a store that no page has open; its clock stands still."""
+    store = Store(folder / "store", days=3650, max_bytes=2**30, clock=lambda: DAY_NS + HOUR)
     numbers: dict[str, int] = {}
     for one in messages:
         one["pub_seq"] = numbers[one.topic] = numbers.get(one.topic, -1) + 1
         store.take(one)
+    then(store)
     assert store.failed is None
     assert store.bad == 0
     store.close()

@@ -15,6 +15,8 @@ const CAUSES = {
   detector: "no detector",
 };
 
+const OF_PARTS = new Set(["anomalous", "repeat"]); // the others are of the line
+
 export class AlarmList {
   /**
    * @param {object} on {choose(alarm), acknowledge(alarm)}
@@ -125,7 +127,9 @@ export class AlarmList {
     const part = frame?.part_id ? `part ${frame.part_id}` : (alarm.frame_id ?? "");
     const score = frame ? fmt.score(frame.raw) : "";
     const word = CAUSES[alarm.cause] ?? alarm.cause;
-    const first = alarm.n_frames > 1 ? `✕ ${word}, ${fmt.count(alarm.n_frames)} frames` : `✕ ${word}`;
+    const sign = OF_PARTS.has(alarm.cause) ? "✕" : "!";
+    const many = alarm.n_frames > 1 ? `, ${fmt.count(alarm.n_frames)} frames` : "";
+    const first = `${sign} ${word}${many}`;
     cause.replaceChildren(
       el(alarm.revised ? "del" : "b", { class: "bad" }, first),
       ` ${part} ${score}`.trimEnd(),

@@ -21,7 +21,9 @@ export async function showBetween(place, stream, { toAnomalous, toNormal }, line
   if (wanted === shown && place.childElementCount) return;
   shown = wanted;
   if (!between.length) {
-    place.replaceChildren(el("p", { class: "muted" }, "No frame lies between the old line and the new one: drag the line."));
+    place.replaceChildren(
+      el("p", { class: "muted" }, "No frame lies between the old line and the new one: drag the line."),
+    );
     return;
   }
   const found = await Promise.all(between.map(({ key }) => frames.get(stream, key)));

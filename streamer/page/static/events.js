@@ -13,7 +13,8 @@ const KINDS = {
     title: "A defect comes again",
     sign: "↻",
     accept: "its frames are good from now on, and references: frames like them raise no alarm any more.",
-    reject: "its frames show a defect. Give it a name: frames that show it again are NOT OK whatever their score, and carry that name.",
+    reject:
+      "its frames show a defect. Give it a name: frames that show it again are NOT OK whatever their score, and carry that name.",
   },
   changeover: {
     title: "Another product",
@@ -33,12 +34,17 @@ const KINDS = {
   },
 };
 
+const GONE =
+  "The detector holds this group no more: its frames have left the ring, or it was decided elsewhere. It is told anew when it comes again.";
+
 const main = shell("events");
 const view = {};
 const frames = new Frames();
 const state = { stream: streamParam(), open: false, events: [] };
 
-const decidable = ({ event }) => Boolean(KINDS[event]?.accept);
+const gone = new Set(); // groups that the detector, asked of them, held no more
+const idOf = ({ stream, event, group }) => `${group} ${event} ${stream}`;
+const decidable = (event) => Boolean(KINDS[event.event]?.accept) && !gone.has(idOf(event));
 const same = (one, other) => one.stream === other.stream && one.group === other.group && one.event === other.event;
 
 function decision(event) {
@@ -46,10 +52,15 @@ function decision(event) {
   if (!decided) return "";
   const word = decided === "accept" ? "✓ accepted as good" : `✕ rejected${name ? ` as ${name}` : ""}`;
   const when = event.decided ? `, ${fmt.day(event.decided)} ${fmt.time(event.decided)}` : "";
-  return el("p", { class: `decided ${decided === "accept" ? "good" : "bad"}` }, `${word}${who ? ` by ${who}` : ""}${when}`);
+  return el(
+    "p",
+    { class: `decided ${decided === "accept" ? "good" : "bad"}` },
+    `${word}${who ? ` by ${who}` : ""}${when}`,
+  );
 }
 
 function deciding(event) {
+  if (gone.has(idOf(event))) return el("p", { class: "muted" }, GONE);
   const kind = KINDS[event.event];
   if (!kind?.accept) return el("p", { class: "muted" }, kind?.todo ?? "");
   if (event.decision) return "";
@@ -57,27 +68,54 @@ function deciding(event) {
     toast(text, "ok");
     await load();
   };
-  const accept = action("✓ Accept ...", { detector: true, cls: "good", run: () => decide(event, "accept", done("Accepted as good.")) });
-  const reject = action("✕ Reject ...", { detector: true, cls: "bad", run: () => decide(event, "reject", done("Rejected: known as a defect.")) });
+  const accept = action("✓ Accept ...", {
+    detector: true,
+    cls: "good",
+    run: () => decide(event, "accept", done("Accepted as good.")),
+  });
+  const reject = action("✕ Reject ...", {
+    detector: true,
+    cls: "bad",
+    run: () => decide(event, "reject", done("Rejected: known as a defect.")),
+  });
   return el(
     "div",
     {},
-    el("ul", { class: "does" }, el("li", {}, el("strong", {}, "Accept: "), kind.accept), el("li", {}, el("strong", {}, "Reject: "), kind.reject)),
+    el(
+      "ul",
+      { class: "does" },
+      el("li", {}, el("strong", {}, "Accept: "), kind.accept),
+      el("li", {}, el("strong", {}, "Reject: "), kind.reject),
+    ),
     el("div", { class: "buttons start" }, accept, reject),
     why({ detector: true }),
   );
 }
 
 async function decide(event, word, done) {
-  const fields = word === "reject" ? [{ name: "name", label: "name of the defect", required: true, value: event.name ?? "" }] : [];
+  const fields =
+    word === "reject" ? [{ name: "name", label: "name of the defect", required: true, value: event.name ?? "" }] : [];
   const answer = await ask(
-    word === "accept" ? `Accept ${fmt.count(event.n_frames)} frames as good?` : `Reject ${fmt.count(event.n_frames)} frames as a defect?`,
+    word === "accept"
+      ? `Accept ${fmt.count(event.n_frames)} frames as good?`
+      : `Reject ${fmt.count(event.n_frames)} frames as a defect?`,
     [...fields, { name: "note", label: "note", required: false }],
-    { text: `${word === "accept" ? "Accept" : "Reject"}: ${KINDS[event.event][word]}`, confirm: word === "accept" ? "Accept" : "Reject", danger: word === "reject" },
+    {
+      text: `${word === "accept" ? "Accept" : "Reject"}: ${KINDS[event.event][word]}`,
+      confirm: word === "accept" ? "Accept" : "Reject",
+      danger: word === "reject",
+    },
   );
   if (!answer) return;
   const more = { group: event.group, note: answer.note || undefined };
-  await operate(event.stream, word, word === "reject" ? { ...more, name: answer.name } : more);
+  try {
+    await operate(event.stream, word, word === "reject" ? { ...more, name: answer.name } : more);
+  } catch (error) {
+    if (error.code !== "unknown_group") throw error;
+    gone.add(idOf(event));
+    draw();
+    return;
+  }
   await done();
 }
 
@@ -93,15 +131,25 @@ function card(event) {
   const more = event.n_frames - keys.length;
   return el(
     "li",
-    { class: `panel event ${decidable(event) && !event.decision ? "open" : ""}`, "data-group": String(event.group), "data-event": event.event },
+    {
+      class: `panel event ${decidable(event) && !event.decision ? "open" : ""}`,
+      "data-group": String(event.group),
+      "data-event": event.event,
+    },
     el(
       "header",
       {},
-      el("h2", {}, el("span", { "aria-hidden": "true" }, `${kind.sign} `), kind.title, event.name ? `: ${event.name}` : ""),
+      el(
+        "h2",
+        {},
+        el("span", { "aria-hidden": "true" }, `${kind.sign} `),
+        kind.title,
+        event.name ? `: ${event.name}` : "",
+      ),
       el(
         "p",
         { class: "muted" },
-        `${event.stream} · group ${event.group} · ${fmt.day(event.at)} ${fmt.time(event.at)} · ${fmt.count(event.n_frames)} frames since ${String(event.since).replace(/^[is]:/, "")}`,
+        `${event.stream} · group ${event.group} · ${fmt.day(event.at)} ${fmt.time(event.at)} · ${fmt.count(event.n_frames)} ${event.n_frames === 1 ? "frame" : "frames"} since ${String(event.since).replace(/^[is]:/, "")}`,
       ),
       decision(event),
     ),
@@ -118,9 +166,14 @@ function draw() {
   view.count.textContent = `${fmt.count(waiting)} to decide, ${fmt.count(state.events.length)} told`;
   view.empty.replaceChildren();
   if (shown.length) return;
-  view.empty.append(state.events.length
-    ? empty("Everything is decided.", "Untick the filter to see what was decided.")
-    : empty("Nothing of this kind was told yet.", "The detector tells here when a defect comes again, another product runs, scores drift, or a camera sends the same picture over and over."));
+  view.empty.append(
+    state.events.length
+      ? empty("Everything is decided.", "Untick the filter to see what was decided.")
+      : empty(
+          "Nothing of this kind was told yet.",
+          "The detector tells here when a defect comes again, another product runs, scores drift, or a camera sends the same picture over and over.",
+        ),
+  );
 }
 
 async function load() {
@@ -146,9 +199,16 @@ function heard(message) {
 }
 
 async function start() {
-  const [{ streams }] = await Promise.all([api("/api/streams").catch(() => ({ streams: [] })), whoami().catch(() => null)]);
+  const [{ streams }] = await Promise.all([
+    api("/api/streams").catch(() => ({ streams: [] })),
+    whoami().catch(() => null),
+  ]);
   const names = [...new Set(["", ...streams.map(({ stream }) => stream), state.stream])];
-  const select = el("select", { id: "stream" }, ...names.map((name) => el("option", { value: name }, name || "all streams")));
+  const select = el(
+    "select",
+    { id: "stream" },
+    ...names.map((name) => el("option", { value: name }, name || "all streams")),
+  );
   select.value = state.stream;
   select.addEventListener("change", () => location.assign(address("/events", { stream: select.value })));
   const open = el("input", { type: "checkbox", id: "open" });

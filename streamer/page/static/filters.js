@@ -5,10 +5,28 @@ import { el, fmt } from "./common.js";
 const DAY_MS = 86_400_000;
 const NAMES = ["stream", "day", "date", "from", "to", "verdict", "reviewed", "q", "sort"];
 const TYPING_MS = 250;
-const DAYS = [["", "every day"], ["0", "today"], ["1", "yesterday"], ["7", "last 7 days"], ["on", "on a day ..."]];
-const VERDICTS = [["", "any"], ["anomalous", "✕ NOT OK"], ["normal", "✓ OK"], ["none", "no verdict"]];
-const REVIEWED = [["", "any"], ["no", "not yet"], ["yes", "reviewed"]];
-const SORTS = [["time", "newest first"], ["score", "worst first"]];
+const DAYS = [
+  ["", "every day"],
+  ["0", "today"],
+  ["1", "yesterday"],
+  ["7", "last 7 days"],
+  ["on", "on a day ..."],
+];
+const VERDICTS = [
+  ["", "any"],
+  ["anomalous", "✕ NOT OK"],
+  ["normal", "✓ OK"],
+  ["none", "no verdict"],
+];
+const REVIEWED = [
+  ["", "any"],
+  ["no", "not yet"],
+  ["yes", "reviewed"],
+];
+const SORTS = [
+  ["time", "newest first"],
+  ["score", "worst first"],
+];
 
 /** The filters that the address of the page names. */
 export function fromAddress() {
@@ -29,13 +47,21 @@ export function asked({ day, date, from, to, ...rest }) {
   if (day === "7") return { ...rest, from: back(6) };
   if (day === "on" && date) {
     const [year, month, number] = date.split("-").map(Number);
-    return { ...rest, from: new Date(year, month - 1, number).getTime(), to: new Date(year, month - 1, number + 1).getTime() };
+    return {
+      ...rest,
+      from: new Date(year, month - 1, number).getTime(),
+      to: new Date(year, month - 1, number + 1).getTime(),
+    };
   }
   return { ...rest, from, to };
 }
 
 function choice(id, label, options, value, chosen) {
-  const select = el("select", { id }, options.map(([key, text]) => el("option", { value: key }, text)));
+  const select = el(
+    "select",
+    { id },
+    options.map(([key, text]) => el("option", { value: key }, text)),
+  );
   select.value = value;
   if (select.selectedIndex < 0) select.selectedIndex = 0;
   select.addEventListener("change", () => chosen({ [id]: select.value }));
@@ -59,14 +85,27 @@ function range({ from, to }) {
  */
 export function toolbar(filters, streams, changed) {
   const names = [...new Set([...streams.map(({ stream }) => stream), filters.stream])].filter(Boolean);
-  const date = el("input", { type: "date", id: "date", value: filters.date, "aria-label": "which day", hidden: filters.day !== "on" });
+  const date = el("input", {
+    type: "date",
+    id: "date",
+    value: filters.date,
+    "aria-label": "which day",
+    hidden: filters.day !== "on",
+  });
   date.addEventListener("change", () => changed({ date: date.value }));
   const dayChosen = ({ day }) => {
     date.hidden = day !== "on";
     if (day === "on" && !date.value) date.focus();
     changed({ day: day === "all" ? "" : day, date: date.value, from: "", to: "" });
   };
-  const search = el("input", { type: "search", id: "search", value: filters.q, autocomplete: "off", spellcheck: "false", maxlength: "200" });
+  const search = el("input", {
+    type: "search",
+    id: "search",
+    value: filters.q,
+    autocomplete: "off",
+    spellcheck: "false",
+    maxlength: "200",
+  });
   let waiting = 0;
   const searched = () => {
     clearTimeout(waiting);

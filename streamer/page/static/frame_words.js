@@ -57,6 +57,7 @@ const reviewWord = (review) => ({
 });
 
 function spoken({ at, who, what, before, after, note }) {
+  if (what === "review" && after?.decision) return reviewWord({ at, who, note, ...after });
   return { at, who, what: SAID[what] ?? what, change: changes(before, after), note };
 }
 
@@ -69,6 +70,10 @@ export function changes(before, after) {
     .map(([name, value]) => `${name.replaceAll("_", " ")}: ${text(before?.[name])} → ${text(value)}`)
     .join(", ");
 }
+
+/** The same of a threshold; where a word left one that it did not move, that. */
+export const thresholdChange = (before, after) =>
+  changes(before, after) || (after?.rule ? `${after.rule}, ${fmt.score(after.threshold)} as before` : "");
 
 function text(value) {
   if (value === null || value === undefined) return "none";

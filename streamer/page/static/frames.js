@@ -123,9 +123,9 @@ function paint(drawing) {
   });
 }
 
-/** What the heat map's colours span: the threshold in the middle, so that frames can be compared. */
+/** What the heat map's colours span: the threshold in the middle, or lower where the worst is far above it. */
 function scale({ threshold, map }) {
-  if (threshold) return { low: threshold * 0.4, high: threshold * 1.6 };
+  if (threshold) return { low: threshold * 0.4, high: Math.max(threshold * 1.6, map?.max ?? 0) };
   return { low: map?.min ?? 0, high: map?.max ?? 1 };
 }
 
@@ -141,7 +141,8 @@ export function thumbnail(frame, more = "") {
     { class: "thumbnail", href: partUrl(frame), "data-key": frame.key },
     picture(frame),
     el("span", { class: "name" }, nameOf(frame)),
-    el("span", { class: "numbers" }, mark(frame), ` ${scores(frame).split(" / ")[0]}`, more ? ` ${more}` : ""),
+    el("span", { class: "numbers" }, mark(frame), ` ${scores(frame).split(" / ")[0]}`),
+    more ? el("span", { class: "more" }, more) : "",
   );
 }
 
@@ -156,7 +157,10 @@ export class Frames {
     const place = `${stream} ${key}`;
     if (!this.known.has(place)) {
       if (this.known.size >= this.most) this.known.delete(this.known.keys().next().value);
-      this.known.set(place, api("/api/frame", { stream, key }).catch(() => null));
+      this.known.set(
+        place,
+        api("/api/frame", { stream, key }).catch(() => null),
+      );
     }
     return this.known.get(place);
   }

@@ -4,7 +4,8 @@
 import { action, review, watch, whoami, reason, why } from "./actions.js";
 import { address, api, el, fmt, nameOf, shell, toast } from "./common.js";
 import { asked, fromAddress, isFiltered, toolbar } from "./filters.js";
-import { empty, failed, marks, moment, partUrl, picture, reviewed, scores } from "./frames.js";
+import { empty, failed } from "./frames.js";
+import { cardOf } from "./gallery_card.js";
 import { onKey } from "./keys.js";
 import { follow } from "./watching.js";
 
@@ -22,32 +23,11 @@ function changed(part = {}) {
 
 // Cards
 
-function card(frame) {
-  const select = el("input", { type: "checkbox", "aria-label": `select ${nameOf(frame)}`, tabindex: "-1" });
-  select.addEventListener("change", selected);
-  const link = el(
-    "a",
-    { href: partUrl(frame), tabindex: "-1", class: "open" },
-    picture(frame),
-    el("span", { class: "name" }, nameOf(frame)),
-    el("span", { class: "numbers" }, scores(frame), frame.known_defect ? ` · ${frame.known_defect}` : ""),
-    marks(frame),
-    el("span", { class: "line" }, reviewed(frame.review), " ", el("time", {}, moment(frame.scored))),
-  );
-  link.addEventListener("click", keepOrder);
-  link.addEventListener("focus", () => focused(link));
-  const item = el(
-    "li",
-    { class: `card ${frame.label === true ? "anomalous" : ""}`, "data-key": frame.key, "data-stream": frame.stream },
-    link,
-    el("label", { class: "pick" }, select),
-  );
-  item.frame = frame;
-  return item;
-}
+const card = (frame) => cardOf(frame, { ticked: selected, opened: keepOrder, focused });
 
 const cards = () => [...view.cards.children];
-const current = () => document.activeElement?.closest?.(".card") ?? view.cards.querySelector('.card a[tabindex="0"]')?.closest(".card");
+const current = () =>
+  document.activeElement?.closest?.(".card") ?? view.cards.querySelector('.card a[tabindex="0"]')?.closest(".card");
 const ticked = () => cards().filter((item) => item.querySelector("input").checked);
 
 /** One stop of the Tab key in the whole list; arrows move within it. */
@@ -103,7 +83,11 @@ async function load() {
   const { filters } = state;
   const ask = { ...asked(filters), cursor: state.cursors[state.page], limit: PER_PAGE };
   const mine = (state.asked = JSON.stringify(ask));
-  history.replaceState(null, "", address("/gallery", { ...filters, sort: filters.sort === "time" ? "" : filters.sort }));
+  history.replaceState(
+    null,
+    "",
+    address("/gallery", { ...filters, sort: filters.sort === "time" ? "" : filters.sort }),
+  );
   view.tools.exportLink.href = address("/api/export.csv", asked(filters));
   view.cards.setAttribute("aria-busy", "true");
   try {
@@ -138,9 +122,15 @@ function draw() {
 
 function nothing() {
   if (!isFiltered(state.filters)) {
-    return empty("No frame has been scored yet.", "Frames appear here as soon as the detector scores them. Send some with: python -m streamer.publish --source DIR --stream line-1");
+    return empty(
+      "No frame has been scored yet.",
+      "Frames appear here as soon as the detector scores them. Send some with: python -m streamer.publish --source DIR --stream line-1",
+    );
   }
-  return empty("No frame matches.", "Take a filter away, or look at every day.", { href: "/gallery", text: "Show all frames" });
+  return empty("No frame matches.", "Take a filter away, or look at every day.", {
+    href: "/gallery",
+    text: "Show all frames",
+  });
 }
 
 async function turn(step, focus) {
@@ -167,9 +157,18 @@ function decide(decision, sign, key, label) {
       const confirm = view.confirm.checked && !reason({ detector: true });
       for (const item of chosen) {
         const kept = await review(item.frame, decision, { confirm });
-        tell(item.frame.stream, item.frame.key, kept.review ?? { decision, at: Date.now(), kind: null, who: null, note: null });
+        tell(
+          item.frame.stream,
+          item.frame.key,
+          kept.review ?? { decision, at: Date.now(), kind: null, who: null, note: null },
+        );
       }
-      toast(chosen.length === 1 ? `${nameOf(chosen[0].frame)}: ${decision}` : `${fmt.count(chosen.length)} frames: ${decision}`, "ok");
+      toast(
+        chosen.length === 1
+          ? `${nameOf(chosen[0].frame)}: ${decision}`
+          : `${fmt.count(chosen.length)} frames: ${decision}`,
+        "ok",
+      );
       if (chosen.length === 1) return move(1);
       tickAll(false);
       return undefined;
@@ -181,10 +180,15 @@ function decide(decision, sign, key, label) {
 function put(frame) {
   const item = cards().find((one) => one.dataset.key === frame.key && one.dataset.stream === frame.stream);
   if (!item) return false;
-  const [had, tick, stop] = [item.contains(document.activeElement), item.querySelector("input").checked, item.querySelector("a").tabIndex];
+  const [had, tick, stop] = [
+    item.contains(document.activeElement),
+    item.querySelector("input").checked,
+    item.querySelector("a").tabIndex,
+  ];
   const fresh = card(frame);
   const [old, made] = [item.querySelector(".picture"), fresh.querySelector(".picture")];
-  const same = item.frame.picture === frame.picture && item.frame.threshold === frame.threshold && item.frame.raw === frame.raw;
+  const same =
+    item.frame.picture === frame.picture && item.frame.threshold === frame.threshold && item.frame.raw === frame.raw;
   if (same && old.matches(".drawn, .blank")) made.replaceWith(old); // nothing to fetch again
   fresh.querySelector("input").checked = tick;
   fresh.querySelector("a").tabIndex = stop;
@@ -231,12 +235,30 @@ function bar() {
     label.title = reason({ detector: true }) || "It labels the frame so from now on, and sets its threshold by it.";
     view.confirm.disabled = Boolean(reason({ detector: true }));
   }, label);
-  view.decisions = [decide("defect", "✕", "D", "defect"), decide("good", "✓", "G", "good"), decide("unsure", "?", "U", "unsure")];
-  return el("div", { class: "bar" }, view.count, view.fresh, el("span", { class: "space" }), view.selection, view.clear, ...view.decisions, label, why({}));
+  view.decisions = [
+    decide("defect", "✕", "D", "defect"),
+    decide("good", "✓", "G", "good"),
+    decide("unsure", "?", "U", "unsure"),
+  ];
+  return el(
+    "div",
+    { class: "bar" },
+    view.count,
+    view.fresh,
+    el("span", { class: "space" }),
+    view.selection,
+    view.clear,
+    ...view.decisions,
+    label,
+    why({}),
+  );
 }
 
 function pager() {
-  [view.before, view.after] = [["Previous page", -1], ["Next page", 1]].map(([text, step]) => {
+  [view.before, view.after] = [
+    ["Previous page", -1],
+    ["Next page", 1],
+  ].map(([text, step]) => {
     const button = el("button", { type: "button" }, text);
     button.addEventListener("click", () => turn(step));
     return button;
@@ -272,7 +294,10 @@ function tick() {
 
 async function start() {
   state.filters = fromAddress();
-  const [{ streams }] = await Promise.all([api("/api/streams").catch(() => ({ streams: [] })), whoami().catch(() => null)]);
+  const [{ streams }] = await Promise.all([
+    api("/api/streams").catch(() => ({ streams: [] })),
+    whoami().catch(() => null),
+  ]);
   view.cards = el("ul", { id: "cards", class: "cards", "aria-label": "frames" });
   view.cards.addEventListener("keydown", (event) => {
     if (event.key !== " " || !event.target.matches("a.open")) return;

@@ -6,7 +6,16 @@ import { empty, failed } from "./frames.js";
 import { follow } from "./watching.js";
 
 const COLUMNS = [
-  "stream", "state", "ring", "last frame", "in / scored a s", "queue", "p50 / p95", "✕ today", "dropped, refused", "threshold",
+  "stream",
+  "state",
+  "ring",
+  "last frame",
+  "in / scored a s",
+  "queue",
+  "p50 / p95",
+  "✕ today",
+  "dropped, refused",
+  "threshold",
 ];
 const STATES = {
   ready: ["✓", "good"],
@@ -27,16 +36,21 @@ function bytes(n) {
   return `${(n / 1000 ** power).toFixed(power ? 1 : 0)} ${UNITS[power]}`;
 }
 
-const counts = (of) => Object.entries(of ?? {}).filter(([, n]) => n).map(([name, n]) => `${name} ${fmt.count(n)}`);
+const counts = (of) =>
+  Object.entries(of ?? {})
+    .filter(([, n]) => n)
+    .map(([name, n]) => `${name} ${fmt.count(n)}`);
+const plural = (n, word) => `${fmt.count(n)} ${word}${n === 1 ? "" : "s"}`;
 const rate = (value) => (Number.isFinite(value) ? value.toFixed(1) : "–");
-const ms = (value) => (Number.isFinite(value) ? `${Math.round(value)} ms` : "–");
+const ms = (value) => (!Number.isFinite(value) ? "–" : value < 10_000 ? `${Math.round(value)} ms` : fmt.span(value));
 
 // A stream's row
 
 function stateOf(health) {
   if (health.silent) return ["✕", "bad", "silent"];
   const [sign, cls] = STATES[health.state] ?? ["", "none"];
-  const text = health.warmup ? `learning ${health.warmup[0]} of ${health.warmup[1]}` : health.state;
+  const [has, of] = health.warmup ?? [];
+  const text = of ? `learning ${has} of ${of}` : health.warmup ? "learning" : health.state;
   return [sign, cls, health.asleep ? "asleep" : text];
 }
 
@@ -57,7 +71,11 @@ function cells(health) {
 
 /** A row is made once and then only its texts change: the page lives for days, several times a second. */
 function row(health) {
-  const name = el("th", { scope: "row" }, el("a", { href: `/live?stream=${encodeURIComponent(health.stream)}` }, health.stream));
+  const name = el(
+    "th",
+    { scope: "row" },
+    el("a", { href: `/live?stream=${encodeURIComponent(health.stream)}` }, health.stream),
+  );
   const state = el("td", {}, el("span", { class: "badge" }, el("span", { "aria-hidden": "true" }), el("span", {})));
   const rest = cells(health).map((_, n) => el("td", { "data-label": COLUMNS[n + 2] }));
   state.dataset.label = "state";
@@ -84,7 +102,16 @@ function drawStreams(streams) {
     node.remove();
     view.rows.delete(stream);
   }
-  view.none.replaceChildren(...(streams.length ? [] : [empty("No stream is open yet.", "A stream is there with its first frame: python -m streamer.publish --source DIR --stream line-1")]));
+  view.none.replaceChildren(
+    ...(streams.length
+      ? []
+      : [
+          empty(
+            "No stream is open yet.",
+            "A stream is there with its first frame: python -m streamer.publish --source DIR --stream line-1",
+          ),
+        ]),
+  );
   view.table.hidden = !streams.length;
 }
 
@@ -116,7 +143,12 @@ function drawDetector(detector) {
 
 function drawDisk({ snapshot, history }) {
   define(view.disk, [
-    ["history", history ? history.failed || `${fmt.count(history.messages)} messages, ${bytes(history.bytes)}` : "not configured: what this page misses while it is down is lost"],
+    [
+      "history",
+      history
+        ? history.failed || `${plural(history.messages, "message")}, ${bytes(history.bytes)}${free(history)}`
+        : "not configured: what this page misses while it is down is lost",
+    ],
     ["snapshots", snapshot ? snapshotText(snapshot) : "not configured: a restart begins with an empty ring"],
     ["last snapshot", snapshot?.saved_ns ? fmt.ago(snapshot.saved_ns / 1e6) : ""],
     ["journal", snapshot?.journal_bytes ? bytes(snapshot.journal_bytes) : ""],
@@ -125,7 +157,14 @@ function drawDisk({ snapshot, history }) {
   ]);
 }
 
-const snapshotText = ({ written, failed: failure, failures }) => failure || `${fmt.count(written)} written${failures ? `, ${fmt.count(failures)} failed` : ""}`;
+const free = ({ free_bytes: left }) => (Number.isFinite(left) ? `; ${bytes(left)} free` : "");
+
+function snapshotText(snapshot) {
+  const { written, failed: failure, failures } = snapshot;
+  return (
+    failure || `${fmt.count(written)} written${failures ? `, ${fmt.count(failures)} failed` : ""}${free(snapshot)}`
+  );
+}
 
 function drawGaps(gaps) {
   const said = JSON.stringify(gaps);
@@ -136,15 +175,37 @@ function drawGaps(gaps) {
     return;
   }
   const lost = gaps.reduce((sum, gap) => sum + gap.lost, 0);
-  const body = gaps.toReversed().map(({ at, topic, first, last: to, filled, lost: gone }) => el(
-    "tr",
-    {},
-    ...[`${fmt.day(at)} ${fmt.time(at)}`, topic, first === to ? fmt.count(first) : `${fmt.count(first)} to ${fmt.count(to)}`, fmt.count(filled), fmt.count(gone)].map((text, n) => el("td", { class: n > 2 ? "num" : null }, text)),
-  ));
-  const head = ["seen", "topic", "numbers", "filled from history", "not kept"].map((text, n) => el("th", { scope: "col", class: n > 2 ? "num" : null }, text));
+  const body = gaps
+    .toReversed()
+    .map(({ at, topic, first, last: to, filled, lost: gone }) =>
+      el(
+        "tr",
+        {},
+        ...[
+          `${fmt.day(at)} ${fmt.time(at)}`,
+          topic,
+          first === to ? fmt.count(first) : `${fmt.count(first)} to ${fmt.count(to)}`,
+          fmt.count(filled),
+          fmt.count(gone),
+        ].map((text, n) => el("td", { class: n > 2 ? "num" : null }, text)),
+      ),
+    );
+  const head = ["seen", "topic", "numbers", "filled from history", "not kept"].map((text, n) =>
+    el("th", { scope: "col", class: n > 2 ? "num" : null }, text),
+  );
   view.gaps.replaceChildren(
-    el("p", { class: lost ? "bad" : "muted" }, lost ? `✕ ${fmt.count(lost)} messages were not kept: the detector's history no longer had them.` : "✓ All were filled from the detector's history."),
-    el("div", { class: "scroll tall", tabindex: "0", role: "region", "aria-label": "gaps" }, el("table", {}, el("thead", {}, el("tr", {}, ...head)), el("tbody", {}, ...body))),
+    el(
+      "p",
+      { class: lost ? "bad" : "muted" },
+      lost
+        ? `✕ not kept, since the detector's history no longer had them: ${plural(lost, "message")}.`
+        : "✓ All were filled from the detector's history.",
+    ),
+    el(
+      "div",
+      { class: "scroll tall", tabindex: "0", role: "region", "aria-label": "gaps" },
+      el("table", {}, el("thead", {}, el("tr", {}, ...head)), el("tbody", {}, ...body)),
+    ),
   );
 }
 
@@ -161,7 +222,11 @@ function draw() {
 function build() {
   view.body = el("tbody", {});
   const head = COLUMNS.map((text) => el("th", { scope: "col" }, text));
-  view.table = el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "streams" }, el("table", { id: "streams", class: "stacked" }, el("thead", {}, el("tr", {}, ...head)), view.body));
+  view.table = el(
+    "div",
+    { class: "scroll", tabindex: "0", role: "region", "aria-label": "streams" },
+    el("table", { id: "streams", class: "stacked" }, el("thead", {}, el("tr", {}, ...head)), view.body),
+  );
   view.none = el("div", {});
   [view.detector, view.disk, view.who] = [0, 1, 2].map(() => el("dl", {}));
   view.gaps = el("div", {});
@@ -169,7 +234,12 @@ function build() {
   main.append(
     el("h1", {}, "Health"),
     section("Streams", view.table, view.none),
-    el("div", { class: "columns" }, el("div", {}, section("Detector", view.detector), section("Signed in", view.who)), el("div", {}, section("Kept on disk", view.disk), section("Gaps in what was heard", view.gaps))),
+    el(
+      "div",
+      { class: "columns" },
+      el("div", {}, section("Detector", view.detector), section("Signed in", view.who)),
+      el("div", {}, section("Kept on disk", view.disk), section("Gaps in what was heard", view.gaps)),
+    ),
   );
 }
 
@@ -190,7 +260,12 @@ async function start() {
     .then((me) => {
       view.me = me;
       draw();
-      return define(view.who, [["who", me.who], ["role", me.role], ["page", me.version], ["may control the detector", me.read_only ? "no" : "yes"]]);
+      return define(view.who, [
+        ["who", me.who],
+        ["role", me.role],
+        ["page", me.version],
+        ["may control the detector", me.read_only ? "no" : "yes"],
+      ]);
     })
     .catch(() => define(view.who, [["who", "not known: the page's server does not answer"]]));
   follow([], () => {}); // the event "health" is all that is drawn

@@ -94,7 +94,7 @@ function drawAxis({ context, colour, at, width, bottom }, low, high) {
   context.fillStyle = colour("--muted");
   context.textAlign = "center";
   context.textBaseline = "top";
-  const wanted = (high - low) / Math.max(2, Math.floor(width / 110));
+  const wanted = (high - low) / Math.max(2, Math.floor(width / 80));
   const power = 10 ** Math.floor(Math.log10(wanted));
   const step = [1, 2, 5, 10].map((by) => by * power).find((size) => size >= wanted);
   const digits = Math.max(0, -Math.floor(Math.log10(step) + 1e-9));
@@ -109,9 +109,13 @@ function drawAxis({ context, colour, at, width, bottom }, low, high) {
 function drawReviewed({ context, colour, at }, scores) {
   context.textAlign = "center";
   context.textBaseline = "middle";
-  for (const [decision, sign, name, y] of [["defect", "✕", "--bad", 8], ["good", "✓", "--good", 24]]) {
+  for (const [decision, sign, name, y] of [
+    ["defect", "✕", "--bad", 8],
+    ["good", "✓", "--good", 24],
+  ]) {
     context.fillStyle = colour(name);
-    for (const one of scores) if (one.decision === decision && Number.isFinite(one.raw)) context.fillText(sign, at(one.raw), y);
+    for (const one of scores)
+      if (one.decision === decision && Number.isFinite(one.raw)) context.fillText(sign, at(one.raw), y);
   }
 }
 
@@ -131,4 +135,19 @@ function drawLine({ context, colour, at, width, bottom }, score, name, dashes, w
   context.textBaseline = "middle";
   context.fillText(word, x + side, 42);
   context.restore();
+}
+
+/**
+ * Tells where on the scale, 0 to 1, the histogram is pointed at while it is dragged; `inset` as of `draw`.
+ */
+export function draggable(canvas, inset, told) {
+  const at = (event) => {
+    const { left, width } = canvas.getBoundingClientRect();
+    told((event.clientX - left - inset) / (width - 2 * inset));
+  };
+  canvas.addEventListener("pointerdown", (event) => {
+    canvas.setPointerCapture(event.pointerId);
+    at(event);
+  });
+  canvas.addEventListener("pointermove", (event) => event.buttons && at(event));
 }

@@ -4,6 +4,7 @@ import * as alarm from "./alarm.js";
 import { AlarmList } from "./alarm_list.js";
 import { controls } from "./controls.js";
 import { steady, windowScale } from "./heat.js";
+import { lay } from "./live_layout.js";
 import { Panel } from "./panel.js";
 import { Pictures } from "./pictures.js";
 import { Older, Rows } from "./rows.js";
@@ -16,6 +17,8 @@ import { Acts, acknowledge as tellSeen, keyed } from "./words.js";
 
 const WINDOW = 200;
 const REFRESH_MS = 5_000; // at most so often is the window fetched again for what a revision changed
+
+const TIMELINE_MS = 250; // 200 points in five series: most of what a busy page would draw
 
 const stream = streamParam();
 const rows = new Rows();
@@ -42,6 +45,7 @@ const today = new Today();
 // What changed since the last drawing; a hidden tab draws nothing and catches up when it is looked at.
 const dirty = new Set();
 let asked = 0;
+let timelineDue = 0;
 
 function mark(...names) {
   names.forEach((name) => dirty.add(name));
@@ -62,7 +66,7 @@ function paint() {
   if (changed("panel", "list", "state")) drawPanel(shown);
   if (changed("list")) {
     strip.show(rows.last(20, stream), shown);
-    timeline.show(rows.last(WINDOW, stream), shown, Boolean(stream) || health.streams.length < 2);
+    timelineDue ||= setTimeout(drawTimeline, TIMELINE_MS);
   }
   if (changed("alarms")) {
     alarms.show(frameOf, held);
@@ -73,6 +77,12 @@ function paint() {
     today.show(health.streams.filter(mine), alarms.open().length);
   }
   dirty.clear();
+}
+
+function drawTimeline() {
+  timelineDue = 0;
+  const single = Boolean(stream) || health.streams.length < 2;
+  if (!document.hidden) timeline.show(rows.last(WINDOW, stream), current(), single);
 }
 
 const mine = (one) => !stream || one.stream === stream;
@@ -222,48 +232,7 @@ const holding = el(
   el("span"),
 );
 
-main.append(
-  el(
-    "div",
-    { class: "top" },
-    tabs.node,
-    el("section", { class: "panel last", "aria-label": "last 20" }, el("h2", {}, "Last 20"), strip.node),
-  ),
-  el(
-    "section",
-    { class: "panel view", "aria-label": "frame" },
-    el("div", { class: "head" }, panel.verdict, panel.facts, holding),
-    panel.stage,
-    el("div", { class: "bar actions" }, acts.buttons, part),
-  ),
-  el(
-    "section",
-    { class: "panel side", "aria-label": "line" },
-    today.node,
-    look.node,
-    el(
-      "div",
-      { class: "bar alarms-title" },
-      el("h2", {}, "Alarms"),
-      look.sound,
-      el("span", { class: "hint" }, el("kbd", {}, "A"), " acknowledges"),
-    ),
-    alarms.node,
-    alarms.told,
-  ),
-  el(
-    "section",
-    { class: "panel time", "aria-label": "raw scores" },
-    el(
-      "h2",
-      { class: "bar" },
-      "Raw score, last 200",
-      el("span", { class: "key" }, "○ provisional  ● revised  ┄ threshold"),
-      timeline.hint,
-    ),
-    timeline.node,
-  ),
-);
+lay(main, { tabs, strip, panel, holding, acts, part, today, look, alarms, timeline });
 
 onKey("a", "acknowledge the alarm shown, else the newest", () => acknowledge());
 onKey("l", "follow the line again", follow);

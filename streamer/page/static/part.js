@@ -34,23 +34,33 @@ function reviewing() {
   const kind = draft(el("input", { id: "kind", list: "kinds", maxlength: "200", autocomplete: "off" }));
   const note = draft(el("textarea", { id: "note", rows: "2", maxlength: "2000" }));
   const confirm = el("input", { type: "checkbox", id: "confirm" });
-  const ticked = el("label", { class: "tick" }, confirm, " tell the detector too: it labels the frame so from now on, and sets its threshold by it");
+  const ticked = el(
+    "label",
+    { class: "tick" },
+    confirm,
+    " tell the detector too: it labels the frame so from now on, and sets its threshold by it",
+  );
   watch(() => {
     confirm.disabled = Boolean(reason({ detector: true }));
     ticked.title = reason({ detector: true });
   }, ticked);
-  const decide = (decision, sign, letter, text) => action(`${sign} ${text}`, {
-    key: letter,
-    id: `review-${decision}`,
-    cls: `${decision} ${frame.review?.decision === decision ? "chosen" : ""}`,
-    run: async () => {
-      await review(frame, decision, { kind: kind.value.trim(), note: note.value.trim(), confirm: confirm.checked });
-      toast(`${nameOf(frame)}: ${decision}`, "ok");
-      drafts.clear();
-      await load();
-    },
-  });
-  view.decisions = [decide("defect", "✕", "D", "defect"), decide("good", "✓", "G", "good"), decide("unsure", "?", "U", "unsure")];
+  const decide = (decision, sign, letter, text) =>
+    action(`${sign} ${text}`, {
+      key: letter,
+      id: `review-${decision}`,
+      cls: `${decision} ${frame.review?.decision === decision ? "chosen" : ""}`,
+      run: async () => {
+        await review(frame, decision, { kind: kind.value.trim(), note: note.value.trim(), confirm: confirm.checked });
+        toast(`${nameOf(frame)}: ${decision}`, "ok");
+        drafts.clear();
+        await load();
+      },
+    });
+  view.decisions = [
+    decide("defect", "✕", "D", "defect"),
+    decide("good", "✓", "G", "good"),
+    decide("unsure", "?", "U", "unsure"),
+  ];
   for (const [n, button] of view.decisions.entries()) {
     button.setAttribute("aria-pressed", String(frame.review?.decision === ["defect", "good", "unsure"][n]));
   }
@@ -77,7 +87,11 @@ function telling() {
     "Tell the detector",
     el("div", { class: "buttons" }, ...Object.values(view.words)),
     why({ detector: true }, {}),
-    el("p", { class: "muted" }, "Works as long as the frame is in the detector's ring. Forget takes it out: nothing is compared with it any more."),
+    el(
+      "p",
+      { class: "muted" },
+      "Works as long as the frame is in the detector's ring. Forget takes it out: nothing is compared with it any more.",
+    ),
   );
 }
 
@@ -174,11 +188,12 @@ async function first() {
   }
 }
 
-const gone = () => empty(
-  "This frame is not kept (any more).",
-  "Good frames are kept for the days that page.yaml says, alarms and reviewed frames four times as long.",
-  { href: "/gallery", text: "Back to the gallery" },
-);
+const gone = () =>
+  empty(
+    "This frame is not kept (any more).",
+    "Good frames are kept for the days that page.yaml says, alarms and reviewed frames four times as long.",
+    { href: "/gallery", text: "Back to the gallery" },
+  );
 
 async function loadKinds() {
   const now = Date.now();
@@ -188,7 +203,9 @@ async function loadKinds() {
 }
 
 function bindKeys() {
-  ["d", "g", "u"].forEach((letter, n) => onKey(letter, ["it shows a defect", "it is good", "unsure"][n], () => view.decisions?.[n].perform()));
+  ["d", "g", "u"].forEach((letter, n) =>
+    onKey(letter, ["it shows a defect", "it is good", "unsure"][n], () => view.decisions?.[n].perform()),
+  );
   const said = { f: "false alarm", p: "pin as good", n: "unpin", x: "forget" };
   for (const [letter, text] of Object.entries(said)) onKey(letter, text, () => view.words?.[letter].perform());
   onKey("a", "acknowledge its alarm", () => view.ack?.perform());
@@ -203,8 +220,12 @@ function bindKeys() {
 
 function heard(message) {
   const same = (other) => other && other.stream === stream && other.key === key;
-  const mine = same(message) || same(message.frame) || same(message.word) || message.flips?.some(same)
-    || (message.type === "alarm" && same(message.alarm));
+  const mine =
+    same(message) ||
+    same(message.frame) ||
+    same(message.word) ||
+    message.flips?.some(same) ||
+    (message.type === "alarm" && same(message.alarm));
   if (mine && frame) load().catch((error) => toast(error.message, "error"));
 }
 

@@ -34,7 +34,11 @@ export function pictures(frame) {
     "div",
     { class: "figures", role: "img", "aria-label": described(frame) },
     panel("frame", { contour: false, map: false }),
-    panel(frame.map?.ignored ? "heat map (part of the frame is ignored)" : "heat map", { opacity: 1, contour: false, image: false }),
+    panel(frame.map?.ignored ? "heat map (part of the frame is ignored)" : "heat map", {
+      opacity: 1,
+      contour: false,
+      image: false,
+    }),
     panel("outline of what reaches the threshold", {}, boxes(frame)),
   );
 }
@@ -80,7 +84,7 @@ export function figures(frame) {
       ["against", `${fmt.count(frame.n_references)} references, ${frame.state}`],
       ["revisions", `${fmt.count(frame.revision)}${frame.final ? ", final" : ", may change yet"}`],
       ["known defect", frame.known_defect],
-      ["took", Number.isFinite(total) ? `${total.toFixed(0)} ms` : ""],
+      ["took", Number.isFinite(total) ? (total < 10_000 ? `${total.toFixed(0)} ms` : fmt.span(total)) : ""],
       ["model", frame.model_id],
     ]),
   );
@@ -102,15 +106,26 @@ export function regions(frame, pictures) {
     row.addEventListener("pointerleave", () => light(n, false));
     body.append(row);
   });
-  const head = el("thead", {}, el("tr", {}, ...["score", "size, pixels", "at x, y"].map((text) => el("th", { scope: "col" }, text))));
-  return section("Regions, worst first", el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "regions" }, el("table", {}, head, body)));
+  const head = el(
+    "thead",
+    {},
+    el("tr", {}, ...["score", "size, pixels", "at x, y"].map((text) => el("th", { scope: "col" }, text))),
+  );
+  return section(
+    "Regions, worst first",
+    el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "regions" }, el("table", {}, head, body)),
+  );
 }
 
 /** What came with it. */
 export function meta(frame) {
   const entries = Object.entries(frame.meta ?? {});
-  if (!entries.length) return section("What the sender said", el("p", { class: "muted" }, "Nothing: frames may carry a meta map."));
-  return section("What the sender said", rows(entries.map(([name, value]) => [name, typeof value === "object" ? JSON.stringify(value) : String(value)])));
+  if (!entries.length)
+    return section("What the sender said", el("p", { class: "muted" }, "Nothing: frames may carry a meta map."));
+  return section(
+    "What the sender said",
+    rows(entries.map(([name, value]) => [name, typeof value === "object" ? JSON.stringify(value) : String(value)])),
+  );
 }
 
 /** What good frames look like. */

@@ -3,41 +3,13 @@
 
 import { address, api, el, fmt, shell, toast } from "./common.js";
 import { empty, failed, thumbnail } from "./frames.js";
+import { SHIFTS, day, local, shift, two } from "./shifts.js";
 import { follow } from "./watching.js";
-import { changes } from "./frame_words.js";
-
-const SHIFTS = [["early", 6, 14], ["late", 14, 22], ["night", 22, 30]];
+import { thresholdChange } from "./frame_words.js";
 
 const main = shell("report");
 const view = {};
 const state = { stream: "", from: 0, to: 0 };
-
-/** The newest shift that has begun, with its hours as the clock on the wall has them. */
-function shift(startHour, endHour, now = new Date()) {
-  const start = new Date(now);
-  start.setHours(startHour, 0, 0, 0);
-  if (start > now) start.setDate(start.getDate() - 1);
-  const end = new Date(start);
-  end.setHours(endHour, 0, 0, 0);
-  return [start.getTime(), end.getTime()];
-}
-
-function day(back) {
-  const start = new Date();
-  start.setHours(0, 0, 0, 0);
-  start.setDate(start.getDate() - back);
-  const end = new Date(start);
-  end.setDate(end.getDate() + 1);
-  return [start.getTime(), end.getTime()];
-}
-
-const two = (n) => String(n).padStart(2, "0");
-
-/** Milliseconds as `datetime-local` takes them. */
-function local(ms) {
-  const at = new Date(ms);
-  return `${at.getFullYear()}-${two(at.getMonth() + 1)}-${two(at.getDate())}T${two(at.getHours())}:${two(at.getMinutes())}`;
-}
 
 const between = ({ from, to }) => {
   const one = fmt.day(from) === fmt.day(to - 1);
@@ -47,7 +19,13 @@ const between = ({ from, to }) => {
 // What the report says
 
 function tile(name, value, more = "", cls = "") {
-  return el("div", { class: `tile ${cls}` }, el("span", { class: "what" }, name), el("strong", {}, value), more ? el("span", { class: "more" }, more) : "");
+  return el(
+    "div",
+    { class: `tile ${cls}` },
+    el("span", { class: "what" }, name),
+    el("strong", {}, value),
+    more ? el("span", { class: "more" }, more) : "",
+  );
 }
 
 const share = (part, whole) => (whole ? fmt.percent(part / whole) : "");
@@ -64,7 +42,12 @@ function figures(report) {
     tile("reviewed", fmt.count(report.reviewed), share(report.reviewed, inspected)),
     tile("false alarms", fmt.count(report.false_alarms), "NOT OK, reviewed good"),
     tile("missed", fmt.count(report.missed), "OK, reviewed defect"),
-    tile("lost", fmt.count(report.lost), report.lost ? "scores that were not kept" : "every score was kept", report.lost ? "warn" : ""),
+    tile(
+      "lost",
+      fmt.count(report.lost),
+      report.lost ? "scores that were not kept" : "every score was kept",
+      report.lost ? "warn" : "",
+    ),
   );
 }
 
@@ -75,11 +58,25 @@ function table(head, body, cls = "") {
     const attributes = { ...more, class: head[n].startsWith("#") ? "num" : null };
     return el(tag, attributes, typeof content === "number" ? fmt.count(content) : content);
   };
-  const line = (tag, row, more = {}) => el("tr", {}, row.map((content, n) => cell(tag, content, n, more)));
+  const line = (tag, row, more = {}) =>
+    el(
+      "tr",
+      {},
+      row.map((content, n) => cell(tag, content, n, more)),
+    );
   return el(
     "div",
     { class: "scroll", tabindex: "0", role: "region", "aria-label": names.join(", ") },
-    el("table", { class: cls }, el("thead", {}, line("th", names, { scope: "col" })), el("tbody", {}, body.map((row) => line("td", row)))),
+    el(
+      "table",
+      { class: cls },
+      el("thead", {}, line("th", names, { scope: "col" })),
+      el(
+        "tbody",
+        {},
+        body.map((row) => line("td", row)),
+      ),
+    ),
   );
 }
 
@@ -99,7 +96,12 @@ function hours(report) {
     share(hour.anomalous, hour.inspected) || "-",
     bar(hour),
   ]);
-  return section("By hour", rows.length ? table(["hour", "#inspected", "#✕ NOT OK", "#share", "inspected, of which NOT OK"], rows, "hours") : none("No frame in this time."));
+  return section(
+    "By hour",
+    rows.length
+      ? table(["hour", "#inspected", "#✕ NOT OK", "#share", "inspected, of which NOT OK"], rows, "hours")
+      : none("No frame in this time."),
+  );
 }
 
 const none = (text) => el("p", { class: "muted" }, text);
@@ -109,41 +111,82 @@ function section(title, ...content) {
 }
 
 function kinds({ kinds: found }) {
-  return section("Defects by kind", found.length ? table(["kind", "#frames"], found.map(({ kind, n }) => [kind || "no kind given", n])) : none("No defect was reviewed in this time. The kind is typed on a frame's page."));
+  return section(
+    "Defects by kind",
+    found.length
+      ? table(
+          ["kind", "#frames"],
+          found.map(({ kind, n }) => [kind || "no kind given", n]),
+        )
+      : none("No defect was reviewed in this time. The kind is typed on a frame's page."),
+  );
 }
 
 function thresholds({ thresholds: changed }) {
-  const rows = changed.map(({ at, who, before, after, why }) => [`${fmt.day(at)} ${fmt.time(at)}`, who ?? "nobody named", changes(before, after), why ?? ""]);
+  const rows = changed.map(({ at, who, before, after, why }) => [
+    `${fmt.day(at)} ${fmt.time(at)}`,
+    who ?? "nobody named",
+    thresholdChange(before, after),
+    why ?? "",
+  ]);
   return section("Changes of the threshold", rows.length ? table(["when", "who", "what", "why"], rows) : none("None."));
 }
 
 function stops({ stops: stood }) {
-  const rows = stood.map(({ from, to }) => [`${fmt.day(from)} ${fmt.time(from)}`, to ? fmt.time(to) : "still", fmt.span((to ?? Date.now()) - from)]);
-  return section("Stops", rows.length ? table(["from", "to", "how long"], rows) : none("None: frames came all the time."));
+  const rows = stood.map(({ from, to }) => [
+    `${fmt.day(from)} ${fmt.time(from)}`,
+    to ? fmt.time(to) : "still",
+    fmt.span((to ?? Date.now()) - from),
+  ]);
+  return section(
+    "Stops",
+    rows.length ? table(["from", "to", "how long"], rows) : none("None: frames came all the time."),
+  );
 }
 
 function given(report) {
   const rows = [
     ...Object.entries(report.dropped).map(([reason, n]) => ["dropped", reason, n]),
     ...Object.entries(report.refused).map(([code, n]) => ["refused", code, n]),
-    ...(report.lost ? [["not kept", "scores missed by this page that the detector's history no longer had", report.lost]] : []),
+    ...(report.lost
+      ? [["not kept", "scores missed by this page that the detector's history no longer had", report.lost]]
+      : []),
   ];
-  return section("Not inspected, or not kept", rows.length ? table(["what", "why", "#frames"], rows) : none("Nothing was dropped, refused or lost."));
+  return section(
+    "Not inspected, or not kept",
+    rows.length ? table(["what", "why", "#frames"], rows) : none("Nothing was dropped, refused or lost."),
+  );
 }
 
 function worst({ worst: frames }) {
-  return section("Worst scores", frames.length ? el("div", { class: "thumbnails" }, ...frames.map((frame) => thumbnail(frame))) : none("No frame was scored."));
+  return section(
+    "Worst scores",
+    frames.length
+      ? el("div", { class: "thumbnails" }, ...frames.map((frame) => thumbnail(frame)))
+      : none("No frame was scored."),
+  );
 }
 
 function draw(report) {
   view.caption.textContent = `${state.stream || "all streams"}, ${between(state)}`;
   if (!report.inspected && !report.lost && !Object.keys(report.dropped).length) {
-    view.body.replaceChildren(empty("Nothing was inspected in this time.", "Choose another time above; the days that are kept are those of page.yaml."), el("div", { class: "columns" }, thresholds(report), stops(report)));
+    view.body.replaceChildren(
+      empty(
+        "Nothing was inspected in this time.",
+        "Choose another time above; the days that are kept are those of page.yaml.",
+      ),
+      el("div", { class: "columns" }, thresholds(report), stops(report)),
+    );
     return;
   }
   view.body.replaceChildren(
     figures(report),
-    el("div", { class: "columns" }, el("div", {}, hours(report), kinds(report)), el("div", {}, thresholds(report), stops(report), given(report))),
+    el(
+      "div",
+      { class: "columns" },
+      el("div", {}, hours(report), kinds(report)),
+      el("div", {}, thresholds(report), stops(report), given(report)),
+    ),
     worst(report),
   );
 }
@@ -161,7 +204,8 @@ async function load() {
   history.replaceState(null, "", address("/report", { stream, from, to }));
   view.csv.href = address("/api/report.csv", { stream, from, to });
   view.frames.href = address("/gallery", { stream, from, to });
-  for (const button of view.presets) button.setAttribute("aria-pressed", String(button.range()[0] === from && button.range()[1] === to));
+  for (const button of view.presets)
+    button.setAttribute("aria-pressed", String(button.range()[0] === from && button.range()[1] === to));
   view.body.setAttribute("aria-busy", "true");
   try {
     const report = await api("/api/report", { stream, from, to });
@@ -211,7 +255,11 @@ async function start() {
   fromAddress();
   const { streams } = await api("/api/streams").catch(() => ({ streams: [] }));
   const names = [...new Set(["", ...streams.map(({ stream }) => stream), state.stream])];
-  const select = el("select", { id: "stream" }, ...names.map((name) => el("option", { value: name }, name || "all streams")));
+  const select = el(
+    "select",
+    { id: "stream" },
+    ...names.map((name) => el("option", { value: name }, name || "all streams")),
+  );
   select.value = state.stream;
   select.addEventListener("change", () => {
     state.stream = select.value;
@@ -227,8 +275,21 @@ async function start() {
   view.body = el("div", { id: "report" });
   const field = (text, input) => el("label", { class: "field" }, el("span", {}, text), input);
   main.append(
-    el("div", { class: "title" }, el("h1", {}, "Shift report"), view.caption, el("div", { class: "links noprint" }, view.frames, view.csv, print)),
-    el("div", { class: "toolbar noprint" }, presets(), field("from", view.from), field("to", view.to), field("stream", select)),
+    el(
+      "div",
+      { class: "title" },
+      el("h1", {}, "Shift report"),
+      view.caption,
+      el("div", { class: "links noprint" }, view.frames, view.csv, print),
+    ),
+    el(
+      "div",
+      { class: "toolbar noprint" },
+      presets(),
+      field("from", view.from),
+      field("to", view.to),
+      field("stream", select),
+    ),
     view.body,
   );
   follow([], null);

@@ -56,6 +56,8 @@ export function shell(active) {
   const banner = el("div", { id: "banner", role: "alert" });
   const main = el("main", { id: "main", tabindex: "-1" });
   document.body.prepend(header, banner, main);
+  // On a narrow screen the pages scroll sideways: where one is should be seen.
+  header.querySelector("[aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
   parts = { state, time, banner, chips: new Map() };
   keyboard.onKey("?", "the keys", showKeys);
   setInterval(tick, 1000);
@@ -233,7 +235,7 @@ async function showKeys() {
   const asked = ask(
     "Keys",
     [{ name: "on", label: "Single-letter keys are on", type: "checkbox", value: keyboard.on() }],
-    { confirm: "Close" },
+    { confirm: "Done" },
   );
   document.querySelector("dialog[open] h2").after(list);
   const answer = await asked;

@@ -5,10 +5,10 @@ import { action, reason, watch, whoami, why } from "./actions.js";
 import { showBetween } from "./between.js";
 import { address, api, ask, el, fmt, post, shell, streamParam, toast } from "./common.js";
 import { empty, failed } from "./frames.js";
-import { draw as drawHistogram, flips, span } from "./histogram.js";
+import { draggable, draw as drawHistogram, flips, span } from "./histogram.js";
 import { follow } from "./watching.js";
 import { changesOf } from "./threshold_changes.js";
-import { legend, ruleFields } from "./threshold_form.js";
+import { legend, reviewedWords, ruleFields } from "./threshold_form.js";
 
 const STEPS = 1000;
 const INSET = 13; // half the slider's thumb: its middle lies under the line
@@ -27,7 +27,10 @@ const number = (value) => (value === null || value === undefined ? "none yet" : 
 function now() {
   const { told } = state;
   const parts = [`${told.rule ?? state.rules.get(state.stream) ?? "rule unknown"} → ${number(told.threshold)}`];
-  const how = [told.since ? `since ${fmt.day(told.since)} ${fmt.time(told.since)}` : "", told.who ? `by ${told.who}` : ""].filter(Boolean);
+  const how = [
+    told.since ? `since ${fmt.day(told.since)} ${fmt.time(told.since)}` : "",
+    told.who ? `by ${told.who}` : "",
+  ].filter(Boolean);
   if (how.length) parts.push(` (${how.join(", ")})`);
   view.now.replaceChildren("now: ", el("strong", {}, parts[0]), parts[1] ?? "");
   view.why.textContent = told.why ? `why: ${told.why}` : "";
@@ -49,18 +52,6 @@ function count() {
   return here;
 }
 
-function reviewedWords(here) {
-  if (!here.defects && !here.good) {
-    return ["No frame of the window is reviewed yet: review some in the gallery, and this line says what the threshold does to them."];
-  }
-  return [
-    el("span", { class: "badge bad" }, "✕"),
-    ` of ${plural(here.defects, "reviewed defect")} ${fmt.count(here.caught)} caught (now ${fmt.count(here.caughtNow)}); `,
-    el("span", { class: "badge good" }, "✓"),
-    ` of ${fmt.count(here.good)} reviewed good ${plural(here.alarms, "alarm")} (now ${fmt.count(here.alarmsNow)})`,
-  ];
-}
-
 /** Where the line is: the slider's, or where the rule chosen would put it, once the detector has said so. */
 function lineValue() {
   if (state.rule === "fixed") return state.value;
@@ -69,8 +60,9 @@ function lineValue() {
 
 function redraw() {
   const line = lineValue();
+  if (state.rule !== "fixed" && line !== null) view.slider.value = String(line); // keys go on from there
   view.value.textContent = line === null ? "..." : fmt.score(line);
-  view.slider.setAttribute("aria-valuetext", state.value === null ? "" : fmt.score(state.value));
+  view.slider.setAttribute("aria-valuetext", fmt.score(line));
   drawHistogram(view.canvas, {
     scores: state.told.scores,
     low: state.low,
@@ -100,7 +92,9 @@ function request(preview) {
 function share() {
   const percent = Number(view.share.value);
   if (view.share.value === "" || !(percent > 0 && percent < 15)) {
-    throw new Error(`false alarms: got ${view.share.value || "nothing"}, expected more than 0 and less than 15 per cent`);
+    throw new Error(
+      `false alarms: got ${view.share.value || "nothing"}, expected more than 0 and less than 15 per cent`,
+    );
   }
   return percent / 100;
 }
@@ -138,10 +132,13 @@ async function apply() {
   const told = state.rule === "fixed" ? `a fixed line at ${fmt.score(state.value)}` : `the rule ${state.rule}`;
   request(false); // refuses what cannot be asked before it asks who and why
   const { toAnomalous, toNormal } = view.flips.dataset;
-  const answer = await ask(`Label ${state.stream} by ${told}${line !== null && state.rule !== "fixed" ? `, now ${fmt.score(line)}` : ""}: ${toAnomalous} more alarms, ${toNormal} fewer`, [
-    { name: "who", label: "who", required: true, value: view.me?.who ?? "" },
+  const fields = [
+    { name: "who", label: "who", required: true, maxlength: 80, value: view.me?.who ?? "" },
     { name: "why", label: "why (kept in the shift report)", required: true },
-  ]);
+  ];
+  const now = state.rule !== "fixed" && line !== null ? `, now ${fmt.score(line)}` : "";
+  const text = `Frames are labelled by ${told}${now}: ${plural(Number(toAnomalous), "more alarm")}, ${toNormal} fewer.`;
+  const answer = await ask(`Another threshold for ${state.stream}?`, fields, { text, confirm: "Apply" });
   if (!answer) return;
   const done = await post("/api/threshold", { ...request(false), who: answer.who, why: answer.why });
   toast(`The threshold is ${number(done.after.threshold)} (${done.after.rule}).`, "ok");
@@ -156,29 +153,23 @@ function choose(rule) {
   soon();
 }
 
+/** Moves the line to a share of the scale. */
+function slideTo(part) {
+  slide(state.low + (Math.round(part * STEPS) / STEPS) * (state.high - state.low));
+}
+
 function slide(value) {
   state.value = Math.min(state.high, Math.max(state.low, value));
   view.slider.value = String(state.value);
   choose("fixed");
 }
 
-/** Dragging anywhere on the histogram moves the line; the slider below does the same by keys. */
-function draggable(canvas) {
-  const at = (event) => {
-    const { left, width } = canvas.getBoundingClientRect();
-    const step = (state.high - state.low) / STEPS;
-    const exact = ((event.clientX - left - INSET) / (width - 2 * INSET)) * (state.high - state.low);
-    slide(state.low + Math.round(exact / step) * step);
-  };
-  canvas.addEventListener("pointerdown", (event) => {
-    canvas.setPointerCapture(event.pointerId);
-    at(event);
-  });
-  canvas.addEventListener("pointermove", (event) => event.buttons && at(event));
-}
-
 function build(streams) {
-  const select = el("select", { id: "stream" }, ...streams.map(({ stream }) => el("option", { value: stream }, stream)));
+  const select = el(
+    "select",
+    { id: "stream" },
+    ...streams.map(({ stream }) => el("option", { value: stream }, stream)),
+  );
   select.value = state.stream;
   select.addEventListener("change", () => location.assign(address("/threshold", { stream: select.value })));
   view.now = el("p", { id: "now" });
@@ -198,11 +189,16 @@ function build(streams) {
   view.apply = action("Apply ...", { id: "apply", role: "admin", detector: true, run: apply });
   const reset = el("button", { type: "button" }, "Back to now");
   reset.addEventListener("click", () => state.told.threshold !== null && slide(state.told.threshold));
-  draggable(view.canvas);
+  draggable(view.canvas, INSET, slideTo);
   const rules = ruleFields(state.rule, choose);
   view.share = rules.share;
   main.append(
-    el("div", { class: "title" }, el("h1", {}, "Threshold"), el("label", { class: "field" }, el("span", {}, "stream"), select)),
+    el(
+      "div",
+      { class: "title" },
+      el("h1", {}, "Threshold"),
+      el("label", { class: "field" }, el("span", {}, "stream"), select),
+    ),
     view.now,
     view.why,
     el(
@@ -211,7 +207,12 @@ function build(streams) {
       legend(),
       view.canvas,
       view.slider,
-      el("div", { class: "line-row" }, view.value, el("div", { class: "says" }, view.flips, view.source, view.reviewed)),
+      el(
+        "div",
+        { class: "line-row" },
+        view.value,
+        el("div", { class: "says" }, view.flips, view.source, view.reviewed),
+      ),
       rules.form,
       el("div", { class: "buttons" }, view.apply, reset),
       why({ role: "admin", detector: true }),
@@ -229,12 +230,17 @@ function place(keep) {
   const { told } = state;
   const wanted = span(told.scores, [told.threshold]);
   // While somebody looks for a line the scale only grows: nothing slips away under the hand.
-  const [low, high] = keep ? [Math.min(state.low, wanted.low), Math.max(state.high, wanted.high)] : [wanted.low, wanted.high];
+  const [low, high] = keep
+    ? [Math.min(state.low, wanted.low), Math.max(state.high, wanted.high)]
+    : [wanted.low, wanted.high];
   Object.assign(state, { low, high });
   Object.assign(view.slider, { min: state.low, max: state.high, step: (state.high - state.low) / STEPS });
   if (state.value === null) state.value = told.threshold ?? (state.low + state.high) / 2;
   view.slider.value = String(state.value);
-  view.canvas.setAttribute("aria-label", `Histogram of ${plural(told.scores.length, "score")} from ${fmt.score(state.low)} to ${fmt.score(state.high)}; the threshold is ${number(told.threshold)}`);
+  view.canvas.setAttribute(
+    "aria-label",
+    `Histogram of ${plural(told.scores.length, "score")} from ${fmt.score(state.low)} to ${fmt.score(state.high)}; the threshold is ${number(told.threshold)}`,
+  );
 }
 
 /** Reads what there is; with `keep` the line that was dragged stays where it is. */
@@ -245,7 +251,9 @@ async function load(keep = false) {
   place(keep);
   now();
   if (!state.told.scores.length) {
-    view.between.replaceChildren(empty("No scores of this stream are kept yet.", "The histogram fills as frames are scored."));
+    view.between.replaceChildren(
+      empty("No scores of this stream are kept yet.", "The histogram fills as frames are scored."),
+    );
   }
   soon();
   changesOf(state.stream)

@@ -1,7 +1,7 @@
 // Who changed a stream's threshold, when, from what to what, and why.
 
 import { api, el, fmt } from "./common.js";
-import { changes } from "./frame_words.js";
+import { thresholdChange } from "./frame_words.js";
 
 const NOTES = 10;
 const SAME_MS = 10_000;
@@ -25,12 +25,18 @@ export async function changesOf(stream) {
   if (!changed.length) {
     return el("p", { class: "muted" }, "None is known: the threshold is as the detector was configured.");
   }
-  return el("ol", { class: "words" }, changed.map(({ at, who, before, after, note }) => el(
-    "li",
-    {},
-    el("time", {}, `${fmt.day(at)} ${fmt.time(at)}`),
-    el("span", { class: "what" }, who ?? "nobody named"),
-    el("span", { class: "change" }, changes(before, after)),
-    note ? el("span", { class: "note" }, `"${note}"`) : "",
-  )));
+  return el(
+    "ol",
+    { class: "words" },
+    changed.map(({ at, who, before, after, note }) =>
+      el(
+        "li",
+        {},
+        el("time", {}, `${fmt.day(at)} ${fmt.time(at)}`),
+        el("span", { class: "what" }, who ?? "nobody named"),
+        el("span", { class: "change" }, thresholdChange(before, after)),
+        note ? el("span", { class: "note" }, `"${note}"`) : "",
+      ),
+    ),
+  );
 }

@@ -1,6 +1,6 @@
 // The threshold page's fields: which rule decides, and what the signs of the histogram mean.
 
-import { el } from "./common.js";
+import { el, fmt } from "./common.js";
 
 const RULES = [
   ["fixed", "the line, fixed"],
@@ -30,7 +30,15 @@ export function legend() {
  * @returns {{form: HTMLElement, share: HTMLInputElement}} `share`: false alarms in per cent, of `auto`.
  */
 export function ruleFields(chosen, choose) {
-  const share = el("input", { type: "number", id: "false-alarms", min: "0.1", max: "14.9", step: "0.1", value: "2", "aria-label": "false alarms, per cent" });
+  const share = el("input", {
+    type: "number",
+    id: "false-alarms",
+    min: "0.1",
+    max: "14.9",
+    step: "0.1",
+    value: "2",
+    "aria-label": "false alarms, per cent",
+  });
   share.addEventListener("input", () => choose("auto"));
   const choices = RULES.map(([rule, text]) => {
     const radio = el("input", { type: "radio", name: "rule", value: rule });
@@ -40,4 +48,21 @@ export function ruleFields(chosen, choose) {
     return rule === "auto" ? el("span", { class: "with" }, label, share, el("span", {}, "%")) : label;
   });
   return { form: el("fieldset", { class: "rules" }, el("legend", {}, "rule"), choices), share };
+}
+
+const plural = (n, word) => `${fmt.count(n)} ${word}${n === 1 ? "" : "s"}`;
+
+/** What a line does to the reviewed frames, as nodes and texts; `here` as `flips` of histogram.js counts it. */
+export function reviewedWords(here) {
+  if (!here.defects && !here.good) {
+    return [
+      "No frame of the window is reviewed yet: review some in the gallery, and this line says what the threshold does to them.",
+    ];
+  }
+  return [
+    el("span", { class: "badge bad" }, "✕"),
+    ` of ${plural(here.defects, "reviewed defect")} ${fmt.count(here.caught)} caught (now ${fmt.count(here.caughtNow)}); `,
+    el("span", { class: "badge good" }, "✓"),
+    ` of ${fmt.count(here.good)} reviewed good ${plural(here.alarms, "alarm")} (now ${fmt.count(here.alarmsNow)})`,
+  ];
 }

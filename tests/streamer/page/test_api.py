@@ -44,13 +44,24 @@ def kept():
     return messages
 
 
+def happened(store):
+    """At the end of the first hour."""
+    for stream, lost in (("line", 3), ("other", 2)):
+        store.note_gap(f"{stream}/score", 5, 9, lost, 5 - lost)
+    store.note_gap("line/revision", 5, 9, 5, 0)
+    store.begin_alarm("line", "silent")
+    store.end_alarm("line", "silent")
+    store.begin_alarm("other", "silent")
+    store.note("line", None, "Anna", "threshold", "new lamp", {"threshold": 0.5}, {"threshold": 0.4})
+
+
 SET = {"v", "kind", "stream", "pub_seq"}
 
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
     folder = tmp_path_factory.mktemp("page")
-    fill(folder, kept())
+    fill(folder, kept(), happened)
     with page_on(folder) as page:
         yield page
 
@@ -147,6 +158,26 @@ def test_the_shift_report_is_a_count(operator, start, end):
     } == hours
     rows = table(operator, "/api/report.csv", stream="line", **edges)
     assert {row["figure"]: row["value"] for row in rows}["inspected"] == str(len(frames))
+
+
+def test_what_stood_still_was_lost_and_was_changed(operator):
+    hour = {"from": DAY_NS / 1e6, "to": (DAY_NS + 2 * HOUR) / 1e6}
+    at = (DAY_NS + HOUR) / 1e6
+    line = operator.get("/api/report", stream="line", **hour)
+    assert line["lost"] == 3
+    assert line["dropped"] == {"queue_full": 1}
+    assert line["stops"] == [{"stream": "line", "cause": "silent", "from": at, "to": at}]
+    (change,) = line["thresholds"]
+    assert (change["at"], change["who"], change["why"]) == (at, "Anna", "new lamp")
+    both = operator.get("/api/report", **hour)
+    assert both["lost"] == 5
+    assert [(stop["stream"], stop["to"]) for stop in both["stops"]] == [("line", at), ("other", None)]
+    later = {"from": hour["to"], "to": hour["to"] + 1}
+    assert operator.get("/api/report", stream="line", **later)["lost"] == 0
+    # What goes on is told of every time since.
+    assert [stop["stream"] for stop in operator.get("/api/report", **later)["stops"]] == ["other"]
+    rows = table(operator, "/api/report.csv", stream="line", **hour)
+    assert {row["figure"] for row in rows} >= {"threshold", "stop from", "lost", "dropped", "worst"}
 
 
 def test_a_report_of_no_time_is_refused(operator):

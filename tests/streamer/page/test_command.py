@@ -186,6 +186,14 @@ def test_memory_stays_small(tmp_path):
         assert "faiss" not in modules
 
 
+def test_a_store_has_one_page(tmp_path):
+    with page_on(tmp_path) as page:
+        said = refusal("--store", tmp_path / "store", "--listen", "127.0.0.1:0")
+        assert f"is in use by another page (process {page.pid})" in said
+        page.kill()
+        page.start()
+
+
 def test_a_key_is_read(tmp_path):
     auth.create_keys(tmp_path / "keys", {"page-1": "pages"})
     detector = {

@@ -16,6 +16,7 @@ from streamer.page import follow, health
 from streamer.page.follow import Follower
 from streamer.page.hub import Hub
 from streamer.page.messages import KINDS
+from streamer.page.pictures import jpeg_size
 from streamer.page.queries import Queries
 
 __all__ = ["backbone"]
@@ -52,6 +53,7 @@ def names(*numbers):
 
 def test_what_is_published_is_kept_and_told(backbone, tmp_path):
     options = {"transport": {"map_encoding": "grid"}, "revise": {"every": 2, "window": 12}}
+    options["output"] = {"picture": {"of": "all", "side": 32}}
     with watched(backbone, small_config(**options)) as (service, screen, camera):
         camera.picture(0)
         screen.until(1, "score")
@@ -72,6 +74,11 @@ def test_what_is_published_is_kept_and_told(backbone, tmp_path):
                     fields["capture_ns"] // 1000 / 1000,
                     frame_id[-1],
                 )
+            # Pictures are not kept: that of the first frame went out before anybody heard.
+            until(lambda: len(list(tmp_path.rglob("*.jpg"))) == 5)
+            for seed in range(1, 6):
+                assert jpeg_size(page.queries.picture_path("line", f"s:line-{seed}").read_bytes()) == (24, 32)
+                assert page.queries.frame("line", f"s:line-{seed}")["shape"] == [48, 64]
             words = page.queries.frame("line", "s:line-5")["words"]
             assert [(word["what"], word["who"]) for word in words] == [("false_alarm", "anna")]
             assert {header["frame"]["key"] for header in told_of(page, "score")} >= {
@@ -81,7 +88,7 @@ def test_what_is_published_is_kept_and_told(backbone, tmp_path):
             until(lambda: page.follower.health()[0]["scored"] == 6)
             detector, (stream,) = page.follower.detector(), page.follower.health()
             assert (detector["up"], detector["read_only"], detector["gaps"]) == (True, False, [])
-            assert (stream["today"]["inspected"], stream["map"], stream["capacity"]) == (6, True, 12)
+            assert (stream["today"]["inspected"], stream["map"], stream["picture"]) == (6, True, True)
             assert stream["threshold"] == control(service, "status")["streams"]["line"]["threshold"]
             assert page.store.bad == 0
 
@@ -270,6 +277,28 @@ def test_without_answers_what_comes_goes_on_and_is_told_as_lost(tmp_path, monkey
             0,
         )
         assert page.follower.detector()["read_only"]
+
+
+def test_a_history_that_answers_later_is_asked_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(follow, "_PROBE_S", 0.1)
+    refuse = threading.Event()
+    refuse.set()
+    kept = [verdict(one, pub_seq=number) for number, one in enumerate("abc")]
+
+    def answers(request):
+        if refuse.is_set():
+            return {"v": 1, "ok": False, "code": "busy", "text": "not now"}
+        found = [one for one in kept if one.topic == request["topic"] and one["pub_seq"] >= request["first"]]
+        listed = [{"topic": one.topic, "header": msgpack.packb(dict(one)), "map": None} for one in found]
+        return {**nothing(request), "messages": listed}
+
+    with Impostor(answers) as detector, following(tmp_path, detector.endpoints) as page:
+        detector.wait()
+        detector.send(kept[0])
+        until(lambda: ids(page) == ["a"])
+        refuse.clear()
+        until(lambda: not page.follower.detector()["read_only"])
+        until(lambda: ids(page) == ["a", "b", "c"])
 
 
 def test_a_disk_that_was_full_is_caught_up_with(backbone, tmp_path):

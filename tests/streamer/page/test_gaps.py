@@ -191,6 +191,21 @@ def test_a_detector_that_counts_anew_is_noticed_before_it_is_heard():
     assert (page.anew, page.holes) == (1, [Hole(TOPIC, 0, 1, lost=0, filled=2)])
 
 
+def test_a_detector_that_counts_anew_and_is_past_the_last_number():
+    detector = Detector()
+    page = Page(detector)
+    page.hear(detector.publish())
+    page.hear(detector.publish())
+    detector.restart(keeps=False)
+    for _ in range(4):
+        detector.publish()
+    page.connect()
+    page.hear(detector.publish())  # 4, which might follow a gap of two
+    page.ask()
+    assert page.ids() == [f"p{number}" for number in range(7)]
+    assert page.anew == 1
+
+
 def test_a_page_that_is_new_has_missed_nothing():
     detector = Detector(3)
     for _ in range(10):

@@ -7,9 +7,13 @@ import time
 
 import pytest
 from browser_support import complaints, every, fetched, one, seen, text_of, until
-from page_support import Line, log_in
+from page_support import CLEAR, Line, log_in
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
+from streamer_support import PATIENCE_S
+
+from bench import demo_data
+from streamer.publish import Publisher
 
 HOUR_MS = 3_600_000
 STREAM = "pages-browser"
@@ -206,6 +210,35 @@ def test_events_say_that_there_are_none(plant, parts, browser):
     until(
         browser, lambda: "Nothing of this kind was told yet" in text_of(browser, "#main"), "the empty state"
     )
+
+
+def test_a_defect_that_comes_again_is_rejected_by_name_and_known_from_then_on(plant, browser):
+    stream = "events-browser"
+    stain, _ = demo_data.draw(0, CLEAR["stain"][0], "stain", 256)
+    with (
+        Line(plant.server, stream) as line,
+        Publisher(plant.server.endpoints["frames"], stream, wait_s=PATIENCE_S) as publisher,
+    ):
+        line.learn()
+        for number in range(3):
+            line.show()  # a picture that comes over and over without others between is another event
+            publisher.send(stain, f"again-{number}", timeout_s=PATIENCE_S)
+        while (event := line.heard("event"))["event"] != "repeat":
+            pass
+        opened(browser, plant, "operator", f"/events?stream={stream}")
+        card = f".event.open[data-group='{event['group']}']"
+        until(browser, lambda: len(every(browser, f"{card} .thumbnail")) == event["n_frames"], "its frames")
+        one(browser, f"{card} button.bad").click()
+        seen(browser, "dialog[open] [name=name]").send_keys("stain mark")
+        one(browser, "dialog[open] button[type=submit]").click()
+        word = line.heard("operator")
+        assert (word["what"], word["group"], word["who"]) == ("reject", event["group"], "operator")
+        until(browser, lambda: "as stain mark by operator" in text_of(browser, "#events"), "the word")
+        publisher.send(stain, "once-more", timeout_s=PATIENCE_S)
+        while (score := line.heard("score"))["frame_id"] != "once-more":
+            pass
+        assert score["known_defect"] == "stain mark"
+    assert complaints(browser) == []
 
 
 def test_what_a_line_would_flip_is_counted_as_python_counts_it(plant, browser):

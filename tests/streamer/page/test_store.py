@@ -86,6 +86,15 @@ def test_a_revision_before_its_score(store):
     assert Queries(store).scores()["total"] == 1
 
 
+def test_a_revision_that_knows_no_time_is_counted_when_its_score_came(store):
+    """The detector no longer knew when the frame was taken: its score says it."""
+    store.take(verdict("a", "revision", label=True, capture_ns=0))
+    store.take(verdict("a", label=False, capture_ns=NOON - 7200 * SECOND))
+    two_hours_ago = NOON / 1e6 - 7_200_000
+    assert Queries(store).tallies(two_hours_ago, two_hours_ago + 900_000) == {"line": (1, 1)}
+    assert Queries(store).tallies(two_hours_ago + 900_000, 4e15) == {"line": (0, 0)}
+
+
 def test_numbers_and_texts_are_two_ids(store):
     store.take_all([verdict(17), verdict("17"), verdict(2**64 - 1), verdict(-3)])
     keys = {frame["key"]: frame["frame_id"] for frame in Queries(store).scores()["frames"]}
@@ -373,6 +382,23 @@ def test_a_foreign_file_is_refused(tmp_path):
     (tmp_path / "b" / "page.sqlite").write_bytes(b"this is no database at all" * 100)
     with pytest.raises(StreamerError, match="is no store of this page"):
         a_store(tmp_path / "b")
+
+
+def test_a_message_that_trips_the_store_costs_no_other(store, monkeypatch):
+    """An error of ours, whatever it is: the batch is kept but for one, and nothing is asked for again."""
+    score = store._verdicts.score
+
+    def trips(verdict, written):
+        score(verdict, written)
+        if verdict.key == "s:b":
+            raise ZeroDivisionError("of ours")
+
+    monkeypatch.setattr(store._verdicts, "score", trips)
+    told = store.take_all([verdict(one, pub_seq=number) for number, one in enumerate("abc")])
+    assert [one.header["frame"]["key"] for one in told] == ["s:a", "s:c"]
+    assert (Queries(store).scores()["total"], store.bad, store.failed) == (2, 1, None)
+    store.take(verdict("b", pub_seq=3))
+    assert store.last_pub_seq() == {"line/score": 3}
 
 
 def test_a_folder_is_one_page_s(store, tmp_path):
