@@ -44,21 +44,20 @@ async def live(
     if session is None or 2 * _Open.n >= parts.config.listen.connections:
         await socket.close(1008)
         return
-    await socket.accept()
     _Open.n += 1
     client = parts.hub.join(asyncio.get_running_loop(), _names(streams), cursor)
     try:
-        await socket.send_text(
-            json.dumps(
-                {
-                    "type": "hello",
-                    "cursor": parts.hub.cursor,
-                    "detector": await run_in_threadpool(parts.follower.detector),
-                    "role": session.role,
-                }
-            )
-        )
+        await socket.accept()
+        hello = {
+            "type": "hello",
+            "cursor": parts.hub.cursor,
+            "detector": await run_in_threadpool(parts.follower.detector),
+            "role": session.role,
+        }
+        await socket.send_text(json.dumps(hello))
         await _serve(parts, socket, client, session)
+    except (RuntimeError, WebSocketDisconnect):  # it has left
+        pass
     finally:
         _Open.n -= 1
         parts.hub.leave(client)

@@ -387,7 +387,11 @@ def test_the_socket_needs_a_session_and_our_names(page, admin):
     assert upgraded(page) == 403
     for query in ("?cursor=x", "?cursor=-1", f"?streams={'x' * 3000}"):
         assert upgraded(page, admin, query=query) == 403
-    assert upgraded(page, admin) == 101
+    with Visitor(page.url) as viewer:
+        viewer.redeem(page.logins["viewer"])
+        # Who leaves before the first message is no fault that the log would tell of.
+        assert [upgraded(page, viewer) for _ in range(20)] == [101] * 20
+        assert viewer.get("/api/hello")["role"] == "viewer"
 
 
 def test_sockets_leave_room_for_requests(tmp_path):
