@@ -177,8 +177,8 @@ class Line:
 
     def revised(self) -> dict[Any, dict[str, Any]]:
         """`latest`, once all that was said of the frames was heard: a word of an operator comes behind it."""
-        first = next(iter(self.latest))
-        word = {"kind": "unpin", "stream": self.stream, "frame_id": first}
+        newest = next(reversed(self.latest))
+        word = {"kind": "unpin", "stream": self.stream, "frame_id": newest}
         ask(word, self._server.endpoints["control"], timeout_s=PATIENCE_S)
         self.heard("operator")
         return self.latest
