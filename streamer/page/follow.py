@@ -232,9 +232,10 @@ class Follower(threading.Thread):
             return
         topic, first = request
         body = pack({"kind": "history", "topic": topic, "first": first})
-        with suppress(zmq.ZMQError):  # so many wait for a detector that is not there
-            self._control.send_multipart([b"%d" % (self._number + 1), b"", body], zmq.DONTWAIT)
-            self._number, self._asked, self._asked_at = self._number + 1, request, now
+        self._number, self._asked, self._asked_at = self._number + 1, request, now
+        # What cannot be sent, to a detector that is not there or refuses our key, is not answered either.
+        with suppress(zmq.ZMQError):
+            self._control.send_multipart([b"%d" % self._number, b"", body], zmq.DONTWAIT)
 
     def _take_answer(self) -> None:
         parts = self._control.recv_multipart(zmq.DONTWAIT)
