@@ -24,7 +24,7 @@ from streamer.publish import Publisher
 THEMES = ("light", "dark")
 WIDTHS = {1280: 860, 390: 844}
 """A control desk's browser and a telephone: CSS pixels, width and height."""
-_COLOURS = 256
+_COLOURS = 192
 _PARTS, _DEFECT_EVERY, _FIRST_DEFECT = 90, 9, 41
 _AGAIN, _STAINED = 3, 36
 """So often the same part comes with the same stain, as if a lens were dirty: an event."""
@@ -190,5 +190,5 @@ def _wait_still(browser: Chromium) -> None:
 def save(shot: bytes, path: Path) -> None:
     """Write a PNG of few colours: a third of the bytes, and nobody sees the difference."""
     with Image.open(io.BytesIO(shot)) as picture:
-        small = picture.convert("RGB").quantize(_COLOURS, dither=Image.Dither.NONE)
+        small = picture.convert("RGB").quantize(_COLOURS, Image.Quantize.FASTOCTREE)
         small.save(path, optimize=True)

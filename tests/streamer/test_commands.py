@@ -192,6 +192,7 @@ def test_every_command_ends_so():
         ["bench.options.command", "main", "mvtec", "--data", "/nope"],
         ["bench.cost", "main", "mvtec", "--data", "/nope", "--category", "bottle"],
         ["streamer.demo", "main", "--data", "/nope"],
+        ["streamer.demo_page", "main", "--data", "/nope"],
         ["streamer.serve", "main", "--config", "/nope"],
     ],
     ids=lambda arguments: arguments[0],

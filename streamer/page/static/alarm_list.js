@@ -115,7 +115,7 @@ export class AlarmList {
   }
 
   #draw(item, alarm, frame) {
-    const told = JSON.stringify([alarm, frame?.change, this.mayAct]);
+    const told = JSON.stringify([alarm, frame?.change, frame?.picture, this.mayAct]);
     if (item.dataset.told === told) return;
     item.dataset.told = told;
     if (alarm.key) item.dataset.key = alarm.key;
