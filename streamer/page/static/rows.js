@@ -50,10 +50,12 @@ export class Rows {
   }
 }
 
-/** Frames of alarms that came before those a page holds: each asked for once. */
+const row = ({ nearest: _nearest, words: _words, meta: _meta, ...frame }) => frame;
+
+/** Frames of alarms that came before those a page holds: each asked for once, no more than lists show. */
 export class Older {
   /** @param {() => void} onReady one that was asked for is there. */
-  constructor(onReady, most = 300) {
+  constructor(onReady, most = 80) {
     this.onReady = onReady;
     this.most = most;
     this.frames = new Map();
@@ -67,7 +69,7 @@ export class Older {
     if (this.frames.size > this.most) this.frames.delete(this.frames.keys().next().value);
     api("/api/frame", { stream, key })
       .then((frame) => {
-        this.frames.set(id, frame);
+        this.frames.set(id, row(frame));
         this.onReady();
       })
       .catch(() => {}); // no longer kept: the alarm says what is known
