@@ -50,8 +50,11 @@ class Batch:
 
 
 def digest_of(message: Message) -> bytes:
-    """Eight bytes that tell a message from another one of the same number."""
-    body = repr(sorted(message.items(), key=lambda item: item[0])).encode("utf-8", "replace")
+    """Eight bytes that tell a message from another one of the same number.
+
+    The history answers with the very bytes that were published.
+    """
+    body = message.packed or repr(sorted(message.items())).encode("utf-8", "replace")
     return hashlib.blake2b(body, digest_size=8).digest()
 
 

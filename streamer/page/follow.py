@@ -25,7 +25,8 @@ from streamer.wire.published import Message, topic_of, unpack_message
 
 log = structlog.get_logger()
 
-_BATCH_S = 0.2
+_BATCH_S, _NEXT_S = 0.2, 0.02
+# Revisions wait for those that come with them. Somebody waits for a score, which waits for its picture alone.
 _TOGETHER = 400
 _POLL_MS = 200
 _QUEUE, _QUESTIONS = 2000, 10
@@ -149,15 +150,15 @@ class Follower(threading.Thread):
     def _take_live(self) -> None:
         """What the socket has ready, and what comes within a moment, is one transaction."""
         messages: list[Message] = []
-        end = time.monotonic() + _BATCH_S
+        begun, patience = time.monotonic(), _BATCH_S
         while len(messages) < _TOGETHER:
-            # Revisions wait for those that come with them; somebody waits for a score.
-            revisions = all(message.kind == "revision" for message in messages)
-            wait = max(0.0, end - time.monotonic()) if messages and revisions else 0.0
-            if not self._scores.poll(round(1000 * wait)):
+            wait = begun + patience - time.monotonic() if messages else 0.0
+            if not self._scores.poll(max(0, round(1000 * wait))):
                 break
             with suppress(WireError):
                 messages.append(unpack_message(self._scores.recv_multipart()))
+                if messages[-1].kind != "revision":
+                    patience = _NEXT_S
         kept = Taken()
         beat = False
         for message in messages:

@@ -4,7 +4,7 @@ import hmac
 import secrets
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -164,8 +164,9 @@ class Logins:
         return Session(holder.name, typed, holder.role, csrf, until, holder, number)
 
 
-def _needs(role: str) -> Callable[[HTTPConnection], Session]:
-    def check(connection: HTTPConnection) -> Session:
+def _needs(role: str) -> Callable[[HTTPConnection], Awaitable[Session]]:
+    # No plain function: FastAPI would hand each request to a thread for it.
+    async def check(connection: HTTPConnection) -> Session:
         session = connection.app.state.parts.logins.session(connection)
         if session is None:
             raise HTTPException(401, {"error": "log in: there is no session, or it is over", "code": "login"})

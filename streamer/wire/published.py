@@ -31,13 +31,16 @@ class Message(dict[str, Any]):
     """A published header as a mapping, and what came with it.
 
     `payload` is the third part, None where there was none: of a `score` or `revision` its map, which
-    `anomaly_map` reads, of a `picture` the JPEG.
+    `anomaly_map` reads, of a `picture` the JPEG. `packed` is the header as it came, b"" if it did not.
     """
 
-    def __init__(self, header: Mapping[str, Any], topic: str = "", payload: bytes | None = None) -> None:
+    def __init__(
+        self, header: Mapping[str, Any], topic: str = "", payload: bytes | None = None, packed: bytes = b""
+    ) -> None:
         super().__init__(header)
         self.topic = topic
         self.payload = payload
+        self.packed = packed
 
     @property
     def kind(self) -> str:
@@ -82,4 +85,4 @@ def unpack_message(parts: Sequence[bytes]) -> Message:
     if header.get("v") != VERSION:
         raise WireError("unsupported_version", f"v: got {header.get('v')!r}, expected {VERSION}")
     payload = parts[2] if len(parts) == 3 else None
-    return Message(header, parts[0].decode("utf-8", "replace"), payload)
+    return Message(header, parts[0].decode("utf-8", "replace"), payload, parts[1])
