@@ -4,16 +4,18 @@ import time
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, HTTPException, Query, Request, Response
+from starlette.concurrency import run_in_threadpool
 
 from streamer.page import report as shift
 from streamer.page.bodies import KeyQuery, StreamQuery, TimeQuery
 from streamer.page.gallery import Filters, scores_filters
 from streamer.page.login import Viewer
-from streamer.page.parts import parts_of
+from streamer.page.parts import Parts, parts_of
 
 router = APIRouter(prefix="/api")
 
 _IMMUTABLE = {"Cache-Control": "private, max-age=31536000, immutable"}
+# A picture that comes anew for an id has another address: its frame's time is in it.
 _LIMIT = 200
 _SCORES = 2000
 
@@ -66,14 +68,13 @@ def frame(request: Request, _session: Viewer, stream: StreamQuery, key: KeyQuery
 
 
 @router.get("/picture")
-def picture(request: Request, _session: Viewer, stream: StreamQuery, key: KeyQuery) -> Response:
+async def picture(request: Request, _session: Viewer, stream: StreamQuery, key: KeyQuery) -> Response:
     """The picture that came with a frame."""
-    path = parts_of(request).queries.picture_path(stream, key)
-    try:
-        # At once: a FileResponse takes four more turns in other threads, for a few kilobytes.
-        content = None if path is None else path.read_bytes()
-    except OSError:  # deleted meanwhile
-        content = None
+    parts = parts_of(request)
+    # What every open page asks for in the same moment takes no turn in another thread.
+    content = parts.store.newest_pictures.get(stream, key)
+    if content is None:
+        content = await run_in_threadpool(_kept_picture, parts, stream, key)
     if content is None:
         raise HTTPException(404, {"error": "no picture of this frame is kept", "code": "no_picture"})
     return Response(content, media_type="image/jpeg", headers=_IMMUTABLE)
@@ -163,6 +164,14 @@ def _grid(request: Request, stream: str, key: str) -> tuple[int, int, bytes]:
         raise HTTPException(404, {"error": "no map of this frame is kept", "code": "no_map"})
     content, rows, cols = found
     return rows, cols, content
+
+
+def _kept_picture(parts: Parts, stream: str, key: str) -> bytes | None:
+    path = parts.queries.picture_path(stream, key)
+    try:
+        return None if path is None else path.read_bytes()
+    except OSError:  # deleted meanwhile
+        return None
 
 
 def _unknown() -> HTTPException:

@@ -14,6 +14,7 @@ from streamer.errors import StreamerError
 from streamer.page.alarms import Alarms
 from streamer.page.batches import Batch, Kept, collapsed
 from streamer.page.messages import Event, Loss, Picture, Verdict, Word
+from streamer.page.pictures import Newest
 from streamer.page.retention import Retention
 from streamer.page.rows import unkept_json
 from streamer.page.telling import Telling
@@ -59,6 +60,7 @@ class Store:
         self._words = Words(self._database)
         self._retention = Retention(self._database, self._verdicts, days, max_bytes)
         self._telling = Telling(self._database)
+        self.newest_pictures = Newest()
 
     @property
     def failed(self) -> str | None:
@@ -252,7 +254,9 @@ class Store:
                 "INSERT OR REPLACE INTO topic VALUES (?, ?, ?)",
                 [(topic, *values) for topic, values in batch.numbers.items()],
             )
-            return [*self._telling.frames(written), *told, *self._told_alarms()]
+            updates = [*self._telling.frames(written), *told, *self._told_alarms()]
+        self.newest_pictures.put(written.jpegs)
+        return updates
 
     def _keep(self, kept: Kept, written: Written) -> list[Update]:
         one, kind = kept

@@ -47,6 +47,7 @@ class Written:
         n_bytes: more than before, or fewer.
         deleted: pictures to delete once it is done.
         made: pictures to delete if it fails.
+        jpegs: pictures by stream and key.
         bad: maps and pictures that were of no use.
     """
 
@@ -60,6 +61,7 @@ class Written:
     n_bytes: int = 0
     deleted: list[str] = field(default_factory=list)
     made: list[str] = field(default_factory=list)
+    jpegs: dict[tuple[str, str], bytes] = field(default_factory=dict)
     bad: int = 0
 
 
@@ -130,6 +132,7 @@ class Verdicts:
         self._update(", ".join(f"{column} = :{column}" for column in values), values, number, written)
         written.n_bytes += size - (0 if row is None else row["picture_bytes"])
         written.pictured.append(number)
+        written.jpegs[picture.stream, picture.key] = picture.jpeg
 
     def forget(self, number: int, written: Written, *, untold: bool = True) -> None:
         """Delete a frame's row, its map, its picture and what was decided of it.

@@ -74,7 +74,9 @@ const RANKS = ["viewer", "operator", "admin"];
 /** Whether somebody of this role may do what needs `wanted`. */
 export const may = (who, wanted) => RANKS.indexOf(who?.role) >= RANKS.indexOf(wanted);
 
-export const pictureUrl = (frame) => address("/api/picture", { stream: frame.stream, key: frame.key });
+/** Browsers keep pictures for good: an id that comes anew after a restart has a picture, and a time, of its own. */
+export const pictureUrl = ({ stream, key, captured, from }) =>
+  address("/api/picture", { stream, key, at: captured ?? from });
 
 /** The map of a frame as it is drawn: {grid: Float32Array, rows, cols}, or null where there is none. */
 export async function fetchGrid(frame) {
