@@ -131,12 +131,18 @@ const whole = new Intl.NumberFormat("en-GB");
 const NONE = "–";
 const is = (value) => typeof value === "number" && Number.isFinite(value);
 
+/** Three, and more where a score has nothing but noughts there: "0.000 / 0.000" would say nothing. */
+function decimals(value) {
+  const size = Math.abs(value);
+  return size > 0 && size < 0.01 ? Math.min(8, 2 - Math.floor(Math.log10(size))) : 3;
+}
+
 /**
  * Numbers and times as text, "–" for what is not known. Times are milliseconds since 1970, shown in local
  * time.
  */
 export const fmt = {
-  score: (value) => (is(value) ? value.toFixed(3) : NONE),
+  score: (value) => (is(value) ? value.toFixed(decimals(value)) : NONE),
   time: (ms) => (is(ms) ? clock.format(ms) : NONE),
   day: (ms) => (is(ms) ? date.format(ms) : NONE),
   count: (value) => (is(value) ? whole.format(value) : NONE),
@@ -177,7 +183,12 @@ export function firstVerdict(frame) {
 }
 
 /** What a person calls a frame: the part's number, else its id. */
-export const nameOf = (frame) => (frame.part_id ? `part ${frame.part_id}` : String(frame.frame_id));
+export const nameOf = ({ part_id: part, frame_id: id }) =>
+  part?.trim() ? `part ${isolated(part)}` : isolated(String(id));
+
+// Written from right to left, or turned round on purpose: kept from the numbers that stand beside it.
+const TURNS = /[\u0590-\u08ff\u200e\u200f\u202a-\u202e\u2066-\u2069\ufb1d-\ufdff\ufe70-\ufeff]/;
+const isolated = (text) => (TURNS.test(text) ? `\u2068${text}\u2069` : text);
 
 /**
  * A line that goes by itself.

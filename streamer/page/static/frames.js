@@ -66,7 +66,9 @@ export function reviewed(review) {
 export function picture(frame, { opacity = 0, contour = true, image = true, map = true } = {}) {
   const canvas = el("canvas", { "aria-hidden": "true" });
   const box = el("div", { class: "picture" }, canvas);
-  box.style.aspectRatio = String(heat.aspectOf({ shape: frame.shape }));
+  const aspect = heat.aspectOf({ shape: frame.shape });
+  // Never higher than there is room for, and always all of it: what lies over it is placed in per cent of the box.
+  Object.assign(box.style, { aspectRatio: String(aspect), maxWidth: `calc(var(--highest) * ${aspect})` });
   drawings.set(box, { frame, canvas, box, opacity, contour, wanted: { image, map }, width: 0 });
   sight.observe(box);
   return box;

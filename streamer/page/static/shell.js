@@ -129,7 +129,7 @@ function drawStates() {
       : silent
         ? `${silent} of ${shown.length} cameras silent,`
         : "cameras";
-  chip("camera", silent ? "warn" : "good", last ? `${camera} ${fmt.ago(last)}` : "no frame yet");
+  chip("camera", silent ? "warn" : last ? "good" : "", last ? `${camera} ${fmt.ago(last)}` : "no frame yet");
   const rate = shown.reduce((sum, one) => sum + (one.fps_scored ?? 0), 0);
   chip("rate", "", `${rate.toFixed(1)}/s`, "frames scored a second, over the last minute");
   const one = shown.length === 1 ? shown[0] : null;

@@ -81,6 +81,7 @@ export function remarks(frame, stream) {
   if (frame && frame.state !== "warmup" && (frame.threshold === null || frame.threshold === undefined)) {
     said.push(["threshold unset", "warn"]);
   }
+  if (frame?.map?.ignored) said.push(["part of the picture is ignored, whatever its colour", ""]);
   if (frame?.known_defect) said.push([`known defect: ${frame.known_defect}`, "bad"]);
   return said;
 }
