@@ -45,7 +45,7 @@ export class AlarmList {
   announce(alarm) {
     setText(
       this.told,
-      `Alarm on ${alarm.stream}: ${CAUSES[alarm.cause] ?? alarm.cause}, ${fmt.time(alarm.from)}`,
+      `Alarm on ${alarm.stream}: ${CAUSES[alarm.cause] ?? alarm.cause}, ${fmt.moment(alarm.from)}`,
     );
   }
 
@@ -133,7 +133,7 @@ export class AlarmList {
     item.dataset.cause = alarm.cause;
     item.className = `${alarm.ack_at ? "acked" : "open"}${alarm.revised ? " revised" : ""}`;
     const [when, cause, then] = item.querySelector(".what").children;
-    setText(when, `${fmt.time(alarm.from)} ${alarm.stream}`);
+    setText(when, `${fmt.moment(alarm.from)} ${alarm.stream}`);
     const part = alarm.key ? nameOf(frame ?? alarm) : "";
     const score = frame ? fmt.score(frame.raw) : "";
     const word = CAUSES[alarm.cause] ?? alarm.cause;
@@ -154,9 +154,9 @@ export class AlarmList {
   #after(alarm) {
     const said = [];
     if (alarm.revised)
-      said.push(el("span", { class: "good" }, `→ ✓ revised to OK ${fmt.time(alarm.revised)}`));
+      said.push(el("span", { class: "good" }, `→ ✓ revised to OK ${fmt.moment(alarm.revised)}`));
     else if (!alarm.ack_at) said.push(el("span", { class: "tag bad" }, "NEW"));
-    if (alarm.ack_at) said.push(el("span", {}, ` ${alarm.ack_by}, ${fmt.time(alarm.ack_at)}`));
+    if (alarm.ack_at) said.push(el("span", {}, ` ${alarm.ack_by}, ${fmt.moment(alarm.ack_at)}`));
     return said;
   }
 

@@ -145,6 +145,9 @@ export const fmt = {
   score: (value) => (is(value) ? value.toFixed(decimals(value)) : NONE),
   time: (ms) => (is(ms) ? clock.format(ms) : NONE),
   day: (ms) => (is(ms) ? date.format(ms) : NONE),
+  /** When, as short as it can be: on the day of `beside`, today if none is named, by its time alone. */
+  moment: (ms, beside = Date.now()) =>
+    fmt.day(ms) === fmt.day(beside) ? fmt.time(ms) : is(ms) ? `${fmt.day(ms)} ${fmt.time(ms)}` : NONE,
   count: (value) => (is(value) ? whole.format(value) : NONE),
   percent: (share) => (is(share) ? `${(100 * share).toFixed(share > 0 && share < 0.1 ? 1 : 0)} %` : NONE),
   /** How long ago `ms` was, or how long `from` to `ms`. */

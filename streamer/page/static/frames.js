@@ -19,9 +19,6 @@ export function scores(frame) {
   return frame.threshold === null || frame.threshold === undefined ? score : `${score} / ${fmt.score(frame.threshold)}`;
 }
 
-/** When, as short as it can be: today by its time alone. */
-export const moment = (ms) => (fmt.day(ms) === fmt.day(Date.now()) ? fmt.time(ms) : `${fmt.day(ms)} ${fmt.time(ms)}`);
-
 /** A verdict as sign, word and colour. */
 export function mark(frame, tag = "span") {
   const { word, sign, cls } = verdict(frame);
@@ -38,7 +35,7 @@ export function marks(frame) {
     el("del", {}, was.word),
     el("span", { "aria-label": "revised to" }, " → "),
     mark(frame),
-    frame.flipped ? el("span", { class: "when" }, ` ${moment(frame.flipped)}`) : "",
+    frame.flipped ? el("span", { class: "when" }, ` ${fmt.moment(frame.flipped)}`) : "",
   );
 }
 
@@ -66,9 +63,7 @@ export function reviewed(review) {
 export function picture(frame, { opacity = 0, contour = true, image = true, map = true } = {}) {
   const canvas = el("canvas", { "aria-hidden": "true" });
   const box = el("div", { class: "picture" }, canvas);
-  const aspect = heat.aspectOf({ shape: frame.shape });
-  // Never higher than there is room for, and always all of it: what lies over it is placed in per cent of the box.
-  Object.assign(box.style, { aspectRatio: String(aspect), maxWidth: `calc(var(--highest) * ${aspect})` });
+  box.style.aspectRatio = String(heat.aspectOf({ shape: frame.shape }));
   drawings.set(box, { frame, canvas, box, opacity, contour, wanted: { image, map }, width: 0 });
   sight.observe(box);
   return box;

@@ -142,7 +142,7 @@ function stops({ stops: stood, inspected }) {
     ...whose({ stream: cause === "detector" ? null : stream }),
     cause === "detector" ? "no detector" : "camera silent",
     `${fmt.day(from)} ${fmt.time(from)}`,
-    to ? fmt.time(to) : "still",
+    to ? fmt.moment(to, from) : "still",
     fmt.span((to ?? Date.now()) - from),
   ]);
   return section(

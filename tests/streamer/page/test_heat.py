@@ -273,3 +273,11 @@ def test_what_is_missed_while_the_missed_is_fetched_is_fetched_too(run):
         });
     """
     assert run("socket.js", script) == ["5", "9"]
+
+
+def test_what_was_not_today_is_told_with_its_day(run):
+    script = """
+        const noon = new Date(2001, 10, 29, 12).getTime();
+        return [m.fmt.moment(noon), m.fmt.moment(noon, noon + 3600000), m.fmt.moment(null)];
+    """
+    assert run("common.js", script) == ["29 Nov 2001 12:00:00", "12:00:00", NONE]
