@@ -1,6 +1,6 @@
 // What every page shares: requests, elements, numbers as text, the verdict's words, dialogues. The frame
 // around a page is drawn by shell.js and handed on here.
-export { shell, showHealth, streamParam, goto } from "./shell.js";
+export { shell, showHealth, lastHealth, streamParam, goto } from "./shell.js";
 export { onKey } from "./keys.js";
 
 /**

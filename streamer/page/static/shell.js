@@ -32,6 +32,9 @@ let parts = null;
 let heard = 0; // when the last word on health came, by the monotonic clock
 let health = { detector: null, streams: [] };
 
+/** What was last said of detector and streams, {detector, streams}; `detector` is null before that. */
+export const lastHealth = () => health;
+
 /**
  * Draws header, navigation, keys and the place for the banner.
  *
@@ -112,7 +115,7 @@ function drawStates() {
   const { detector, streams } = health;
   if (!detector) return;
   const up = detector.up;
-  const word = up ? (detector.state ?? "ready") : `no detector for ${fmt.span(Date.now() - detector.since)}`;
+  const word = up ? (detector.state ?? "ready") : `no detector for ${fmt.span(Date.now() - (detector.heard ?? detector.since))}`;
   chip(
     "detector",
     !up ? "bad" : word === "ready" ? "good" : "warn",

@@ -97,6 +97,23 @@ def test_an_open_alarm_is_in_the_list_however_many_came_after_it(page, browser):
     assert len(fetched(browser, "/api/alarms?stream=many")["alarms"]) < N_ALARMS
 
 
+def test_a_wall_never_shows_an_old_verdict_as_the_lines(page, browser):
+    log_in(browser, page, "viewer")
+    browser.get(page.url + "/wall?stream=many")
+    browser.execute_script("""
+        window.shown = new Set();
+        const look = () => {
+          const said = document.querySelector("#verdict")?.textContent;
+          if (said) window.shown.add(said);
+          requestAnimationFrame(look);
+        };
+        look();
+    """)
+    until(browser, lambda: "NO DETECTOR" in text_of(browser, "#verdict"), "the word in the verdict's place")
+    seen(browser, "#frame[data-key='s:a229']")
+    assert not [said for said in browser.execute_script("return [...window.shown]") if "NOT OK" in said]
+
+
 def test_a_report_of_nothing_does_not_say_that_frames_came(page, browser):
     log_in(
         browser,

@@ -281,3 +281,15 @@ def test_what_was_not_today_is_told_with_its_day(run):
         return [m.fmt.moment(noon), m.fmt.moment(noon, noon + 3600000), m.fmt.moment(null)];
     """
     assert run("common.js", script) == ["29 Nov 2001 12:00:00", "12:00:00", NONE]
+
+
+def test_a_page_that_took_its_time_says_at_once_that_the_detector_is_gone(run):
+    script = """
+        document.body.append(Object.assign(document.createElement("div"), { id: "banner" }));
+        return import("/static/shell.js").then(({ showHealth }) => {
+          showHealth({ detector: { up: false, heard: null, since: 0 }, streams: [] });
+          m.follow([], null);
+          return document.querySelector("#banner").textContent;
+        });
+    """
+    assert run("watching.js", script).startswith("No detector heard yet")
