@@ -198,9 +198,12 @@ class Health:
         return self._streams.get(name)
 
     def _is_silent(self, one: _Stream) -> bool:
-        """Nothing for 10 s, or for five times the usual interval where that is longer."""
+        """Nothing for 10 s, or for five times the usual interval where that is longer.
+
+        Frames that wait at the detector have come: then it is late, and the camera is not silent.
+        """
         arrivals = list(one.arrivals)
-        if not arrivals:
+        if not arrivals or _number(one.status.get("queued")):
             return False
         intervals = [later - earlier for earlier, later in pairwise(arrivals)]
         usual = median(intervals) if intervals else 0.0

@@ -26,7 +26,7 @@ export function reason({ role = "operator", detector = false } = {}) {
     return `You are signed in as ${me.role}: this needs the role ${role}.`;
   }
   if (detector && me.read_only) {
-    return "The page's key may not control the detector: nothing can be changed from here.";
+    return "The detector takes no words from this page: its key may not control it, or detector.control of page.yaml is wrong.";
   }
   if (detector && document.body.dataset.detector === "down") {
     return "The detector does not answer: what is kept can be read, nothing can be changed.";

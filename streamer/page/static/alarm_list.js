@@ -1,6 +1,6 @@
 // Alarms, newest first. One that was revised to normal is struck through and says when: it never goes
 // silently.
-import { el, fmt, pictureUrl, setText } from "./common.js";
+import { el, fmt, nameOf, pictureUrl, setText } from "./common.js";
 
 const SHOWN = 60;
 const KEPT = 300;
@@ -25,24 +25,27 @@ export class AlarmList {
     this.on = on;
     this.alarms = new Map();
     this.items = new Map();
+    this.newest = 0;
     this.node = el("ul", { id: "alarms", class: "alarms scroll", tabindex: "0", "aria-label": "alarms" });
     this.told = el("div", { class: "told", role: "alert", "aria-live": "assertive" });
+    this.more = el("p", { class: "hint more" });
     this.mayAct = false;
   }
 
-  /** A new or changed alarm. Returns whether it is new. */
+  /** A new or changed alarm. Returns whether it is news: an old one that comes into sight again is none. */
   take(alarm) {
-    const known = this.alarms.has(alarm.id);
+    const isNew = alarm.id > this.newest;
+    this.newest = Math.max(this.newest, alarm.id);
     this.alarms.set(alarm.id, alarm);
     if (this.alarms.size > KEPT) this.#forgetOldest();
-    return !known;
+    return isNew;
   }
 
   /** Said aloud by a screen reader. */
   announce(alarm) {
     setText(
       this.told,
-      `Alarm on ${alarm.stream}: ${CAUSES[alarm.cause] ?? alarm.cause}, ${fmt.time(alarm.from)}`,
+      `Alarm on ${alarm.stream}: ${CAUSES[alarm.cause] ?? alarm.cause}, ${fmt.moment(alarm.from)}`,
     );
   }
 
@@ -59,6 +62,11 @@ export class AlarmList {
   /** Those nobody has acknowledged, newest first. */
   open() {
     return this.sorted().filter((alarm) => !alarm.ack_at);
+  }
+
+  /** Whether there is room for open alarms that the page does not hold. */
+  get lacks() {
+    return this.open().length < SHOWN;
   }
 
   /** The open alarm of a frame, if there is one. */
@@ -88,6 +96,8 @@ export class AlarmList {
       if (this.node.children[i] !== item) this.node.insertBefore(item, this.node.children[i] ?? null);
     });
     this.node.classList.toggle("none-yet", !shown.length);
+    const hides = open.length > SHOWN;
+    setText(this.more, hides ? "Older open alarms follow as these are acknowledged." : "");
   }
 
   #item(alarm) {
@@ -123,8 +133,8 @@ export class AlarmList {
     item.dataset.cause = alarm.cause;
     item.className = `${alarm.ack_at ? "acked" : "open"}${alarm.revised ? " revised" : ""}`;
     const [when, cause, then] = item.querySelector(".what").children;
-    setText(when, `${fmt.time(alarm.from)} ${alarm.stream}`);
-    const part = frame?.part_id ? `part ${frame.part_id}` : (alarm.frame_id ?? "");
+    setText(when, `${fmt.moment(alarm.from)} ${alarm.stream}`);
+    const part = alarm.key ? nameOf(frame ?? alarm) : "";
     const score = frame ? fmt.score(frame.raw) : "";
     const word = CAUSES[alarm.cause] ?? alarm.cause;
     const sign = OF_PARTS.has(alarm.cause) ? "✕" : "!";
@@ -144,9 +154,9 @@ export class AlarmList {
   #after(alarm) {
     const said = [];
     if (alarm.revised)
-      said.push(el("span", { class: "good" }, `→ ✓ revised to OK ${fmt.time(alarm.revised)}`));
+      said.push(el("span", { class: "good" }, `→ ✓ revised to OK ${fmt.moment(alarm.revised)}`));
     else if (!alarm.ack_at) said.push(el("span", { class: "tag bad" }, "NEW"));
-    if (alarm.ack_at) said.push(el("span", {}, ` ${alarm.ack_by}, ${fmt.time(alarm.ack_at)}`));
+    if (alarm.ack_at) said.push(el("span", {}, ` ${alarm.ack_by}, ${fmt.moment(alarm.ack_at)}`));
     return said;
   }
 

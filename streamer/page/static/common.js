@@ -1,6 +1,6 @@
 // What every page shares: requests, elements, numbers as text, the verdict's words, dialogues. The frame
 // around a page is drawn by shell.js and handed on here.
-export { shell, showHealth, streamParam, goto } from "./shell.js";
+export { shell, showHealth, lastHealth, streamParam, goto } from "./shell.js";
 export { onKey } from "./keys.js";
 
 /**
@@ -133,14 +133,23 @@ const whole = new Intl.NumberFormat("en-GB");
 const NONE = "–";
 const is = (value) => typeof value === "number" && Number.isFinite(value);
 
+/** Three, and more where a score has nothing but noughts there: "0.000 / 0.000" would say nothing. */
+function decimals(value) {
+  const size = Math.abs(value);
+  return size > 0 && size < 0.01 ? Math.min(8, 2 - Math.floor(Math.log10(size))) : 3;
+}
+
 /**
  * Numbers and times as text, "–" for what is not known. Times are milliseconds since 1970, shown in local
  * time.
  */
 export const fmt = {
-  score: (value) => (is(value) ? value.toFixed(3) : NONE),
+  score: (value) => (is(value) ? value.toFixed(decimals(value)) : NONE),
   time: (ms) => (is(ms) ? clock.format(ms) : NONE),
   day: (ms) => (is(ms) ? date.format(ms) : NONE),
+  /** When, as short as it can be: on the day of `beside`, today if none is named, by its time alone. */
+  moment: (ms, beside = Date.now()) =>
+    fmt.day(ms) === fmt.day(beside) ? fmt.time(ms) : is(ms) ? `${fmt.day(ms)} ${fmt.time(ms)}` : NONE,
   count: (value) => (is(value) ? whole.format(value) : NONE),
   percent: (share) => (is(share) ? `${(100 * share).toFixed(share > 0 && share < 0.1 ? 1 : 0)} %` : NONE),
   /** How long ago `ms` was, or how long `from` to `ms`. */
@@ -179,7 +188,12 @@ export function firstVerdict(frame) {
 }
 
 /** What a person calls a frame: the part's number, else its id. */
-export const nameOf = (frame) => (frame.part_id ? `part ${frame.part_id}` : String(frame.frame_id));
+export const nameOf = ({ part_id: part, frame_id: id }) =>
+  part?.trim() ? `part ${isolated(part)}` : isolated(String(id));
+
+// Written from right to left, or turned round on purpose: kept from the numbers that stand beside it.
+const TURNS = /[\u0590-\u08ff\u200e\u200f\u202a-\u202e\u2066-\u2069\ufb1d-\ufdff\ufe70-\ufeff]/;
+const isolated = (text) => (TURNS.test(text) ? `\u2068${text}\u2069` : text);
 
 /**
  * A line that goes by itself.

@@ -92,13 +92,15 @@ function deciding(event) {
   );
 }
 
+const frameCount = ({ n_frames: n }) => `${fmt.count(n)} ${n === 1 ? "frame" : "frames"}`;
+
 async function decide(event, word, done) {
   const fields =
     word === "reject" ? [{ name: "name", label: "name of the defect", required: true, value: event.name ?? "" }] : [];
   const answer = await ask(
     word === "accept"
-      ? `Accept ${fmt.count(event.n_frames)} frames as good?`
-      : `Reject ${fmt.count(event.n_frames)} frames as a defect?`,
+      ? `Accept ${frameCount(event)} as good?`
+      : `Reject ${frameCount(event)} as a defect?`,
     [...fields, { name: "note", label: "note", required: false }],
     {
       text: `${word === "accept" ? "Accept" : "Reject"}: ${KINDS[event.event][word]}`,
@@ -149,7 +151,7 @@ function card(event) {
       el(
         "p",
         { class: "muted" },
-        `${event.stream} · group ${event.group} · ${fmt.day(event.at)} ${fmt.time(event.at)} · ${fmt.count(event.n_frames)} ${event.n_frames === 1 ? "frame" : "frames"} since ${String(event.since).replace(/^[is]:/, "")}`,
+        `${event.stream} · group ${event.group} · ${fmt.day(event.at)} ${fmt.time(event.at)} · ${frameCount(event)} since ${String(event.since).replace(/^[is]:/, "")}`,
       ),
       decision(event),
     ),

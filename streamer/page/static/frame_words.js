@@ -42,7 +42,7 @@ function provisional(frame) {
 function last(frame) {
   return {
     at: null,
-    what: frame.final ? "final" : frame.revision ? `revised ${fmt.count(frame.revision)} times` : "not revised yet",
+    what: frame.final ? "final" : frame.revision ? `revised ${frame.revision === 1 ? "once" : `${fmt.count(frame.revision)} times`}` : "not revised yet",
     score: frame.raw,
     threshold: frame.threshold,
     verdict: mark(frame),

@@ -19,9 +19,6 @@ export function scores(frame) {
   return frame.threshold === null || frame.threshold === undefined ? score : `${score} / ${fmt.score(frame.threshold)}`;
 }
 
-/** When, as short as it can be: today by its time alone. */
-export const moment = (ms) => (fmt.day(ms) === fmt.day(Date.now()) ? fmt.time(ms) : `${fmt.day(ms)} ${fmt.time(ms)}`);
-
 /** A verdict as sign, word and colour. */
 export function mark(frame, tag = "span") {
   const { word, sign, cls } = verdict(frame);
@@ -38,7 +35,7 @@ export function marks(frame) {
     el("del", {}, was.word),
     el("span", { "aria-label": "revised to" }, " → "),
     mark(frame),
-    frame.flipped ? el("span", { class: "when" }, ` ${moment(frame.flipped)}`) : "",
+    frame.flipped ? el("span", { class: "when" }, ` ${fmt.moment(frame.flipped)}`) : "",
   );
 }
 

@@ -1,7 +1,7 @@
 // One frame of the gallery as a card: a link to its part page, and a box to select it by.
 
-import { el, nameOf } from "./common.js";
-import { marks, moment, partUrl, picture, reviewed, scores } from "./frames.js";
+import { el, fmt, nameOf } from "./common.js";
+import { marks, partUrl, picture, reviewed, scores } from "./frames.js";
 
 /**
  * The card, as an item of a list; its `frame` is the frame.
@@ -22,7 +22,7 @@ export function cardOf(frame, { ticked, opened, focused }) {
     el("span", { class: "name" }, nameOf(frame)),
     el("span", { class: "numbers" }, scores(frame), frame.known_defect ? ` · ${frame.known_defect}` : ""),
     marks(frame),
-    el("span", { class: "line" }, reviewed(frame.review), " ", el("time", {}, moment(frame.scored))),
+    el("span", { class: "line" }, reviewed(frame.review), " ", el("time", {}, fmt.moment(frame.scored))),
   );
   link.addEventListener("focus", () => focused(link));
   const item = el(

@@ -127,7 +127,8 @@ function define(list, pairs) {
 
 function drawDetector(detector) {
   const { up } = detector;
-  const since = detector.since ? ` since ${fmt.day(detector.since)} ${fmt.time(detector.since)}` : "";
+  const turned = up ? detector.since : (detector.heard ?? detector.since);
+  const since = turned ? ` since ${fmt.day(turned)} ${fmt.time(turned)}` : "";
   define(view.detector, [
     ["detector", `${up ? "✓ answers" : "✕ does not answer"}${since}`],
     ["last heard", detector.heard ? fmt.ago(detector.heard) : "never"],

@@ -101,7 +101,9 @@ function drawAxis({ context, colour, at, width, bottom }, low, high) {
   context.fillRect(at(low), bottom, at(high) - at(low), 1);
   for (let n = Math.ceil(low / step); n * step <= high; n += 1) {
     context.fillRect(at(n * step), bottom, 1, 4);
-    context.fillText((n * step).toFixed(digits), at(n * step), bottom + 6);
+    const text = (n * step).toFixed(digits);
+    const half = context.measureText(text).width / 2;
+    context.fillText(text, Math.min(Math.max(at(n * step), half), width - half), bottom + 6); // never cut
   }
 }
 

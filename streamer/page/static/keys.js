@@ -2,6 +2,7 @@
 
 const table = new Map();
 const STORED = "keys";
+const MOVES = new Set(["arrowleft", "arrowright", "arrowup", "arrowdown", "j", "k"]);
 
 export const on = () => {
   try {
@@ -49,6 +50,8 @@ document.addEventListener("keydown", (event) => {
   const known = table.get(event.ctrlKey ? `ctrl+${pressed}` : pressed);
   if (!known) return;
   if (pressed.length === 1 && !event.ctrlKey && !on()) return;
+  // A finger that rests on a key moves on; it does not say the same of one frame after another.
+  if (event.repeat && !MOVES.has(pressed)) return event.preventDefault();
   // A slider and a text field need their arrows and letters; a button its Enter and Space.
   if (typing(event.target)) {
     if (event.target.type !== "range" || pressed.startsWith("arrow")) return;

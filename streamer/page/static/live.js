@@ -54,7 +54,9 @@ function mark(...names) {
 
 document.addEventListener("visibilitychange", () => {
   asked = 0;
-  if (!document.hidden) mark("panel", "list", "alarms", "state");
+  if (document.hidden) return;
+  mark("panel", "list", "alarms", "state");
+  refresh();
 });
 
 function paint() {
@@ -194,8 +196,9 @@ function takeReview({ stream: of, key, review }) {
 }
 
 let refreshing = 0;
+let filled = false;
 
-/** Every frame of the window was revised, and only those whose label became another were told. */
+/** What is kept is asked for again: of a revision only the labels that turned are told, of alarms only the newest. */
 function refresh() {
   if (refreshing || document.hidden) return;
   refreshing = setTimeout(() => {
@@ -205,15 +208,19 @@ function refresh() {
 }
 
 async function fill() {
-  const [scores, told] = await Promise.all([
+  const [scores, told, open] = await Promise.all([
     api("/api/scores", { stream, limit: WINDOW }),
     api("/api/alarms", { stream }),
+    api("/api/alarms", { stream, open: 1 }), // one may be older than all of the newest
   ]);
   scores.frames.reverse().forEach((frame) => {
     rows.take(frame);
     if (frame.picture) pictures.learn(frame);
   });
-  told.alarms.forEach((one) => alarms.take(one));
+  // What was raised while this page was not connected is news, too; what was open before it was opened is not.
+  const raised = new Map([...told.alarms, ...open.alarms].map((one) => [one.id, one]));
+  [...raised.values()].toReversed().forEach(filled ? takeAlarm : (one) => alarms.take(one));
+  filled = true;
   mark("panel", "list", "alarms", "state");
 }
 
@@ -244,6 +251,8 @@ look.keys();
 
 document.addEventListener("health", ({ detail }) => {
   health = detail;
+  const open = health.streams.filter(mine).reduce((sum, one) => sum + (one.today?.open_alarms ?? 0), 0);
+  if (alarms.lacks && open > alarms.open().length) refresh();
   mark("state");
 });
 setInterval(() => mark("state"), 1000);

@@ -30,6 +30,7 @@ export function lay(main, { tabs, strip, panel, holding, acts, part, today, look
         el("span", { class: "hint" }, el("kbd", {}, "A"), " acknowledges"),
       ),
       alarms.node,
+      alarms.more,
       alarms.told,
     ),
     el(

@@ -75,7 +75,7 @@ export class Panel {
     const first = firstVerdict(frame);
     if (first)
       said.push([
-        `first ${first.sign} ${first.word} ${fmt.score(frame.first.raw)}, revised ${fmt.time(frame.flipped)}`,
+        `first ${first.sign} ${first.word} ${fmt.score(frame.first.raw)}, revised ${fmt.moment(frame.flipped)}`,
         "warn",
       ]);
     else if (frame.final) said.push(["final", ""]);

@@ -123,24 +123,33 @@ function kinds({ kinds: found }) {
 }
 
 function thresholds({ thresholds: changed }) {
-  const rows = changed.map(({ at, who, before, after, why }) => [
+  const rows = changed.map(({ stream, at, who, before, after, why }) => [
+    ...whose({ stream }),
     `${fmt.day(at)} ${fmt.time(at)}`,
     who ?? "nobody named",
     thresholdChange(before, after),
     why ?? "",
   ]);
-  return section("Changes of the threshold", rows.length ? table(["when", "who", "what", "why"], rows) : none("None."));
+  return section("Changes of the threshold", rows.length ? table([...WHOSE(), "when", "who", "what", "why"], rows) : none("None."));
 }
 
-function stops({ stops: stood }) {
-  const rows = stood.map(({ from, to }) => [
+/** Of whom a line is, where the report is of all streams. */
+const whose = ({ stream }) => (state.stream ? [] : [stream ?? "every stream"]);
+const WHOSE = () => (state.stream ? [] : ["stream"]);
+
+function stops({ stops: stood, inspected }) {
+  const rows = stood.map(({ stream, cause, from, to }) => [
+    ...whose({ stream: cause === "detector" ? null : stream }),
+    cause === "detector" ? "no detector" : "camera silent",
     `${fmt.day(from)} ${fmt.time(from)}`,
-    to ? fmt.time(to) : "still",
+    to ? fmt.moment(to, from) : "still",
     fmt.span((to ?? Date.now()) - from),
   ]);
   return section(
     "Stops",
-    rows.length ? table(["from", "to", "how long"], rows) : none("None: frames came all the time."),
+    rows.length
+      ? table([...WHOSE(), "what", "from", "to", "how long"], rows)
+      : none(inspected ? "None: frames came all the time." : "None is known: no frame came."),
   );
 }
 

@@ -32,6 +32,9 @@ let parts = null;
 let heard = 0; // when the last word on health came, by the monotonic clock
 let health = { detector: null, streams: [] };
 
+/** What was last said of detector and streams, {detector, streams}; `detector` is null before that. */
+export const lastHealth = () => health;
+
 /**
  * Draws header, navigation, keys and the place for the banner.
  *
@@ -112,7 +115,7 @@ function drawStates() {
   const { detector, streams } = health;
   if (!detector) return;
   const up = detector.up;
-  const word = up ? (detector.state ?? "ready") : `no detector for ${fmt.span(Date.now() - detector.since)}`;
+  const word = up ? (detector.state ?? "ready") : `no detector for ${fmt.span(Date.now() - (detector.heard ?? detector.since))}`;
   chip(
     "detector",
     !up ? "bad" : word === "ready" ? "good" : "warn",
@@ -129,7 +132,7 @@ function drawStates() {
       : silent
         ? `${silent} of ${shown.length} cameras silent,`
         : "cameras";
-  chip("camera", silent ? "warn" : "good", last ? `${camera} ${fmt.ago(last)}` : "no frame yet");
+  chip("camera", silent ? "warn" : last ? "good" : "", last ? `${camera} ${fmt.ago(last)}` : "no frame yet");
   const rate = shown.reduce((sum, one) => sum + (one.fps_scored ?? 0), 0);
   chip("rate", "", `${rate.toFixed(1)}/s`, "frames scored a second, over the last minute");
   const one = shown.length === 1 ? shown[0] : null;

@@ -31,6 +31,7 @@ export function connect({ streams = [], onMessage, onState = () => {} }) {
   let timer = 0;
   let closed = false;
   let fetching = false;
+  let missedSince = null;
 
   function seen(frame) {
     if (frame && frame.change > (cursor ?? -1)) cursor = frame.change;
@@ -55,7 +56,8 @@ export function connect({ streams = [], onMessage, onState = () => {} }) {
   }
 
   async function fetchSince(since) {
-    if (fetching || since === null) return;
+    if (since === null) return;
+    if (fetching) return void (missedSince = Math.min(missedSince ?? since, since));
     fetching = true;
     try {
       for (const stream of streams.length ? streams : [""]) {
@@ -73,6 +75,10 @@ export function connect({ streams = [], onMessage, onState = () => {} }) {
     } finally {
       fetching = false;
     }
+    if (missedSince === null) return;
+    const next = missedSince; // more was missed while that was fetched
+    missedSince = null;
+    fetchSince(next);
   }
 
   function open() {

@@ -33,7 +33,7 @@ export function situation(detector, streams, socket, now) {
   if (silent.length) {
     const names = silent.map((one) => one.stream).join(", ");
     const last = Math.max(...silent.map((one) => one.last_frame ?? 0));
-    const more = last ? `last frame at ${fmt.time(last)}` : "no frame yet";
+    const more = last ? `last frame at ${fmt.moment(last)}` : "no frame yet";
     return matter("warn", "silent", `Camera silent: ${names}`, more, last || null);
   }
   if (detector.state === "degraded") {
@@ -55,7 +55,7 @@ function noDetector({ heard, since }, matter) {
       since,
     );
   }
-  const text = `No detector since ${fmt.time(heard)}`;
+  const text = `No detector since ${fmt.moment(heard)}`;
   return matter("down", "detector", text, "frames are not inspected", heard);
 }
 
@@ -81,6 +81,7 @@ export function remarks(frame, stream) {
   if (frame && frame.state !== "warmup" && (frame.threshold === null || frame.threshold === undefined)) {
     said.push(["threshold unset", "warn"]);
   }
+  if (frame?.map?.ignored) said.push(["part of the picture is ignored, whatever its colour", ""]);
   if (frame?.known_defect) said.push([`known defect: ${frame.known_defect}`, "bad"]);
   return said;
 }

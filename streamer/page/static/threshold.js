@@ -287,6 +287,8 @@ async function start() {
   state.stream = streamParam() || streams[0]?.stream || "";
   if (!state.stream) {
     main.append(el("h1", {}, "Threshold"), empty("No stream is known yet.", "A stream is there with its first frame."));
+    document.addEventListener("health", ({ detail }) => detail.streams.length && location.reload());
+    follow([], null);
     return;
   }
   build(streams.some(({ stream }) => stream === state.stream) ? streams : [...streams, { stream: state.stream }]);

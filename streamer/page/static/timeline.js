@@ -32,6 +32,13 @@ export function rangeOf(rows) {
   return [Math.max(0, low - room), high + room];
 }
 
+/** A value of the axis with as many digits as its steps need. */
+export const labelOf = (value, step) =>
+  value.toFixed(Math.min(8, Math.max(2, Math.ceil(-Math.log10(step) - 1e-9))));
+
+/** Room for the axis: what its longest label needs. */
+const widest = (_, labels) => Math.max(48, 14 + 7 * Math.max(0, ...(labels ?? []).map((label) => label.length)));
+
 export class Timeline {
   /** @param {(frame: object) => void} onChoose */
   constructor(onChoose) {
@@ -117,7 +124,7 @@ export class Timeline {
                 Number.isInteger(i) && this.frames[i] ? fmt.time(this.frames[i].scored) : "",
               ),
           },
-          { ...axis, size: 48, values: (_, values) => values.map((value) => value.toFixed(2)) },
+          { ...axis, size: widest, values: (_, values, __, ___, step) => values.map((value) => labelOf(value, step)) },
         ],
         series: [
           {},

@@ -1,5 +1,5 @@
 // The wall: a verdict that is read across the hall, its picture and what came before. Nothing to press.
-import { api, el, fmt, hello, setText, streamParam } from "./common.js";
+import { api, el, fmt, hello, setText, showHealth, streamParam } from "./common.js";
 import { steady, windowScale } from "./heat.js";
 import { Panel } from "./panel.js";
 import { Pictures } from "./pictures.js";
@@ -96,7 +96,12 @@ function take(message) {
 }
 
 async function fill() {
-  const { frames } = await api("/api/scores", { stream, limit: 200 });
+  // Without a word on the detector an old verdict would be taken for the line as it is.
+  const [told, { frames }] = await Promise.all([
+    api("/api/streams"),
+    api("/api/scores", { stream, limit: 200 }),
+  ]);
+  showHealth(told);
   frames.reverse().forEach((frame) => rows.take(frame));
   mark();
 }

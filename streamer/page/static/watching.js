@@ -1,5 +1,6 @@
 // What every page but live and wall does with news: one socket, and the banner that says what is not as it should be.
 
+import { lastHealth } from "./common.js";
 import { connect } from "./socket.js";
 import { drawBanner, situation } from "./states.js";
 
@@ -11,19 +12,20 @@ const EVERY_MS = 1000;
  * @param {((message: object) => void) | null} onMessage null: the page is not changed by news, and opens no socket.
  */
 export function follow(streams, onMessage) {
-  let health = null;
+  let health = lastHealth(); // told while this page's first data were on their way
   let state = onMessage ? "connecting" : "open";
   const draw = () => {
-    if (!health && state !== "reconnecting") return;
-    const ours = (health?.streams ?? []).filter(({ stream }) => !streams.length || streams.includes(stream));
+    if (!health.detector && state !== "reconnecting") return;
+    const ours = (health.streams).filter(({ stream }) => !streams.length || streams.includes(stream));
     const now = Date.now();
-    drawBanner(document.querySelector("#banner"), situation(health?.detector, ours, state, now), now);
+    drawBanner(document.querySelector("#banner"), situation(health.detector, ours, state, now), now);
   };
   document.addEventListener("health", ({ detail }) => {
     health = detail;
     draw();
   });
   setInterval(draw, EVERY_MS);
+  draw();
   if (!onMessage) return;
   connect({
     streams,

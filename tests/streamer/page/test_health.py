@@ -106,3 +106,12 @@ def test_streams_that_are_kept_are_shown_without_a_detector(tmp_path, health):
     assert board["today"]["open_alarms"] == 1
     assert line["last_frame"] is not None
     store.close()
+
+
+def test_a_camera_whose_frames_wait_at_the_detector_is_not_silent(health, now):
+    frames(health, now, 20, 0.5)
+    health.heard(message("status", received=25, scored=20, queued=5), live=True)
+    now.seconds += 60
+    assert health.silent() == {"line": False}
+    health.heard(message("status", received=25, scored=25, queued=0), live=True)
+    assert health.silent() == {"line": True}

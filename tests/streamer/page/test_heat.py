@@ -218,3 +218,78 @@ def test_a_message_with_a_grid_is_read_whatever_the_length_of_its_header(run):
     """
     names = ["", "a", "ab", "abc", "tür"]
     assert run("socket.js", script, *names) == [[name, 0.5, -2.0] for name in names]
+
+
+def test_scores_have_as_many_digits_as_tell_them_apart(run):
+    values = [0.5371, 0.01, 0.0004123, -0.00041, 0, 1e-12, 123456.789, None]
+    assert run("common.js", "return a[0].map((value) => m.fmt.score(value));", values) == [
+        *("0.537", "0.010", "0.000412", "-0.000410", "0.000", "0.00000000", "123456.789", NONE),
+    ]
+    assert run("timeline.js", "return a.map(([value, step]) => m.labelOf(value, step));", [0.3, 0.1], [
+        0.0005, 0.0005,
+    ], [200000, 100000]) == ["0.30", "0.0005", "200000.00"]  # fmt: skip
+
+
+def test_a_name_from_right_to_left_does_not_turn_the_numbers_beside_it(run):
+    frames = [{"part_id": "\u202e8841"}, {"part_id": " ", "frame_id": "f 1"}, {"frame_id": "\u05d0"}]
+    assert run("common.js", "return a.map(m.nameOf);", *frames) == [
+        *("part \u2068\u202e8841\u2069", "f 1", "\u2068\u05d0\u2069")
+    ]
+
+
+def test_a_key_that_is_held_down_says_nothing_twice(run):
+    script = """
+        const said = [];
+        m.onKey("a", "acknowledge", () => said.push("a"));
+        m.onKey("j", "next", () => said.push("j"));
+        for (const key of ["a", "j"])
+          for (const repeat of [false, true, true])
+            document.body.dispatchEvent(new KeyboardEvent("keydown", { key, repeat, bubbles: true }));
+        return said.join("");
+    """
+    assert run("keys.js", script) == "ajjj"
+
+
+def test_what_is_missed_while_the_missed_is_fetched_is_fetched_too(run):
+    script = """
+        const asked = [];
+        let socket;
+        window.WebSocket = class { constructor() { socket = this; } };
+        window.fetch = async (address) => {
+          asked.push(new URL(address, location).searchParams.get("since"));
+          if (asked.length === 1) {
+            tell({ type: "score", frame: { change: 9 } });
+            tell({ type: "missed", n: 1 });
+          }
+          return new Response('{"frames": [], "next": null}', { headers: { "content-type": "text/json" } });
+        };
+        const tell = (message) => socket.onmessage({ data: JSON.stringify(message) });
+        m.connect({ onMessage() {} });
+        tell({ type: "hello", cursor: 5 });
+        tell({ type: "missed", n: 3 });
+        return new Promise((resolve) => {
+          const look = () => (asked.length > 1 ? resolve(asked) : setTimeout(look));
+          look();
+        });
+    """
+    assert run("socket.js", script) == ["5", "9"]
+
+
+def test_what_was_not_today_is_told_with_its_day(run):
+    script = """
+        const noon = new Date(2001, 10, 29, 12).getTime();
+        return [m.fmt.moment(noon), m.fmt.moment(noon, noon + 3600000), m.fmt.moment(null)];
+    """
+    assert run("common.js", script) == ["29 Nov 2001 12:00:00", "12:00:00", NONE]
+
+
+def test_a_page_that_took_its_time_says_at_once_that_the_detector_is_gone(run):
+    script = """
+        document.body.append(Object.assign(document.createElement("div"), { id: "banner" }));
+        return import("/static/shell.js").then(({ showHealth }) => {
+          showHealth({ detector: { up: false, heard: null, since: 0 }, streams: [] });
+          m.follow([], null);
+          return document.querySelector("#banner").textContent;
+        });
+    """
+    assert run("watching.js", script).startswith("No detector heard yet")

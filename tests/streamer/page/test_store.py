@@ -291,9 +291,12 @@ def test_the_reason_of_a_threshold_stands_beside_it(store, first):
         "scratches were missed",
     )
     assert threshold["since"] == (NOON + SECOND) / 1e6
+    assert threshold["threshold"] == 0.4, "no frame was scored by it yet"
     assert threshold["scores"] == [
         {"key": "s:a", "raw": 0.3, "label": False, "final": False, "decision": None}
     ]
+    store.take(verdict("b", at=5, threshold=0.45))  # a rule goes on from where it was set
+    assert Queries(store).threshold("line")["threshold"] == 0.45
 
 
 def test_a_review_stays_beside_its_frame(store):
