@@ -18,9 +18,10 @@ PHOTOGRAPHS = Path(__file__).resolve().parents[2] / "shared" / "data"
 for _name in ("COLUMNS", "LINES", "FORCE_COLOR", "CLICOLOR_FORCE", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
     os.environ.pop(_name, None)
 
-# Processes that tests start and then hang up on inherit what `nohup make test` ignores.
-if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+# Processes that tests start and then interrupt or hang up on inherit what a shell's `&` and `nohup` ignore.
+for _signal, _usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(_signal) == signal.SIG_IGN:
+        signal.signal(_signal, _usual)
 
 # Derandomised: a run finds what it found before, on every machine.
 settings.register_profile(
