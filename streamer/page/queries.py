@@ -197,12 +197,16 @@ class Queries:
                 (stream,),
             ).fetchone()
         newest = max(rows, key=lambda row: row["change"], default=None)
+        value = None if newest is None else newest["threshold"]
         said = None if last is None else audit_json(last)
         after = said["after"] if said is not None and isinstance(said["after"], dict) else {}
+        # A line that stands still scores nothing that would say it: then the word is the newest.
+        if last is not None and "threshold" in after and (newest is None or newest["scored"] <= last["at"]):
+            value = after["threshold"]
         return {
             "stream": stream,
             "rule": after.get("rule"),
-            "threshold": None if newest is None else newest["threshold"],
+            "threshold": value,
             "since": None if said is None else said["at"],
             "who": None if said is None else said["who"],
             "why": None if said is None else said["note"],

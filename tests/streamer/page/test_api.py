@@ -13,6 +13,7 @@ from websockets.sync.client import connect
 
 from streamer import auth
 from streamer.ask import ask
+from streamer.page.tables import csv_text
 from streamer.publish import Publisher
 
 __all__ = ["backbone"]
@@ -124,6 +125,17 @@ def test_no_cell_is_a_formula(operator):
     rows = table(operator, "/api/export.csv", stream="other")
     assert {row["frame_id"] for row in rows} == {f"'{FORMULA}", MARKUP}
     assert {row["part_id"] for row in rows} == {"'@SUM(A1)", ""}
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+@pytest.mark.parametrize("text", ["=1", " =1", "x;=1", ';"=1', "x\r\n=1", "x\n;-1", "\t@A1", '"+1', "x\t+1"])
+def test_no_spreadsheet_finds_a_formula(text, separator):
+    """Whatever it takes for the separator: that of a whole country may be the semicolon."""
+    written = "".join(csv_text(("a", "b"), [("first", text), (text, "last")]))
+    rows = [row for row in csv.reader(io.StringIO(written, newline=""), delimiter=separator)]
+    assert not [cell for row in rows for cell in row if cell.lstrip(' "\r\n\t').startswith(tuple("=+-@"))]
+    plain = "part-1; left, 5 - 3 = 2"
+    assert plain in "".join(csv_text(("a",), [(plain,)]))
 
 
 def test_ids_of_any_kind_are_found_by_their_key(operator):
