@@ -34,7 +34,7 @@ def hello(request: Request, session: Viewer) -> dict[str, Any]:
         "read_only": parts.control.read_only,
         "now": 1000 * time.time(),
         "until": 1000 * session.until,
-        "store": parts.store.failed,
+        "store": parts.store.unusable,
         "detector": parts.follower.detector(),
     }
 

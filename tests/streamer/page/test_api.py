@@ -132,7 +132,7 @@ def test_no_cell_is_a_formula(operator):
 def test_no_spreadsheet_finds_a_formula(text, separator):
     """Whatever it takes for the separator: that of a whole country may be the semicolon."""
     written = "".join(csv_text(("a", "b"), [("first", text), (text, "last")]))
-    rows = [row for row in csv.reader(io.StringIO(written, newline=""), delimiter=separator)]
+    rows = list(csv.reader(io.StringIO(written, newline=""), delimiter=separator))
     assert not [cell for row in rows for cell in row if cell.lstrip(' "\r\n\t').startswith(tuple("=+-@"))]
     plain = "part-1; left, 5 - 3 = 2"
     assert plain in "".join(csv_text(("a",), [(plain,)]))
@@ -228,6 +228,14 @@ def test_reviews_are_kept_told_and_counted(page, operator):
     assert rows["18"]["review_kind"] == "'=scratch"
     wrong = operator.post("/api/review", {"stream": "line", "key": "i:999", "decision": "good"})
     assert wrong.status_code == 400
+
+
+def test_who_was_away_is_told_of_a_review_while_no_detector_is_there(page, operator):
+    with hearing(page, operator) as heard:
+        cursor = next_of(heard, "hello")["cursor"]
+    operator.post("/api/review", {"stream": "line", "key": "i:30", "decision": "unsure"})
+    with hearing(page, operator, f"?cursor={cursor}") as heard:
+        assert next_of(heard, "missed")["n"] > 0
 
 
 def test_an_alarm_is_acknowledged_by_name(page, operator):

@@ -287,7 +287,20 @@ def test_bodies_are_bounded(admin, page):
 
 
 @pytest.mark.parametrize(
-    "sent", ["[" * 30_000, "nan", '{"id": NaN}', '{"id": 1e999}', '"', "\x00", "{}", "[]", "null"]
+    "sent",
+    [
+        "[" * 30_000,
+        "nan",
+        '{"id": 9223372036854775808}',
+        '{"id": -1}',
+        '{"id": NaN}',
+        '{"id": 1e999}',
+        '"',
+        "\x00",
+        "{}",
+        "[]",
+        "null",
+    ],
 )
 def test_bodies_that_are_not_what_they_should_be(admin, sent):
     headers = {"Origin": admin.url, "X-CSRF-Token": admin.csrf, "Content-Type": "application/json"}
@@ -301,7 +314,7 @@ def test_addresses_are_bounded(admin):
         {"stream": "a/b"}, {"stream": "x" * 200}, {"limit": 0}, {"limit": 10**9}, {"from": "nan"},
         {"to": "inf"},
         {"verdict": "x"}, {"sort": "raw; DROP TABLE frame"}, {"cursor": "x"}, {"since": -1}, {"other": 1},
-        {"q": "x" * 300},
+        {"q": "x" * 300}, {"q": "\x00"},
     ):  # fmt: skip
         assert error(admin.http.get("/api/scores", params=params))[0] in {400, 422}, params
     for key in ("17", "i:x", "s:", "i:99999999999999999999", "../../page.sqlite", "s:" + "x" * 300):
