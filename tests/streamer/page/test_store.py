@@ -105,19 +105,21 @@ def test_numbers_and_texts_are_two_ids(store):
     assert keys == {"i:17": 17, "s:17": "17", f"i:{2**64 - 1}": 2**64 - 1, "i:-3": -3}
 
 
-def test_an_id_used_again_is_another_frame(store):
+@pytest.mark.parametrize(("seconds", "counts"), [(3600, (2, 1)), (0, (1, 0))], ids=["another", "the same"])
+def test_an_id_used_again_is_another_frame(store, seconds, counts):
+    """Both were inspected, unless it is the same one sent again: of that one the last score counts."""
     store.take_all([verdict("a", label=True), verdict("a", "revision", label=True)])
     store.review("line", "s:a", "defect", "anna", "scratch", None)
     store.take(picture_message("a", jpeg()))
     picture = Queries(store).picture_path("line", "s:a")
     assert picture.is_file()
-    told = store.take(verdict("a", at=3600))
+    told = store.take(verdict("a", at=seconds, scored_ns=NOON + 3700 * SECOND))
     assert types(told) == ["score"]
     frame = Queries(store).frame("line", "s:a")
     assert (frame["label"], frame["revision"], frame["review"], frame["picture"]) == (False, 0, None, False)
     assert not picture.exists()
     tallies = Queries(store).tallies(0, 4e15)
-    assert tallies == {"line": (1, 0)}
+    assert tallies == {"line": counts}
 
 
 def test_the_same_message_twice_changes_nothing(store):
