@@ -125,7 +125,7 @@ def threshold(request: Request, _session: Viewer, stream: StreamQuery) -> dict[s
     parts = parts_of(request)
     sizes = [one.get("capacity") for one in parts.follower.health() if one.get("stream") == stream]
     window = sizes[0] if sizes and sizes[0] else _SCORES
-    return parts.queries.threshold(stream, min(window, _SCORES))
+    return parts.queries.threshold(stream, int(min(window, _SCORES)))
 
 
 @router.get("/report")
