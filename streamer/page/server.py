@@ -33,11 +33,6 @@ class _Read(asyncio.Protocol):
     loop: asyncio.AbstractEventLoop
     _unread: asyncio.TimerHandle | None = None
 
-    def connection_made(self, transport: Any) -> None:
-        super().connection_made(transport)
-        # Paused as soon as anything waits: also what is closed stays open until the last byte is taken.
-        transport.set_write_buffer_limits(high=1, low=0)
-
     def pause_writing(self) -> None:
         super().pause_writing()
         self._unread = self.loop.call_later(_READ_S, self.transport.abort)

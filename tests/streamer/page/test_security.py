@@ -9,7 +9,6 @@ import stat
 from contextlib import ExitStack, suppress
 from urllib.parse import urlsplit
 
-import psutil
 import pytest
 from streamer_support import until
 from web_support import DAY_NS, PATIENCE_S, Visitor, certificate, fill, page_on, score, token_of
@@ -389,31 +388,6 @@ def test_who_does_not_read_is_cut(tmp_path):
                 while one.recv(2**20):
                     pass
             one.close()
-
-
-def test_a_websocket_that_does_not_read_is_cut(tmp_path):
-    """Neither may it stay because it is being closed, for want of an answer to a ping."""
-    fill(tmp_path, [score("a", DAY_NS, 0.5)])
-    with page_on(tmp_path) as page, Visitor(page.url) as visitor:
-        visitor.redeem(page.logins["operator"])
-        lines = [
-            "GET /ws HTTP/1.1", f"Host: {urlsplit(page.url).netloc}", "Connection: Upgrade",
-            "Upgrade: websocket", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
-            f"Origin: {page.url}", f"Cookie: {visitor.cookie}",
-        ]  # fmt: skip
-        sleeping = unread(page, "\r\n".join(lines) + "\r\n\r\n")
-        port = sleeping.getsockname()[1]
-        body = {"stream": "line", "key": "s:a", "decision": "good", "note": "ü" * 2000}
-        process = psutil.Process(page.pid)
-
-        def is_open():
-            return any(one.raddr and one.raddr[1] == port for one in process.net_connections())
-
-        until(is_open)
-        for _ in range(1500):
-            visitor.post("/api/review", body)
-        until(lambda: not is_open())
-        sleeping.close()
 
 
 def test_an_address_of_both_kinds_is_the_page_s(tmp_path):
