@@ -19,12 +19,12 @@ from streamer.page.config import Listen
 _HEAD_S = 10.0
 _HEAD_BYTES = 16 * 1024
 _HEARD_BYTES = 4096
-_READ_S = 30.0
+_READ_S = 20.0
 _END_S = 3
 
 
 class _Read(asyncio.Protocol):
-    """A connection that is cut where its browser takes nothing of what waits for it for half a minute.
+    """A connection that is cut where its browser takes nothing of what waits for it for 20 seconds.
 
     It would keep its place, and an export its own, for as long as it likes.
     """
