@@ -35,7 +35,7 @@ def hello(request: Request, session: Viewer) -> dict[str, Any]:
         "read_only": parts.control.read_only,
         "now": 1000 * time.time(),
         "until": 1000 * session.until,
-        "store": parts.store.failed,
+        "store": parts.store.unusable,
         "detector": parts.follower.detector(),
     }
 
@@ -130,7 +130,7 @@ def threshold(request: Request, _session: Viewer, stream: StreamQuery) -> dict[s
     parts = parts_of(request)
     sizes = [one.get("capacity") for one in parts.follower.health() if one.get("stream") == stream]
     window = sizes[0] if sizes and sizes[0] else _SCORES
-    return parts.queries.threshold(stream, min(window, _SCORES))
+    return parts.queries.threshold(stream, int(min(window, _SCORES)))
 
 
 @router.get("/report")

@@ -7,7 +7,7 @@ from fastapi import APIRouter, HTTPException, Request
 from starlette.concurrency import run_in_threadpool
 
 from streamer.errors import StreamerError
-from streamer.page.bodies import Body, Key, Name, Note, StreamName, Text, without_none
+from streamer.page.bodies import Body, Key, Name, Note, Number, StreamName, Text, without_none
 from streamer.page.detector import Refused
 from streamer.page.identity import frame_id_of, key_of
 from streamer.page.login import Operator, Session
@@ -37,7 +37,7 @@ class _Operate(Body):
     kind: Kind
     stream: StreamName | None = None
     key: Key | None = None
-    group: int | None = None
+    group: Number | None = None
     name: Text | None = None
     verdict: Literal["good", "defect"] | None = None
     who: Name | None = None
@@ -65,7 +65,7 @@ class _Review(Body):
 
 
 class _Ack(Body):
-    id: int
+    id: Number
     who: Name | None = None
 
 
@@ -128,7 +128,7 @@ async def review(request: Request, session: Operator, body: _Review) -> dict[str
     found = await run_in_threadpool(
         parts.store.review, body.stream, body.key, body.decision, who, body.kind, body.note
     )
-    parts.hub.tell([found])
+    parts.hub.tell([found], parts.store.cursor)
     answer: dict[str, Any] = {"ok": True, "review": found.header.get("review")}
     if body.confirm:
         answer["confirm"] = await _confirm(parts, body, who)
@@ -157,7 +157,7 @@ def acknowledge(request: Request, session: Operator, body: _Ack) -> dict[str, An
     """Acknowledge an alarm."""
     parts = parts_of(request)
     found = parts.store.acknowledge(body.id, session.who(body.who))
-    parts.hub.tell([found])
+    parts.hub.tell([found], parts.store.cursor)
     return {"ok": True, "alarm": found.header.get("alarm")}
 
 
@@ -184,4 +184,4 @@ async def _note(
     except StreamerError as error:
         log.warning("note_not_kept", what=what, error=str(error))
         return
-    parts.hub.tell([told])
+    parts.hub.tell([told], parts.store.cursor)

@@ -70,7 +70,8 @@ def _add_errors(app: FastAPI) -> None:
 
     @app.exception_handler(StreamerError)
     async def mendable(_request: Request, error: StreamerError) -> Response:
-        return _error(400, getattr(error, "code", "bad_value"), str(error))
+        status, code = getattr(error, "status", 400), getattr(error, "code", "bad_value")
+        return _error(status, code, str(error))
 
     @app.exception_handler(HTTPException)
     async def http(_request: Request, error: HTTPException) -> Response:
@@ -101,6 +102,8 @@ def _error(status: int, code: str, text: str, headers: Any = None) -> Response:
 def _first(error: RequestValidationError) -> str:
     """The first problem, as `stream: got 'x', expected ...`."""
     first = error.errors()[0]
+    if first["type"] == "json_invalid":
+        return "body: is no JSON"
     where = ".".join(str(part) for part in first["loc"] if part not in {"body", "query"}) or "body"
     shown = repr(first["input"]) if isinstance(first["input"], str | int | float | bool) else ""
     shown = shown if len(shown) <= 120 else f"{shown[:117]}..."

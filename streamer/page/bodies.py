@@ -22,7 +22,12 @@ class Body(BaseModel):
         return {k: v for k, v in given.items() if v != ""} if isinstance(given, dict) else given
 
 
-def _printable(text: str) -> str:
+def printable_text(text: str) -> str:
+    """Text without control characters, line breaks among them.
+
+    Raises:
+        ValueError: it has some.
+    """
     if not text.isprintable():
         raise ValueError("expected printable characters")
     return text
@@ -45,10 +50,12 @@ def _key(text: str) -> str:
 
 StreamName = Annotated[str, Field(min_length=1, max_length=128), AfterValidator(_stream)]
 Key = Annotated[str, Field(min_length=3, max_length=258), AfterValidator(_key)]
-Name = Annotated[str, Field(min_length=1, max_length=80), AfterValidator(_printable)]
-Text = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_printable)]
+Name = Annotated[str, Field(min_length=1, max_length=80), AfterValidator(printable_text)]
+Text = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(printable_text)]
 """As long as the detector takes it."""
 Note = Annotated[str, Field(max_length=2000)]
+Number = Annotated[int, Field(ge=0, lt=2**63)]
+"""Of an alarm or a group, as the database holds it."""
 
 StreamQuery = Annotated[str, Query(min_length=1, max_length=128), AfterValidator(_stream)]
 KeyQuery = Annotated[str, Query(min_length=3, max_length=258), AfterValidator(_key)]

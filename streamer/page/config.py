@@ -12,6 +12,7 @@ from musc_online.config_errors import one_line
 from musc_online.config_values import Bytes, ConfigPath, Section
 from musc_online.errors import ConfigError
 from streamer.errors import StreamerError
+from streamer.page.security import plain_address
 from streamer.sockets import CONTROL, SCORES
 
 _EXAMPLE = "expected HOST:PORT, e.g. 127.0.0.1:8080; port 0 takes a free one"
@@ -72,12 +73,13 @@ class Listen(Section):
     @field_validator("proxies")
     @classmethod
     def _are_addresses(cls, proxies: tuple[str, ...]) -> tuple[str, ...]:
+        known = []
         for proxy in proxies:
             try:
-                ipaddress.ip_address(proxy)
+                known.append(plain_address(str(ipaddress.ip_address(proxy))))
             except ValueError:
                 raise ValueError(f"'{proxy}' is no address; expected IP addresses of proxies") from None
-        return proxies
+        return tuple(known)
 
     @model_validator(mode="after")
     def _closed_to_the_network(self) -> Self:

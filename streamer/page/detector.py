@@ -1,6 +1,7 @@
 """Requests to the detector with the page's key: each in a thread that cannot hold up the page or its end."""
 
 import asyncio
+import json
 from collections.abc import Callable, Mapping
 from threading import Thread
 from typing import Any
@@ -10,6 +11,7 @@ from starlette.concurrency import run_in_threadpool
 from streamer.ask import ask
 from streamer.auth import ClientKeys
 from streamer.errors import StreamerError, WireError
+from streamer.wire.checks import check_frame_id
 
 _WAITING = 16
 _WORD_S, _LONG_S = 15.0, 120.0
@@ -74,13 +76,35 @@ class Control:
         self._waiting += 1
         try:
             async with self._long if long else self._words:
-                return await _in_thread(request, self._endpoint, self._keys, _LONG_S if long else _WORD_S)
+                answer = await _in_thread(request, self._endpoint, self._keys, _LONG_S if long else _WORD_S)
         except WireError as error:
             raise Refused(409, error.code, error.text) from None
         except StreamerError as error:
             raise Refused(504, "no_answer", str(error)) from None
         finally:
             self._waiting -= 1
+        return _readable(answer)
+
+
+def _readable(answer: dict[str, Any]) -> dict[str, Any]:
+    """An answer as a browser can read it: anybody may answer in a detector's place.
+
+    Raises:
+        Refused: it holds what JSON does not, or another kind of thing than this release's answers do.
+    """
+    try:
+        json.dumps(answer, allow_nan=False)
+        for side in ("before", "after"):
+            if not isinstance(answer.get(side, {}), dict):
+                raise TypeError(side)
+        for side in ("to_anomalous", "to_normal"):
+            for frame_id in answer.get(side, []):
+                check_frame_id(frame_id)
+    except (TypeError, ValueError, RecursionError, WireError):
+        raise Refused(
+            502, "bad_answer", "the detector's answer cannot be read; is it of another release than the page?"
+        ) from None
+    return answer
 
 
 async def _in_thread(

@@ -2,9 +2,9 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from streamer.page.bodies import StreamName
+from streamer.page.bodies import StreamName, printable_text
 
 _Time = Annotated[float, Field(ge=0, le=1e14, allow_inf_nan=False)]
 
@@ -19,7 +19,7 @@ class Wanted(BaseModel):
     end: _Time | None = Field(None, alias="to")
     verdict: Literal["any", "anomalous", "normal", "none"] = "any"
     reviewed: Literal["any", "yes", "no"] = "any"
-    q: Annotated[str, Field(max_length=256)] = ""
+    q: Annotated[str, Field(max_length=256), AfterValidator(printable_text)] = ""
     sort: Literal["time", "score"] = "time"
     since: Annotated[int, Field(ge=0, le=2**62)] | None = None
 

@@ -13,6 +13,7 @@ from itsdangerous import BadData, URLSafeTimedSerializer
 from starlette.requests import HTTPConnection
 from starlette.responses import Response
 
+from streamer.page.security import plain_address
 from streamer.page.tokens import Holder, Tokens
 
 _TRIES, _TRIES_S = 10, 60.0
@@ -150,7 +151,7 @@ class Logins:
         return self._session(holder, content["typed"], content["id"], until)
 
     def _forwarded(self, connection: HTTPConnection) -> Session | None:
-        peer = connection.client.host if connection.client else ""
+        peer = plain_address(connection.client.host) if connection.client else ""
         users = connection.headers.getlist("x-forwarded-user")
         if peer not in self._proxies or len(users) != 1:
             return None

@@ -1,12 +1,14 @@
 """How the detector and each stream are, with what the store knows of today: the `health` of the page."""
 
 import time
+from contextlib import suppress
 from typing import Any, Protocol
 
 from streamer.page.health import Health
 from streamer.page.queries import Queries
 from streamer.page.store import Store
 from streamer.page.updates import Update, update
+from streamer.page.writer import StoreError
 
 
 class _Endpoints(Protocol):
@@ -38,15 +40,14 @@ class Overview:
             **self._health.detector(),
             **self._endpoints,
             "read_only": self.control_answers is False,
-            "store": {"failed": self._store.failed, "bytes": self._store.n_bytes, "bad": self._store.bad},
-            "gaps": self._queries.gaps(),
+            "gaps": self._gaps(),
+            "store": {"failed": self._store.unusable, "bytes": self._store.n_bytes, "bad": self._store.bad},
         }
 
     def streams(self) -> list[dict[str, Any]]:
         """A `Health` of each stream that is heard of or kept."""
-        start = _midnight()
-        today, open_alarms = self._queries.tallies(start, start + 36 * 3600_000), self._queries.open_alarms()
-        newest, found = self._queries.newest(), []
+        today, open_alarms, newest = self._kept()
+        found = []
         for name in sorted({*self._health.streams(), *newest}):
             inspected, anomalous = today.get(name, (0, 0))
             counts = {"inspected": inspected, "anomalous": anomalous, "open_alarms": open_alarms.get(name, 0)}
@@ -57,6 +58,19 @@ class Overview:
     def update(self) -> Update:
         """Both, for every page."""
         return update({"type": "health", "detector": self.detector(), "streams": self.streams()})
+
+    def _gaps(self) -> list[dict[str, Any]]:
+        with suppress(StoreError):  # told as `store`
+            return self._queries.gaps()
+        return []
+
+    def _kept(self) -> tuple[dict[str, tuple[int, int]], dict[str, int], dict[str, float | None]]:
+        """Counts of today, open alarms, and newest frames; none where the store cannot be read."""
+        start = _midnight()
+        with suppress(StoreError):
+            today = self._queries.tallies(start, start + 36 * 3600_000)
+            return today, self._queries.open_alarms(), self._queries.newest()
+        return {}, {}, {}
 
     def turned(self) -> list[tuple[str, bool]]:
         """Streams that fell silent since this was last asked (True), or whose frames come again (False)."""

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import threading
 import time
 from collections import OrderedDict
@@ -22,6 +23,7 @@ _MAX_POINTS = 65536
 # Of a grid as it is kept: 256 KiB. A larger one is sampled.
 _THUMB = 16
 _NEWEST, _NEWEST_BYTES = 64, 8 * 2**20
+_DAY, _FILE = re.compile(r"\d{4}-\d\d-\d\d"), re.compile(r"\d+\.(jpg|part)")
 _START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
 
@@ -163,17 +165,25 @@ class Pictures:
     def sweep(self, known: Callable[[str], set[str]]) -> int:
         """Delete what no row knows, left by a process that was killed in between; returns how many.
 
+        What is not named as ours is somebody's who put it there, and stays.
+
         Args:
             known: given a day, the names of its pictures that rows have.
         """
         swept = 0
         for day in [entry for entry in os.scandir(self.folder) if entry.is_dir(follow_symlinks=False)]:
-            names = [f"{day.name}/{entry.name}" for entry in os.scandir(day.path)]
+            if not _DAY.fullmatch(day.name):
+                continue
+            names = [f"{day.name}/{entry.name}" for entry in os.scandir(day.path) if _is_ours(entry)]
             strays = set(names) - known(day.name)
             self.delete(strays)
             _remove_if_empty(Path(day.path))
             swept += len(strays)
         return swept
+
+
+def _is_ours(entry: os.DirEntry[str]) -> bool:
+    return bool(_FILE.fullmatch(entry.name)) and entry.is_file(follow_symlinks=False)
 
 
 def _remove_if_empty(folder: Path) -> None:

@@ -7,6 +7,9 @@ from streamer.errors import StreamerError
 
 VERSION = 1
 
+_DAMAGED = frozenset({sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+# Else it is another program that holds it, a disk that is full or read-only: nothing is wrong with the file.
+
 _TABLES = """
 CREATE TABLE frame (
     id INTEGER PRIMARY KEY AUTOINCREMENT, stream TEXT NOT NULL, key TEXT NOT NULL, seq INTEGER,
@@ -83,6 +86,8 @@ def open_writer(path: Path) -> sqlite3.Connection:
         _prepare(connection, path)
     except sqlite3.Error as error:
         connection.close()
+        if error.sqlite_errorcode & 0xFF not in _DAMAGED:
+            raise StreamerError(f"store.path: {path}: cannot be used ({error})") from None
         raise StreamerError(
             f"store.path: {path}: is no store of this page, or is damaged ({error}); move it away, and a new "
             "one is begun"

@@ -8,6 +8,7 @@ import asyncio
 import re
 from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import suppress
+from ipaddress import ip_address
 from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -25,6 +26,15 @@ _BODY_S = 10.0
 _DRAINED_BYTES = 256 * 1024
 _URL_BYTES = 4096
 _HOST = re.compile(r"(?:\[([0-9a-f:.]+)\]|([a-z0-9._-]+))(?::[0-9]{1,5})?")
+
+
+def plain_address(text: str) -> str:
+    """An IP address as it is written, IPv4 also where a socket of both kinds has it; else the text itself."""
+    try:
+        address = ip_address(text)
+    except ValueError:
+        return text
+    return str((address.version == 6 and address.ipv4_mapped) or address)
 
 
 class Guard:
@@ -77,14 +87,14 @@ class Guard:
             return False
         name = found[1] or found[2]
         # An address it was reached at is no name that somebody else could have resolved to it.
-        reached = (scope.get("server") or ("",))[0]
-        return name in self._hosts or name == reached
+        reached = plain_address((scope.get("server") or ("",))[0])
+        return name in self._hosts or plain_address(name) == reached
 
     def _is_our_origin(self, headers: Headers, scope: Scope) -> bool:
         origins = headers.getlist("origin")
         secure = scope["scheme"] in {"https", "wss"}
         schemes = {"https" if secure else "http"}
-        if scope.get("client") and scope["client"][0] in self._proxies:
+        if scope.get("client") and plain_address(scope["client"][0]) in self._proxies:
             schemes = {"http", "https"}
         host = headers["host"].lower()
         return len(origins) == 1 and origins[0].lower() in {f"{scheme}://{host}" for scheme in schemes}

@@ -21,7 +21,7 @@ from streamer.page.telling import Telling
 from streamer.page.updates import Update, update
 from streamer.page.verdicts import Verdicts, Written
 from streamer.page.words import Words
-from streamer.page.writer import Writer
+from streamer.page.writer import Writer, unwritable
 from streamer.wire.published import Message
 
 log = structlog.get_logger()
@@ -66,6 +66,11 @@ class Store:
     def failed(self) -> str | None:
         """Why the last write failed, one line, or None: it is told, and tried again with the next."""
         return self._writer.failed
+
+    @property
+    def unusable(self) -> str | None:
+        """Why the last write, else a read within the last minute, failed, one line, or None."""
+        return self._writer.failed or self._writer.unread
 
     @property
     def bad(self) -> int:
@@ -229,7 +234,7 @@ class Store:
         """A connection that only reads, rows by name; for short reads, a few at once.
 
         Raises:
-            StreamerError: all were taken for half a minute.
+            StreamerError: all were taken for half a minute, or the file is damaged or gone.
         """
         return self._writer.reading()
 
@@ -326,6 +331,4 @@ class Store:
         try:
             yield
         except sqlite3.Error as error:
-            raise StreamerError(
-                f"the store cannot be written ({error}); free some space, and try again"
-            ) from None
+            raise unwritable(error) from None

@@ -2,12 +2,15 @@
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
 _ROWS = 500
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+_FORMULA = re.compile(r"""[\t\r\n]|[\s"]*[=+@-]""")
+_INNER = re.compile(r"""[;\t\r\n][\s"]*(?=[=+@-])""")
+# A spreadsheet that separates by semicolons begins a cell behind each one, whatever quotes stand around it.
 
 
 def csv_text(columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> Iterator[str]:
@@ -30,9 +33,10 @@ def _cell(value: Any) -> Any:
         return ""
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, str) and value.startswith(_FORMULA):
-        return f"'{value}"
-    return value
+    if not isinstance(value, str):
+        return value
+    text = _INNER.sub(r"\g<0>'", value)
+    return f"'{text}" if _FORMULA.match(text) else text
 
 
 def time_text(ms: float | None) -> str:

@@ -77,7 +77,9 @@ class Verdicts:
         if row is not None and row["first_scored"] is not None:
             if row["first_scored"] == verdict.scored:
                 return
-            self.forget(row["id"], written)  # an id that is used again, after a restart without a history
+            # An id that is used again, after a restart without a history: by the same frame, sent once more,
+            # or by another one, which was inspected beside it.
+            self.forget(row["id"], written, untold=row["captured"] == verdict.captured)
             row = None
         number = (
             self._insert(verdict, written, first=True)

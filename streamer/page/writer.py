@@ -18,8 +18,28 @@ from streamer.page.verdicts import Written
 
 log = structlog.get_logger()
 
+_FULL = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE})
 _READERS = 4
 _READ_S = 30.0
+_UNREAD_NS = 60 * 10**9
+
+
+class StoreError(StreamerError):
+    """The store cannot be read or written now.
+
+    Attributes:
+        status: of HTTP.
+        code: a word for machines.
+    """
+
+    status, code = 503, "store"
+
+
+def unwritable(error: sqlite3.Error) -> StoreError:
+    """One line for who asked for something to be kept."""
+    full = getattr(error, "sqlite_errorcode", None) in _FULL
+    what_now = "free some space, and try again" if full else "see docs/page.md#when-something-is-wrong"
+    return StoreError(f"the store cannot be written ({' '.join(str(error).split())}); {what_now}")
 
 
 class Writer:
@@ -42,6 +62,7 @@ class Writer:
 
     def __init__(self, folder: Path, clock: Callable[[], int]) -> None:
         self.failed: str | None = None
+        self._unread, self._unread_at = "", -_UNREAD_NS
         self.bad = 0
         self.lock = threading.RLock()
         self._clock, self._path = clock, folder / "page.sqlite"
@@ -57,12 +78,18 @@ class Writer:
         except BaseException:
             os.close(self._folder)
             raise
+        self._inode = self._path.stat().st_ino
         rows = dict(self.database.execute("SELECT name, value FROM counter").fetchall())
         self.change: int = rows["change"]
         self.n_bytes: int = rows["bytes"]
         self._readers: queue.LifoQueue[sqlite3.Connection | None] = queue.LifoQueue()
         for _ in range(_READERS):
             self._readers.put(None)
+
+    @property
+    def unread(self) -> str | None:
+        """Why a read failed within the last minute, one line, or None."""
+        return self._unread if self._clock() - self._unread_at < _UNREAD_NS else None
 
     @contextmanager
     def writing(self) -> Iterator[Written]:
@@ -74,6 +101,7 @@ class Writer:
         with self.lock:
             written = Written(self.change + 1, self._clock())
             try:
+                self._check_is_there()
                 self.database.execute("BEGIN IMMEDIATE")
                 yield written
                 self.database.executemany(
@@ -94,16 +122,25 @@ class Writer:
         """A connection that only reads, rows by name; a few at once.
 
         Raises:
-            StreamerError: all were taken for half a minute.
+            StoreError: all were taken for half a minute, or the file is damaged or gone.
         """
         try:
             connection = self._readers.get(timeout=_READ_S)
         except queue.Empty:
-            raise StreamerError("the store is busy: too much is read from it at once; try again") from None
+            raise StoreError("the store is busy: too much is read from it at once; try again") from None
         try:
             if connection is None:
                 connection = open_reader(self._path)
             yield connection
+        except sqlite3.Error as error:
+            if connection is not None:
+                connection.close()
+                connection = None  # the next one is opened anew: the file may be whole again
+            text = " ".join(str(error).split())
+            self._say_unread(text)
+            raise StoreError(
+                f"the store cannot be read ({text}); see docs/page.md#when-something-is-wrong"
+            ) from None
         finally:
             self._readers.put(connection)
 
@@ -117,12 +154,28 @@ class Writer:
             self.database.close()
         os.close(self._folder)
 
+    def _check_is_there(self) -> None:
+        """A file that was deleted or put in another's place takes what is written with it, without a word."""
+        try:
+            there = self._path.stat().st_ino == self._inode
+        except OSError:
+            there = False
+        if not there:
+            raise sqlite3.OperationalError(
+                f"{self._path.name} was deleted or replaced while the page runs: start the page again"
+            )
+
     def _undo(self, written: Written, error: BaseException) -> None:
         if self.database.in_transaction:
             self.database.execute("ROLLBACK")
         self.pictures.delete(written.made)
         if isinstance(error, sqlite3.Error):
             self._say(" ".join(str(error).split()))
+
+    def _say_unread(self, unread: str) -> None:
+        if self.unread is None:  # of a file that is damaged in part, other reads go well in between
+            log.error("page_store_unreadable", error=unread, what_now="what comes is shown")
+        self._unread, self._unread_at = unread, self._clock()
 
     def _say(self, failed: str | None) -> None:
         if failed is not None and self.failed is None:

@@ -3,16 +3,20 @@
 import csv
 import io
 import json
+import threading
 from collections import Counter
 
+import msgpack
 import numpy as np
 import pytest
+import zmq
 from streamer_support import backbone, picture, serving, small_config, until
 from web_support import DAY_NS, HOUR, PATIENCE_S, Visitor, fill, message, page_on, score
 from websockets.sync.client import connect
 
 from streamer import auth
 from streamer.ask import ask
+from streamer.page.tables import csv_text
 from streamer.publish import Publisher
 
 __all__ = ["backbone"]
@@ -126,6 +130,17 @@ def test_no_cell_is_a_formula(operator):
     assert {row["part_id"] for row in rows} == {"'@SUM(A1)", ""}
 
 
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+@pytest.mark.parametrize("text", ["=1", " =1", "x;=1", ';"=1', "x\r\n=1", "x\n;-1", "\t@A1", '"+1', "x\t+1"])
+def test_no_spreadsheet_finds_a_formula(text, separator):
+    """Whatever it takes for the separator: that of a whole country may be the semicolon."""
+    written = "".join(csv_text(("a", "b"), [("first", text), (text, "last")]))
+    rows = list(csv.reader(io.StringIO(written, newline=""), delimiter=separator))
+    assert not [cell for row in rows for cell in row if cell.lstrip(' "\r\n\t').startswith(tuple("=+-@"))]
+    plain = "part-1; left, 5 - 3 = 2"
+    assert plain in "".join(csv_text(("a",), [(plain,)]))
+
+
 def test_ids_of_any_kind_are_found_by_their_key(operator):
     for frame_id in (FORMULA, MARKUP):
         frame = operator.get("/api/frame", stream="other", key=f"s:{frame_id}")
@@ -216,6 +231,14 @@ def test_reviews_are_kept_told_and_counted(page, operator):
     assert rows["18"]["review_kind"] == "'=scratch"
     wrong = operator.post("/api/review", {"stream": "line", "key": "i:999", "decision": "good"})
     assert wrong.status_code == 400
+
+
+def test_who_was_away_is_told_of_a_review_while_no_detector_is_there(page, operator):
+    with hearing(page, operator) as heard:
+        cursor = next_of(heard, "hello")["cursor"]
+    operator.post("/api/review", {"stream": "line", "key": "i:30", "decision": "unsure"})
+    with hearing(page, operator, f"?cursor={cursor}") as heard:
+        assert next_of(heard, "missed")["n"] > 0
 
 
 def test_an_alarm_is_acknowledged_by_name(page, operator):
@@ -354,6 +377,63 @@ def test_status_answers_the_page_s_key_alone(line):
     service, _, _, keys = line
     own = auth.load_client(keys / "clients" / "page-1.key_secret", keys / "server.key")
     assert ask({"kind": "status"}, service.endpoints["control"], keys=own, timeout_s=PATIENCE_S)["ok"]
+
+
+class Impostor:
+    """What sits where a detector should: its heartbeats and answers are what it likes."""
+
+    def __init__(self):
+        self._context = zmq.Context()
+        self._scores, self._control = self._context.socket(zmq.PUB), self._context.socket(zmq.REP)
+        ports = [socket.bind_to_random_port("tcp://127.0.0.1") for socket in (self._scores, self._control)]
+        self.endpoints = dict(
+            zip(("scores", "control"), (f"tcp://127.0.0.1:{n}" for n in ports), strict=True)
+        )
+        self.answer, self._ending = {"ok": True, "messages": []}, threading.Event()
+        self._thread = threading.Thread(target=self._serve)
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._ending.set()
+        self._thread.join()
+        self._context.destroy(linger=0)
+
+    def _serve(self):
+        while not self._ending.is_set():
+            for stream, facts in (("-", {}), ("line", {"capacity": 7.5, "state": 5, "threshold": "x"})):
+                fields = {"v": 1, "kind": "status", "pub_seq": 0, "stream": stream, **facts}
+                self._scores.send_multipart([f"{stream}/status".encode(), msgpack.packb(fields)])
+            while self._control.poll(100):
+                kind = msgpack.unpackb(self._control.recv())["kind"]
+                history = {"ok": True, "messages": []}
+                self._control.send(msgpack.packb(history if kind == "history" else self.answer))
+
+
+def test_no_answer_whatever_is_a_fault_of_the_page(tmp_path):
+    with (
+        Impostor() as detector,
+        page_on(tmp_path, detector=detector.endpoints) as page,
+        Visitor(page.url) as admin,
+    ):
+        admin.redeem(page.logins["admin"])
+        until(lambda: [one["stream"] for one in admin.get("/api/streams")["streams"]] == ["line"])
+        assert admin.get("/api/threshold", stream="line")["window"] == 7
+        for wrong in (
+            {"before": 5}, {"after": None}, {"to_anomalous": [None]}, {"to_normal": 5}, {"x": b"\xff"},
+            {"x": float("nan")}, {"to_normal": [{"a": 1}]},
+        ):  # fmt: skip
+            detector.answer = {"ok": True, **wrong}
+            answer = admin.post("/api/threshold", {"stream": "line", "preview": True, "value": 0.5})
+            assert (answer.status_code, answer.json()["code"]) == (502, "bad_answer"), wrong
+            if "x" in wrong:
+                answer = admin.post("/api/operate", {"kind": "snapshot"})
+                assert (answer.status_code, answer.json()["code"]) == (502, "bad_answer"), wrong
+        detector.answer = {"ok": True, "before": {}, "after": {}, "to_normal": [1, "1"], "to_anomalous": []}
+        answer = admin.post("/api/threshold", {"stream": "line", "preview": True, "value": 0.5})
+        assert answer.json()["keys_to_normal"] == ["i:1", "s:1"]
 
 
 def test_no_detector_is_said_at_once(page, operator):

@@ -11,7 +11,7 @@ from page_support import Line, log_in
 
 STREAM = "exported"
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
-FORMULAS = ('=HYPERLINK("http://evil.example","x")', "+1+1", "-1+1", "@SUM(A1)", "\t=1", "\r=1")
+FORMULAS = ('=HYPERLINK("http://evil.example","x")', "+1+1", "-1+1", "@SUM(A1)", "\t1", "\r1")
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from streamer_support import until
-from web_support import PATIENCE_S, Visitor, certificate, page_on, token_of
+from web_support import DAY_NS, PATIENCE_S, Visitor, certificate, fill, page_on, score, token_of
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
@@ -287,7 +287,20 @@ def test_bodies_are_bounded(admin, page):
 
 
 @pytest.mark.parametrize(
-    "sent", ["[" * 30_000, "nan", '{"id": NaN}', '{"id": 1e999}', '"', "\x00", "{}", "[]", "null"]
+    "sent",
+    [
+        "[" * 30_000,
+        "nan",
+        '{"id": 9223372036854775808}',
+        '{"id": -1}',
+        '{"id": NaN}',
+        '{"id": 1e999}',
+        '"',
+        "\x00",
+        "{}",
+        "[]",
+        "null",
+    ],
 )
 def test_bodies_that_are_not_what_they_should_be(admin, sent):
     headers = {"Origin": admin.url, "X-CSRF-Token": admin.csrf, "Content-Type": "application/json"}
@@ -301,7 +314,7 @@ def test_addresses_are_bounded(admin):
         {"stream": "a/b"}, {"stream": "x" * 200}, {"limit": 0}, {"limit": 10**9}, {"from": "nan"},
         {"to": "inf"},
         {"verdict": "x"}, {"sort": "raw; DROP TABLE frame"}, {"cursor": "x"}, {"since": -1}, {"other": 1},
-        {"q": "x" * 300},
+        {"q": "x" * 300}, {"q": "\x00"},
     ):  # fmt: skip
         assert error(admin.http.get("/api/scores", params=params))[0] in {400, 422}, params
     for key in ("17", "i:x", "s:", "i:99999999999999999999", "../../page.sqlite", "s:" + "x" * 300):
@@ -338,6 +351,58 @@ def test_connections_are_bounded_and_idle_ones_leave(tmp_path):
                 assert one.recv(1) == b""
                 one.close()
             assert visitor.http.get("/healthz").status_code == 200
+
+
+def unread(page, request):
+    """A connection that asks and reads nothing of what it is answered."""
+    asks = socket.socket()
+    asks.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    asks.connect(("127.0.0.1", urlsplit(page.url).port))
+    asks.setblocking(False)
+    with suppress(BlockingIOError):
+        asks.send(request.encode())
+    return asks
+
+
+@pytest.mark.slow
+def test_who_does_not_read_is_cut(tmp_path):
+    """Exports have two places, and connections ten: neither is kept by who takes nothing."""
+    meta = {f"key {n}": "x" * 400 for n in range(30)}
+    fill(
+        tmp_path,
+        [
+            score("x" * 200 + str(n), DAY_NS + n, 0.5, meta={"part_id": "y" * 400, **meta})
+            for n in range(9000)
+        ],
+    )
+    with page_on(tmp_path, listen={"connections": 10}) as page, Visitor(page.url) as visitor:
+        visitor.redeem(page.logins["viewer"])
+        head = f"Host: {urlsplit(page.url).netloc}\r\nCookie: {visitor.cookie}\r\n\r\n"
+        export = [unread(page, f"GET /api/export.csv HTTP/1.1\r\n{head}") for _ in range(2)]
+        many = [unread(page, f"GET /static/style.css HTTP/1.1\r\n{head}" * 500) for _ in range(5)]
+        until(lambda: visitor.http.get("/api/export.csv", params={"q": "none"}).status_code == 503)
+        until(lambda: visitor.http.get("/api/export.csv", params={"q": "none"}).status_code == 200)
+        for one in (*export, *many):
+            one.setblocking(True)
+            one.settimeout(PATIENCE_S)
+            with suppress(ConnectionResetError):
+                while one.recv(2**20):
+                    pass
+            one.close()
+
+
+def test_an_address_of_both_kinds_is_the_page_s(tmp_path):
+    """A socket that is bound to IPv6 has IPv4 browsers too, whose addresses it writes in its own way."""
+    if not socket.has_dualstack_ipv6():
+        pytest.skip("this machine has no IPv6")
+    cert, key = certificate(tmp_path, "IP:127.0.0.1")
+    settings = {"address": "[::]:0", "tls_cert": str(cert), "tls_key": str(key), "proxies": ["127.0.0.1"]}
+    with page_on(tmp_path, listen=settings) as page:
+        url = f"https://127.0.0.1:{urlsplit(page.url).port}"
+        with Visitor(url, verify=ssl.create_default_context(cafile=str(cert))) as visitor:
+            assert visitor.http.get("/healthz").status_code == 200
+            said = visitor.http.get("/api/hello", headers={"X-Forwarded-User": "viewer"})
+            assert said.json()["who"] == "viewer"
 
 
 def listen(page, visitor=None, *, origin="", host=None, query=""):

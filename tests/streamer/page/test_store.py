@@ -1,6 +1,8 @@
 """The page's store: what it keeps of every kind of message, and what it tells of it."""
 
 import sqlite3
+from contextlib import closing
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,6 +10,8 @@ from store_support import NOON, SECOND, Clock, a_store, jpeg, message, picture_m
 
 from streamer.errors import StreamerError
 from streamer.maps import PatchGrid, encode_map, interpolate
+from streamer.page.health import Health
+from streamer.page.overview import Overview
 from streamer.page.queries import Queries
 
 
@@ -101,19 +105,21 @@ def test_numbers_and_texts_are_two_ids(store):
     assert keys == {"i:17": 17, "s:17": "17", f"i:{2**64 - 1}": 2**64 - 1, "i:-3": -3}
 
 
-def test_an_id_used_again_is_another_frame(store):
+@pytest.mark.parametrize(("seconds", "counts"), [(3600, (2, 1)), (0, (1, 0))], ids=["another", "the same"])
+def test_an_id_used_again_is_another_frame(store, seconds, counts):
+    """Both were inspected, unless it is the same one sent again: of that one the last score counts."""
     store.take_all([verdict("a", label=True), verdict("a", "revision", label=True)])
     store.review("line", "s:a", "defect", "anna", "scratch", None)
     store.take(picture_message("a", jpeg()))
     picture = Queries(store).picture_path("line", "s:a")
     assert picture.is_file()
-    told = store.take(verdict("a", at=3600))
+    told = store.take(verdict("a", at=seconds, scored_ns=NOON + 3700 * SECOND))
     assert types(told) == ["score"]
     frame = Queries(store).frame("line", "s:a")
     assert (frame["label"], frame["revision"], frame["review"], frame["picture"]) == (False, 0, None, False)
     assert not picture.exists()
     tallies = Queries(store).tallies(0, 4e15)
-    assert tallies == {"line": (1, 0)}
+    assert tallies == {"line": counts}
 
 
 def test_the_same_message_twice_changes_nothing(store):
@@ -180,6 +186,19 @@ def test_pictures_that_no_row_knows_are_swept(tmp_path):
     assert [path for path in (tmp_path / "pictures").rglob("*") if path.is_file()] == [kept]
     assert not (tmp_path / "pictures" / "2001-01-01").exists()
     store.close()
+
+
+def test_files_of_others_beside_the_pictures_stay(tmp_path):
+    """`store.path` may be set to where somebody has pictures already."""
+    mine = [
+        tmp_path / "pictures" / name for name in ("2024/1.jpg", "2024-01-01/beach.jpg", "1.jpg", "a/b/2.jpg")
+    ]
+    mine += [tmp_path / "pictures" / "2024-01-02" / "3.jpg" / "within.txt"]
+    for path in mine:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"mine")
+    a_store(tmp_path).close()
+    assert [path for path in mine if not path.exists()] == []
 
 
 @pytest.mark.parametrize("encoding", ["grid", "float32", "png16"])
@@ -385,6 +404,50 @@ def test_a_foreign_file_is_refused(tmp_path):
     (tmp_path / "b" / "page.sqlite").write_bytes(b"this is no database at all" * 100)
     with pytest.raises(StreamerError, match="is no store of this page"):
         a_store(tmp_path / "b")
+
+
+def test_a_store_that_is_held_is_not_called_damaged(tmp_path):
+    a_store(tmp_path).close()
+    with closing(sqlite3.connect(tmp_path / "page.sqlite", isolation_level=None)) as other:
+        other.execute("PRAGMA locking_mode = EXCLUSIVE")
+        other.execute("BEGIN IMMEDIATE")
+        other.execute("UPDATE counter SET value = 1")
+        with pytest.raises(StreamerError, match=r"page\.sqlite: cannot be used \(database is locked\)"):
+            a_store(tmp_path)
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_file_deleted_under_the_page_is_told(store, tmp_path, replaced):
+    store.take(verdict("a", pub_seq=0))
+    (tmp_path / "page.sqlite").unlink()
+    if replaced:
+        (tmp_path / "page.sqlite").write_bytes(b"")
+    told = store.take(verdict("b", pub_seq=1, label=True))
+    assert [one.header["frame"]["key"] for one in told] == ["s:b"]
+    assert "was deleted or replaced" in store.failed
+    with pytest.raises(StreamerError, match="was deleted or replaced"):
+        store.review("line", "s:a", "good", "anna", None, None)
+
+
+def test_a_store_that_cannot_be_read_is_told_and_read_again_once_it_can(tmp_path):
+    """Not a fault of the page's own, with a traceback every second: one line, until it is mended."""
+    clock = Clock()
+    store = a_store(tmp_path, clock)
+    store.take(verdict("a"))
+    queries, path = Queries(store), tmp_path / "page.sqlite"
+    overview = Overview(store, Health(), SimpleNamespace(scores="s", control="c"))
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("ALTER TABLE tally RENAME TO away")
+    with pytest.raises(StreamerError, match=r"cannot be read \(no such table: tally\)"):
+        queries.tallies(0, 4e15)
+    assert "no such table" in overview.detector()["store"]["failed"]
+    assert overview.streams() == []
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("ALTER TABLE away RENAME TO tally")
+    assert queries.tallies(0, 4e15) == {"line": (1, 0)}
+    clock.now += 60 * SECOND
+    assert overview.detector()["store"]["failed"] is None
+    store.close()
 
 
 def test_a_message_that_trips_the_store_costs_no_other(store, monkeypatch):
