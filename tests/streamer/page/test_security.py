@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from streamer_support import until
-from web_support import DAY_NS, PATIENCE_S, Visitor, certificate, fill, page_on, score, token_of
+from web_support import PATIENCE_S, Visitor, certificate, page_on, token_of
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
@@ -351,33 +351,6 @@ def test_connections_are_bounded_and_idle_ones_leave(tmp_path):
                 assert one.recv(1) == b""
                 one.close()
             assert visitor.http.get("/healthz").status_code == 200
-
-
-def unread(page, request):
-    """A connection that asks and reads nothing of what it is answered."""
-    asks = socket.socket()
-    asks.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    asks.connect(("127.0.0.1", urlsplit(page.url).port))
-    asks.setblocking(False)
-    with suppress(BlockingIOError):
-        asks.send(request.encode())
-    return asks
-
-
-@pytest.mark.slow
-def test_who_does_not_read_is_cut(tmp_path):
-    """Two exports are written at a time; who takes nothing of one keeps no place."""
-    meta = {"part_id": "ü" * 400}  # 20 MB in all: the kernel's buffers take four
-    frames = [score("x" * 200 + str(n), DAY_NS + n, 0.5, meta=meta) for n in range(20_000)]
-    fill(tmp_path, [], lambda store: store.take_all(frames))
-    with page_on(tmp_path) as page, Visitor(page.url) as visitor:
-        visitor.redeem(page.logins["viewer"])
-        head = f"Host: {urlsplit(page.url).netloc}\r\nCookie: {visitor.cookie}\r\n\r\n"
-        export = [unread(page, f"GET /api/export.csv HTTP/1.1\r\n{head}") for _ in range(2)]
-        until(lambda: visitor.http.get("/api/export.csv", params={"q": "none"}).status_code == 503)
-        until(lambda: visitor.http.get("/api/export.csv", params={"q": "none"}).status_code == 200)
-        for one in export:
-            one.close()
 
 
 def test_an_address_of_both_kinds_is_the_page_s(tmp_path):
