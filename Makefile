@@ -7,7 +7,9 @@ FAISS  ?= $(shell command -v nvidia-smi >/dev/null 2>&1 && echo gpu || echo cpu)
 OUT    ?= demo-output
 # Tests start detectors beside their own work: threads that wait must not spin on cores that others need. No
 # result depends on it.
-QUIET  := OMP_WAIT_POLICY=PASSIVE
+PYTEST := OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest
+# Half of a test's time it waits for processes and messages: two files at a time.
+TWO    := -n 2 --dist loadfile
 # `make CONSTRAINTS=.ci/constraints.txt ...` installs the versions that were tested, else the newest that fit.
 PINS   := $(if $(CONSTRAINTS),-c $(CONSTRAINTS))
 
@@ -48,13 +50,13 @@ browser: $(VENV)/.ready
 	.ci/browser $(VENV)
 
 test: $(VENV)/.ready
-	$(QUIET) $(BIN)/python -m pytest -m "not slow"
+	$(PYTEST) $(TWO) -m "not slow"
 
 test-slow: $(VENV)/.ready
-	$(QUIET) $(BIN)/python -m pytest -m slow
+	$(PYTEST) $(TWO) -m slow
 
 test-all: $(VENV)/.ready
-	$(QUIET) $(BIN)/python -m pytest
+	$(PYTEST) $(TWO)
 
 check: $(VENV)/.ready
 	$(BIN)/ruff check .

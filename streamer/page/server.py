@@ -11,6 +11,7 @@ from typing import Any
 
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from streamer.errors import StreamerError
 from streamer.page.config import Listen
@@ -18,10 +19,48 @@ from streamer.page.config import Listen
 _HEAD_S = 10.0
 _HEAD_BYTES = 16 * 1024
 _HEARD_BYTES = 4096
+_READ_S = 20.0
 _END_S = 3
 
 
-class _Patient(H11Protocol):
+class _Read(asyncio.Protocol):
+    """A connection that is cut where its browser takes nothing of what waits for it for 20 seconds.
+
+    It would keep its place, and an export its own, for as long as it likes.
+    """
+
+    transport: asyncio.Transport
+    loop: asyncio.AbstractEventLoop
+    _unread: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        # Paused as soon as anything waits: also what is closed stays open until the last byte is taken.
+        transport.set_write_buffer_limits(high=1, low=0)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._unread = self.loop.call_later(_READ_S, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        self._is_read()
+        super().resume_writing()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._is_read()
+        super().connection_lost(exc)
+
+    def _is_read(self) -> None:
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
+
+
+class _Sockets(_Read, WebSocketsSansIOProtocol):
+    """WebSockets whose browsers read."""
+
+
+class _Patient(_Read, H11Protocol):
     """A connection that is closed where a request's head takes longer than ten seconds.
 
     uvicorn itself waits for ever, and who only connects would take all places.
@@ -120,7 +159,7 @@ def run(app: Any, listen: Listen, bound: socket.socket, ready: Callable[[], None
     config = uvicorn.Config(
         app,
         http=_Patient,
-        ws="websockets-sansio",
+        ws=_Sockets,
         ws_max_size=_HEARD_BYTES,
         ws_max_queue=4,
         ws_per_message_deflate=False,
