@@ -4,7 +4,7 @@
 import { action, operate, whoami, why } from "./actions.js";
 import { address, api, ask, el, fmt, shell, streamParam, toast } from "./common.js";
 import { Frames, empty, failed, thumbnail } from "./frames.js";
-import { follow } from "./watching.js";
+import { follow, inTurn } from "./watching.js";
 
 const SHOWN = 8;
 const LIMIT = 100;
@@ -45,7 +45,6 @@ const state = { stream: streamParam(), open: false, events: [] };
 const gone = new Set(); // groups that the detector, asked of them, held no more
 const idOf = ({ stream, event, group }) => `${group} ${event} ${stream}`;
 const decidable = (event) => Boolean(KINDS[event.event]?.accept) && !gone.has(idOf(event));
-const same = (one, other) => one.stream === other.stream && one.group === other.group && one.event === other.event;
 
 function decision(event) {
   const { decision: decided, who, name } = event;
@@ -178,26 +177,21 @@ function draw() {
   );
 }
 
-async function load() {
+const load = inTurn(async () => {
   try {
-    ({ events: state.events } = await api("/api/events", { stream: state.stream, limit: LIMIT }));
+    const { events } = await api("/api/events", { stream: state.stream, limit: LIMIT });
+    if (JSON.stringify(events) === JSON.stringify(state.events) && view.drawn) return;
+    state.events = events;
+    view.drawn = true;
     draw();
   } catch (error) {
     view.empty.replaceChildren(failed(error, load));
   }
-}
+});
 
 function heard(message) {
-  if (message.type === "event") {
-    const { event } = message;
-    if (state.stream && event.stream !== state.stream) return;
-    const at = state.events.findIndex((one) => same(one, event));
-    if (at < 0) state.events.unshift(event);
-    else state.events[at] = { ...state.events[at], ...event };
-    state.events.length = Math.min(state.events.length, LIMIT);
-    draw();
-  }
-  if (message.type === "operator" && ["accept", "reject"].includes(message.word.what)) load();
+  const decided = message.type === "operator" && ["accept", "reject"].includes(message.word.what);
+  if (decided || ["hello", "event"].includes(message.type)) load();
 }
 
 async function start() {

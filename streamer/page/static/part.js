@@ -6,7 +6,7 @@ import { empty, failed, marks, partUrl, scores } from "./frames.js";
 import { words } from "./frame_words.js";
 import { onKey } from "./keys.js";
 import { figures, meta, nearest, pictures, regions, section } from "./part_facts.js";
-import { follow } from "./watching.js";
+import { follow, inTurn } from "./watching.js";
 import { falseAlarm, forget, pin } from "./words.js";
 
 const main = shell("gallery");
@@ -174,11 +174,17 @@ function draw() {
   if (focus) document.getElementById(focus)?.focus({ preventScroll: true });
 }
 
-async function load() {
+let shown = "";
+
+const load = inTurn(async () => {
+  const found = await api("/api/frame", { stream, key });
+  const told = JSON.stringify(found);
+  if (told === shown) return; // nothing moves under the hand for nothing
+  shown = told;
   view.ack = null;
-  frame = await api("/api/frame", { stream, key });
+  frame = found;
   draw();
-}
+});
 
 async function first() {
   try {
@@ -221,6 +227,7 @@ function bindKeys() {
 function heard(message) {
   const same = (other) => other && other.stream === stream && other.key === key;
   const mine =
+    message.type === "hello" ||
     same(message) ||
     same(message.frame) ||
     same(message.word) ||

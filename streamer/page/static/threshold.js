@@ -6,7 +6,7 @@ import { showBetween } from "./between.js";
 import { address, api, ask, el, fmt, post, shell, streamParam, toast } from "./common.js";
 import { empty, failed } from "./frames.js";
 import { draggable, draw as drawHistogram, flips, span } from "./histogram.js";
-import { follow } from "./watching.js";
+import { follow, inTurn } from "./watching.js";
 import { changesOf } from "./threshold_changes.js";
 import { legend, reviewedWords, ruleFields } from "./threshold_form.js";
 
@@ -244,7 +244,14 @@ function place(keep) {
 }
 
 /** Reads what there is; with `keep` the line that was dragged stays where it is. */
-async function load(keep = false) {
+function load(keep = false) {
+  state.anew ||= !keep;
+  return read();
+}
+
+const read = inTurn(async () => {
+  const keep = !state.anew;
+  state.anew = false;
   const told = await api("/api/threshold", { stream: state.stream });
   state.told = { ...told, scores: told.scores.filter(({ raw }) => raw !== null) };
   if (!keep) state.value = null;
@@ -259,7 +266,7 @@ async function load(keep = false) {
   changesOf(state.stream)
     .then((list) => view.notes.replaceChildren(list))
     .catch((error) => view.notes.replaceChildren(el("p", {}, error.message)));
-}
+});
 
 let freshening = 0;
 
@@ -267,6 +274,7 @@ let freshening = 0;
 function heard({ type, word }) {
   const tell = (error) => toast(error.message, "error");
   if (type === "operator" && word.what === "threshold") load().catch(tell);
+  if (type === "hello") load(true).catch(tell); // what was said before somebody listened
   if (!["score", "revised"].includes(type) || freshening) return;
   freshening = setTimeout(() => {
     freshening = 0;

@@ -293,3 +293,47 @@ def test_a_page_that_took_its_time_says_at_once_that_the_detector_is_gone(run):
         });
     """
     assert run("watching.js", script).startswith("No detector heard yet")
+
+
+def test_an_answer_that_was_on_its_way_does_not_undo_what_came_meanwhile(run):
+    """The page of events showed a group as undecided that had been decided while it was read."""
+    said = run(
+        "watching.js",
+        """
+        let truth = "old", shown = null, reads = 0;
+        const answers = [];
+        const load = m.inTurn(async () => {
+          reads += 1;
+          const answer = truth;
+          await new Promise((resolve) => answers.push(resolve));
+          shown = answer;
+        });
+        const first = load();
+        truth = "new";
+        const second = load();
+        const third = load();
+        const next = async () => { while (!answers.length) await null; answers.shift()(); };
+        return (async () => {
+          await next();
+          await next();
+          await Promise.all([first, second, third]);
+          return { shown, reads };
+        })();
+        """,
+    )
+    assert said == {"shown": "new", "reads": 2}
+
+
+def test_a_reading_that_fails_is_told_and_the_next_one_goes_on(run):
+    said = run(
+        "watching.js",
+        """
+        let fails = true;
+        const load = m.inTurn(async () => { if (fails) throw new Error("away"); });
+        return load().catch((error) => error.message).then((first) => {
+          fails = false;
+          return load().then(() => [first, "there"]);
+        });
+        """,
+    )
+    assert said == ["away", "there"]
