@@ -4,6 +4,7 @@ import os
 import resource
 import signal
 import sys
+from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -36,6 +37,7 @@ __all__ = ["backbone", "one_thread"]
 
 LIMITS = Limits()
 PATIENT_S = 60.0
+EACH = 5
 
 
 @pytest.fixture
@@ -198,15 +200,18 @@ def test_a_stream_that_holds_up_its_worker_holds_up_no_other(backbone):
         camera.picture(0, "held")
         screen.until(2, "score")
         held_up(first)
-        # Whichever thread takes it: of two streams, one meets the worker that hangs.
-        for seed in range(1, 6):
+        # Whichever thread takes it, sooner or later: of two streams, one meets the worker that hangs.
+        for seed in range(1, EACH + 1):
             camera.picture(seed, "held")
             camera.picture(seed, "other")
-        scored = {fields["stream"] for fields in screen.until(5, "score")}
-        assert len(scored) == 1
+        scored: Counter[str] = Counter()
+        while EACH not in scored.values():
+            scored[screen.until(1, "score")[0]["stream"]] += 1
+        left = 2 * EACH - scored.total()
+        assert left > 0
         os.kill(first.pid, signal.SIGKILL)
-        told = screen.until(5, "error", "score")
-        assert [fields["kind"] for fields in told] == ["score"] * 5  # what killed it was not the picture
+        told = screen.until(left, "error", "score")
+        assert [fields["kind"] for fields in told] == ["score"] * left  # what killed it was not the picture
         assert identity_holds(control(service, "status"))
         assert second.pid is not None
 
