@@ -42,7 +42,7 @@ def maps_of(backbone, encoding):
             streams=STREAMS,
         )
     )
-    found, finals = {}, 0
+    found, scored, finals = {}, 0, 0
     with (
         serving(made, backbone) as service,
         Subscriber(service.endpoints["scores"], kinds=["score", "revision", "status"]) as subscriber,
@@ -53,11 +53,13 @@ def maps_of(backbone, encoding):
             for name in NAMES:
                 shape = (50, 90) if seed % 2 else (90, 60)
                 camera.send(header(f"f{seed}", name, seed), png(picture(seed, *shape)))
-        control(service, "flush")
         while finals < FRAMES * len(NAMES):
             message = subscriber.receive()
             if message.kind == "status":
                 continue
+            scored += message.kind == "score"
+            if message.kind == "score" and scored == FRAMES * len(NAMES):
+                control(service, "flush")  # it came by another socket: a frame behind it would not be final
             finals += message["is_final"]
             if message["anomaly_map"] is not None:
                 key = (message["stream"], message.kind, message["frame_id"], message["revision"])

@@ -222,10 +222,14 @@ class Screen:
     def until(self, count: int, *kinds: str) -> list[dict[str, Any]]:
         """The headers of the next `count` messages of these kinds; what comes between is passed over."""
         found: list[dict[str, Any]] = []
+        end = time.monotonic() + PATIENCE_S
         while len(found) < count:
             fields = self.next()[1]
             if fields["kind"] in kinds:
                 found.append(fields)
+                end = time.monotonic() + PATIENCE_S
+            # Heartbeats go on coming, whatever else does not.
+            assert time.monotonic() < end, f"{len(found)} of {count} came of {', '.join(kinds)}"
         return found
 
     def _prove(self) -> None:
