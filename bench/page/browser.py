@@ -1,5 +1,6 @@
 """A headless Chromium as a plant's screen has one: started, measured from inside, ended with all it wrote."""
 
+import json
 import os
 import shutil
 import tempfile
@@ -8,6 +9,7 @@ from typing import Any
 
 from musc_online.errors import DataError
 from streamer.commands import undisturbed
+from streamer.errors import StreamerError
 
 _SWITCHES = (
     "--headless=new",
@@ -108,11 +110,22 @@ class Chromium:
         """`light` or `dark`, as the system under a browser says it."""
         self._cdp("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": name}])
 
+    def evaluate(self, expression: str) -> Any:
+        """What an expression of JavaScript comes to, as JSON has it; a promise is waited for.
+
+        By the protocol and not by selenium's scripts: the tab keeps the answer of each of those in its heap.
+
+        Raises:
+            StreamerError: it throws.
+        """
+        said = self._cdp("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
+        if "exceptionDetails" in said:
+            raise StreamerError(f"page: {expression[:80]}: {said['exceptionDetails']['text']}")
+        return said["result"].get("value")
+
     def text(self, selector: str) -> str:
         """Of the first element that fits, "" where there is none."""
-        said: str = self.driver.execute_script(
-            "return document.querySelector(arguments[0])?.textContent.trim() ?? ''", selector
-        )
+        said: str = self.evaluate(f"document.querySelector({json.dumps(selector)})?.textContent.trim() ?? ''")
         return said
 
     def press(self, selector: str, key: str, times: int) -> None:
@@ -138,7 +151,7 @@ class Chromium:
 
     def first_load(self) -> dict[str, float]:
         """Of the page that is open: milliseconds to its first paint, and bytes over the network for it."""
-        said: dict[str, float] = self.driver.execute_script(_LOAD)
+        said: dict[str, float] = self.evaluate(_LOAD)
         return said
 
     def picture(self, *, whole: bool = False) -> bytes:
@@ -159,7 +172,7 @@ class Chromium:
         return said
 
 
-_LOAD = """
+_LOAD = """(() => {
 const all = [...performance.getEntriesByType("navigation"), ...performance.getEntriesByType("resource")];
 const own = all.filter((entry) => !/[/]api[/]/.test(entry.name));
 const paint = performance.getEntriesByName("first-contentful-paint")[0];
@@ -168,4 +181,4 @@ return {
   first_paint_ms: paint ? paint.startTime : null, files: own.length, bytes: bytes(own),
   with_data_bytes: bytes(all),
 };
-"""
+})()"""

@@ -53,7 +53,7 @@ class Seen:
 
     def take(self, browser: Chromium) -> None:
         """Add what the page has seen since it was last asked."""
-        said: dict[str, Any] = browser.driver.execute_script("return window.musc_seen();")
+        said: dict[str, Any] = browser.evaluate("window.musc_seen()")
         for what in WHAT:
             mine = getattr(self, what)
             for key, when in said[what].items():

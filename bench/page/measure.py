@@ -1,5 +1,6 @@
 """Drive the line at a rate with the live page open, and collect what was seen, heard and used."""
 
+import json
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -17,6 +18,7 @@ from streamer.errors import StreamerError
 
 _UP_S = 120.0
 _LOOK_S = 1.0
+_ALARMS_S = 60.0
 _WARM_UP = 40
 _SMALL = {"backbone": {"image_size": 112}, "threshold": {"rule": "fixed", "value": 0.62}}
 """A quarter of the usual pixels: two cores must score ten frames a second and draw them beside it."""
@@ -78,7 +80,8 @@ class Observed:
 
     def take_alarms(self, browser: Chromium) -> None:
         """Add what the page's store holds of alarms: it tells the newest of them, so ask now and then."""
-        said = browser.driver.execute_async_script(_FETCH, f"/api/alarms?stream={quote(STREAM)}")
+        address = f"/api/alarms?stream={quote(STREAM)}"
+        said = browser.evaluate(f"fetch({json.dumps(address)}).then((answer) => answer.json())")
         self.alarms |= {alarm["id"]: alarm for alarm in said["alarms"]}
 
 
@@ -122,23 +125,23 @@ def _open(browser: Chromium, line: Line) -> dict[str, float]:
     until(lambda: browser.first_load()["first_paint_ms"] is not None, "no first paint")
     load = browser.first_load()
     # Every frame is to be shown, and not only the alarm before it.
-    browser.driver.execute_script(
-        "const hold = document.querySelector('#hold'); if (hold.checked) hold.click();"
-    )
+    browser.evaluate("document.querySelector('#hold:checked')?.click()")
     return load
 
 
 def _look_on(plan: Plan, line: Line, browser: Chromium, camera: Camera, observed: Observed) -> None:
     began = time.monotonic()
-    next_sample = began
+    next_sample, next_alarms = began, began + _ALARMS_S
     while camera.is_alive():
         camera.join(_LOOK_S)
         observed.seen.take(browser)
+        if time.monotonic() >= next_alarms:
+            next_alarms += _ALARMS_S
+            observed.take_alarms(browser)
         if time.monotonic() >= next_sample:
             next_sample += plan.sample_s
             cpu_s, rss_mib = _usage(line.page.pid)
             at_s = time.monotonic() - began
-            observed.take_alarms(browser)
             observed.samples.append(Sample(at_s, **browser.heap(), rss_mib=rss_mib, cpu_s=cpu_s))
     if camera.error is not None:
         raise camera.error
@@ -163,12 +166,6 @@ def _settle(browser: Chromium, observed: Observed) -> None:
         return len(heard.came) + heard.dropped >= observed.sent and last in observed.seen.verdict
 
     until(settled, f"{last} is not on the page")
-
-
-_FETCH = """
-const done = arguments[arguments.length - 1];
-fetch(arguments[0]).then((answer) => answer.json()).then(done);
-"""
 
 
 def until(condition: Callable[[], bool], what: str, camera: Camera | None = None) -> None:

@@ -17,8 +17,11 @@ _MUST_WAIT = 10_000
 class Client:
     """One open page: an async iterator of what to send to it, text or bytes; it ends when it is let go."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, streams: Iterable[str] | None) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, streams: Iterable[str] | None, *, pictures: bool = False
+    ) -> None:
         self._loop = loop
+        self._pictures = pictures
         self._streams = None if streams is None else frozenset(streams)
         self._lock = threading.Lock()
         self._ready = asyncio.Event()
@@ -68,11 +71,12 @@ class Client:
 
     def _put(self, one: Update) -> None:
         self._count += 1
+        encoded = one.pictured if self._pictures else one.encoded
         if one.must_arrive:
-            self._must.append((self._count, one.encoded))
+            self._must.append((self._count, encoded))
             self.closed = self.closed or len(self._must) > _MUST_WAIT
             return
-        self._may.append((self._count, one.encoded))
+        self._may.append((self._count, encoded))
         if len(self._may) > _MAY_WAIT:
             self._may.popleft()
             self._missed += 1
@@ -113,6 +117,8 @@ class Hub:
         loop: asyncio.AbstractEventLoop,
         streams: Iterable[str] | None = None,
         cursor: int | None = None,
+        *,
+        pictures: bool = False,
     ) -> Client:
         """A new client.
 
@@ -120,8 +126,9 @@ class Hub:
             loop: in which it is iterated over.
             streams: whose updates it wants; None for all.
             cursor: the `change` it knows; where the store has gone on, it is told first that it missed some.
+            pictures: it draws every one, and gets them with their messages.
         """
-        client = Client(loop, streams)
+        client = Client(loop, streams, pictures=pictures)
         with self._lock:
             self._clients.add(client)
         if cursor is not None and cursor < self.cursor:

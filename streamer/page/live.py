@@ -34,10 +34,12 @@ async def live(
     socket: WebSocket,
     cursor: Annotated[int | None, Query(ge=0, le=2**62)] = None,
     streams: Annotated[str, Query(max_length=2000)] = "",
+    pictures: bool = False,
 ) -> None:
     """Tell a browser what changes from `cursor` on, of the streams listed (all without).
 
-    `streams` is a JSON list of names, or one name.
+    `streams` is a JSON list of names, or one name. With `pictures` they come with their messages: who shows
+    every one asks ten times a second else, which is most of what the page does.
     """
     parts = parts_of(socket)
     session = parts.logins.session(socket)
@@ -45,7 +47,7 @@ async def live(
         await socket.close(1008)
         return
     _Open.n += 1
-    client = parts.hub.join(asyncio.get_running_loop(), _names(streams), cursor)
+    client = parts.hub.join(asyncio.get_running_loop(), _names(streams), cursor, pictures=pictures)
     try:
         await socket.accept()
         hello = {

@@ -45,7 +45,8 @@ class Telling:
         for number in written.pictured:
             if number in known:
                 stream, key = known[number]["stream"], known[number]["key"]
-                told.append(update({"type": "picture", "stream": stream, "key": key}, stream=stream))
+                header = {"type": "picture", "stream": stream, "key": key}
+                told.append(update(header, stream=stream, jpeg=written.jpegs.get((stream, key))))
         for stream, count in written.revised.items():
             flips = [known[one] for one in written.flips if one in known and known[one]["stream"] == stream]
             told += self._revised(stream, count, flips, written.now)

@@ -229,7 +229,7 @@ function paintRegions(context, width, height, { regions, shape }) {
 /** Width over height of what `draw` would draw: the frame's, as far as it is known. */
 export function aspectOf({ image, shape, rows, cols, view }) {
   if (shape) return shape[1] / shape[0];
-  if (image?.naturalWidth) return image.naturalWidth / image.naturalHeight;
+  if (image?.width) return image.width / image.height;
   if (!rows || !cols) return 4 / 3;
   const [top, left, bottom, right] = view ?? [0, 0, 1, 1];
   return ((right - left) * cols) / ((bottom - top) * rows);

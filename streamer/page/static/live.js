@@ -163,11 +163,12 @@ function takeFrame({ frame, grid, again }) {
   mark("list");
 }
 
-function takePicture({ stream: of, key }) {
+function takePicture({ stream: of, key, jpeg }) {
   const frame = rows.get(of, key);
   if (!frame) return;
   frame.picture = true;
   pictures.learn(frame);
+  if (jpeg && !document.hidden) pictures.putImage(frame, jpeg);
   mark("panel", "alarms");
 }
 
@@ -268,6 +269,7 @@ hello()
 
 connect({
   streams: stream ? [stream] : [],
+  pictures: true,
   onMessage: take,
   onState(state) {
     document.body.dataset.socket = state;

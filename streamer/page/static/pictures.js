@@ -17,8 +17,14 @@ class Recent extends Map {
   put(id, value) {
     this.delete(id);
     this.set(id, value);
-    if (this.size > this.most) this.delete(this.keys().next().value);
+    if (this.size > this.most) this.#forgetOldest();
     return value;
+  }
+
+  #forgetOldest() {
+    const [id, value] = this.entries().next().value;
+    this.delete(id);
+    value?.close?.(); // its pixels now, and not when there is time to look for garbage
   }
 }
 
@@ -36,6 +42,11 @@ export class Pictures {
   putGrid(frame, grid) {
     const { rows, cols } = frame.map ?? {};
     if (grid && rows * cols === grid.length) this.grids.put(idOf(frame), { grid, rows, cols });
+  }
+
+  /** A picture that came with its message; one that cannot be decoded is asked for. */
+  putImage(frame, jpeg) {
+    this.#load(this.images, frame, () => createImageBitmap(jpeg).catch(() => loadImage(pictureUrl(frame))));
   }
 
   /** A frame of this kind had a picture: the next will, so that waiting a moment for it is worth it. */
@@ -66,14 +77,19 @@ export class Pictures {
   #get(kept, frame, load) {
     const id = idOf(frame);
     if (kept.has(id)) return kept.get(id);
+    this.#load(kept, frame, load);
+    return null;
+  }
+
+  #load(kept, frame, load) {
+    const id = idOf(frame);
     const task = `${kept === this.images ? "image" : "grid"}\n${id}`;
-    if (this.coming.has(task)) return null;
+    if (this.coming.has(task)) return;
     this.coming.add(task);
     load().then((found) => {
       this.coming.delete(task);
       kept.put(id, found);
       this.onReady(id);
     });
-    return null;
   }
 }

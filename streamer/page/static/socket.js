@@ -6,25 +6,27 @@ const FIRST_WAIT_MS = 500;
 const LONGEST_WAIT_MS = 10_000;
 const MOST_FETCHED = 2000;
 
-/** One message of the socket as an object; a map comes as `grid` (Float32Array). */
+/** One message of the socket as an object; a map comes as `grid` (Float32Array), a picture as `jpeg` (Blob). */
 export function parse(data) {
   if (typeof data === "string") return JSON.parse(data);
   const length = new DataView(data).getUint32(0, true);
   const message = JSON.parse(new TextDecoder().decode(new Uint8Array(data, 4, length)));
+  if (message.type === "picture") message.jpeg = new Blob([new Uint8Array(data, 4 + length)], { type: "image/jpeg" });
   // Copied: a Float32Array must start at a multiple of four.
-  message.grid = new Float32Array(data.slice(4 + length));
+  else message.grid = new Float32Array(data.slice(4 + length));
   return message;
 }
 
 /**
  * @param {object} options
  * @param {string[]} [options.streams] names; none means all.
+ * @param {boolean} [options.pictures] each is drawn, and comes with its message unless it is large.
  * @param {(message: object) => void} options.onMessage a message as the contract of the page has it; frames
  *   fetched after a break come as `score` with `again: true`.
  * @param {(state: "connecting" | "open" | "reconnecting") => void} [options.onState]
  * @returns {{close: () => void}}
  */
-export function connect({ streams = [], onMessage, onState = () => {} }) {
+export function connect({ streams = [], pictures = false, onMessage, onState = () => {} }) {
   let socket = null;
   let cursor = null;
   let wait = FIRST_WAIT_MS;
@@ -86,6 +88,7 @@ export function connect({ streams = [], onMessage, onState = () => {} }) {
     const address = new URL("/ws", location.href);
     address.protocol = location.protocol === "https:" ? "wss:" : "ws:";
     if (cursor !== null) address.searchParams.set("cursor", cursor);
+    if (pictures) address.searchParams.set("pictures", "1");
     if (streams.length) address.searchParams.set("streams", JSON.stringify(streams));
     socket = new WebSocket(address);
     socket.binaryType = "arraybuffer";

@@ -90,7 +90,9 @@ function take(message) {
     rows.take(message.frame);
   } else if (message.type === "picture") {
     const frame = rows.get(message.stream, message.key);
-    if (frame) pictures.learn(Object.assign(frame, { picture: true }));
+    if (!frame) return;
+    pictures.learn(Object.assign(frame, { picture: true }));
+    if (message.jpeg && !document.hidden) pictures.putImage(frame, message.jpeg);
   } else if (message.type === "revised") message.flips.forEach((frame) => rows.take(frame));
   mark();
 }
@@ -109,6 +111,7 @@ async function fill() {
 hello().catch(() => {}); // a session that ended leads to the login
 connect({
   streams: stream ? [stream] : [],
+  pictures: true,
   onMessage: take,
   onState(state) {
     document.body.dataset.socket = state;

@@ -220,6 +220,41 @@ def test_a_message_with_a_grid_is_read_whatever_the_length_of_its_header(run):
     assert run("socket.js", script, *names) == [[name, 0.5, -2.0] for name in names]
 
 
+def test_a_message_with_a_picture_is_read(run):
+    script = """
+        const head = new TextEncoder().encode(JSON.stringify({type: "picture", key: "i:1"}));
+        const bytes = new Uint8Array(4 + head.length + 5);
+        new DataView(bytes.buffer).setUint32(0, head.length, true);
+        bytes.set(head, 4);
+        bytes.set([1, 2, 3, 4, 5], 4 + head.length);
+        const {jpeg, grid, key} = m.parse(bytes.buffer);
+        return jpeg.bytes().then((found) => [key, jpeg.type, ...found, grid === undefined]);
+    """
+    assert run("socket.js", script) == ["i:1", "image/jpeg", 1, 2, 3, 4, 5, True]
+
+
+def test_of_pictures_that_came_the_last_are_kept_and_the_others_let_go(run):
+    script = """
+        const canvas = new OffscreenCanvas(6, 4);
+        canvas.getContext("2d").fillRect(0, 0, 6, 4);
+        const frame = (n) => ({stream: "s", key: `i:${n}`, picture: true});
+        const came = [];
+        let next = () => {};
+        const pictures = new m.Pictures(() => next());
+        return (async () => {
+            const jpeg = await canvas.convertToBlob({type: "image/jpeg"});
+            for (let n = 0; n < 25; n += 1) {
+                const ready = new Promise((done) => { next = done; });
+                pictures.putImage(frame(n), jpeg);
+                await ready;
+                came.push(pictures.image(frame(n)));
+            }
+            return [pictures.images.size, ...[0, 1, 24].flatMap((n) => [came[n].width, came[n].height])];
+        })();
+    """
+    assert run("pictures.js", script) == [24, 0, 0, 6, 4, 6, 4]
+
+
 def test_scores_have_as_many_digits_as_tell_them_apart(run):
     values = [0.5371, 0.01, 0.0004123, -0.00041, 0, 1e-12, 123456.789, None]
     assert run("common.js", "return a[0].map((value) => m.fmt.score(value));", values) == [

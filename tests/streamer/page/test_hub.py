@@ -16,6 +16,10 @@ def score(number, stream="line", grid=None):
     return update({"type": "score", "frame": {"n": number}}, stream=stream, grid=grid)
 
 
+def picture(jpeg):
+    return update({"type": "picture", "stream": "line", "key": "i:1"}, stream="line", jpeg=jpeg)
+
+
 def alarm(number):
     return update({"type": "alarm", "alarm": {"id": number}}, stream="line")
 
@@ -119,3 +123,25 @@ def test_a_client_whose_loop_has_ended_is_no_harm():
     loop.close()
     hub.tell([score(1)])
     assert client.closed
+
+
+def encoded(one, *, pictures):
+    """What is sent of an update to a client that draws pictures, or does not."""
+
+    async def run():
+        hub = Hub()
+        client = hub.join(asyncio.get_running_loop(), pictures=pictures)
+        hub.tell([one])
+        return await asyncio.wait_for(anext(client), 60)
+
+    return asyncio.run(run())
+
+
+def test_a_picture_goes_to_who_draws_it_and_a_large_one_is_asked_for():
+    small, large = picture(b"\xff" * 65_536), picture(b"\xff" * 65_537)
+    head = b'{"type":"picture","stream":"line","key":"i:1"}'
+    assert encoded(small, pictures=True) == struct.pack("<I", len(head)) + head + b"\xff" * 65_536
+    for one, pictures in ((small, False), (large, True), (picture(None), True)):
+        assert encoded(one, pictures=pictures) == head.decode()
+    with_map = score(1, grid=b"1234")
+    assert encoded(with_map, pictures=True) == encoded(with_map, pictures=False)

@@ -77,6 +77,25 @@ def test_a_verdict_its_picture_and_its_map_are_shown_and_the_defect_is_where_it_
     assert complaints(browser) == []
 
 
+ASKED_FOR = """
+    const key = encodeURIComponent(arguments[0]);
+    return performance.getEntriesByType("resource").map((one) => one.name)
+        .filter((name) => name.includes("/api/picture") && name.includes(key));
+"""
+
+
+def test_a_picture_comes_with_its_message_and_is_asked_for_where_it_did_not(plant, line, browser):
+    watch(browser, plant, "viewer")
+    part = line.show()
+    whole = f"#heat[data-drawn='{part.key}'][data-layers='picture map']"
+    seen(browser, whole)
+    assert browser.execute_script(ASKED_FOR, part.key) == []
+    browser.refresh()
+    seen(browser, whole)
+    assert len(browser.execute_script(ASKED_FOR, part.key)) == 1
+    assert complaints(browser) == []
+
+
 def again(browser):
     """Back to the map over the picture, as it was before `heat_only`."""
     browser.find_element("id", "heat-on").click()
