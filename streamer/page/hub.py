@@ -38,9 +38,11 @@ class Client:
 
     def put(self, updates: Sequence[Update]) -> None:
         """Hand over what it wants; from any thread."""
+        # Of pictures that come together the last is drawn: forty cameras do not send a page all of theirs.
+        pictures = [one for one in updates if one.jpeg is not None] if self._pictures else []
         with self._lock:
             for one in updates:
-                self._put(one)
+                self._put(one, one.pictured if pictures and one is pictures[-1] else one.encoded)
             if self._signalled:
                 return
             self._signalled = True
@@ -69,9 +71,8 @@ class Client:
             await self._ready.wait()
         raise StopAsyncIteration
 
-    def _put(self, one: Update) -> None:
+    def _put(self, one: Update, encoded: str | bytes) -> None:
         self._count += 1
-        encoded = one.pictured if self._pictures else one.encoded
         if one.must_arrive:
             self._must.append((self._count, encoded))
             self.closed = self.closed or len(self._must) > _MUST_WAIT
@@ -126,7 +127,7 @@ class Hub:
             loop: in which it is iterated over.
             streams: whose updates it wants; None for all.
             cursor: the `change` it knows; where the store has gone on, it is told first that it missed some.
-            pictures: it draws every one, and gets them with their messages.
+            pictures: it draws the one that came last, and gets it with its message.
         """
         client = Client(loop, streams, pictures=pictures)
         with self._lock:

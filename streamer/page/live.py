@@ -38,8 +38,8 @@ async def live(
 ) -> None:
     """Tell a browser what changes from `cursor` on, of the streams listed (all without).
 
-    `streams` is a JSON list of names, or one name. With `pictures` they come with their messages: who shows
-    every one asks ten times a second else, which is most of what the page does.
+    `streams` is a JSON list of names, or one name. With `pictures` the one that came last comes with its
+    message: who draws each asks for it ten times a second else, which is most of what the page does.
     """
     parts = parts_of(socket)
     session = parts.logins.session(socket)

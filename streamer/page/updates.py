@@ -20,7 +20,7 @@ class Update:
         grid: float32 little-endian, row by row, of a score that has a map; else None.
         stream: whom it concerns; None for everybody.
         must_arrive: whether it is kept for a client that is slow, whatever else is dropped.
-        jpeg: of a picture, for those who draw every one; else None.
+        jpeg: of a picture, for those who draw it as it comes; else None.
     """
 
     header: dict[str, Any]

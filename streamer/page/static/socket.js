@@ -20,7 +20,7 @@ export function parse(data) {
 /**
  * @param {object} options
  * @param {string[]} [options.streams] names; none means all.
- * @param {boolean} [options.pictures] each is drawn, and comes with its message unless it is large.
+ * @param {boolean} [options.pictures] the last one is drawn, and comes with its message unless it is large.
  * @param {(message: object) => void} options.onMessage a message as the contract of the page has it; frames
  *   fetched after a break come as `score` with `again: true`.
  * @param {(state: "connecting" | "open" | "reconnecting") => void} [options.onState]

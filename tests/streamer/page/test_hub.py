@@ -125,16 +125,20 @@ def test_a_client_whose_loop_has_ended_is_no_harm():
     assert client.closed
 
 
-def encoded(one, *, pictures):
-    """What is sent of an update to a client that draws pictures, or does not."""
+def sent(updates, *, pictures):
+    """What is sent of updates that come together to a client that draws pictures, or does not."""
 
     async def run():
         hub = Hub()
         client = hub.join(asyncio.get_running_loop(), pictures=pictures)
-        hub.tell([one])
-        return await asyncio.wait_for(anext(client), 60)
+        hub.tell(updates)
+        return [await asyncio.wait_for(anext(client), 60) for _ in updates]
 
     return asyncio.run(run())
+
+
+def encoded(one, *, pictures):
+    return sent([one], pictures=pictures)[0]
 
 
 def test_a_picture_goes_to_who_draws_it_and_a_large_one_is_asked_for():
@@ -143,5 +147,9 @@ def test_a_picture_goes_to_who_draws_it_and_a_large_one_is_asked_for():
     assert encoded(small, pictures=True) == struct.pack("<I", len(head)) + head + b"\xff" * 65_536
     for one, pictures in ((small, False), (large, True), (picture(None), True)):
         assert encoded(one, pictures=pictures) == head.decode()
+    together = [picture(b"1"), score(1), picture(b"2"), picture(b"3"), score(2)]
+    found = sent(together, pictures=True)
+    assert [isinstance(one, bytes) for one in found] == [False, False, False, True, False]
+    assert found[3].endswith(b"3"), "of those that come together the last is drawn"
     with_map = score(1, grid=b"1234")
     assert encoded(with_map, pictures=True) == encoded(with_map, pictures=False)
