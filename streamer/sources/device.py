@@ -33,9 +33,10 @@ class Picture:
 
 
 class Device(Protocol):
-    """A camera. All but `interrupt` is called from one thread; `name` is shown, and holds no credentials.
+    """A camera. `open`, `read` and `close` are called from one thread, `facts` from any.
 
-    To be derived from, so that `interrupt` and `facts` need not be written where there is nothing to do.
+    Attributes:
+        name: its address as it is shown: without credentials.
     """
 
     name: str
@@ -64,10 +65,6 @@ class Device(Protocol):
     def close(self) -> None:
         """Let go of the camera; also of one that is half open, lost or closed already. Raises nothing."""
 
-    def interrupt(self) -> None:
-        """From another thread: end a `read` that waits for longer than asked. The device is closed next."""
-        return
-
     def facts(self) -> Mapping[str, int | float | str]:
         """What is known of the camera and the way to it: `packets_lost`, `width`; counts only grow."""
-        return {}
+        ...

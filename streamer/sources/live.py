@@ -97,7 +97,6 @@ class LiveReader:
         with self._changed:
             self._changed.notify_all()
         if self._thread.is_alive():
-            self.device.interrupt()
             self._thread.join(_STOP_S)
 
     def figures(self) -> SourceFigures:
