@@ -12,6 +12,7 @@ from streamer.fate import Counts, Fate, by_acks
 from streamer.reliable import ReliablePublisher
 from streamer.sender import Sender
 from streamer.sources import Captured, Frames, told
+from streamer.sources.telling import telling
 
 NOT_ALL_SCORED = 1
 """Exit status: all was sent, and the detector dropped or refused some of it."""
@@ -62,8 +63,9 @@ def send_all(
     sent = 0
     failed: StreamerError | None = None
     try:
-        for frame_id, frame in _paced(captured.frames, fps):
-            sent += _send(sender, frame, frame_id, left_out)
+        with telling(captured.live, sender):
+            for frame_id, frame in _paced(captured.frames, fps):
+                sent += _send(sender, frame, frame_id, left_out)
     except StreamerError as error:
         failed = error
     except BaseException:

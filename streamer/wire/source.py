@@ -26,13 +26,16 @@ SILENT_S = 15.0
 MAX_BYTES = 4096
 """Of a header: it is read before it is known whose rate it counts to."""
 _MAX_NAME, _MAX_TEXT = 256, 400
-_MAX_COUNTS, _MAX_COUNT_NAME = 32, 64
+MAX_COUNTS, _MAX_COUNT_NAME = 32, 64
 _KEYS = frozenset(
     ("v", "kind", "stream", "state", "since_ns", "at_ns", "source", "age_ms", "fps", "counts", "text")
 )
 _REQUIRED = ("stream", "state", "since_ns", "at_ns")
 _USER = re.compile(r"(?<=://)[^/\s]*@")
-_QUERY = re.compile(r"(://[^\s?#]*)[?#]\S*")
+_SECRET = re.compile(
+    r"(?i)([a-z]*(?:pass|pwd|pw|token|secret|auth|key|sig|user|usr|login)[a-z]*=)(?:(?!_\w+=)[^&;/?#\s])+"
+)
+"""Some cameras want name and password in the path or the query: `/user=admin_password=x_channel=1.sdp`."""
 
 
 @dataclass(frozen=True)
@@ -63,8 +66,8 @@ class SourceMessage:
 
 
 def without_secrets(text: str) -> str:
-    """A text whose addresses have lost `user:password@` and what follows `?`, which may hold a password."""
-    return _QUERY.sub(r"\1", _USER.sub("", text))
+    """A text whose addresses have lost `user:password@` and what looks like one in path or query."""
+    return _SECRET.sub(r"\1***", _USER.sub("", text))
 
 
 def told(message: SourceMessage) -> SourceMessage:
@@ -145,9 +148,9 @@ def _amount(header: Mapping[str, Any], key: str) -> float | None:
 def _counts(value: object) -> dict[str, int]:
     if value is None:
         return {}
-    if not isinstance(value, dict) or len(value) > _MAX_COUNTS:
+    if not isinstance(value, dict) or len(value) > MAX_COUNTS:
         raise WireError(
-            "bad_value", f"counts: got {shown(value)}, expected a map of at most {_MAX_COUNTS} counts"
+            "bad_value", f"counts: got {shown(value)}, expected a map of at most {MAX_COUNTS} counts"
         )
     for name in value:
         if not isinstance(name, str) or not 0 < len(name) <= _MAX_COUNT_NAME or not name.isprintable():
