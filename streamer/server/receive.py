@@ -278,8 +278,9 @@ class Receiver(Worker):
             self._outcomes.receive(known)
             self._outcomes.refuse_message(error, known, sender, peer)
             return None
-        capture_ns = message.capture_ns if message.capture_ns is not None else time.time_ns()
-        queued = QueuedFrame(message, stream, capture_ns, sender, peer)
+        now = time.time_ns()
+        capture_ns = message.capture_ns if message.capture_ns is not None else now
+        queued = QueuedFrame(message, stream, capture_ns, sender, peer, arrived_ns=now)
         # Claimed, then counted: whoever saw the count finds the frame in flight.
         found = stream.claim(queued)
         self._outcomes.receive(stream)
