@@ -1,6 +1,6 @@
 """A camera's pictures on their way to a detector: none waits here for room, so none grows old here."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 
 from streamer.sender import Sender
 from streamer.sources.device import Picture
@@ -11,7 +11,9 @@ QUEUE = 1
 _TURN_S = 0.2
 
 
-def live_pictures(reader: LiveReader, sender: Sender, tell: Callable[[str], None]) -> Iterator[Picture]:
+def live_pictures(
+    reader: LiveReader, sender: Sender, tell: Callable[[str], None]
+) -> Generator[Picture, None, None]:
     """Pictures of a camera for as long as it is not stopped, each taken once there is room for it.
 
     Args:
@@ -40,7 +42,7 @@ def live_pictures(reader: LiveReader, sender: Sender, tell: Callable[[str], None
 def _say(figures: SourceFigures, said: tuple[str, str], tell: Callable[[str], None]) -> tuple[str, str]:
     """Tell what is new of a camera's state, and give what is said by now."""
     now = (figures.state, "" if figures.state == "live" else figures.error)
-    if now == said or now == ("waiting", ""):
+    if now in (said, ("waiting", "")):
         return said
     if figures.state == "live":
         tell(f"source: {figures.name} is live")

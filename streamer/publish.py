@@ -109,6 +109,7 @@ class Publisher(Sender):
 
     def close(self) -> None:
         """Hand what is still queued here to the detector, for up to `linger_s`, then close."""
+        self._source.close()
         self._socket.close()
         self._context.term()
 

@@ -16,6 +16,7 @@ from streamer.printable import printable
 from streamer.reliable import ReliablePublisher
 from streamer.sender import Sender
 from streamer.sources import Captured, Frames, LiveReader, told
+from streamer.sources.telling import telling
 
 NOT_ALL_SCORED = 1
 """Exit status: all was sent, and the detector dropped or refused some of it."""
@@ -66,10 +67,9 @@ def send_all(
     sent = 0
     failed: StreamerError | None = None
     try:
-        for went_out in (
-            _live(sender, captured.live) if captured.live else _all(sender, captured, fps, left_out)
-        ):
-            sent += went_out
+        with telling(captured.live, sender):
+            for went_out in _outcomes(sender, captured, fps, left_out):
+                sent += went_out
     except StreamerError as error:
         failed = error
     except BaseException:
@@ -95,8 +95,13 @@ def send_all(
     return 0 if fate is None or fate.all_scored else NOT_ALL_SCORED
 
 
-def _all(sender: Sender, captured: Captured, fps: float | None, left_out: LeftOut | None) -> Iterator[int]:
+def _outcomes(
+    sender: Sender, captured: Captured, fps: float | None, left_out: LeftOut | None
+) -> Iterator[int]:
     """1 for each frame that went out, 0 for one that cannot and is left out."""
+    if captured.live is not None:
+        yield from _live(sender, captured.live)
+        return
     for frame_id, frame in _paced(captured.frames, fps):
         yield _send(sender, frame, frame_id, left_out)
 

@@ -32,7 +32,7 @@ _COUNTS_NOTHING = frozenset({"mpjpeg"})
 @dataclass(eq=False)
 class _Opened:
     container: av.container.InputContainer
-    packets: Iterator[av.Packet]
+    packets: "Iterator[av.Packet[av.VideoStream]]"
     decoder: av.VideoCodecContext
     opened: float = field(default_factory=time.monotonic)
     is_fresh: bool = False
@@ -113,7 +113,7 @@ class NetworkStream(Device):
             opened.container.close()
 
     def facts(self) -> Mapping[str, int | float | str]:
-        """See `Device.facts`; `clock` says whose word the time of capture is: `camera`, `stream`, `arrival`."""
+        """See `Device.facts`; `clock` says what the time of capture is by: camera, stream or arrival."""
         return dict(self._facts)
 
     def _opened(self) -> _Opened:
@@ -144,7 +144,7 @@ class NetworkStream(Device):
     def _kind(self, opened: _Opened) -> tuple[str, str]:
         return opened.container.format.name, opened.decoder.name
 
-    def _picture(self, now: _Opened, packet: av.Packet, arrived_ns: int) -> Picture | None:
+    def _picture(self, now: _Opened, packet: "av.Packet[av.VideoStream]", arrived_ns: int) -> Picture | None:
         if packet.size == 0:  # the end: libav asks for what the decoder still holds
             return None
         capture_ns, exact = self._taken(now, packet, arrived_ns)
@@ -162,14 +162,15 @@ class NetworkStream(Device):
             if frame.is_corrupt:
                 self._count("frames_incomplete")
                 continue
-            capture_ns, exact = now.taken.get(frame.pts, (capture_ns, exact))
-            now.taken = {pts: taken for pts, taken in now.taken.items() if pts > (frame.pts or 0)}
+            if frame.pts is not None:
+                capture_ns, exact = now.taken.get(frame.pts, (capture_ns, exact))
+                now.taken = {pts: taken for pts, taken in now.taken.items() if pts > frame.pts}
             pixels = frame.to_ndarray(format="bgr24")
             self._facts |= {"width": frame.width, "height": frame.height}
             picture = Picture(np.asarray(pixels, np.uint8), capture_ns, exact)
         return picture
 
-    def _jpeg(self, packet: av.Packet, capture_ns: int, exact: bool) -> Picture | None:
+    def _jpeg(self, packet: "av.Packet[av.VideoStream]", capture_ns: int, exact: bool) -> Picture | None:
         content = bytes(packet)
         try:
             content = whole(content)
@@ -178,7 +179,7 @@ class NetworkStream(Device):
             return None
         return Picture(content, capture_ns, exact)
 
-    def _taken(self, now: _Opened, packet: av.Packet, arrived_ns: int) -> tuple[int, bool]:
+    def _taken(self, now: _Opened, packet: "av.Packet[av.VideoStream]", arrived_ns: int) -> tuple[int, bool]:
         if packet.has_sidedata("prft"):
             since_1970_us = struct.unpack_from("=q", bytes(packet.get_sidedata("prft")))[0]
             taken = self._by_reports.capture(1000 * since_1970_us, arrived_ns, since_1970=True)
