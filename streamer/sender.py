@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any, Self
 
 import numpy as np
+import zmq
 
 from streamer import images
 from streamer.auth import ClientKeys
@@ -82,6 +83,10 @@ class Sender:
     ) -> FrameId:
         """Send one frame; its id."""
         raise NotImplementedError
+
+    def has_room(self, timeout_s: float) -> bool:
+        """Whether a frame can be sent without waiting, within `timeout_s`; answers are taken meanwhile."""
+        return bool(self._socket.poll(round(1000 * timeout_s), zmq.POLLOUT))
 
     def close(self) -> None:
         """Hand over what is still to be sent, then close."""
