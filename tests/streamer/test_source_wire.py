@@ -2,9 +2,12 @@
 
 import msgpack
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from streamer.errors import WireError
 from streamer.server.sources import RATE, Sources
+from streamer.wire.codes import CODES
 from streamer.wire.frame import Limits, unpack_frame
 from streamer.wire.source import (
     MAX_BYTES,
@@ -74,6 +77,27 @@ def test_what_is_needed_is_named(key):
     word = {name: value for name, value in WORD.items() if name != key}
     with pytest.raises(WireError, match=f"'{key}' is missing"):
         unpack_source([msgpack.packb(word), b""])
+
+
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats() | st.text() | st.binary(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.dictionaries(st.sampled_from([*WORD, "source", "age_ms", "fps", "counts", "text", "x"]), anything))
+def test_whatever_is_said_is_taken_whole_or_refused(fields):
+    said = parts(**fields)
+    if not is_source(said, Limits()):
+        return
+    try:
+        heard = unpack_source(said)
+    except WireError as error:
+        assert error.code in CODES
+    else:
+        assert unpack_source(pack_source(heard)) == heard
 
 
 def test_nothing_else_is_taken_for_one():
