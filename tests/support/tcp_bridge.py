@@ -1,4 +1,4 @@
-"""A bridge of one's own, as a plant would write it: each item a line of JSON over TCP, each line acknowledged."""
+"""A bridge of one's own, as a plant would write it: each item a line of JSON over TCP, acknowledged."""
 
 import asyncio
 import json
