@@ -86,7 +86,9 @@ class Subscriber:
 
 STEPS = st.lists(
     st.tuples(
-        st.sampled_from(["score", "score", "revise", "revise", "ask", "read", "settle", "restart", "connect"]),
+        st.sampled_from(
+            ["score", "score", "revise", "revise", "ask", "read", "settle", "restart", "connect"]
+        ),
         st.booleans(),
         st.integers(0, 3),
     ),
