@@ -1,4 +1,4 @@
-"""`GenicamCamera`: a camera of GigE Vision or USB3 Vision as a device that is opened, read, lost and found."""
+"""`GenicamCamera`: a camera of GigE Vision or USB3 Vision as a `Device`: opened, read, lost and found."""
 
 import threading
 from collections import Counter
@@ -19,13 +19,17 @@ class GenicamCamera:
 
     Args:
         source: the address, see `settings.parse`.
+        lost_after_s: a camera that gives no picture for so long, beyond its own interval, is lost.
 
     Raises:
         StreamerError: the address cannot be used, or Aravis is not installed.
     """
 
-    def __init__(self, source: str) -> None:
-        self._settings = parse(source)
+    may_be_silent = True
+    """It says itself when silence is a loss: it knows its interval, and whether a line triggers it."""
+
+    def __init__(self, source: str, lost_after_s: float = 5.0) -> None:
+        self._settings, self._lost_after_s = parse(source), lost_after_s
         self._aravis = library()
         self.name = f"{PREFIX}{self._settings.name}"
         self._streaming: Streaming | None = None
@@ -33,11 +37,6 @@ class GenicamCamera:
         self._lock = threading.Lock()  # of who asks for facts, and who closes
         self._before: Counter[str] = Counter()
         self._facts: dict[str, int | float | str] = {}
-
-    @property
-    def interval_s(self) -> float:
-        """The longest time between two pictures as the camera is set; infinite where a line triggers it."""
-        return self._streaming.configured.interval_s if self._streaming else 0.0
 
     def open(self) -> None:
         """Find, set and start the camera.
@@ -53,7 +52,7 @@ class GenicamCamera:
         except BaseException:
             self._aravis.release(camera)
             raise
-        streaming = Streaming(self._aravis, camera, configured, self._settings.name)
+        streaming = Streaming(self._aravis, camera, configured, self._settings.name, self._lost_after_s)
         with self._lock:
             self._streaming = streaming
             self._facts = {

@@ -1,7 +1,7 @@
 """A camera set as its source's address asks, each refusal with the setting that it is about."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -58,13 +58,17 @@ def configure(aravis: Library, camera: Any, settings: Settings) -> Configured:
 
 @contextmanager
 def asked(name: str, what: str) -> Iterator[None]:
-    """Aravis's errors as the source's: SourceLost where the camera is gone, else an error that names `what`."""
+    """Aravis's errors as the source's, with `what` it was about: SourceLost where the camera is gone."""
     try:
         yield
     except AravisError as error:
         if error.gone:
             raise SourceLost(f"source: {PREFIX}{name}: {what}: {error}") from None
         raise StreamerError(f"source: {PREFIX}{name}: {what}: {error}") from None
+
+
+def _commas(numbers: Sequence[int]) -> str:
+    return ",".join(map(str, numbers))
 
 
 class _Setting:
@@ -129,7 +133,9 @@ class _Setting:
                 return
             low, high = self._aravis.bounds(f"arv_camera_get_{what}_bounds", self._camera)
             if not low <= float(value) <= high:
-                raise self._refuse(key, f"got {value:.10g}, expected {low:.10g} to {high:.10g} of this camera")
+                raise self._refuse(
+                    key, f"got {value:.10g}, expected {low:.10g} to {high:.10g} of this camera"
+                )
             self._do(f"set_{what}", float(value))
 
     def _set_packet_size(self, size: int) -> None:
@@ -142,7 +148,7 @@ class _Setting:
         with asked(self._asked.name, "region"), self._checked():
             self._do("set_region", *region)
             if (got := self._region()) != region:
-                raise self._refuse("region", f"got {_commas(region)}, but the camera takes {_commas(got)}")
+                raise self._refuse("region", f"got {_commas(region)}, but the camera makes it {_commas(got)}")
 
     def _region(self) -> tuple[int, ...]:
         numbers = [self._aravis.ffi.new("int *") for _ in range(4)]
@@ -194,7 +200,9 @@ class _Setting:
                 trigger = self._text("TriggerSource")
             exposure_s = self._value("exposure_time") / 1e6
             rate = self._asked.frame_rate if trigger == "Software" else self._value("frame_rate")
-        interval_s = exposure_s + (1.0 / rate if rate else 0.0) if trigger in {"off", "Software"} else math.inf
+        interval_s = (
+            exposure_s + (1.0 / rate if rate else 0.0) if trigger in {"off", "Software"} else math.inf
+        )
         return Configured(wanted, width, height, trigger, exposure_s, interval_s)
 
     def _text(self, feature: str) -> str:

@@ -1,4 +1,4 @@
-"""Pixels as a GenICam camera sends them to those that a detector takes: packed ones unpacked, Bayer to BGR."""
+"""Pixels as a GenICam camera sends them to those that a detector takes: unpacked, and Bayer as BGR."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -214,4 +214,5 @@ _GROUPS: dict[tuple[str, int], tuple[int, int, _Unpack]] = {
 
 def _upper_eight(pixels: images.Pixels, bits: int) -> images.Frame:
     """Of `bits` in use, as the detector cuts what it is sent with more; brighter than they allow is white."""
-    return np.minimum(pixels >> (bits - 8), 255).astype(np.uint8)
+    cut: images.Frame = np.minimum(pixels >> (bits - 8), 255).astype(np.uint8)
+    return cut

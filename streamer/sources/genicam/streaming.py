@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,9 @@ _SLICE_S = 0.1
 # Waited at a time: a camera that is gone does not wake who waits for its picture.
 _AGAIN_S = 2.0
 # After which a software trigger whose picture does not come is given again.
+_HEARTBEAT_S = 2.0
+# On top of what is silence: Aravis sees after some 6 s that a camera is gone, and one that is known to be
+# gone is let go of in 5 s rather than 13.
 _SUCCESS = 0
 # Of ArvBufferStatus; the others say what is wrong.
 _PICTURES = frozenset({0x1, 0x5, 0xA})
@@ -44,17 +48,22 @@ class Streaming:
         camera: opened and set; it is closed with this.
         configured: how it is set.
         name: of the source, for its errors.
+        lost_after_s: a camera that no line triggers and that gives no whole picture for so long, beyond its
+            own interval, is lost.
 
     Raises:
         SourceLost: it does not answer any more.
         StreamerError: it cannot give pictures.
     """
 
-    def __init__(self, aravis: Library, camera: Any, configured: Configured, name: str) -> None:
+    def __init__(
+        self, aravis: Library, camera: Any, configured: Configured, name: str, lost_after_s: float
+    ) -> None:
         self.configured, self.incomplete, self.overtaken = configured, 0, 0
+        self._silent_s = lost_after_s + configured.interval_s + _HEARTBEAT_S
         self._aravis, self._camera, self._name = aravis, camera, name
         self._lost = threading.Event()
-        self._asked_at, self._due = -1.0, 0.0
+        self._asked_at, self._due, self._last = -1.0, 0.0, time.monotonic()
         self._device = aravis.lib.arv_camera_get_device(camera)
         self._handler = aravis.handler(self._lost.set)
         self._signal = aravis.lib.g_signal_connect_data(
@@ -98,8 +107,14 @@ class Streaming:
             left_s = max(0.0, min(_SLICE_S, end - time.monotonic()))
             buffer = self._aravis.lib.arv_stream_timeout_pop_buffer(self._stream, int(1e6 * left_s))
             if buffer != self._aravis.ffi.NULL and (picture := self._used(buffer)) is not None:
+                self._last = time.monotonic()
                 return picture
-            if time.monotonic() >= end:
+            if (now := time.monotonic()) - self._last >= self._silent_s:
+                raise SourceLost(
+                    f"source: {PREFIX}{self._name}: gives no whole picture for {self._silent_s:.1f} s "
+                    f"({self.incomplete} incomplete so far)"
+                )
+            if now >= end:
                 return None
 
     def _trigger(self) -> None:
@@ -116,7 +131,7 @@ class Streaming:
         self._due = max(self._due, now - pause_s) + pause_s
 
     def _used(self, buffer: Any) -> Picture | None:
-        """The newest of the pictures that wait here, the first of them popped already; None: all incomplete."""
+        """The newest of the pictures that wait, of which the first is given; None: all are incomplete."""
         lib, newest = self._aravis.lib, None
         while buffer != self._aravis.ffi.NULL:
             self._asked_at = -1.0
@@ -174,7 +189,9 @@ class Streaming:
         for i in range(lib.arv_stream_get_n_infos(self._stream)):
             figures[self._aravis.text(lib.arv_stream_get_info_name(self._stream, i))] = i
         told = {
-            fact: sum(lib.arv_stream_get_info_uint64(self._stream, figures[one]) for one in of if one in figures)
+            fact: sum(
+                lib.arv_stream_get_info_uint64(self._stream, figures[one]) for one in of if one in figures
+            )
             for fact, of in COUNTS.items()
         }
         return {**told, "frames_incomplete": self.incomplete, "frames_overtaken": self.overtaken}
@@ -184,10 +201,8 @@ class Streaming:
         aravis = self._aravis
         if self._stream is not None:
             if not self._lost.is_set():
-                try:
+                with suppress(StreamerError):  # it is gone
                     aravis.call("arv_camera_stop_acquisition", self._camera)
-                except StreamerError:
-                    pass  # it is gone
             aravis.release(self._stream)
             self._stream = None
         aravis.lib.g_signal_handler_disconnect(self._device, self._signal)
