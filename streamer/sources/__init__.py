@@ -5,16 +5,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 from streamer.errors import StreamerError
+from streamer.sources.address import shown
 from streamer.sources.captured import Captured, Frames, Skipped
 from streamer.sources.device import Device, Picture, SourceLost
 from streamer.sources.files import in_order, of_files
 from streamer.sources.listing import IMAGE_SUFFIXES, Listing, id_of, images_in, list_images, told
-from streamer.sources.live import LiveReader, SourceFigures
+from streamer.sources.live import LOST_AFTER_S, LiveReader, SourceFigures
 from streamer.sources.video import video_frames
 from streamer.wire.checks import BitDepth
 
 __all__ = [
     "IMAGE_SUFFIXES",
+    "LOST_AFTER_S",
     "Captured",
     "Device",
     "Frames",
@@ -33,8 +35,12 @@ __all__ = [
 ]
 
 
-def device_of(source: str) -> Device | None:
+def device_of(source: str, lost_after_s: float = LOST_AFTER_S) -> Device | None:
     """The camera that a source names; None where it names none. It is not opened yet.
+
+    Args:
+        source: `camera:INDEX` or a URL.
+        lost_after_s: a peer on the network that is silent for so long is lost.
 
     Raises:
         StreamerError: the address cannot be used, or a package for it is missing.
@@ -45,9 +51,14 @@ def device_of(source: str) -> Device | None:
 
         return UsbCamera(int(camera[1]))
     if "://" in source:
-        from streamer.sources.stream import NetworkStream  # noqa: PLC0415
-
-        return NetworkStream(source)
+        try:
+            from streamer.sources.stream import NetworkStream  # noqa: PLC0415
+        except ImportError as error:
+            raise StreamerError(
+                f"source: {shown(source)} needs PyAV, which is not there ({error.name or error}); "
+                f"pip install 'musc-online[camera]'"
+            ) from None
+        return NetworkStream(source, lost_after_s)
     return None
 
 
@@ -61,6 +72,7 @@ def open_source(
     skipped: Skipped | None = None,
     fps: float | None = None,
     max_age_s: float | None = None,
+    lost_after_s: float = LOST_AFTER_S,
 ) -> Captured:
     """Frames of a source; whether it can be read at all is known before the first one.
 
@@ -78,14 +90,15 @@ def open_source(
             detector to refuse.
         fps: pictures of a camera a second, at most: the newest each time. Other sources go at their reader's.
         max_age_s: pictures of a camera that are older are left out.
+        lost_after_s: a camera that is silent for so long is connected anew.
 
     Raises:
         StreamerError: nothing there, nothing readable in it, it cannot be opened, or its order is its own
             and cannot be shuffled.
     """
-    if (device := device_of(source)) is not None:
+    if (device := device_of(source, lost_after_s)) is not None:
         _check_order(source, shuffle, "a camera")
-        reader = LiveReader(device, fps=fps, max_age_s=max_age_s)
+        reader = LiveReader(device, fps=fps, max_age_s=max_age_s, lost_after_s=lost_after_s)
         return Captured(_pictures(reader), live=reader)
     if max_age_s is not None:
         raise StreamerError(

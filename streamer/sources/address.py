@@ -19,7 +19,7 @@ def shown(url: str) -> str:
     return printable(f"{scheme}://{place}{slash}{path}")
 
 
-def without(text: str, url: str) -> str:
+def without_secrets(text: str, url: str) -> str:
     """A text, of a library's error say, without the URL and without its password."""
     password = urlsplit(url).password if "@" in url else None
     text = text.replace(url, shown(url))

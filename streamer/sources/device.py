@@ -10,7 +10,16 @@ from streamer.wire.checks import BitDepth
 
 
 class SourceLost(StreamerError):  # noqa: N818  (says what is; it passes)
-    """A camera cannot be opened, or gives no more now. It is tried again; the text holds no credentials."""
+    """A camera cannot be opened, or gives no more now; it is tried again.
+
+    Args:
+        text: without credentials.
+        wait_s: how long to leave it alone, at least.
+    """
+
+    def __init__(self, text: str, wait_s: float = 0.0) -> None:
+        super().__init__(text)
+        self.wait_s = wait_s
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,7 +27,8 @@ class Picture:
     """One picture of a camera.
 
     Attributes:
-        frame: `[H, W, 3]` uint8 BGR, or `[H, W]` grey uint8 or uint16.
+        frame: `[H, W, 3]` uint8 BGR, or `[H, W]` grey uint8 or uint16; or the bytes of a JPEG as the camera
+            made it, which is sent unchanged.
         capture_ns: when it was taken, in nanoseconds since 1970 by this machine's clock.
         exact: whether the camera or its driver says so; else `capture_ns` is no earlier than the truth: the
             moment of arrival, or of the quickest arrival lately where the camera counts time but not from
@@ -26,7 +36,7 @@ class Picture:
         bit_depth: the bits in use of uint16; `auto` leaves it to the detector's configuration.
     """
 
-    frame: Pixels
+    frame: Pixels | bytes
     capture_ns: int
     exact: bool = False
     bit_depth: BitDepth = "auto"
@@ -37,9 +47,11 @@ class Device(Protocol):
 
     Attributes:
         name: its address as it is shown: without credentials.
+        may_be_silent: it gives pictures when it is told to (a trigger): silence is no loss.
     """
 
     name: str
+    may_be_silent: bool = False
 
     def open(self) -> None:
         """Connect, within some 5 s.

@@ -11,6 +11,7 @@ from streamer.sources.device import Device, Picture, SourceLost
 State = Literal["waiting", "live", "lost", "ended"]
 """`waiting`: not there yet; `lost`: was there, is tried again; `ended`: stopped, or failed for good."""
 
+LOST_AFTER_S = 5.0
 FIRST_RETRY_S, LONGEST_RETRY_S = 0.5, 10.0
 _READ_S = 0.2
 _STOP_S = 2.0
@@ -68,7 +69,7 @@ class LiveReader:
         *,
         fps: float | None = None,
         max_age_s: float | None = None,
-        lost_after_s: float = 5.0,
+        lost_after_s: float = LOST_AFTER_S,
     ) -> None:
         self.device, self._fps, self._max_age_s, self._lost_after_s = device, fps, max_age_s, lost_after_s
         self._changed = threading.Condition()
@@ -147,7 +148,9 @@ class LiveReader:
             self._figures = replace(figures, too_old=figures.too_old + 1)
             return None
         if self._fps is not None:
-            self._due = max(self._due, now - 1.0 / self._fps) + 1.0 / self._fps
+            # What came a little late does not put off the next one.
+            next_due = self._due + 1.0 / self._fps
+            self._due = next_due if next_due > now else now + 1.0 / self._fps
         self._figures = replace(figures, sent=figures.sent + 1, age_ms=1000.0 * age_s)
         return picture
 
@@ -161,16 +164,17 @@ class LiveReader:
         retry_s = FIRST_RETRY_S
         try:
             while not self._stop.is_set():
-                before = self._figures.read
+                before, wait_s = self._figures.read, 0.0
                 try:
                     self.device.open()
                     self._read_on()
                 except SourceLost as error:
                     self._is_lost(str(error))
+                    wait_s = error.wait_s
                 finally:
                     self.device.close()
                 retry_s = FIRST_RETRY_S if self._figures.read > before else retry_s
-                self._stop.wait(retry_s)
+                self._stop.wait(max(retry_s, wait_s))
                 retry_s = min(2 * retry_s, LONGEST_RETRY_S)
         except BaseException as error:  # handed on to who takes the pictures
             self._end(error)
@@ -185,7 +189,7 @@ class LiveReader:
             if picture is not None:
                 last = now
                 self._came(picture, now)
-            elif now - last >= self._lost_after_s:
+            elif now - last >= self._lost_after_s and not self.device.may_be_silent:
                 raise SourceLost(f"source: {self.device.name} is silent for {self._lost_after_s:g} s")
 
     def _came(self, picture: Picture, now: float) -> None:
