@@ -22,7 +22,11 @@ class UsbCamera(Device):
 
     def open(self) -> None:
         """See `Device.open`."""
-        self._capture = cv2.VideoCapture(self._index)
+        level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # one line a try, else
+        try:
+            self._capture = cv2.VideoCapture(self._index)
+        finally:
+            cv2.utils.logging.setLogLevel(level)
         if not self._capture.isOpened():
             raise SourceLost(f"source: {self.name} is not there, or another program has it")
         self._capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)

@@ -25,13 +25,13 @@ def draw(moment_ns):
 
 
 def read(frame):
-    """The moment drawn into a picture, in nanoseconds since 1970, to the microsecond; an array or its rows."""
+    """The moment drawn into a picture, in ns since 1970, to the microsecond; an array or its rows."""
     centre = BLOCK // 2
     value = 0
     for index in range(_BITS + _CHECK):
         row, column = divmod(index, COLUMNS)
         pixel = frame[row * BLOCK + centre][column * BLOCK + centre]
-        value = value << 1 | (int(getattr(pixel, "max", lambda: pixel)()) > 125)
+        value = value << 1 | (int(pixel if isinstance(pixel, int) else pixel.max()) > 125)
     moment, check = value >> _CHECK, value & (1 << _CHECK) - 1
     assert moment % 65521 == check, "the picture shows no moment"
     return 1000 * moment

@@ -15,17 +15,20 @@ gi.require_version("GstRtspServer", "1.0")
 from gi.repository import GLib, Gst, GstRtspServer  # noqa: E402
 
 ENCODERS = {
-    "h264": "x264enc tune=zerolatency sliced-threads=true threads=2 speed-preset=ultrafast key-int-max={gop} ! rtph264pay name=pay0 pt=96 "
-    "config-interval=1",
+    # Two slices a frame, as cameras send them.
+    "h264": "x264enc tune=zerolatency sliced-threads=true threads=2 speed-preset=ultrafast key-int-max={gop} "
+    "! rtph264pay name=pay0 pt=96 config-interval=1",
     "jpeg": "jpegenc ! rtpjpegpay name=pay0 pt=26",
+    "vp8": "vp8enc deadline=1 keyframe-max-dist={gop} ! rtpvp8pay name=pay0 pt=96",
 }
+PICTURES = f"video/x-raw,format=GRAY8,width={drawn_time.WIDTH},height={drawn_time.HEIGHT}"
 
 
 def launch(codec, fps):
     return (
         "( appsrc name=source is-live=true format=time do-timestamp=true "
-        f"caps=video/x-raw,format=GRAY8,width={drawn_time.WIDTH},height={drawn_time.HEIGHT},framerate={fps}/1 "
-        f"! videoconvert ! video/x-raw,format=I420 ! {ENCODERS[codec].format(gop=2 * fps)} )"
+        f"caps={PICTURES},framerate={fps}/1 ! videoconvert ! video/x-raw,format=I420 "
+        f"! {ENCODERS[codec].format(gop=2 * fps)} )"
     )
 
 
@@ -69,7 +72,9 @@ def main():
         auth.add_basic(GstRtspServer.RTSPAuth.make_basic(user, password), token)
         server.set_auth(auth)
         factory.add_role_from_structure(
-            Gst.Structure.from_string("viewer, media.factory.access=(bool)true, media.factory.construct=(bool)true")[0]
+            Gst.Structure.from_string(
+                "viewer, media.factory.access=(bool)true, media.factory.construct=(bool)true"
+            )[0]
         )
     server.get_mount_points().add_factory("/line", factory)
     if not server.attach(None):

@@ -82,8 +82,9 @@ def test_a_frame_is_no_older_than_an_interval_and_a_little(kind, camera_fps, fps
     assert median(map(abs, off)) < allowed
 
 
-def test_jpeg_by_rtsp_and_parts_without_a_length_are_read_too():
-    with RtspCamera("--codec", "jpeg") as camera:
-        assert len(ages(camera, None, 3)[0]) == 3
+def test_other_codecs_by_rtsp_and_parts_without_a_length_are_read_too():
+    for codec in ("jpeg", "vp8"):
+        with RtspCamera("--codec", codec) as camera:
+            assert len(ages(camera, None, 3)[0]) == 3
     with MjpegCamera("--no-length") as camera:
         assert len(ages(camera, None, 3)[0]) == 3

@@ -1,0 +1,63 @@
+"""Addresses of cameras as they are shown, and those that are none."""
+
+import subprocess
+import sys
+
+import pytest
+from streamer_support import PATIENCE_S
+
+from streamer.errors import StreamerError
+from streamer.sources import device_of, open_source
+from streamer.sources.address import shown, without_secrets
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("rtsp://10.0.0.5:554/line?channel=1", "rtsp://10.0.0.5:554/line?channel=1"),
+        ("rtsp://eye:s3cr3t@cam/line", "rtsp://cam/line"),
+        ("rtsp://eye:p@ss/w0rd@cam/line", "rtsp://cam/line"),
+        ("rtsp://eye:s3cr3t@cam", "rtsp://cam"),
+        ("http://cam/video?user=eye&pwd=s3cr3t&fps=5", "http://cam/video?user=***&pwd=***&fps=5"),
+        ("http://cam/video?access_token=s3cr3t", "http://cam/video?access_token=***"),
+        ("rtsp://cam/user=admin_password=s3cr3t_channel=1.sdp", "rtsp://cam/user=***_password=***_channel=1.sdp"),
+        ("rtsp://cam/a\x1b[2J", "rtsp://cam/a\\x1b[2J"),
+    ],
+)  # fmt: skip
+def test_what_logs_in_is_not_shown(url, expected):
+    assert shown(url) == expected
+    assert without_secrets(f"{url}: no route", url) == f"{expected}: no route"
+
+
+def test_a_password_is_taken_out_of_a_librarys_words():
+    url = "rtsp://eye:s3cr3t@cam/line"
+    assert without_secrets("login with s3cr3t failed", url) == "login with *** failed"
+
+
+@pytest.mark.parametrize("url", ["rtsp://", "ftp://cam/line", "rtsp:///line", "http://[cam/line"])
+def test_what_is_no_address_of_a_camera_is_said(url):
+    pytest.importorskip("av", reason="PyAV is not installed: pip install -e '.[camera]'")
+    with pytest.raises(StreamerError, match="is no address of a camera; expected rtsp://HOST/PATH"):
+        device_of(url)
+
+
+def test_options_that_do_not_go_with_a_source_are_refused(tmp_path):
+    with pytest.raises(StreamerError, match="--max-age: got 2 with the source"):
+        open_source(str(tmp_path), max_age_s=2.0)
+    with pytest.raises(StreamerError, match="a camera comes in its own order"):
+        open_source("camera:0", shuffle=1)
+
+
+def test_without_pyav_the_package_is_named():
+    code = (
+        "import sys; sys.modules['av'] = None\n"
+        "from streamer.publish import main\n"
+        "main(['--source', 'rtsp://eye:s3cr3t@cam/line', '--stream', 'line'])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE_S, check=False
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: source: rtsp://cam/line needs PyAV")
+    assert "musc-online[camera]" in done.stderr
+    assert done.stderr.count("\n") == 1
