@@ -39,7 +39,7 @@ def device_of(source: str, lost_after_s: float = LOST_AFTER_S) -> Device | None:
     """The camera that a source names; None where it names none. It is not opened yet.
 
     Args:
-        source: `camera:INDEX` or a URL.
+        source: `camera:INDEX`, `genicam:NAME` or a URL.
         lost_after_s: a peer on the network that is silent for so long is lost.
 
     Raises:
@@ -50,6 +50,10 @@ def device_of(source: str, lost_after_s: float = LOST_AFTER_S) -> Device | None:
         from streamer.sources.usb import UsbCamera  # noqa: PLC0415
 
         return UsbCamera(int(camera[1]))
+    if source.startswith("genicam:"):
+        from streamer.sources.genicam import GenicamCamera  # noqa: PLC0415
+
+        return GenicamCamera(source, lost_after_s)
     if "://" in source:
         try:
             from streamer.sources.stream import NetworkStream  # noqa: PLC0415

@@ -7,10 +7,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+import cffi
 import pytest
 from streamer_support import PATIENCE_S, until
 
 from streamer.errors import StreamerError
+from streamer.sources.genicam import GenicamCamera
 from streamer.sources.genicam.aravis import library
 
 PROGRAM = "arv-fake-gv-camera-0.8"
@@ -40,7 +42,8 @@ class FakeCamera:
 
     @property
     def source(self) -> str:
-        return f"genicam:{self.serial}"
+        """Its quickest name: nobody else is asked."""
+        return "genicam:127.0.0.1"
 
     def start(self) -> None:
         """Return once it answers."""
@@ -71,6 +74,40 @@ def fake_camera(serial: str, *options: str) -> Iterator[FakeCamera]:
             yield camera
         finally:
             camera.kill()
+
+
+class Registers:
+    """What a camera that was opened holds, by calls of Aravis's that the program itself has no use for."""
+
+    def __init__(self, camera: GenicamCamera) -> None:
+        streaming, aravis = camera._streaming, camera._aravis
+        assert streaming is not None
+        self._ffi = cffi.FFI()
+        self._ffi.cdef(
+            "double arv_camera_get_exposure_time(void *, void **);"
+            "double arv_camera_get_gain(void *, void **);"
+            "double arv_camera_get_frame_rate(void *, void **);"
+            "void arv_camera_software_trigger(void *, void **);"
+            "unsigned int arv_camera_gv_get_packet_size(void *, void **);"
+            "void arv_stream_get_n_buffers(void *, int *, int *);"
+        )
+        self._lib = self._ffi.dlopen("libaravis-0.8.so.0")
+        self._camera, self._stream = (
+            self._ffi.cast("void *", int(aravis.ffi.cast("uintptr_t", one)))
+            for one in (streaming._camera, streaming._stream)
+        )
+
+    def get(self, what: str) -> float:
+        return float(getattr(self._lib, f"arv_camera_{what}")(self._camera, self._ffi.NULL))
+
+    def trigger(self) -> None:
+        self._lib.arv_camera_software_trigger(self._camera, self._ffi.NULL)
+
+    def n_waiting(self) -> int:
+        """Pictures that came and were not read."""
+        free, filled = self._ffi.new("int *"), self._ffi.new("int *")
+        self._lib.arv_stream_get_n_buffers(self._stream, free, filled)
+        return int(filled[0])
 
 
 @contextmanager

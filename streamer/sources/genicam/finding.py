@@ -10,7 +10,7 @@ from streamer.sources.device import SourceLost
 from streamer.sources.genicam.aravis import AravisError, Found, Library
 from streamer.sources.genicam.settings import PREFIX
 
-_HOST = re.compile(r"(\d{1,3}\.){3}\d{1,3}|[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+")
+_ADDRESS = re.compile(r"(\d{1,3}\.){3}\d{1,3}")
 
 
 def open_camera(aravis: Library, name: str) -> tuple[Any, str]:
@@ -24,11 +24,8 @@ def open_camera(aravis: Library, name: str) -> tuple[Any, str]:
         SourceLost: it does not answer, or another program has it.
         StreamerError: several cameras are meant.
     """
-    found = _meant(aravis.cameras(), name)
-    if found is None and not _HOST.fullmatch(name):
-        raise SourceLost(f"source: {PREFIX}{name}: {_not_there(aravis.cameras(), name)}")
-    # A camera beyond a router does not hear who asks all: it is asked by its address.
-    wanted = name if found is None else found.id
+    # A camera of known address is asked itself: beyond a router it does not hear who asks all.
+    wanted = name if _ADDRESS.fullmatch(name) else _meant(aravis.cameras(), name).id
     try:
         camera = aravis.owned(aravis.call("arv_camera_new", wanted))
     except AravisError as error:
@@ -41,20 +38,19 @@ def open_camera(aravis: Library, name: str) -> tuple[Any, str]:
     return camera, wanted
 
 
-def _meant(cameras: Sequence[Found], name: str) -> Found | None:
+def _meant(cameras: Sequence[Found], name: str) -> Found:
     # One camera may answer by two networks.
     meant = list({one.id: one for one in cameras if not name or one.is_named(name)}.values())
     if len(meant) > 1:
         raise StreamerError(
             f"source: {PREFIX}{name}: means {len(meant)} cameras, expected one; say which: {_told(meant)}"
         )
-    return meant[0] if meant else None
-
-
-def _not_there(cameras: Sequence[Found], name: str) -> str:
-    if not cameras:
-        return "no camera answers"
-    return f"no camera of that name answers; there are {_told(cameras)}" if name else "no camera answers"
+    if not meant:
+        why = (
+            f"no camera of that name answers; there are {_told(cameras)}" if cameras else "no camera answers"
+        )
+        raise SourceLost(f"source: {PREFIX}{name}: {why}")
+    return meant[0]
 
 
 def _told(cameras: Sequence[Found], limit: int = 8) -> str:
