@@ -132,6 +132,9 @@ class Publisher(Sender):
 @click.option("--lost-after", "lost_after_s", type=click.FloatRange(min=0.5), default=LOST_AFTER_S,
               show_default=True, metavar="SECONDS",
               help="Connect anew to a camera that is silent for so long.")  # fmt: skip
+@click.option("--camera-ca", type=click.Path(path_type=Path), default=None, metavar="FILE",
+              help="Certificates that an rtsps:// or https:// camera's must be signed by.  [any is taken]"
+              )  # fmt: skip
 @click.option("--loop", is_flag=True, help="Start again at the end of a folder or a video.")
 @click.option("--shuffle", type=int, default=None, metavar="SEED",
               help="Send a folder's images mixed: the same order everywhere for the same seed.")  # fmt: skip
@@ -163,6 +166,7 @@ def main(
     fps: float | None,
     max_age_s: float | None,
     lost_after_s: float,
+    camera_ca: Path | None,
     loop: bool,
     shuffle: int | None,
     skip_bad: bool,
@@ -196,6 +200,7 @@ def main(
         fps=fps,
         max_age_s=max_age_s,
         lost_after_s=lost_after_s,
+        camera_ca=camera_ca,
     )
     keys = client_keys(key, server_key)
     options: dict[str, Any] = {"encoding": encoding, "keys": keys, "wait_s": wait_s}

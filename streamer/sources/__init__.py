@@ -1,7 +1,7 @@
 """Where frames come from: a folder, an image, a video file, a network stream or a camera."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from streamer.errors import StreamerError
@@ -35,12 +35,15 @@ __all__ = [
 ]
 
 
-def device_of(source: str, lost_after_s: float = LOST_AFTER_S) -> Device | None:
+def device_of(
+    source: str, lost_after_s: float = LOST_AFTER_S, camera_ca: Path | None = None
+) -> Device | None:
     """The camera that a source names; None where it names none. It is not opened yet.
 
     Args:
         source: `camera:INDEX`, `genicam:NAME` or a URL.
         lost_after_s: a peer on the network that is silent for so long is lost.
+        camera_ca: certificates (PEM) that an encrypted camera's must be signed by; None takes any.
 
     Raises:
         StreamerError: the address cannot be used, or a package for it is missing.
@@ -62,7 +65,7 @@ def device_of(source: str, lost_after_s: float = LOST_AFTER_S) -> Device | None:
                 f"source: {shown(source)} needs PyAV, which is not there ({error.name or error}); "
                 f"pip install 'musc-online[camera]'"
             ) from None
-        return NetworkStream(source, lost_after_s)
+        return NetworkStream(source, lost_after_s, camera_ca)
     return None
 
 
@@ -77,6 +80,7 @@ def open_source(
     fps: float | None = None,
     max_age_s: float | None = None,
     lost_after_s: float = LOST_AFTER_S,
+    camera_ca: Path | None = None,
 ) -> Captured:
     """Frames of a source; whether it can be read at all is known before the first one.
 
@@ -95,20 +99,17 @@ def open_source(
         fps: pictures of a camera a second, at most: the newest each time. Other sources go at their reader's.
         max_age_s: pictures of a camera that are older are left out.
         lost_after_s: a camera that is silent for so long is connected anew.
+        camera_ca: certificates (PEM) that an encrypted camera's must be signed by; None takes any.
 
     Raises:
         StreamerError: nothing there, nothing readable in it, it cannot be opened, or its order is its own
             and cannot be shuffled.
     """
-    if (device := device_of(source, lost_after_s)) is not None:
+    if (device := device_of(source, lost_after_s, camera_ca)) is not None:
         _check_order(source, shuffle, "a camera")
         reader = LiveReader(device, fps=fps, max_age_s=max_age_s, lost_after_s=lost_after_s)
         return Captured(_pictures(reader), live=reader)
-    if max_age_s is not None:
-        raise StreamerError(
-            f"--max-age: got {max_age_s:g} with the source {source}, expected a camera or a URL; "
-            f"leave --max-age out: only a live picture has an age"
-        )
+    _check_no_camera(source, {"--max-age": max_age_s, "--camera-ca": camera_ca})
     path = Path(source)
     if path.is_dir():
         return of_files(in_order(path, shuffle, tell), path, bit_depth, tell, loop=loop, skipped=skipped)
@@ -126,6 +127,14 @@ def _pictures(reader: LiveReader) -> Frames:
     with reader:
         for picture in reader.frames():
             yield None, picture.frame
+
+
+def _check_no_camera(source: str, options: Mapping[str, object]) -> None:
+    for name, value in options.items():
+        if value is not None:
+            raise StreamerError(
+                f"{name}: got {value} with the source {source}, expected a camera or a URL; leave {name} out"
+            )
 
 
 def _check_order(source: str, shuffle: int | None, what: str) -> None:

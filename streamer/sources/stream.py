@@ -4,6 +4,7 @@ import struct
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import av
@@ -19,6 +20,7 @@ from streamer.sources.clock import DeviceClock
 from streamer.sources.device import Device, Picture, SourceLost
 
 SCHEMES = ("rtsp", "rtsps", "http", "https", "rtmp", "rtmps", "udp", "rtp", "srt", "tcp")
+_ENCRYPTED = ("rtsps", "https")
 _REFUSED_S = 60.0
 """Cameras shut out who comes with a wrong password again and again."""
 _WAITED_S, _CATCH_UP_S = 0.005, 2.0
@@ -49,13 +51,14 @@ class NetworkStream(Device):
     Args:
         url: with user and password where the camera asks for them.
         silent_s: a peer that is silent for so long is lost.
+        ca: certificates (PEM) that an encrypted camera's must be signed by; None takes any.
 
     Raises:
-        StreamerError: no such address.
+        StreamerError: no such address, or no such certificates.
     """
 
-    def __init__(self, url: str, silent_s: float = 5.0) -> None:
-        self.name, self._url, self._silent_s = shown(url), url, silent_s
+    def __init__(self, url: str, silent_s: float = 5.0, ca: Path | None = None) -> None:
+        self.name, self._url, self._silent_s, self._ca = shown(url), url, silent_s, ca
         scheme = url.partition("://")[0].lower()
         try:
             ok = scheme in SCHEMES and bool(urlsplit(url).hostname)
@@ -65,6 +68,13 @@ class NetworkStream(Device):
             raise StreamerError(
                 f"source: {self.name} is no address of a camera; expected rtsp://HOST/PATH or "
                 f"http://HOST/PATH ({', '.join(SCHEMES)})"
+            )
+        if ca is not None and not ca.is_file():
+            raise StreamerError(f"--camera-ca: {ca} is not there; expected a file of certificates (PEM)")
+        if ca is not None and scheme not in _ENCRYPTED:
+            raise StreamerError(
+                f"--camera-ca: got {ca} with {self.name}, which is not encrypted; expected "
+                f"{' or '.join(f'{name}://...' for name in _ENCRYPTED)}, or leave --camera-ca out"
             )
         self._is_rtsp = scheme in {"rtsp", "rtsps"}
         self._parsed = False
@@ -81,7 +91,8 @@ class NetworkStream(Device):
                 self._parsed = True
                 opened = self._opened()
         except av.FFmpegError as error:
-            raise self._lost("cannot be opened", error) from None
+            hint = "" if self._ca is None else f"; is its certificate signed by one of {self._ca}?"
+            raise self._lost("cannot be opened", error, hint) from None
         self._now = opened
         self._by_reports, self._by_stream = DeviceClock(), DeviceClock()
 
@@ -126,6 +137,8 @@ class NetworkStream(Device):
             options |= {"rtsp_transport": "tcp", "allowed_media_types": "video", "timeout": patience}
         else:
             options |= {"rw_timeout": patience}
+        if self._ca is not None:
+            options |= {"tls_verify": "1", "ca_file": str(self._ca)}
         container = av.open(self._url, options=options, timeout=self._silent_s)
         try:
             if not container.streams.video:
@@ -195,11 +208,11 @@ class NetworkStream(Device):
     def _count(self, name: str) -> None:
         self._facts[name] = int(self._facts.get(name, 0)) + 1
 
-    def _lost(self, what: str, error: av.FFmpegError) -> SourceLost:
+    def _lost(self, what: str, error: av.FFmpegError, hint: str = "") -> SourceLost:
         if isinstance(error, HTTPUnauthorizedError | HTTPForbiddenError):
             why, wait_s = "it refuses our user or password", _REFUSED_S
         elif isinstance(error, av.error.ExitError | av.error.TimeoutError):
             why, wait_s = f"silent for {self._silent_s:g} s", 0.0
         else:
-            why, wait_s = without_secrets(error.strerror or type(error).__name__, self._url), 0.0
+            why, wait_s = without_secrets(error.strerror or type(error).__name__, self._url) + hint, 0.0
         return SourceLost(f"source: {self.name} {what} ({why})", wait_s)

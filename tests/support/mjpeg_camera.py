@@ -6,6 +6,7 @@ gets the newest picture next, as of real cameras.
 
 import argparse
 import base64
+import ssl
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -56,11 +57,16 @@ def main():
     parser.add_argument("--fps", type=int, default=10)
     parser.add_argument("--login", default="", help="user:password")
     parser.add_argument("--no-length", action="store_true", help="parts without Content-Length")
+    parser.add_argument("--certificate", default="", help="PEM of a certificate and its key: https")
     options = parser.parse_args()
     Camera.fps, Camera.said_length = options.fps, not options.no_length
     Camera.login = base64.b64encode(options.login.encode()).decode()
     ThreadingHTTPServer.daemon_threads = True
     with ThreadingHTTPServer(("127.0.0.1", options.port), Camera) as server:
+        if options.certificate:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(options.certificate)
+            server.socket = context.wrap_socket(server.socket, server_side=True)
         print(f"port {server.server_port}", flush=True)
         server.serve_forever()
 

@@ -17,10 +17,14 @@ from streamer.sources.address import shown, without_secrets
         ("rtsp://10.0.0.5:554/line?channel=1", "rtsp://10.0.0.5:554/line?channel=1"),
         ("rtsp://eye:s3cr3t@cam/line", "rtsp://cam/line"),
         ("rtsp://eye:p@ss/w0rd@cam/line", "rtsp://cam/line"),
+        ("rtsp://eye:pass/w0rd@cam/line", "rtsp://cam/line"),
         ("rtsp://eye:s3cr3t@cam", "rtsp://cam"),
+        ("rtsp://[fe80::1]:554/live@2", "rtsp://[fe80::1]:554/live@2"),
         ("http://cam/video?user=eye&pwd=s3cr3t&fps=5", "http://cam/video?user=***&pwd=***&fps=5"),
         ("http://cam/video?access_token=s3cr3t", "http://cam/video?access_token=***"),
         ("rtsp://cam/user=admin_password=s3cr3t_channel=1.sdp", "rtsp://cam/user=***_password=***_channel=1.sdp"),
+        ("rtsp://cam/user=admin_password=s3_cr3t_channel=1.sdp", "rtsp://cam/user=***_password=***_channel=1.sdp"),
+        ("http://cam/video?pwd=s3_cr3t", "http://cam/video?pwd=***"),
         ("rtsp://cam/a\x1b[2J", "rtsp://cam/a\\x1b[2J"),
     ],
 )  # fmt: skip
@@ -31,6 +35,7 @@ def test_what_logs_in_is_not_shown(url, expected):
 
 def test_a_password_is_taken_out_of_a_librarys_words():
     url = "rtsp://eye:s3cr3t@cam/line"
+    assert without_secrets("no p@ss", "rtsp://eye:p%40ss@cam/line") == "no ***"
     assert without_secrets("login with s3cr3t failed", url) == "login with *** failed"
 
 
@@ -42,8 +47,10 @@ def test_what_is_no_address_of_a_camera_is_said(url):
 
 
 def test_options_that_do_not_go_with_a_source_are_refused(tmp_path):
-    with pytest.raises(StreamerError, match="--max-age: got 2 with the source"):
+    with pytest.raises(StreamerError, match=r"--max-age: got 2\.0 with the source"):
         open_source(str(tmp_path), max_age_s=2.0)
+    with pytest.raises(StreamerError, match="--camera-ca: got"):
+        open_source(str(tmp_path), camera_ca=tmp_path)
     with pytest.raises(StreamerError, match="a camera comes in its own order"):
         open_source("camera:0", shuffle=1)
 

@@ -5,6 +5,7 @@ import signal
 import pytest
 from camera_support import MjpegCamera, Publish, RtspCamera
 from streamer_support import PATIENCE_MS, identity_holds, server_process, until
+from web_support import certificate
 
 from streamer.ask import ask
 
@@ -134,3 +135,22 @@ def test_what_is_older_than_the_limit_is_left_out_and_counted(detector):
         publish.end()
     assert " 0 handed on" in publish.said[-1]
     assert line.status().get("received", 0) == 0
+
+
+def test_an_encrypted_camera_is_known_by_its_certificate(detector, tmp_path):
+    line = Line(detector, "encrypted")
+    for name in ("camera", "another"):
+        (tmp_path / name).mkdir()
+    certificates, key = certificate(tmp_path / "camera", "IP:127.0.0.1")
+    another, _ = certificate(tmp_path / "another", "IP:127.0.0.1")
+    both = tmp_path / "both.pem"
+    both.write_text(certificates.read_text() + key.read_text())
+    with MjpegCamera("--certificate", str(both)) as camera:
+        source = ["--source", camera.url.replace("http:", "https:"), *line.options]
+        with Publish(*source, "--camera-ca", str(another)) as publish:
+            publish.says("is its certificate signed by one of")
+            publish.end()
+        assert line.status().get("received", 0) == 0
+        with Publish(*source, "--camera-ca", str(certificates)) as publish:
+            line.more_scored()
+            publish.end()
