@@ -1,5 +1,7 @@
 """A camera on the network, `rtsp://` or `http://`, through libav (PyAV), with nothing buffered on the way."""
 
+import errno
+import socket
 import struct
 import time
 from collections.abc import Iterator, Mapping
@@ -61,10 +63,10 @@ class NetworkStream(Device):
         self.name, self._url, self._silent_s, self._ca = shown(url), url, silent_s, ca
         scheme = url.partition("://")[0].lower()
         try:
-            ok = scheme in SCHEMES and bool(urlsplit(url).hostname)
+            self._host = urlsplit(url).hostname
         except ValueError:
-            ok = False
-        if not ok:
+            self._host = None
+        if scheme not in SCHEMES or not self._host:
             raise StreamerError(
                 f"source: {self.name} is no address of a camera; expected rtsp://HOST/PATH or "
                 f"http://HOST/PATH ({', '.join(SCHEMES)})"
@@ -91,8 +93,7 @@ class NetworkStream(Device):
                 self._parsed = True
                 opened = self._opened()
         except av.FFmpegError as error:
-            hint = "" if self._ca is None else f"; is its certificate signed by one of {self._ca}?"
-            raise self._lost("cannot be opened", error, hint) from None
+            raise self._lost("cannot be opened", error, self._hint(error)) from None
         self._now = opened
         self._by_reports, self._by_stream = DeviceClock(), DeviceClock()
 
@@ -207,6 +208,16 @@ class NetworkStream(Device):
 
     def _count(self, name: str) -> None:
         self._facts[name] = int(self._facts.get(name, 0)) + 1
+
+    def _hint(self, error: av.FFmpegError) -> str:
+        """What libav means by an error of input or output, which it says to its log alone."""
+        if error.errno != errno.EIO:
+            return ""
+        try:
+            socket.getaddrinfo(self._host, None)
+        except OSError as why:
+            return f"; the name {self._host} is not found: {why.strerror}"
+        return "" if self._ca is None else f"; is its certificate signed by one of {self._ca}?"
 
     def _lost(self, what: str, error: av.FFmpegError, hint: str = "") -> SourceLost:
         if isinstance(error, HTTPUnauthorizedError | HTTPForbiddenError):

@@ -7,7 +7,7 @@ import pytest
 from streamer_support import PATIENCE_S
 
 from streamer.errors import StreamerError
-from streamer.sources import device_of, open_source
+from streamer.sources import SourceLost, device_of, open_source
 from streamer.sources.address import shown, without_secrets
 
 
@@ -44,6 +44,15 @@ def test_what_is_no_address_of_a_camera_is_said(url):
     pytest.importorskip("av", reason="PyAV is not installed: pip install -e '.[camera]'")
     with pytest.raises(StreamerError, match="is no address of a camera; expected rtsp://HOST/PATH"):
         device_of(url)
+
+
+def test_a_name_that_nobody_knows_is_said():
+    pytest.importorskip("av", reason="PyAV is not installed: pip install -e '.[camera]'")
+    # By the rules of names (RFC 6761) there is none of this kind.
+    with pytest.raises(
+        SourceLost, match=r"^source: rtsp://cam\.invalid/line cannot be opened .*cam\.invalid is not found"
+    ):
+        device_of("rtsp://eye:s3cr3t@cam.invalid/line").open()
 
 
 def test_options_that_do_not_go_with_a_source_are_refused(tmp_path):
