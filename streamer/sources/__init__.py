@@ -88,7 +88,8 @@ def open_source(
     parts: see `images_in`.
 
     Args:
-        source: a folder (with its subfolders), an image or video file, a URL, or `camera:INDEX`.
+        source: a folder (with its subfolders), an image or video file, a URL, `camera:INDEX` or
+            `genicam:NAME`.
         shuffle: seed of a folder's order, which is the same everywhere; None for sorted.
         loop: start a folder or a video again at its end; the ids of later rounds end in `#1`, `#2`...
         bit_depth: of a file or folder's images of more than 8 bits; `auto` looks which they use.
@@ -115,7 +116,8 @@ def open_source(
         return of_files(in_order(path, shuffle, tell), path, bit_depth, tell, loop=loop, skipped=skipped)
     if not path.is_file():
         raise StreamerError(
-            f"source: {source} does not exist; expected a folder, a file, a URL (rtsp://...) or camera:0"
+            f"source: {source} does not exist; expected a folder, a file, a URL (rtsp://...), camera:0 or "
+            "genicam:SERIAL"
         )
     _check_order(source, shuffle, "a file")
     if path.suffix.lower() in IMAGE_SUFFIXES:

@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-import cffi
 import pytest
 from streamer_support import PATIENCE_S, until
 
@@ -80,6 +79,8 @@ class Registers:
     """What a camera that was opened holds, by calls of Aravis's that the program itself has no use for."""
 
     def __init__(self, camera: GenicamCamera) -> None:
+        import cffi  # noqa: PLC0415 - the tests of what needs none do without it
+
         streaming, aravis = camera._streaming, camera._aravis
         assert streaming is not None
         self._ffi = cffi.FFI()

@@ -61,6 +61,7 @@ class GenicamCamera:
                 "width": configured.width,
                 "height": configured.height,
                 "trigger": configured.trigger,
+                "clock": "arrival",
             }
 
     def read(self, timeout_s: float) -> Picture | None:

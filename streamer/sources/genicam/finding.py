@@ -25,32 +25,43 @@ def open_camera(aravis: Library, name: str) -> tuple[Any, str]:
         StreamerError: several cameras are meant.
     """
     # A camera of known address is asked itself: beyond a router it does not hear who asks all.
-    wanted = name if _ADDRESS.fullmatch(name) else _meant(aravis.cameras(), name).id
+    wanted = name if _ADDRESS.fullmatch(name) else meant(aravis.cameras(), name).id
     try:
         camera = aravis.owned(aravis.call("arv_camera_new", wanted))
     except AravisError as error:
         raise SourceLost(f"source: {PREFIX}{name}: cannot be opened ({error})") from None
-    if aravis.lib.arv_camera_is_gv_device(camera) and not aravis.lib.arv_gv_device_is_controller(
-        aravis.lib.arv_camera_get_device(camera)
-    ):
+    if not controlled(aravis, camera):
         aravis.release(camera)
         raise SourceLost(f"source: {PREFIX}{name}: another program controls the camera; stop that one")
     return camera, wanted
 
 
-def _meant(cameras: Sequence[Found], name: str) -> Found:
+def controlled(aravis: Library, camera: Any) -> bool:
+    """Whether a camera of GigE Vision obeys this program; of USB3 Vision only one program has it open."""
+    if not aravis.lib.arv_camera_is_gv_device(camera):
+        return True
+    return bool(aravis.lib.arv_gv_device_is_controller(aravis.lib.arv_camera_get_device(camera)))
+
+
+def meant(cameras: Sequence[Found], name: str) -> Found:
+    """The camera that a name means.
+
+    Raises:
+        SourceLost: none answers to it.
+        StreamerError: several do.
+    """
     # One camera may answer by two networks.
-    meant = list({one.id: one for one in cameras if not name or one.is_named(name)}.values())
-    if len(meant) > 1:
+    found = list({one.id: one for one in cameras if not name or one.is_named(name)}.values())
+    if len(found) > 1:
         raise StreamerError(
-            f"source: {PREFIX}{name}: means {len(meant)} cameras, expected one; say which: {_told(meant)}"
+            f"source: {PREFIX}{name}: means {len(found)} cameras, expected one; say which: {_told(found)}"
         )
-    if not meant:
+    if not found:
         why = (
             f"no camera of that name answers; there are {_told(cameras)}" if cameras else "no camera answers"
         )
         raise SourceLost(f"source: {PREFIX}{name}: {why}")
-    return meant[0]
+    return found[0]
 
 
 def _told(cameras: Sequence[Found], limit: int = 8) -> str:

@@ -13,8 +13,8 @@ from streamer.errors import StreamerError
 Bytes = npt.NDArray[np.uint8]
 Words = npt.NDArray[np.uint16]
 
-_GROUPS_AT_A_TIME = 1 << 14
-# Of packed pixels: what is worked on stays in the cache.
+_GROUPS_AT_A_TIME, _ROWS_AT_A_TIME = 1 << 14, 16
+# What is worked on stays in the cache.
 _SMALLEST_BAYER = 3
 # OpenCV answers with black for less.
 
@@ -141,8 +141,10 @@ def to_pixels(data: Bytes, wanted: PixelFormat, width: int, height: int, padding
         raise StreamerError(
             f"{wanted.name}: got {width} x {height} pixels, expected at least 3 x 3 of a Bayer mosaic"
         )
-    coloured = cv2.cvtColor(values, _TO_BGR[wanted.colours])
-    return coloured if wanted.bits == 8 else _upper_eight(coloured, wanted.bits)
+    # Cut first, as a camera does that sends 8 of its bits: the other way round costs four times as much, and
+    # no value differs by more than 1.
+    eight = values if wanted.bits == 8 else _upper_eight(values, wanted.bits)
+    return cv2.cvtColor(eight, _TO_BGR[wanted.colours])
 
 
 def _without_padding(data: Bytes, wanted: PixelFormat, width: int, height: int, padding: int) -> Bytes:
@@ -212,7 +214,10 @@ _GROUPS: dict[tuple[str, int], tuple[int, int, _Unpack]] = {
 """Bytes of a group, values in it, and how they come out of it."""
 
 
-def _upper_eight(pixels: images.Pixels, bits: int) -> images.Frame:
-    """Of `bits` in use, as the detector cuts what it is sent with more; brighter than they allow is white."""
-    cut: images.Frame = np.minimum(pixels >> (bits - 8), 255).astype(np.uint8)
+def _upper_eight(values: images.Pixels, bits: int) -> images.Frame:
+    """As the detector cuts what it is sent with more bits; brighter than they allow is white."""
+    cut = np.empty(values.shape, np.uint8)
+    for first in range(0, len(values), _ROWS_AT_A_TIME):
+        some = slice(first, first + _ROWS_AT_A_TIME)
+        cut[some] = np.minimum(values[some] >> (bits - 8), 255)
     return cut

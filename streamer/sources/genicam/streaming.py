@@ -12,6 +12,7 @@ from streamer.errors import StreamerError
 from streamer.sources.device import Picture, SourceLost
 from streamer.sources.genicam.aravis import Library
 from streamer.sources.genicam.configure import Configured, asked
+from streamer.sources.genicam.finding import controlled
 from streamer.sources.genicam.pixels import FORMATS, format_of, to_pixels
 from streamer.sources.genicam.settings import PREFIX
 from streamer.wire.checks import BitDepth
@@ -91,6 +92,8 @@ class Streaming:
                 # The stream owns it from now on.
                 aravis.lib.arv_stream_push_buffer(stream, aravis.lib.arv_buffer_new_allocate(n_bytes))
             aravis.call("arv_camera_start_acquisition", self._camera)
+        if not controlled(aravis, self._camera):  # lost before there was somebody to tell
+            raise SourceLost(f"source: {PREFIX}{self._name}: the camera was lost while it was set")
 
     def read(self, timeout_s: float) -> Picture | None:
         """The newest picture that has come; None where none comes in time.

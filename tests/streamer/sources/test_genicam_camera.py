@@ -7,11 +7,12 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
+import zmq
 from genicam_support import FakeCamera, Registers, fake_camera, needs_fake_camera
 from streamer_support import PATIENCE_S, until
 
 from streamer.errors import StreamerError
-from streamer.sources import LiveReader, Picture, SourceLost, device_of
+from streamer.sources import LiveReader, Picture, SourceLost
 from streamer.sources.genicam import GenicamCamera
 
 pytestmark = needs_fake_camera
@@ -89,6 +90,7 @@ def test_the_camera_is_set_as_the_address_says(fake: FakeCamera) -> None:
             "width": 128,
             "height": 96,
             "trigger": "off",
+            "clock": "arrival",
             "packets_lost": 0,
             "packets_resent": 0,
             "frames_missing": 0,
@@ -176,6 +178,14 @@ def test_a_software_trigger_gives_a_picture_when_asked_and_at_its_rate(fake: Fak
     assert times[-1] - times[0] > 4.5 * 1e9 / 20
 
 
+def test_a_rate_without_a_trigger_lets_the_camera_run_freely(fake: FakeCamera) -> None:
+    for query, trigger in (("trigger=Line0", "Line0"), ("frame_rate=20", "off")):
+        camera = GenicamCamera(f"{fake.source}?{query}")
+        camera.open()
+        assert camera.facts()["trigger"] == trigger
+        camera.close()
+
+
 def test_a_camera_that_a_line_triggers_is_silent_and_not_lost(fake: FakeCamera) -> None:
     camera = GenicamCamera(
         f"{fake.source}?region=0,0,128,96&trigger=Line0", lost_after_s=-2.0
@@ -223,9 +233,22 @@ def test_without_the_library_the_error_says_what_to_install() -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_a_wrong_setting_ends_publish_with_one_line() -> None:
-    with pytest.raises(StreamerError, match=r"^source: exposure: unknown"):
-        device_of("genicam:MUSC01?exposure=3")
+@pytest.mark.parametrize(
+    ("query", "text"),
+    [
+        ("exposure=3", "error: source: exposure: unknown, expected exposure_us"),
+        ("exposure_us=1", "error: source: genicam:127.0.0.1: exposure_us: got 1, expected 10 to 10000000"),
+    ],
+)
+def test_a_wrong_setting_ends_publish_with_one_line(fake: FakeCamera, query: str, text: str) -> None:
+    with zmq.Context() as context, context.socket(zmq.PULL) as detector:
+        port = detector.bind_to_random_port("tcp://127.0.0.1")
+        command = [sys.executable, "-m", "streamer.publish", "--source", f"{fake.source}?{query}"]
+        command += ["--stream", "line", "--endpoint", f"tcp://127.0.0.1:{port}"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE_S)
+    assert done.returncode == 2
+    assert any(line.startswith(text) for line in done.stderr.splitlines()), done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_a_reader_tells_what_its_camera_counts(fake: FakeCamera) -> None:

@@ -38,6 +38,19 @@ def test_a_camera_is_waited_for_lost_and_found_again() -> None:
         assert figures.facts["underruns"] >= before["underruns"]
 
 
+def test_the_only_camera_stays_the_one_that_is_meant() -> None:
+    camera = GenicamCamera(f"genicam:?{OPTIONS}")
+    with fake_camera("MUSC14"):
+        camera.open()
+        camera.close()
+    with fake_camera("MUSC15"):
+        with pytest.raises(
+            SourceLost, match=r"Aravis-Fake-MUSC14: no camera of that name.*Aravis-Fake-MUSC15"
+        ):
+            camera.open()
+        camera.close()
+
+
 def taken_after(reader: LiveReader, moment_ns: int) -> bool:
     end = time.monotonic() + PATIENCE_S
     while time.monotonic() < end:
@@ -75,7 +88,7 @@ def test_a_detector_goes_on_with_a_camera_that_was_killed_and_restarted() -> Non
     ):
         taken_later(screen, 0, count=3)
         fake.kill()
-         states(screen, "lost")
+        states(screen, "lost")
         fake.start()
         taken_later(screen, time.time_ns(), count=3)
         fake.kill()

@@ -110,8 +110,15 @@ def test_a_mosaic_becomes_bgr_by_the_mean_of_its_neighbours(wanted: PixelFormat)
     got = to_pixels(as_sent(values, wanted), wanted, 12, 9)
     assert got.shape == (9, 12, 3)
     assert got.dtype == np.uint8
-    expected = debayered(values, wanted.name) >> (wanted.bits - 8)
+    expected = debayered(values >> (wanted.bits - 8), wanted.name)
     assert np.array_equal(got[1:-1, 1:-1], expected)
+
+
+def test_a_mosaic_brighter_than_its_bits_is_white() -> None:
+    values = np.full((6, 8), 0xFFFF, np.uint16)
+    sent = values.view(np.uint8).reshape(-1)
+    sent.flags.writeable = False
+    assert (to_pixels(sent, BY_NAME["BayerGR12"], 8, 6) == 255).all()
 
 
 @pytest.mark.parametrize("order", ["GR", "RG", "GB", "BG"])
