@@ -118,7 +118,7 @@ class Publisher(Sender):
 @click.option(
     "--source",
     required=True,
-    help="A folder, an image or video file, or a camera: rtsp://..., http://..., camera:0.",
+    help="A folder, an image or video file, or a camera: rtsp://..., http://..., camera:0, genicam:SERIAL.",
 )
 @click.option("--stream", required=True, help="Name of the stream; one ring each.")
 @click.option(

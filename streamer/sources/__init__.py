@@ -41,7 +41,7 @@ def device_of(
     """The camera that a source names; None where it names none. It is not opened yet.
 
     Args:
-        source: `camera:INDEX` or a URL.
+        source: `camera:INDEX`, `genicam:NAME` or a URL.
         lost_after_s: a peer on the network that is silent for so long is lost.
         camera_ca: certificates (PEM) that an encrypted camera's must be signed by; None takes any.
 
@@ -53,6 +53,10 @@ def device_of(
         from streamer.sources.usb import UsbCamera  # noqa: PLC0415
 
         return UsbCamera(int(camera[1]))
+    if source.startswith("genicam:"):
+        from streamer.sources.genicam import GenicamCamera  # noqa: PLC0415
+
+        return GenicamCamera(source, lost_after_s)
     if "://" in source:
         try:
             from streamer.sources.stream import NetworkStream  # noqa: PLC0415
@@ -84,7 +88,8 @@ def open_source(
     parts: see `images_in`.
 
     Args:
-        source: a folder (with its subfolders), an image or video file, a URL, or `camera:INDEX`.
+        source: a folder (with its subfolders), an image or video file, a URL, `camera:INDEX` or
+            `genicam:NAME`.
         shuffle: seed of a folder's order, which is the same everywhere; None for sorted.
         loop: start a folder or a video again at its end; the ids of later rounds end in `#1`, `#2`...
         bit_depth: of a file or folder's images of more than 8 bits; `auto` looks which they use.
@@ -111,7 +116,8 @@ def open_source(
         return of_files(in_order(path, shuffle, tell), path, bit_depth, tell, loop=loop, skipped=skipped)
     if not path.is_file():
         raise StreamerError(
-            f"source: {source} does not exist; expected a folder, a file, a URL (rtsp://...) or camera:0"
+            f"source: {source} does not exist; expected a folder, a file, a URL (rtsp://...), camera:0 or "
+            "genicam:SERIAL"
         )
     _check_order(source, shuffle, "a file")
     if path.suffix.lower() in IMAGE_SUFFIXES:
