@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Histogram, make_wsgi_app
+from prometheus_client import CollectorRegistry, Histogram, ProcessCollector, make_wsgi_app
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -40,6 +40,9 @@ _SOURCE_STATES = (*STATES, UNKNOWN)
 _SOURCE_COUNTS = ("read", "sent", "skipped", "too_old", "reconnects", "packets_lost", "frames_incomplete")
 # No others, whatever a publisher says: each would be a series of its own.
 _STATES = ("warmup", "ready", "degraded", "asleep")
+# At 0 from a stream's first frame on: of a counter that appears with its first count, Prometheus sees no increase.
+_DROPS = (*get_args(WhenFull), "stopping")
+_EVENTS = get_args(EventKind)
 
 
 class Metrics:
@@ -52,6 +55,7 @@ class Metrics:
     def __init__(self, status: Callable[[], dict[str, Any]]) -> None:
         self.registry = CollectorRegistry()
         self.registry.register(_LedgerCollector(status))
+        ProcessCollector(registry=self.registry)
         self._latency = Histogram(
             "musc_latency_seconds", "Time a frame spent in a phase", ["phase"],
             registry=self.registry, buckets=_BUCKETS,
