@@ -1,17 +1,20 @@
 """The Prometheus endpoint: counters from the service's own ledger at each scrape, latencies as histograms."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from typing import Any
+from typing import Any, get_args
 
 from prometheus_client import CollectorRegistry, Histogram, ProcessCollector, make_wsgi_app
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from musc_online.config_service import WhenFull
+from musc_online.events import Kind as EventKind
 from streamer.auth import load_token
 from streamer.errors import StreamerError
 from streamer.server.scrapes import Scrapes
 from streamer.sockets import Security, check_open
+from streamer.wire.frame import NO_STREAM
 from streamer.wire.source import STATES, UNKNOWN
 
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -40,7 +43,7 @@ _SOURCE_STATES = (*STATES, UNKNOWN)
 _SOURCE_COUNTS = ("read", "sent", "skipped", "too_old", "reconnects", "packets_lost", "frames_incomplete")
 # No others, whatever a publisher says: each would be a series of its own.
 _STATES = ("warmup", "ready", "degraded", "asleep")
-# At 0 from a stream's first frame on: of a counter that appears with its first count, Prometheus sees no increase.
+# At 0 from a first frame on: of a counter that appears with its first count Prometheus sees no increase.
 _DROPS = (*get_args(WhenFull), "stopping")
 _EVENTS = get_args(EventKind)
 
@@ -142,9 +145,10 @@ class _LedgerCollector(Collector):
             received.add_metric([name], stream["received"])
             scored.add_metric([name], stream["scored"])
             queued.add_metric([name], stream["queued"])
-            for family, counts in ((dropped, stream["dropped"]), (refused, stream["refused"])):
-                for reason, count in counts.items():
-                    family.add_metric([name, reason], count)
+            for reason, count in _with_zeros(_DROPS, name, stream["dropped"]).items():
+                dropped.add_metric([name, reason], count)
+            for reason, count in stream["refused"].items():
+                refused.add_metric([name, reason], count)
             if "images" in stream:
                 fill.add_metric([name], stream["images"])
                 aside.add_metric([name], stream.get("quarantined", 0))
@@ -164,6 +168,7 @@ class _LedgerCollector(Collector):
         yield GaugeMetricFamily(
             "musc_degraded", "1 while the service is degraded", float(status["state"] == "degraded")
         )
+        yield from _kept(status)
         yield CounterMetricFamily("musc_messages_published", "Messages published", status["published"])
         yield GaugeMetricFamily("musc_uptime_seconds", "Seconds since the start", status["uptime_s"])
 
@@ -182,13 +187,31 @@ def _verdicts(streams: Mapping[str, Mapping[str, Any]]) -> tuple[Metric, ...]:
     )
     for name, stream in streams.items():
         anomalous.add_metric([name], stream["anomalous"])
-        for kind, count in stream["events"].items():
+        for kind, count in _with_zeros(_EVENTS, name, stream["events"]).items():
             events.add_metric([name, kind], count)
         if stream.get("threshold") is not None:
             threshold.add_metric([name], stream["threshold"])
         if stream["last_frame"] is not None:
             last.add_metric([name], stream["last_frame"]["scored_ns"] / 1e9)
     return anomalous, threshold, events, last
+
+
+def _with_zeros(known: Iterable[str], stream: str, counts: Mapping[str, int]) -> dict[str, int]:
+    """The counts of a stream, and 0 for what it can count and has not yet; of no stream only what came."""
+    return dict(counts) if stream == NO_STREAM else {**dict.fromkeys(known, 0), **counts}
+
+
+def _kept(status: Mapping[str, Any]) -> Iterator[Metric]:
+    """Whether what should be on disk is there."""
+    for name, where in (("musc_history_failed", "history"), ("musc_snapshot_failed", "snapshot")):
+        failed = float(status[where]["failed"] is not None)
+        yield GaugeMetricFamily(name, f"1 while the {where} cannot be written", failed)
+    if status["snapshot"]["saved_ns"] is not None:
+        yield GaugeMetricFamily(
+            "musc_last_snapshot_timestamp_seconds",
+            "When a snapshot was last written, since 1970",
+            status["snapshot"]["saved_ns"] / 1e9,
+        )
 
 
 def _timing(streams: Mapping[str, Mapping[str, Any]]) -> tuple[Metric, ...]:
