@@ -164,11 +164,13 @@ function takeFrame({ frame, grid, again }) {
 }
 
 function takePicture({ stream: of, key, jpeg }) {
+  if (stream && of !== stream) return;
+  // Kept also where the score comes behind it.
+  if (jpeg && !document.hidden) pictures.putImage({ stream: of, key }, jpeg);
   const frame = rows.get(of, key);
   if (!frame) return;
   frame.picture = true;
   pictures.learn(frame);
-  if (jpeg && !document.hidden) pictures.putImage(frame, jpeg);
   mark("panel", "alarms");
 }
 
