@@ -91,6 +91,7 @@ function take(message) {
   } else if (message.type === "picture") {
     // Kept also where the score comes behind it.
     if (message.jpeg && !document.hidden) pictures.putImage(message, message.jpeg);
+    else pictures.forget(message);
     const frame = rows.get(message.stream, message.key);
     if (frame) pictures.learn(Object.assign(frame, { picture: true }));
   } else if (message.type === "revised") message.flips.forEach((frame) => rows.take(frame));

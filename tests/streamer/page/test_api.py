@@ -364,6 +364,7 @@ def test_a_page_that_may_only_look_says_so(line, camera):
     _, _, wall, _ = line
     # Of its stream alone: this page may still be told of what other tests have shown.
     with admin_of(wall) as admin, hearing(wall, admin, "?streams=wall") as heard:
+        until(lambda: admin.get("/api/hello")["detector"]["up"])  # it listens: there is no history for it
         camera("wall", 1)
         assert next_of(heard, "score")["frame"]["frame_id"] == "wall-0"
         until(lambda: admin.get("/api/hello")["read_only"])
