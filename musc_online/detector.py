@@ -116,14 +116,15 @@ class Detector:
         by_tile = patch_tokens.transpose(0, 1)
         extracted = time.perf_counter()
         shape = (frame.shape[0], frame.shape[1])
+        spent = {"prepare": 1e3 * (prepared - started), "backbone": 1e3 * (extracted - prepared)}
         score = self.step_tokens(
             by_tile[0] if len(by_tile) == 1 else by_tile,
             frames.join_class_tokens(class_tokens),
             frame_id,
             frame_shape=shape,
             contrast=contrast_of(frame),
+            spent_ms=sum(spent.values()),
         )
-        spent = {"prepare": 1e3 * (prepared - started), "backbone": 1e3 * (extracted - prepared)}
         return replace(score, latency_ms={**spent, **score.latency_ms})
 
     def step_tokens(
@@ -134,6 +135,7 @@ class Detector:
         frame_shape: tuple[int, int] | None = None,
         contrast: float | None = None,
         cut: Cut | None = None,
+        spent_ms: float = 0.0,
     ) -> Score:
         """`step` from tokens, without a backbone.
 
@@ -145,6 +147,7 @@ class Detector:
             frame_shape: (height, width) of the frame, for regions in its pixels.
             contrast: of the frame, from `musc_online.events.contrast_of`: frames without are told as frozen.
             cut: `self.cut` after the same step of an earlier run, which is repeated; None goes by the clock.
+            spent_ms: what of `deadline_ms` is gone already, since the frame was captured; 0 or more.
 
         Raises:
             FrameError: a shape, value or id that cannot be used, or `ring.admit: all` and every slot is
@@ -157,7 +160,7 @@ class Detector:
         check_room(self.config, ring)
         started = time.perf_counter()
         limit = self.config.deadline_ms
-        deadline = cut or (None if limit is None else started + limit / 1e3)
+        deadline = cut or (None if limit is None else started + (limit - spent_ms) / 1e3)
         features = ring.store.prepare(np.ascontiguousarray(maps_of(self.config, tokens)))
         measurement = ring.measure(features, token, deadline, also=self.events.before)
         matched = time.perf_counter()

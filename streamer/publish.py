@@ -12,11 +12,12 @@ from streamer import images
 from streamer.auth import ClientKeys, client_keys
 from streamer.commands import Command
 from streamer.errors import FrameId, StreamerError
+from streamer.live import QUEUE
 from streamer.push import LeftOut, counts_before, send_all, warn
 from streamer.reliable import RELIABLE, ReliablePublisher
 from streamer.sender import Sender
 from streamer.sockets import CONTROL, FRAMES
-from streamer.sources import open_source
+from streamer.sources import LOST_AFTER_S, open_source
 from streamer.wire.checks import BIT_DEPTHS, BitDepth, parse_bit_depth
 from streamer.wire.frame import Limits
 
@@ -108,18 +109,32 @@ class Publisher(Sender):
 
     def close(self) -> None:
         """Hand what is still queued here to the detector, for up to `linger_s`, then close."""
+        self._source.close()
         self._socket.close()
         self._context.term()
 
 
 @click.command(cls=Command)
 @click.option(
-    "--source", required=True, help="A folder, an image or video file, a URL (rtsp, http), or camera:0."
+    "--source",
+    required=True,
+    help="A folder, an image or video file, or a camera: rtsp://..., http://..., camera:0, genicam:SERIAL.",
 )
 @click.option("--stream", required=True, help="Name of the stream; one ring each.")
 @click.option(
-    "--fps", type=click.FloatRange(min=0, min_open=True), default=None, help="At most so many a second."
+    "--fps",
+    type=click.FloatRange(min=0, min_open=True),
+    default=None,
+    help="At most so many a second; of a camera the newest.",
 )
+@click.option("--max-age", "max_age_s", type=click.FloatRange(min=0, min_open=True), default=None,
+              metavar="SECONDS", help="Leave out pictures of a camera that are older.")  # fmt: skip
+@click.option("--lost-after", "lost_after_s", type=click.FloatRange(min=0.5), default=LOST_AFTER_S,
+              show_default=True, metavar="SECONDS",
+              help="Connect anew to a camera that is silent for so long.")  # fmt: skip
+@click.option("--camera-ca", type=click.Path(path_type=Path), default=None, metavar="FILE",
+              help="Certificates that an rtsps:// or https:// camera's must be signed by.  [any is taken]"
+              )  # fmt: skip
 @click.option("--loop", is_flag=True, help="Start again at the end of a folder or a video.")
 @click.option("--shuffle", type=int, default=None, metavar="SEED",
               help="Send a folder's images mixed: the same order everywhere for the same seed.")  # fmt: skip
@@ -149,6 +164,9 @@ def main(
     source: str,
     stream: str,
     fps: float | None,
+    max_age_s: float | None,
+    lost_after_s: float,
+    camera_ca: Path | None,
     loop: bool,
     shuffle: int | None,
     skip_bad: bool,
@@ -164,6 +182,8 @@ def main(
 ) -> int:
     """Push the frames of a source to a detector, and say what became of them.
 
+    A camera is sent until Ctrl-C; one that is not there yet, or not now, is waited for.
+
     Of a data set's folder the masks (ground_truth, mask, masks) are left out, and said to be.
 
     Exit status: 0 all scored (or not known: no --reliable and no answer at --control), 1 sent, but not all
@@ -177,6 +197,10 @@ def main(
         bit_depth=parse_bit_depth(bit_depth),
         tell=warn,
         skipped=left_out,
+        fps=fps,
+        max_age_s=max_age_s,
+        lost_after_s=lost_after_s,
+        camera_ca=camera_ca,
     )
     keys = client_keys(key, server_key)
     options: dict[str, Any] = {"encoding": encoding, "keys": keys, "wait_s": wait_s}
@@ -186,6 +210,7 @@ def main(
     if reliable:
         sender = ReliablePublisher(endpoint or RELIABLE, stream, **options)
     else:
+        options |= {"queue": QUEUE} if captured.live is not None else {}
         sender = Publisher(endpoint or FRAMES, stream, **options)
     counts = None if reliable else counts_before(control or (None if endpoint else CONTROL), stream, keys)
     return send_all(sender, captured, fps, left_out, counts)

@@ -2,6 +2,8 @@
 
 import re
 import time
+from collections.abc import Iterator
+from contextlib import closing
 
 import click
 
@@ -9,9 +11,12 @@ from streamer import images
 from streamer.auth import ClientKeys
 from streamer.errors import FrameId, StreamerError, WireError
 from streamer.fate import Counts, Fate, by_acks
+from streamer.live import live_pictures
+from streamer.printable import printable
 from streamer.reliable import ReliablePublisher
 from streamer.sender import Sender
-from streamer.sources import Captured, Frames, told
+from streamer.sources import Captured, Frames, LiveReader, told
+from streamer.sources.telling import telling
 
 NOT_ALL_SCORED = 1
 """Exit status: all was sent, and the detector dropped or refused some of it."""
@@ -49,7 +54,7 @@ def send_all(
     Args:
         sender: closed at the end.
         captured: of `streamer.sources.open_source`.
-        fps: frames a second at most, None for no limit.
+        fps: frames a second at most, None for no limit; a camera's are paced by its reader.
         left_out: told of frames that cannot be sent; None ends with an error at the first one.
         counts: the detector's from before, None where they are not known.
 
@@ -62,8 +67,9 @@ def send_all(
     sent = 0
     failed: StreamerError | None = None
     try:
-        for frame_id, frame in _paced(captured.frames, fps):
-            sent += _send(sender, frame, frame_id, left_out)
+        with telling(captured.live, sender):
+            for went_out in _outcomes(sender, captured, fps, left_out):
+                sent += went_out
     except StreamerError as error:
         failed = error
     except BaseException:
@@ -87,6 +93,35 @@ def send_all(
     if failed is not None:
         raise failed
     return 0 if fate is None or fate.all_scored else NOT_ALL_SCORED
+
+
+def _outcomes(
+    sender: Sender, captured: Captured, fps: float | None, left_out: LeftOut | None
+) -> Iterator[int]:
+    """1 for each frame that went out, 0 for one that cannot and is left out."""
+    if captured.live is not None:
+        yield from _live(sender, captured.live)
+        return
+    for frame_id, frame in _paced(captured.frames, fps):
+        yield _send(sender, frame, frame_id, left_out)
+
+
+def _live(sender: Sender, reader: LiveReader) -> Iterator[int]:
+    """The same of a camera's pictures; one that cannot be sent is told, and the next one comes."""
+    told_of: set[str] = set()
+    with closing(live_pictures(reader, sender, say)) as pictures:
+        for picture in pictures:
+            if picture.bit_depth != "auto":
+                sender.bit_depth = picture.bit_depth
+            try:
+                sender.send(picture.frame, capture_ns=picture.capture_ns)
+            except WireError as error:
+                if error.code not in told_of:
+                    told_of.add(error.code)
+                    warn(f"source: {reader.device.name}: a picture cannot be sent: {error}; others are tried")
+                yield 0
+            else:
+                yield 1
 
 
 def _paced(captured: Frames, fps: float | None) -> Frames:
@@ -144,6 +179,11 @@ def _report(sent: int, stream: str, fate: Fate | None) -> None:
         click.echo(
             "they came faster than they are scored: send with --reliable, or fewer with --fps", err=True
         )
+
+
+def say(line: str) -> None:
+    """One line on standard error."""
+    click.echo(printable(line), err=True)
 
 
 def warn(line: str) -> None:

@@ -126,6 +126,14 @@ class ReliablePublisher(Sender):
         self._turn(0)
         return taken
 
+    def has_room(self, timeout_s: float) -> bool:
+        """As `Sender.has_room`; answers are taken, and what is due is sent again, whenever it is asked."""
+        end = time.monotonic() + timeout_s
+        self._turn(0)
+        while len(self._open) >= self._window and time.monotonic() < end:
+            self._turn(50)
+        return len(self._open) < self._window
+
     def flush(self, timeout_s: float | None = None) -> None:
         """Wait until every frame is acknowledged or refused.
 

@@ -5,16 +5,19 @@ from collections.abc import Mapping
 from typing import Any, Self
 
 import numpy as np
+import zmq
 
 from streamer import images
 from streamer.auth import ClientKeys
 from streamer.errors import FrameId, WireError
 from streamer.images import Pixels
 from streamer.sockets import Context, connect
+from streamer.source_port import SourcePort
 from streamer.wire.checks import BitDepth, check_bit_depth, check_count
 from streamer.wire.frame import FrameMessage, Limits, check_frame_id, check_stream, pack_frame, unpack_frame
 from streamer.wire.meta import kind as kind_of
 from streamer.wire.meta import plain_meta
+from streamer.wire.source import SourceMessage, pack_source, told, unpack_source
 
 
 class Sender:
@@ -54,6 +57,7 @@ class Sender:
         self.bit_depth = check_bit_depth(bit_depth)
         self._endpoint, self._seq = endpoint, 0
         self._context = Context()
+        self._source = SourcePort(self._context, kind, endpoint, keys)
         try:
             self._socket = connect(
                 self._context, kind, endpoint, keys=keys, wait_ms=round(1000 * wait_s), **options
@@ -80,12 +84,58 @@ class Sender:
         """Send one frame; its id."""
         raise NotImplementedError
 
+    def has_room(self, timeout_s: float) -> bool:
+        """Whether a frame can be sent without waiting, within `timeout_s`; answers are taken meanwhile."""
+        return bool(self._socket.poll(round(1000 * timeout_s), zmq.POLLOUT))
+
     def close(self) -> None:
         """Hand over what is still to be sent, then close."""
         raise NotImplementedError
 
+    def tell_source(
+        self,
+        state: str,
+        *,
+        since_ns: int | None = None,
+        source: str = "",
+        age_ms: float | None = None,
+        fps: float | None = None,
+        counts: Mapping[str, int] | None = None,
+        text: str = "",
+        timeout_s: float = 1.0,
+    ) -> bool:
+        """Say how the camera is, beside its frames; from any thread, also while `send` waits.
+
+        Say it at every change and every 5 s: after 15 s of silence the detector calls the source `unknown`.
+
+        Args:
+            state: `waiting` (not there yet), `live`, `lost` or `ended`.
+            since_ns: when that began, since 1970; None is now.
+            source: its address; passwords in it are left out.
+            age_ms: how old the last frame was when it was handed over.
+            fps: frames a second, as measured.
+            counts: up to 32 counts by name.
+            text: the last error; one line of 400 characters at most is sent, without passwords.
+            timeout_s: how long to wait for the detector to take it.
+
+        Returns:
+            Whether it went out: nothing is kept for a detector that is down, or closed to.
+
+        Raises:
+            WireError: the detector would refuse it; the text names which field.
+        """
+        now = time.time_ns()
+        message = told(
+            SourceMessage(
+                self.stream, state, since_ns or now, now, source, age_ms, fps, dict(counts or {}), text
+            )
+        )
+        unpack_source(pack_source(message))  # held to the detector's own rules
+        return self._source.tell(message, timeout_s)
+
     def abandon(self) -> None:
         """Close at once."""
+        self._source.close()
         self._socket.close(0)
         self._context.term()
 

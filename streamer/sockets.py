@@ -133,11 +133,13 @@ def connect(
     identity: bytes | None = None,
     wait_ms: int | None = None,
     max_part: int = -1,
+    connected_only: bool = False,
 ) -> Socket:
     """A client socket; sends and receives raise `zmq.Again` after `timeout_ms` (-1: wait).
 
     With `wait_ms` the peer has shaken hands when this returns; without, the connection is made in the
     background whenever the peer appears. A peer that sends a part of more than `max_part` bytes is cut off.
+    With `connected_only` nothing is kept to be sent while there is no connection.
 
     Raises:
         StreamerError: the endpoint is malformed, nobody listens there, or our key is refused.
@@ -157,6 +159,7 @@ def connect(
         socket.identity = identity
     socket.rcvtimeo = socket.sndtimeo = timeout_ms
     socket.reconnect_ivl_max = 2_000
+    socket.immediate = connected_only
     try:
         if wait_ms is None:
             socket.connect(endpoint)

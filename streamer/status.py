@@ -19,8 +19,8 @@ from streamer.printable import printable
 from streamer.sockets import CONTROL
 
 DEGRADED = 1
-_NAMES = frozenset({"stream", "last frame"})
-_WORDS = _NAMES | {"state", "verdict", "scored at"}
+_NAMES = frozenset({"stream", "last frame", "source"})
+_WORDS = _NAMES | {"state", "verdict", "scored at", "camera", "since"}
 
 
 @click.command(cls=Command)
@@ -49,6 +49,12 @@ def _show(status: dict[str, Any]) -> None:
     console.print(_frames(streams))
     console.print()
     console.print(_verdicts(streams))
+    console.print()
+    console.print(_timing(streams))
+    sources = {name: stream.get("source") for name, stream in streams.items()} | status.get("sources", {})
+    if any(sources.values()):
+        console.print()
+        console.print(_sources(sources))
     for line in _reasons(streams):
         console.print(line, highlight=False)
 
@@ -85,9 +91,52 @@ def _verdicts(streams: Mapping[str, Mapping[str, Any]]) -> Table:
 
 
 def _last(frame: Mapping[str, Any]) -> tuple[Text, str, str]:
-    at = datetime.fromtimestamp(frame["scored_ns"] / 1e9, UTC).astimezone()
     verdict = {None: "-", True: "anomalous", False: "normal"}[frame["pred_label"]]
-    return Text(printable(frame["frame_id"])), verdict, f"{at:%Y-%m-%d %H:%M:%S}"
+    return Text(printable(frame["frame_id"])), verdict, _moment(frame["scored_ns"])
+
+
+def _timing(streams: Mapping[str, Mapping[str, Any]]) -> Table:
+    """How long scores took from the capture on; a detector of before does not know."""
+    table = _table("stream", "late", "scores", "p50 ms", "p95 ms", "p99 ms")
+    for name, stream in streams.items():
+        spent = stream.get("latency_ms") or {}
+        table.add_row(
+            Text(printable(name)),
+            str(stream.get("late", "-")),
+            str(spent.get("n", "-")),
+            *(_whole(spent.get(key)) for key in ("p50", "p95", "p99")),
+        )
+    return table
+
+
+def _sources(sources: Mapping[str, Mapping[str, Any] | None]) -> Table:
+    """How each camera is, as its publisher says; some have had no frame yet."""
+    table = _table("stream", "camera", "since", "fps", "age ms", "lost", "source")
+    for name, source in sources.items():
+        if source is None:
+            continue
+        fps, counts = source.get("fps"), source.get("counts", {})
+        table.add_row(
+            Text(printable(name)),
+            Text(printable(source["state"])),
+            _moment(source["since_ns"]),
+            "-" if fps is None else f"{fps:.1f}",
+            _whole(source.get("age_ms")),
+            str(counts.get("packets_lost", "-")),
+            Text(printable(source.get("source", ""))),
+        )
+    return table
+
+
+def _whole(value: float | None) -> str:
+    return "-" if value is None else f"{value:.0f}"
+
+
+def _moment(since_1970_ns: int) -> str:
+    try:
+        return f"{datetime.fromtimestamp(since_1970_ns / 1e9, UTC).astimezone():%Y-%m-%d %H:%M:%S}"
+    except (ValueError, OverflowError, OSError):  # a camera host's clock may say anything
+        return "-"
 
 
 def _reasons(streams: Mapping[str, Mapping[str, Any]]) -> Iterator[Text]:

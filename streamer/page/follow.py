@@ -164,7 +164,7 @@ class Follower(threading.Thread):
         for message in messages:
             try:
                 self._health.heard(message, live=True)
-                if message.kind == "status":
+                if message.kind in {"status", "source"}:
                     beat = True
                 elif message.kind in KEPT_BY_HISTORY:
                     _add(kept, self._gaps.live(message, check_pub_seq(message)))

@@ -19,6 +19,7 @@ _LATENCIES = 200
 _SILENT_S = 10.0
 _INTERVALS = 50
 _STREAMS = 1024
+_NAME = 128
 _ENOUGH = 5
 # Frames before it is known how often a stream's come.
 
@@ -37,6 +38,7 @@ class _Stream:
     last_frame: float | None = None
     map: bool = False
     picture: bool = False
+    camera: Facts | None = None
 
 
 class Health:
@@ -73,6 +75,10 @@ class Health:
                 self._turn()
             if message.kind == "status":
                 self._beat(message)
+            elif message.kind == "source":
+                one = self._stream(message.topic.rpartition("/")[0])
+                if one is not None:
+                    one.camera = _camera(message)
             elif message.kind in {"score", "picture"}:
                 self._frame(message, live)
 
@@ -143,6 +149,7 @@ class Health:
                 "p50_ms": _quantile(latencies, 0.5),
                 "p95_ms": _quantile(latencies, 0.95),
                 "silent": self._is_silent(one),
+                "camera": one.camera,
                 "asleep": state == "asleep",
                 "map": one.map,
                 "picture": one.picture or _sends_pictures(status),
@@ -160,11 +167,14 @@ class Health:
             self._status = dict(message)
             uptime = _number(message.get("uptime_s"))
             self._boot = None if uptime is None else self._now() - uptime
+            self._cameras(message.get("sources"))
             return
         one = self._stream(name)
         if one is None:
             return
         one.status = dict(message)
+        if "source" in message:
+            one.camera = _camera(message["source"])
         for counts, key in ((one.received, "received"), (one.scored, "scored")):
             count = _number(message.get(key))
             if count is None:
@@ -174,6 +184,18 @@ class Health:
             counts.append((self._clock(), int(count)))
             while len(counts) > 2 and counts[1][0] < self._clock() - _MINUTE:
                 counts.popleft()
+
+    def _cameras(self, sources: object) -> None:
+        """What is told of the cameras of streams without a frame; a detector of before tells nothing."""
+        if not isinstance(sources, Mapping):
+            return
+        for name, one in self._streams.items():
+            if not one.status and name not in sources:
+                one.camera = None
+        for name, source in sources.items():
+            stream = self._stream(str(name)[:_NAME])
+            if stream is not None:
+                stream.camera = _camera(source)
 
     def _frame(self, message: Message, live: bool) -> None:
         one = self._stream(message.topic.rpartition("/")[0])
@@ -208,6 +230,15 @@ class Health:
         intervals = [later - earlier for earlier, later in pairwise(arrivals)]
         usual = median(intervals) if intervals else 0.0
         return self._clock() - arrivals[-1] > max(_SILENT_S, 5 * usual)
+
+
+def _camera(source: object) -> Facts | None:
+    """What a camera's publisher says of it; `since` in milliseconds since 1970."""
+    if not isinstance(source, Mapping):
+        return None
+    since = _number(source.get("since_ns"))
+    words = {key: _text(source.get(key)) for key in ("state", "source", "text")}
+    return {**words, "since": None if since is None else since / 1e6}
 
 
 def _sends_pictures(status: Facts) -> bool:

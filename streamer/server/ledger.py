@@ -33,13 +33,15 @@ class Tally:
     """One stream's tally; `queued` are the frames whose fate is open.
 
     `anomalous` are those of the scored whose label on arrival was true: what is said of them later, by
-    revisions or operators, does not change it. `last` is a stream's own and not added.
+    revisions or operators, does not change it; `late` those scored after `deadline_ms`. `last` is a stream's
+    own and not added.
     """
 
     def __init__(self) -> None:
         self.received = 0
         self.scored = 0
         self.anomalous = 0
+        self.late = 0
         self.last: LastFrame | None = None
         self.dropped: Counter[str] = Counter()
         self.refused: Counter[str] = Counter()
@@ -56,6 +58,7 @@ class Tally:
         self.received += other.received
         self.scored += other.scored
         self.anomalous += other.anomalous
+        self.late += other.late
         self.dropped += other.dropped
         self.refused += other.refused
         self.warned += other.warned
@@ -67,6 +70,7 @@ class Tally:
             "received": self.received,
             "scored": self.scored,
             "anomalous": self.anomalous,
+            "late": self.late,
             "dropped": dict(self.dropped),
             "refused": dict(self.refused),
             "warned": dict(self.warned),
@@ -85,9 +89,10 @@ class Tally:
         copied.last = self.last
         return copied
 
-    def score(self, frame: LastFrame | None) -> None:
-        """Enter a scored frame."""
+    def score(self, frame: LastFrame | None, *, late: bool = False) -> None:
+        """Enter a scored frame; `late`: after its deadline."""
         self.scored += 1
+        self.late += late
         if frame is not None:
             self.anomalous += frame.pred_label is True
             self.last = frame
@@ -109,9 +114,9 @@ class Ledger:
         """A message came in."""
         self._enter(stream, lambda counts: setattr(counts, "received", counts.received + 1))
 
-    def score(self, stream: str, frame: LastFrame | None = None) -> None:
-        """A frame was scored; `frame` says which, and how it was labelled."""
-        self._enter(stream, lambda counts: counts.score(frame))
+    def score(self, stream: str, frame: LastFrame | None = None, *, late: bool = False) -> None:
+        """A frame was scored; `frame` says which, and how it was labelled, `late` whether in time."""
+        self._enter(stream, lambda counts: counts.score(frame, late=late))
 
     def drop(self, stream: str, reason: str) -> None:
         """A frame was given up for want of room."""
@@ -140,7 +145,7 @@ class Ledger:
         past = Tally()
         past.scored = int(tally["scored"])
         # Of a snapshot of before these were counted, there are none.
-        past.anomalous = int(tally.get("anomalous", 0))
+        past.anomalous, past.late = int(tally.get("anomalous", 0)), int(tally.get("late", 0))
         last = tally.get("last_frame")
         if last is not None:
             past.last = LastFrame(last["frame_id"], last["scored_ns"], last["pred_label"])
@@ -179,7 +184,8 @@ class Ledger:
             kept = {name: self._streams[name].copy() for name in names if name in self._streams}
         for stream, header in scored:
             if stream in kept:
-                kept[stream].score(LastFrame(header["frame_id"], header["scored_ns"], header["pred_label"]))
+                frame = LastFrame(header["frame_id"], header["scored_ns"], header["pred_label"])
+                kept[stream].score(frame, late=header["late"])
         return {name: kept[name].with_last() if name in kept else None for name in names}
 
     def mark_changed(self, streams: Iterable[str]) -> None:

@@ -12,6 +12,7 @@ from streamer.auth import load_token
 from streamer.errors import StreamerError
 from streamer.server.scrapes import Scrapes
 from streamer.sockets import Security, check_open
+from streamer.wire.source import STATES, UNKNOWN
 
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _RAW_BUCKETS = (
@@ -35,6 +36,9 @@ _RAW_BUCKETS = (
     2.0,
 )
 # Of a mean distance of 0 to 2: narrow where thresholds lie, and 2 is the most there is.
+_SOURCE_STATES = (*STATES, UNKNOWN)
+_SOURCE_COUNTS = ("read", "sent", "skipped", "too_old", "reconnects", "packets_lost", "frames_incomplete")
+# No others, whatever a publisher says: each would be a series of its own.
 _STATES = ("warmup", "ready", "degraded", "asleep")
 
 
@@ -145,6 +149,9 @@ class _LedgerCollector(Collector):
                     state.add_metric([name, one], float(stream["state"] == one))
         yield from (received, scored, dropped, refused, queued, fill, aside, capacity, state)
         yield from _verdicts(streams)
+        yield from _timing(streams)
+        sources = {name: stream.get("source") for name, stream in streams.items()} | status["sources"]
+        yield from _sources({name: source for name, source in sources.items() if source is not None})
         held = GaugeMetricFamily("musc_bytes", "Bytes held", labels=["where"])
         for where, size in status["bytes"].items():
             held.add_metric([where], size)
@@ -178,3 +185,44 @@ def _verdicts(streams: Mapping[str, Mapping[str, Any]]) -> tuple[Metric, ...]:
         if stream["last_frame"] is not None:
             last.add_metric([name], stream["last_frame"]["scored_ns"] / 1e9)
     return anomalous, threshold, events, last
+
+
+def _timing(streams: Mapping[str, Mapping[str, Any]]) -> tuple[Metric, ...]:
+    """Which scores came after `deadline_ms`, and how long the newest 1000 took from the capture on."""
+    late = CounterMetricFamily("musc_frames_late", "Frames scored after deadline_ms", labels=["stream"])
+    spent = GaugeMetricFamily(
+        "musc_capture_to_score_seconds",
+        "From capture to score, of the newest 1000 scores",
+        labels=["stream", "quantile"],
+    )
+    for name, stream in streams.items():
+        late.add_metric([name], stream["late"])
+        for quantile, key in (("0.5", "p50"), ("0.95", "p95"), ("0.99", "p99")):
+            value = stream.get("latency_ms", {}).get(key)
+            if value is not None:
+                spent.add_metric([name, quantile], value / 1000)
+    return late, spent
+
+
+def _sources(sources: Mapping[str, Mapping[str, Any]]) -> tuple[Metric, ...]:
+    """What publishers say of their cameras, those without a frame among them."""
+    state = GaugeMetricFamily(
+        "musc_source_state", "1 for the state a camera is in", labels=["stream", "state"]
+    )
+    age = GaugeMetricFamily(
+        "musc_source_age_seconds", "Age of the camera's last frame when it was handed over", labels=["stream"]
+    )
+    counts = CounterMetricFamily(
+        "musc_source_counts",
+        "What a camera's publisher counts",
+        labels=["stream", "what"],
+    )
+    for name, source in sources.items():
+        for one in _SOURCE_STATES:
+            state.add_metric([name, one], float(source["state"] == one))
+        if source["age_ms"] is not None:
+            age.add_metric([name], source["age_ms"] / 1000)
+        for what in _SOURCE_COUNTS:
+            if what in source["counts"]:
+                counts.add_metric([name, what], source["counts"][what])
+    return state, age, counts

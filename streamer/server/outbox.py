@@ -29,7 +29,7 @@ _ROOM = 256
 # Messages that may wait for this thread; scoring waits when it is full, so that memory stays bounded.
 _TOGETHER = 64
 _TOPICS = 1024
-_NOT_KEPT = frozenset(("status", "picture"))
+_NOT_KEPT = frozenset(("status", "picture", "source"))
 # Kinds of which only the newest says something, or which would leave the scores no room in the history.
 _LOOK_S = 0.05
 # Between looks at what subscribers ask for, while there is nothing to publish.

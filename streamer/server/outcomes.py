@@ -94,8 +94,12 @@ class Outcomes:
         header: dict[str, Any],
         anomaly_map: npt.NDArray[np.float32] | None,
         grid: PatchGrid | None,
+        spent_ms: float,
     ) -> None:
-        """A provisional score; the frame counts as scored, and is acknowledged, once it is published."""
+        """A provisional score; the frame counts as scored, and is acknowledged, once it is published.
+
+        `spent_ms` is what passed since its capture, or since its arrival.
+        """
         stream, scored_in = queued.stream, queued.stream.resets
         frame_id = queued.message.frame_id
         frame = LastFrame(header["frame_id"], header["scored_ns"], header["pred_label"])
@@ -103,7 +107,9 @@ class Outcomes:
         def settle() -> None:
             with self.ledger.as_one():
                 stream.release(queued, scored_in)
-                self.ledger.score(stream.name, frame)
+                if not queued.clock_is_off:
+                    stream.latencies.add(spent_ms)
+                self.ledger.score(stream.name, frame, late=header["late"])
             stream.note_published(frame.frame_id)
 
         def scored() -> Scored:
@@ -113,6 +119,10 @@ class Outcomes:
             return _answer(queued.sender, _about(queued, "", ""), "scored")
 
         self.outbox.put(Outgoing(stream.name, "score", header, anomaly_map, grid, settle, answer, scored))
+
+    def source(self, header: dict[str, Any]) -> None:
+        """What a publisher says of its camera: no frame, and in no tally."""
+        self.outbox.put(Outgoing(header["stream"], "source", header))
 
     def repeated(self, queued: QueuedFrame) -> None:
         """A reliable frame that came again while the first copy is in flight: its ack is on its way."""

@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import zmq
 
@@ -14,11 +15,13 @@ from streamer.server.intake import Intake
 from streamer.server.logs import RateLimitedLog
 from streamer.server.outcomes import Outcomes
 from streamer.server.rate import Rates
+from streamer.server.sources import Sources
 from streamer.server.stream import Claim, QueuedFrame
 from streamer.server.streams import Streams
 from streamer.server.threads import Worker
 from streamer.sockets import MessageReader, Socket, socket_endpoint
 from streamer.wire.frame import Ack, FrameMessage, Limits, ack, pack, unpack_frame
+from streamer.wire.source import is_source, unpack_source
 
 _POLL_MS = 50
 _HELD_MS = 5
@@ -29,6 +32,7 @@ _MAX_PARTS = 16
 # Far more than a frame has; a message of more is refused like one of so many.
 
 
+Checked = TypeVar("Checked")
 Reply = Callable[[bytes], object]
 """Told `OK`, `dropped` or `refused`: what an imagezmq sender is answered."""
 
@@ -60,16 +64,12 @@ class Receiver(Worker):
         outcomes: Outcomes,
         limits: Limits,
         rate: float | None,
+        sources: Sources,
         failed: Callable[[BaseException], None],
     ) -> None:
         super().__init__("receive", failed)
-        self._ports, self._intake, self._streams, self._outcomes, self._limits = (
-            ports,
-            intake,
-            streams,
-            outcomes,
-            limits,
-        )
+        self._ports, self._intake, self._streams, self._outcomes = ports, intake, streams, outcomes
+        self._limits, self._sources = limits, sources
         self._readers = {port: MessageReader(port, _MAX_PARTS) for port in ports.all()}
         self._rates = Rates(rate)
         self._log = RateLimitedLog()
@@ -210,12 +210,28 @@ class Receiver(Worker):
         parts = [frame.bytes for frame in frames]
         peer = _peer(frames[-1])
         if port is self._ports.reliable:
-            self._reliable(parts, peer)
+            if is_source(parts[1:], self._limits):
+                self._source(parts[1:], peer)
+            else:
+                self._reliable(parts, peer)
+        elif port is self._ports.frames and is_source(parts, self._limits):
+            self._source(parts, peer)
         elif port is self._ports.frames:
             self._frame(lambda: unpack_frame(parts, self._limits), peer, _nothing)
         else:
             reply = _reply_to(port) if port is self._ports.imagezmq else _nothing
             self._frame(lambda: imagezmq_ingest.unpack(parts, self._limits), peer, reply)
+
+    def _source(self, parts: list[bytes], peer: str) -> None:
+        """Pass on what a publisher says of its camera. It is no frame: never acknowledged, refused or not."""
+        try:
+            message = self._read_safely(lambda: unpack_source(parts))
+            is_open = self._streams.get(message.stream) is not None
+            self._outcomes.source(self._sources.heard(message, peer, is_open=is_open))
+        except WireError as error:
+            known = self._streams.get(error.stream or "")
+            self._outcomes.receive(known)
+            self._outcomes.refuse_message(error, known, None, peer)
 
     def _frame(self, read: Callable[[], FrameMessage], peer: str, done: Reply) -> None:
         queued = self._admit(read, peer, None)
@@ -269,6 +285,7 @@ class Receiver(Worker):
         self._outcomes.receive(stream)
         if found is Claim.NEW:
             self._check_order(queued)
+            self._check_clock(queued)
             return queued
         if found is Claim.REUSED or sender is None:
             self._refuse_known(queued, found)
@@ -278,7 +295,7 @@ class Receiver(Worker):
             self._answer(self._outcomes.answer_now(queued, "scored", "duplicate"))
         return None
 
-    def _read_safely(self, read: Callable[[], FrameMessage]) -> FrameMessage:
+    def _read_safely(self, read: Callable[[], Checked]) -> Checked:
         try:
             return read()
         except WireError:
@@ -310,6 +327,21 @@ class Receiver(Worker):
             text = f"seq: got {message.seq} after {stream.last_seq}; scored all the same"
             self._outcomes.warn(queued, "out_of_order", text)
         stream.last_seq = message.seq
+
+    def _check_clock(self, queued: QueuedFrame) -> None:
+        """Count each frame whose capture time cannot be, and tell the first of several in a row."""
+        stream, was_off = queued.stream, queued.stream.clock_was_off
+        stream.clock_was_off = queued.clock_is_off
+        if queued.clock_is_off and was_off:
+            self._outcomes.ledger.warn(stream.name, "capture_off")
+        elif queued.clock_is_off:
+            apart = (queued.capture_ns - queued.arrived_ns) / 1e9
+            side = "after" if apart > 0 else "before"
+            text = (
+                f"capture_ns: is {abs(apart):.0f} s {side} its arrival, from which its time counts then; "
+                "set the sender's clock"
+            )
+            self._outcomes.warn(queued, "capture_off", text)
 
     def _acknowledge(self) -> None:
         sender, answer = self._ports.acks.recv_multipart()

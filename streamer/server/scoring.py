@@ -1,5 +1,6 @@
 """From tokens to published scores: the work of the matching thread, for every stream."""
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -18,6 +19,7 @@ from streamer.server.restoring import Restorer
 from streamer.server.stream import Origin, Stream
 from streamer.server.streams import Streams
 from streamer.server.telling import Telling, grid_of, score_header
+from streamer.server.timing import is_late, spent_ms
 from streamer.server.words import say
 from streamer.wire.requests import OF_A_FRAME, OF_A_GROUP, Word
 
@@ -103,12 +105,14 @@ class Scoring:
         map_ = score.anomaly_map if stream.config.output.anomaly_map else None
         grid = None if map_ is None else grid_of(detector, score)
         header = score_header(score, stream.name, origin, latency)
+        spent = spent_ms(queued.begun_ns, header["scored_ns"])
+        header["late"] = is_late(spent, stream.config.deadline_ms)
         self._observe(header["latency_ms"])
         if score.raw_score is not None:
             self._observe_score(stream.name, score.raw_score)
         # Before the score is out: whoever has it must not find an older ring in `status`.
         stream.state = detector.status()
-        self._outcomes.score(queued, header, map_, grid)
+        self._outcomes.score(queued, header, map_, grid, spent)
         self._telling.picture(stream, header, tokens)
         self._telling.happened(stream, detector)
         if detector.revise_due:
@@ -124,6 +128,7 @@ class Scoring:
                 frame_id,
                 frame_shape=tokens.shape,
                 contrast=tokens.contrast,
+                spent_ms=spent_ms(tokens.queued.begun_ns, time.time_ns()),
             )
         if stream.journal is not None:
             fields = {

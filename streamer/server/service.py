@@ -27,6 +27,7 @@ from streamer.server.scoring import Scoring
 from streamer.server.sleep import Sleep
 from streamer.server.snapshot_files import clear, prepare
 from streamer.server.snapshots import Snapshots
+from streamer.server.sources import Sources
 from streamer.server.streams import Streams
 from streamer.sockets import Context, Security
 from streamer.wire.frame import NO_STREAM, Limits
@@ -50,6 +51,7 @@ class Service:
         self.config = config
         self.backbone = backbone
         self.ledger = Ledger()
+        self.sources = Sources(config.limits.streams + config.limits.sleeping)
         self.failure: BaseException | None = None
         self.endpoints: dict[str, str] = {}
         self.log_lost: Callable[[], int] = lambda: 0
@@ -132,12 +134,14 @@ class Service:
 
     def status(self) -> dict[str, Any]:
         """What an operator asks; `received = scored + dropped + refused + queued`, in all and per stream."""
-        tallies = self.ledger.streams()
+        tallies, sources = self.ledger.streams(), self.sources.status()
         states = {
             stream.name: {
                 "tiles": stream.config.tiles.model_dump(),
                 "picture": stream.config.output.picture.model_dump(),
                 "warmup": stream.config.warmup,
+                "latency_ms": stream.latencies.status(),
+                "source": sources.get(stream.name),
                 **stream.state,
             }
             for stream in self.streams.known()
@@ -165,6 +169,7 @@ class Service:
             "asleep": asleep,
             "log": {"lost_lines": self.log_lost()},
             "streams": streams,
+            "sources": {name: source for name, source in sources.items() if name not in streams},
             "endpoints": self.endpoints,
         }
 
@@ -230,7 +235,14 @@ class Service:
             self._failed,
         )
         self._receiver = Receiver(
-            bound.ports, self._intake, self.streams, outcomes, limits, config.limits.rate, self._failed
+            bound.ports,
+            self._intake,
+            self.streams,
+            outcomes,
+            limits,
+            config.limits.rate,
+            self.sources,
+            self._failed,
         )
         self._control = Control(bound.control, handlers(self), self._failed)
 
@@ -287,6 +299,7 @@ class Service:
         status = self.status()
         streams = status.pop("streams")
         messages = [Outgoing(NO_STREAM, "status", {"stream": NO_STREAM, **status})]
+        messages += [Outgoing(one["stream"], "source", one) for one in self.sources.fallen_silent()]
         for stream in self.streams.known():
             if stream.name in streams:  # else its first frame is only just being entered
                 messages.append(

@@ -19,6 +19,7 @@ from musc_online.score import Score
 from streamer.server.journals import Journal
 from streamer.server.known_ids import ANY_PICTURE, KnownIds, picture_digest, same_picture
 from streamer.server.logs import RateLimitedLog
+from streamer.server.timing import Latencies, begun_ns, clock_is_off
 from streamer.wire.frame import FrameMessage
 
 _FAILED = 1000
@@ -59,6 +60,18 @@ class QueuedFrame:
     sender: bytes | None = None
     peer: str = ""
     received_ns: int = field(default_factory=perf_counter_ns)
+    arrived_ns: int = field(default_factory=time.time_ns)
+    """The same moment by the clock that capture times are of."""
+
+    @property
+    def clock_is_off(self) -> bool:
+        """Whether its capture time cannot be."""
+        return clock_is_off(self.capture_ns, self.arrived_ns)
+
+    @property
+    def begun_ns(self) -> int:
+        """When its time began: at its capture, or at its arrival where that cannot be."""
+        return begun_ns(self.capture_ns, self.arrived_ns)
 
     @cached_property
     def digest(self) -> bytes:
@@ -69,15 +82,18 @@ class QueuedFrame:
 class Stream:
     """A stream. Ids are claimed by the receiving thread and settled by others, under a lock.
 
-    `detector`, `origins`, `held`, `unsaved` and `emptied` belong to the matching thread alone; `last_seq` to
-    the receiving one; `warned` to the decoding one; `asleep` and `opening` to `Streams`, but for a start or a
-    reset. Others may set `unsaved`, never clear it.
+    `detector`, `origins`, `held`, `unsaved` and `emptied` belong to the matching thread alone; `last_seq` and
+    `clock_was_off` to the receiving one; `warned` to the decoding one; `asleep` and `opening` to `Streams`,
+    but for a start or a reset. Others may set `unsaved`, never clear it.
     """
 
     def __init__(self, name: str, config: Config, known: KnownIds | None = None) -> None:
         self.name = name
         self.config = config
         self.last_seq: int | None = None
+        self.clock_was_off = False
+        """Whether the capture time of its last frame could not be."""
+        self.latencies = Latencies()
         self.warned: set[str] = set()
         """Codes of what was odd about its pixels and has been told."""
         self.detector: Detector | None = None

@@ -24,6 +24,7 @@ CODES = {
     "out_of_order": "`seq` went backwards; the frame is scored all the same",
     "bit_depth_unsure": "16-bit pixels use fewer bits and nobody says how many; once a stream",
     "above_bit_depth": "pixels are brighter than `bit_depth` allows, and clipped; once a stream",
+    "capture_off": "`capture_ns` cannot be, the sender's clock is wrong; timing counts from the arrival",
     "constant_image": "every pixel of the frame is the same; it is scored all the same",
     "picture_failed": "no small picture could be made of the frame; it is scored all the same",
     "too_many_streams": "limits.streams streams are open already",
@@ -44,6 +45,6 @@ CODES = {
 """Every machine-readable code of an `error` message, and what it says."""
 
 WARNINGS = frozenset(
-    ("out_of_order", "bit_depth_unsure", "above_bit_depth", "constant_image", "picture_failed")
+    ("out_of_order", "capture_off", "bit_depth_unsure", "above_bit_depth", "constant_image", "picture_failed")
 )
 """Codes of `error` messages about a frame that is used all the same: its score comes besides."""

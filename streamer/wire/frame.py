@@ -160,7 +160,11 @@ def _checked(header: dict[str, Any], payload: bytes, limits: Limits) -> FrameMes
     if header.get("v") != VERSION or isinstance(header["v"], bool):
         raise WireError("unsupported_version", f"v: got {shown(header.get('v'))}, expected {VERSION}")
     if header.get("kind") != "frame":
-        raise WireError("unknown_kind", f"kind: got {shown(header.get('kind'))}, expected 'frame'")
+        raise WireError(
+            "unknown_kind",
+            f"kind: got {shown(header.get('kind'))}, expected 'frame', or 'source' with a header of at most "
+            f"4096 bytes and nothing behind it",
+        )
     unknown = sorted(header.keys() - _FRAME_KEYS)
     if unknown:
         raise WireError(

@@ -22,7 +22,7 @@ __all__ = [
     "unpack_message",
 ]
 
-KINDS = ("score", "revision", "event", "operator", "dropped", "error", "status", "picture")
+KINDS = ("score", "revision", "event", "operator", "dropped", "error", "status", "picture", "source")
 _MAX_HEADER = 4 * 1024 * 1024
 # A subscriber trusts its detector more than a detector its cameras, but not without a limit.
 

@@ -3,6 +3,7 @@
 import { whoami } from "./actions.js";
 import { api, el, fmt, setText, shell } from "./common.js";
 import { empty, failed } from "./frames.js";
+import { CAMERA } from "./states.js";
 import { follow } from "./watching.js";
 
 const COLUMNS = [
@@ -47,6 +48,8 @@ const ms = (value) => (!Number.isFinite(value) ? "–" : value < 10_000 ? `${Mat
 // A stream's row
 
 function stateOf(health) {
+  const camera = CAMERA[health.camera?.state];
+  if (camera) return ["✕", "bad", camera];
   if (health.silent) return ["✕", "bad", "silent"];
   const [sign, cls] = STATES[health.state] ?? ["", "none"];
   const [has, of] = health.warmup ?? [];

@@ -1,6 +1,9 @@
 // What is the matter with detector, camera and connection, in words: the banner of live page and wall.
 import { el, fmt, setText } from "./common.js";
 
+/** A camera that gives no frame, in words, by the state that its publisher tells. */
+export const CAMERA = { lost: "camera lost", waiting: "waiting for the camera", unknown: "no word of the camera" };
+
 // What stands in the verdict's place: it is not of the present.
 const WORDS = { reconnecting: "NO CONNECTION", detector: "NO DETECTOR" };
 
@@ -29,6 +32,16 @@ export function situation(detector, streams, socket, now) {
   }
   if (!detector) return null;
   if (!detector.up) return noDetector(detector, matter);
+  for (const [state, text] of [
+    ["lost", "Camera lost"],
+    ["waiting", "Waiting for the camera"],
+  ]) {
+    const off = streams.filter((one) => one.camera?.state === state);
+    if (!off.length) continue;
+    const names = off.map((one) => one.stream).join(", ");
+    const since = Math.min(...off.map((one) => one.camera.since ?? now));
+    return matter("warn", state, `${text}: ${names}`, off[0].camera.text || off[0].camera.source || "", since);
+  }
   const silent = streams.filter((one) => one.silent && !one.asleep);
   if (silent.length) {
     const names = silent.map((one) => one.stream).join(", ");
@@ -76,6 +89,7 @@ export function drawBanner(node, matter, now) {
 export function remarks(frame, stream) {
   const said = [];
   if (stream?.asleep) said.push(["asleep on disk, wakes with the next frame", "warn"]);
+  else if (stream?.camera?.state === "lost") said.push(["camera lost: not the line as it is now", "warn"]);
   else if (stream?.silent) said.push(["camera silent: not the line as it is now", "warn"]);
   if (frame?.state === "degraded") said.push(["degraded: fewer references in time", "warn"]);
   if (frame && frame.state !== "warmup" && (frame.threshold === null || frame.threshold === undefined)) {

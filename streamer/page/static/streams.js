@@ -1,6 +1,6 @@
 // Which streams there are and how each does: tabs, and the day's counts.
 import { el, fmt, setText, verdict } from "./common.js";
-import { learned } from "./states.js";
+import { CAMERA, learned } from "./states.js";
 
 export class Tabs {
   /** @param {string} chosen the stream one looks at, "" for all. */
@@ -61,11 +61,8 @@ export class Tabs {
     const { sign, word, cls } = verdict(last);
     const off = stream.asleep
       ? "asleep"
-      : stream.silent
-        ? "silent"
-        : stream.state === "warmup"
-          ? `learning${learned(stream)}`
-          : "";
+      : CAMERA[stream.camera?.state] ||
+        (stream.silent ? "silent" : stream.state === "warmup" ? `learning${learned(stream)}` : "");
     setText(how, off || (last ? `${sign} ${word}` : ""));
     how.className = `how ${off ? "learning" : cls}`;
     tag.hidden = !open;

@@ -1,0 +1,75 @@
+"""What a bridge hands on, and to whom: one item a word of the detector, one sink a system of the plant."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from streamer.errors import StreamerError
+
+Kind = Literal["verdict", "event", "operator", "dropped", "error", "availability"]
+
+
+@dataclass(frozen=True)
+class Item:
+    """One thing to tell, in the order in which it is told.
+
+    Attributes:
+        number: of this bridge's queue, counting up, the same at every try: a receiver that got it twice can tell.
+        kind: `verdict` is a score or a revision.
+        topic: of the detector, `stream/kind`; "" where none is concerned.
+        pub_seq: of that topic; -1 where there is none.
+        stream: whom it concerns; None for the detector.
+        header: as published (`docs/wire.md`), without its map.
+        before: of a verdict the label that was told of this frame before, None where none was; `header` has the
+            one that counts now.
+        payload: of a verdict its map as published, or None; `header["anomaly_map"]` says how to read it.
+        picture: of a verdict the JPEG that the detector sent of the frame, None where none came.
+    """
+
+    number: int
+    kind: Kind
+    topic: str
+    pub_seq: int
+    stream: str | None
+    header: Mapping[str, Any]
+    before: bool | None = None
+    payload: bytes | None = None
+    picture: bytes | None = None
+
+    @property
+    def is_partial(self) -> bool:
+        """Of a verdict: whether a later one may say otherwise."""
+        return self.kind == "verdict" and not self.header.get("is_final", False)
+
+
+class Undelivered(StreamerError):  # noqa: N818
+    """The receiver did not take it now: it is tried again, with growing pauses, for as long as it takes."""
+
+
+class Refused(StreamerError):  # noqa: N818
+    """The receiver will never take this item: it goes to the dead letters, is counted and told, and the next one comes."""
+
+
+class Sink(Protocol):
+    """Hands items to one receiver. All methods run in the bridge's one event loop.
+
+    A sink keeps no queue of its own: what `deliver` has not returned for is delivered again.
+    """
+
+    async def open(self) -> None:
+        """Connect; called again after a failure.
+
+        Raises:
+            Undelivered: not now.
+        """
+
+    async def deliver(self, items: Sequence[Item]) -> int:
+        """Hand over items in their order; returns how many of them, from the first, arrived for certain (1 or more).
+
+        Raises:
+            Undelivered: not even the first arrived.
+            Refused: the first will never be taken.
+        """
+
+    async def close(self) -> None:
+        """Say goodbye and disconnect; never raises."""

@@ -1,0 +1,92 @@
+"""Tells a detector how a camera is, beside its frames: at every change, and every 5 s."""
+
+import math
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Protocol
+
+from streamer.errors import StreamerError
+from streamer.sources.live import LiveReader, SourceFigures
+from streamer.wire.source import EVERY_S, MAX_COUNTS
+
+_LOOK_S = 0.2
+_COUNTS = ("read", "sent", "skipped", "too_old", "reconnects")
+
+
+class Teller(Protocol):
+    """`tell_source` of a publisher."""
+
+    def tell_source(
+        self,
+        state: str,
+        *,
+        since_ns: int | None = None,
+        source: str = "",
+        age_ms: float | None = None,
+        fps: float | None = None,
+        counts: Mapping[str, int] | None = None,
+        text: str = "",
+    ) -> bool:
+        """See `streamer.sender.Sender.tell_source`."""
+        ...
+
+
+@contextmanager
+def telling(reader: LiveReader | None, sender: Teller) -> Iterator[None]:
+    """Tell, in a thread of its own, how a camera is; at the end that it has ended.
+
+    Args:
+        reader: of the camera; None where the source is none, and nothing is told.
+        sender: a publisher, closed by the caller, afterwards.
+    """
+    if reader is None:
+        yield
+        return
+    ended = threading.Event()
+    thread = threading.Thread(target=_tell_on, args=(reader, sender, ended), name="telling", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def counts_of(figures: SourceFigures) -> dict[str, int]:
+    """The reader's counts, then the device's, as whole numbers; what it says in words is left out."""
+    counts = {name: int(getattr(figures, name)) for name in _COUNTS}
+    for name, value in figures.facts.items():
+        if isinstance(value, str | bool) or not math.isfinite(value) or value < 0:
+            continue
+        if name not in counts and len(counts) < MAX_COUNTS:
+            counts[name] = round(value)
+    return counts
+
+
+def _tell_on(reader: LiveReader, sender: Teller, ended: threading.Event) -> None:
+    told, again = None, 0.0
+    while not ended.wait(_LOOK_S):
+        figures = reader.figures()
+        now = (figures.state, figures.since_ns)
+        if (now != told or time.monotonic() >= again) and _tell(sender, figures, figures.state):
+            told, again = now, time.monotonic() + EVERY_S
+    _tell(sender, reader.figures(), "ended")
+
+
+def _tell(sender: Teller, figures: SourceFigures, state: str) -> bool:
+    """Whether it was taken; what a detector would refuse of a camera's own words is no reason to end."""
+    age = figures.age_ms
+    try:
+        return sender.tell_source(
+            state,
+            since_ns=figures.since_ns if state == figures.state else None,
+            source=figures.name,
+            age_ms=None if age is None else max(0.0, age),
+            fps=figures.fps,
+            counts=counts_of(figures),
+            text=figures.error,
+        )
+    except StreamerError:
+        return sender.tell_source(state, text="what else is known of the source cannot be told")
