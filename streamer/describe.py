@@ -110,6 +110,11 @@ def _status(status: Message) -> Text:
     return Text(f"{_of(status, 'state')}  " + "  ".join(f"{key} {_of(status, key)}" for key in shown))
 
 
+def _source(source: Message) -> Text:
+    why = f": {_of(source, 'text')}" if source.get("text") else ""
+    return Text.assemble("camera ", (_of(source, "state"), "bold"), f"  {_of(source, 'source')}{why}")
+
+
 def _value(value: Any) -> str:
     if value is None:
         return "none"
@@ -133,4 +138,5 @@ _LINES: Mapping[str, Callable[[Message], Text]] = {
     "error": _error,
     "status": _status,
     "picture": _picture,
+    "source": _source,
 }

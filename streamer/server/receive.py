@@ -10,7 +10,7 @@ from typing import TypeVar
 import zmq
 
 from streamer.errors import WireError
-from streamer.server import imagezmq_ingest
+from streamer.server import header_warnings, imagezmq_ingest
 from streamer.server.intake import Intake
 from streamer.server.logs import RateLimitedLog
 from streamer.server.outcomes import Outcomes
@@ -278,14 +278,14 @@ class Receiver(Worker):
             self._outcomes.receive(known)
             self._outcomes.refuse_message(error, known, sender, peer)
             return None
-        capture_ns = message.capture_ns if message.capture_ns is not None else time.time_ns()
-        queued = QueuedFrame(message, stream, capture_ns, sender, peer)
+        now = time.time_ns()
+        capture_ns = message.capture_ns if message.capture_ns is not None else now
+        queued = QueuedFrame(message, stream, capture_ns, sender, peer, arrived_ns=now)
         # Claimed, then counted: whoever saw the count finds the frame in flight.
         found = stream.claim(queued)
         self._outcomes.receive(stream)
         if found is Claim.NEW:
-            self._check_order(queued)
-            self._check_clock(queued)
+            header_warnings.tell(self._outcomes, queued)
             return queued
         if found is Claim.REUSED or sender is None:
             self._refuse_known(queued, found)
@@ -317,31 +317,6 @@ class Receiver(Worker):
             code, text = "duplicate", f"{what} is queued, in the ring or among the last {known} scored"
         error = WireError(code, text, stream=stream.name, frame_id=message.frame_id, seq=message.seq)
         self._outcomes.refuse_message(error, stream, queued.sender, queued.peer)
-
-    def _check_order(self, queued: QueuedFrame) -> None:
-        message, stream = queued.message, queued.stream
-        if message.seq is None:
-            return
-        # A reliable sender's resends are late by nature.
-        if stream.last_seq is not None and message.seq < stream.last_seq and queued.sender is None:
-            text = f"seq: got {message.seq} after {stream.last_seq}; scored all the same"
-            self._outcomes.warn(queued, "out_of_order", text)
-        stream.last_seq = message.seq
-
-    def _check_clock(self, queued: QueuedFrame) -> None:
-        """Count each frame whose capture time cannot be, and tell the first of several in a row."""
-        stream, was_off = queued.stream, queued.stream.clock_was_off
-        stream.clock_was_off = queued.clock_is_off
-        if queued.clock_is_off and was_off:
-            self._outcomes.ledger.warn(stream.name, "capture_off")
-        elif queued.clock_is_off:
-            apart = (queued.capture_ns - queued.arrived_ns) / 1e9
-            side = "after" if apart > 0 else "before"
-            text = (
-                f"capture_ns: is {abs(apart):.0f} s {side} its arrival, from which its time counts then; "
-                "set the sender's clock"
-            )
-            self._outcomes.warn(queued, "capture_off", text)
 
     def _acknowledge(self) -> None:
         sender, answer = self._ports.acks.recv_multipart()

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from stream_support import detector, images
 
-from musc_online import anomaly_map, config, msm, rscin
+from musc_online import anomaly_map, backbones, config, msm, rscin
 from musc_online.detector import Detector
 from musc_online.errors import CapacityError
 
@@ -116,17 +116,21 @@ class Clock:
         return self.now
 
 
-def with_deadline(monkeypatch, n_frames, subsets_in_time, **ring):
-    """Scores, and which references each frame met, of a stream in which so many subsets are in time."""
+def with_deadline(monkeypatch, n_frames, subsets_in_time, spent_ms=0.0, **ring):
+    """Scores, and which references each frame met, of a stream in which so many subsets are in time.
+
+    `spent_ms` of a deadline that is so much longer are gone before each frame.
+    """
     tokens, class_tokens = images(7, n_frames)
-    stream = detector(n_frames, ring=ring, deadline_ms=1000 * subsets_in_time - 500, warmup=1)
+    deadline_ms = 1000 * subsets_in_time - 500 + spent_ms
+    stream = detector(n_frames, ring=ring, deadline_ms=deadline_ms, warmup=1)
     met = []
     scores = []
     for i in range(n_frames):
         clock = Clock(0.0)
         monkeypatch.setattr("musc_online.detector.time", clock)
         monkeypatch.setattr("musc_online.ring.time", clock)
-        scores.append(stream.step_tokens(tokens[:, i], class_tokens[i], i))
+        scores.append(stream.step_tokens(tokens[:, i], class_tokens[i], i, spent_ms=spent_ms))
         met.append({int(slot) % stream.ring.n_subsets for slot in stream.ring.references(i)})
         assert stream.status()["state"] == scores[-1].state  # what Prometheus tells: it was never `degraded`
         stream.check_invariants()
@@ -147,6 +151,39 @@ def test_with_a_deadline_every_subset_has_its_turn(monkeypatch, in_time, against
     _, met = with_deadline(monkeypatch, 24, in_time, subsets=4, score_against=against)
     turns = [subset for subsets in met[8:] for subset in subsets]
     assert {turns.count(subset) for subset in range(4)} == {len(turns) // 4}
+
+
+@pytest.mark.parametrize("in_time", [1, 2, 3])
+def test_what_was_spent_before_is_a_part_of_the_deadline(monkeypatch, in_time):
+    """A PLC counts from the moment the part was there: decoding and network are a part of its patience."""
+    scores, met = with_deadline(monkeypatch, 12, in_time, subsets=4)
+    after, met_after = with_deadline(monkeypatch, 12, in_time, spent_ms=7000.0, subsets=4)
+    assert [score.raw_score for score in after] == [score.raw_score for score in scores]
+    assert [score.n_references for score in after] == [score.n_references for score in scores]
+    assert met_after == met
+
+
+def test_a_deadline_that_is_over_already_leaves_the_first_subset(monkeypatch):
+    tokens, class_tokens = images(7, 9)
+    stream = detector(9, ring={"subsets": 3}, deadline_ms=1.0, warmup=1)
+    for i in range(9):
+        score = stream.step_tokens(tokens[:, i], class_tokens[i], i, spent_ms=3_600_000.0)
+    assert (score.state, score.n_references in {2, 3}) == ("degraded", True)
+
+
+class Asked(Detector):
+    """Notes what of its deadline it was told to be gone."""
+
+    def step_tokens(self, *tokens, spent_ms=0.0, **more):
+        self.spent_ms = spent_ms
+        return super().step_tokens(*tokens, spent_ms=spent_ms, **more)
+
+
+def test_a_deadline_of_a_frame_counts_its_decoding_and_its_features():
+    settings = config.load({"backbone": {"image_size": 56, "device": "cpu"}, "deadline_ms": 1e6})
+    stream = Asked(settings, backbone=backbones.load("dinov2_vits14", image_size=56))
+    score = stream.step(np.full((40, 60, 3), 90, np.uint8), 0)
+    assert stream.spent_ms == score.latency_ms["prepare"] + score.latency_ms["backbone"] > 0
 
 
 def test_a_deadline_that_leaves_nothing_out_changes_nothing(monkeypatch):

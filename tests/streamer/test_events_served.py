@@ -18,7 +18,10 @@ __all__ = ["backbone"]
 
 
 def state(service):
-    return control(service, "status")["streams"]["line"]
+    """What `status` says of the stream, but for how long its scores took since the start."""
+    shown = control(service, "status")["streams"]["line"]
+    del shown["latency_ms"]
+    return shown
 
 
 def kept(service, kind):

@@ -9,6 +9,7 @@ from journal_support import Line, frames
 from snapshot_support import config as snapshot_config
 from snapshot_support import play
 from streamer_support import (
+    CAPTURED_NS,
     PATIENCE_S,
     Camera,
     Held,
@@ -51,7 +52,7 @@ def told(screen, **counts):
 
 def shown_frames(camera, seeds, shape=(90, 160)):
     for seed in seeds:
-        camera.send(header(f"f{seed}", seq=seed, capture_ns=1000 + seed), png(picture(seed, *shape)))
+        camera.send(header(f"f{seed}", seq=seed, capture_ns=CAPTURED_NS + seed), png(picture(seed, *shape)))
 
 
 def of_kind(found, kind):
@@ -84,7 +85,7 @@ def test_the_picture_of_every_frame_follows_its_score(backbone):
             "stream": "line",
             "frame_id": f"f{number}",
             "seq": number,
-            "capture_ns": 1000 + number,
+            "capture_ns": CAPTURED_NS + number,
             "shape": [90, 160],
             "size": [36, 64],
             "encoding": "jpeg",

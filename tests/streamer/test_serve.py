@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import zmq
 from streamer_support import (
+    CAPTURED_NS,
     PATIENCE_MS,
     Camera,
     Screen,
@@ -32,7 +33,7 @@ __all__ = ["backbone"]
 SCORE_KEYS = {
     "v", "kind", "stream", "frame_id", "seq", "capture_ns", "scored_ns", "raw_score", "rscin_score",
     "pred_score", "pred_label", "threshold", "state", "n_references", "revision", "is_final", "regions",
-    "known_defect", "anomaly_map", "latency_ms", "model_id", "meta", "pub_seq",
+    "known_defect", "anomaly_map", "late", "latency_ms", "model_id", "meta", "pub_seq",
 }  # fmt: skip
 
 
@@ -49,7 +50,7 @@ def test_scores_are_those_of_the_detector(backbone):
     final = detector.flush()
     with watched(backbone, config) as (service, screen, camera):
         for index in range(6):
-            camera.picture(index, capture_ns=1000 + index, meta={"part_id": index})
+            camera.picture(index, capture_ns=CAPTURED_NS + index, meta={"part_id": index})
         for index, score in enumerate(expected):
             topic, fields, payload = screen.next()
             while fields["kind"] != "score":
@@ -57,7 +58,7 @@ def test_scores_are_those_of_the_detector(backbone):
             assert topic == "line/score"
             assert fields.keys() == SCORE_KEYS
             assert (fields["frame_id"], fields["seq"], fields["pub_seq"]) == (f"line-{index}", index, index)
-            assert (fields["capture_ns"], fields["meta"]) == (1000 + index, {"part_id": index})
+            assert (fields["capture_ns"], fields["meta"]) == (CAPTURED_NS + index, {"part_id": index})
             assert (fields["revision"], fields["is_final"]) == (0, False)
             if index == 0:
                 assert fields["raw_score"] is None

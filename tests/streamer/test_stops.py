@@ -28,6 +28,7 @@ from streamer.server.intake import Intake
 from streamer.server.outcomes import Ledger, Outcomes
 from streamer.server.receive import Ports, Receiver
 from streamer.server.service import Service
+from streamer.server.sources import Sources
 from streamer.server.streams import Streams
 from streamer.wire.frame import Limits
 
@@ -161,7 +162,7 @@ def test_no_ack_is_left_however_many_wait_at_the_end():
     config = small_config()
     receiver = Receiver(
         Ports(frames, acks, reliable), Intake(2**20), Streams(config, None, lambda _: None), outcomes,
-        Limits(), None, failed=lambda _: None,
+        Limits(), None, Sources(1), failed=lambda _: None,
     )  # fmt: skip
     sending = context.socket(zmq.PUSH)
     sending.sndhwm = 0

@@ -244,6 +244,11 @@ def test_every_kind_reads_well_and_cannot_inject_markup():
             label("score", 7, True, known_defect="scratch", raw_score=0.5, n_references=3),
             "7  ANOMALOUS  known defect: scratch  raw 0.5000  (ready, 3 references)",
         ),
+        (
+            {"kind": "source", "state": "lost", "source": "rtsp://cam", "text": "no route"},
+            "camera lost  rtsp://cam: no route",
+        ),
+        ({"kind": "source", "state": "live", "source": "camera:0", "text": ""}, "camera live  camera:0"),
         (label("score", 7, None, known_defect=None, n_references=0), "7  -    (ready, 0 references)"),
     ],
 )

@@ -5,6 +5,7 @@ import pytest
 from snapshot_support import SAID, play
 from snapshot_support import config as base_config
 from streamer_support import (
+    CAPTURED_NS,
     Camera,
     Screen,
     control,
@@ -50,7 +51,7 @@ def said(service, after_frame=lambda seed: None):
     heard = []
     with Screen(service, "line/") as screen, Camera(service.endpoints["frames"]) as camera:
         for seed in range(N_FRAMES):
-            camera.picture(seed, capture_ns=1000 + seed, meta={"part": seed})
+            camera.picture(seed, capture_ns=CAPTURED_NS + seed, meta={"part": seed})
             while not heard or (heard[-1]["kind"], heard[-1]["seq"]) != ("score", seed):
                 heard += screen.until(1, "score", "revision")
             after_frame(seed)

@@ -4,7 +4,7 @@ import json
 
 from safetensors import safe_open
 from safetensors.numpy import save_file
-from streamer_support import Camera, Screen, control, small_config
+from streamer_support import CAPTURED_NS, Camera, Screen, control, small_config
 
 from musc_online import snapshot, snapshot_file
 from streamer.server import known_ids, locks
@@ -26,7 +26,7 @@ def show(service, seeds, stream="line"):
     """What is said of these frames, revisions included, and then at a flush."""
     with Screen(service, f"{stream}/") as screen, Camera(service.endpoints["frames"]) as camera:
         for seed in seeds:
-            camera.picture(seed, stream, capture_ns=1000 + seed, meta={"part": seed})
+            camera.picture(seed, stream, capture_ns=CAPTURED_NS + seed, meta={"part": seed})
         last, said = f"{stream}-{seeds[-1]}", []
         while not said or (said[-1]["frame_id"], said[-1]["kind"]) != (last, "score"):
             said += screen.until(1, "score", "revision")
@@ -39,7 +39,7 @@ def show(service, seeds, stream="line"):
 def play(service, seeds, stream="line"):
     with Screen(service, f"{stream}/") as screen, Camera(service.endpoints["frames"]) as camera:
         for seed in seeds:
-            camera.picture(seed, stream, capture_ns=1000 + seed, meta={"part": seed})
+            camera.picture(seed, stream, capture_ns=CAPTURED_NS + seed, meta={"part": seed})
         return screen.until(len(seeds), "score")
 
 

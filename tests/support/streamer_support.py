@@ -30,6 +30,8 @@ ANY_PORT = "tcp://127.0.0.1:*"
 PATIENCE_S = 180
 PATIENCE_MS = 1000 * PATIENCE_S
 IMAGE_SIZE = 56
+CAPTURED_NS = time.time_ns()
+"""When the first frame of a test was taken that says the same of it in two runs: as a camera's clock may."""
 
 
 def settings(**sections: Any) -> dict[str, Any]:

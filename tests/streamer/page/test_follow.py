@@ -22,10 +22,11 @@ from streamer_support import (
     watched,
 )
 
-from streamer.page import follow, health
+from streamer.following import follower
+from streamer.following.messages import KINDS
+from streamer.page import health
 from streamer.page.follow import Follower
 from streamer.page.hub import Hub
-from streamer.page.messages import KINDS
 from streamer.page.pictures import jpeg_size
 from streamer.page.queries import Queries
 from streamer.process import free_port
@@ -272,7 +273,7 @@ def test_a_history_that_answers_nonsense_holds_nothing_up(tmp_path, wrong):
 
 
 def test_without_answers_what_comes_goes_on_and_is_told_as_lost(tmp_path, monkeypatch):
-    monkeypatch.setattr(follow, "_ANSWER_S", 0.3)
+    monkeypatch.setattr(follower, "_ANSWER_S", 0.3)
     with Impostor(None) as detector, following(tmp_path, detector.endpoints) as page:
         detector.wait()
         detector.send(verdict("a", pub_seq=0))
@@ -291,7 +292,7 @@ def test_without_answers_what_comes_goes_on_and_is_told_as_lost(tmp_path, monkey
 
 
 def test_a_history_that_answers_later_is_asked_again(tmp_path, monkeypatch):
-    monkeypatch.setattr(follow, "_PROBE_S", 0.1)
+    monkeypatch.setattr(follower, "_PROBE_S", 0.1)
     refuse, refused = threading.Event(), threading.Event()
     refuse.set()
     kept = [verdict(one, pub_seq=number) for number, one in enumerate("abc")]

@@ -115,3 +115,37 @@ def test_a_camera_whose_frames_wait_at_the_detector_is_not_silent(health, now):
     assert health.silent() == {"line": False}
     health.heard(message("status", received=25, scored=25, queued=0), live=True)
     assert health.silent() == {"line": True}
+
+
+def test_a_camera_is_what_its_publisher_says(health, now):
+    frames(health, now, 1, 1.0)
+    assert health.stream("line")["camera"] is None
+    said = {"state": "lost", "since_ns": 5_000_000, "source": "rtsp://cam", "text": "no route", "counts": {}}
+    health.heard(message("source", stream="line", **said), live=True)
+    assert health.stream("line")["camera"] == {
+        "state": "lost", "since": 5.0, "source": "rtsp://cam", "text": "no route",
+    }  # fmt: skip
+    health.heard(message("source", stream="new", **{**said, "state": "waiting"}), live=True)
+    assert (health.stream("new")["camera"]["state"], health.stream("new")["state"]) == ("waiting", None)
+    assert health.streams() == ["line", "new"]
+
+
+def test_heartbeats_say_of_cameras_too_and_that_nothing_is_said_any_more(health, now):
+    said = {"state": "waiting", "since_ns": 5_000_000, "source": "rtsp://cam", "text": ""}
+    beat(health, sources={"new": said})
+    assert health.stream("new")["camera"]["state"] == "waiting"
+    health.heard(message("status", stream="line", source={**said, "state": "live"}), live=True)
+    assert health.stream("line")["camera"]["state"] == "live"
+    beat(health)  # of a detector of before, that knows no cameras
+    assert health.stream("new")["camera"]["state"] == "waiting"
+    beat(health, sources={})
+    health.heard(message("status", stream="line", source=None), live=True)
+    assert (health.stream("new")["camera"], health.stream("line")["camera"]) == (None, None)
+
+
+def test_odd_words_of_a_camera_are_no_reason_to_fall(health):
+    beat(health, sources=[1])
+    beat(health, sources={"x" * 500: {"state": 7, "since_ns": "y"}, "-": {}, "z": 3})
+    health.heard(message("source", stream="line", state={"a": 1}), live=True)
+    assert health.stream("line")["camera"] == {"state": None, "since": None, "source": None, "text": None}
+    assert sorted(map(len, health.streams())) == [1, 4, 128]

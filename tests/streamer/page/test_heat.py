@@ -168,10 +168,17 @@ def test_what_keeps_the_screen_from_being_the_line_is_told_by_its_gravity(run):
     down = {**up, "up": False}
     one = {"stream": "line-1", "silent": False, "asleep": False, "last_frame": 8_000}
     silent = {**one, "silent": True}
+    lost, waiting, live = (
+        {**one, "camera": {"state": state, "since": 7_000}} for state in ("lost", "waiting", "live")
+    )
     cases = [
         (up, [one], "open", None, None),
         (up, [silent], "open", "silent", "warn"),
         (up, [{**silent, "asleep": True}], "open", None, None),
+        (up, [live], "open", None, None),
+        (up, [silent, waiting, lost], "open", "lost", "warn"),
+        (up, [silent, waiting], "open", "waiting", "warn"),
+        (down, [lost], "open", "detector", "down"),
         (down, [silent], "open", "detector", "down"),
         (down, [silent], "reconnecting", "reconnecting", "down"),
         ({**up, "state": "degraded"}, [one], "open", "degraded", "warn"),
