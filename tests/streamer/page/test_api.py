@@ -16,7 +16,7 @@ from websockets.sync.client import connect
 
 from streamer import auth
 from streamer.ask import ask
-from streamer.page.tables import csv_text
+from streamer.tables import csv_text
 from streamer.publish import Publisher
 
 __all__ = ["backbone"]
