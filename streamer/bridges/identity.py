@@ -1,52 +1,38 @@
-"""A bridge's own name in what it hands on: random, kept beside its queue, whose numbers count under it."""
+"""A bridge's own name in what it hands on: random, of its queue, whose numbers count under it."""
 
 import os
 import re
-import secrets
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
+from streamer.bridges.schema import FILE
 from streamer.errors import StreamerError
 
-_FILE = "bridge.id"
 _ID = re.compile(r"[0-9a-f]{16}")
 
 
 def bridge_id(folder: Path) -> str:
-    """16 hexadecimal digits, the same as long as the folder is there.
+    """16 hexadecimal digits, the same as long as the queue is.
 
     Args:
-        folder: of the queue; made if missing. Another queue has another id, so that two items of one number
-            are told apart.
+        folder: of a queue that has been opened.
 
     Raises:
-        StreamerError: it cannot be read or written, or holds something else.
+        StreamerError: there is no queue, or it cannot be read.
     """
-    path = folder / _FILE
+    path = folder / FILE
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not path.exists():
-            _write(path, secrets.token_hex(8))
-        found = path.read_text(encoding="ascii")[:64].strip()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "is not ASCII"
-        raise StreamerError(f"queue.path: {path}: cannot be used ({reason})") from None
-    if not _ID.fullmatch(found):
+        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as database:
+            row = database.execute("SELECT value FROM about WHERE name = 'id'").fetchone()
+    except sqlite3.Error as error:
+        raise StreamerError(f"queue.path: {path}: cannot be read ({error})") from None
+    if row is None or not _ID.fullmatch(str(row[0])):
         raise StreamerError(
-            f"queue.path: {path}: holds no id, expected 16 hexadecimal digits; delete it, and receivers take "
-            "what comes next for another bridge's"
+            f"queue.path: {path}: has no id; move the file away, and receivers take what comes next for "
+            "another bridge's"
         )
-    return found
-
-
-def _write(path: Path, text: str) -> None:
-    """Whole and on the disk, or not at all: an id that is used must not be gone after a power cut."""
-    beside = path.with_suffix(".new")
-    with beside.open("w", encoding="ascii") as file:
-        file.write(f"{text}\n")
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)
-    sync_folder(path.parent)
+    return str(row[0])
 
 
 def sync_folder(folder: Path) -> None:

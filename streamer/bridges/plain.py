@@ -1,7 +1,6 @@
 """An item as plain values: what JSON and tables are made of, whatever the detector's words hold."""
 
 import math
-import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -30,19 +29,19 @@ def what(item: Item) -> str:
         "operator": "what",
         "error": "code",
         "dropped": "reason",
-        "availability": "state",
+        "availability": "detector",
     }
     found = header.get(key.get(item.kind, ""))
     return found if isinstance(found, str) else ""
 
 
 def at_ns(item: Item) -> int:
-    """When it was, nanoseconds since 1970: by the detector's clock, by ours where its word has no time."""
+    """When it was, nanoseconds since 1970: as the detector says, or when the bridge heard of it."""
     for key in _TIMES:
         found = nanoseconds(item.header.get(key))
         if found is not None:
             return found
-    return time.time_ns()
+    return item.kept_ns
 
 
 def nanoseconds(value: Any) -> int | None:

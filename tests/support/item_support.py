@@ -1,7 +1,9 @@
 """Items as a queue hands them out, for tests of what becomes of them."""
 
+from pathlib import Path
 from typing import Any
 
+from streamer.bridges.queue import Queue
 from streamer.bridges.sink import Item
 
 AT_NS = 1_796_000_000_250_000_000
@@ -35,7 +37,7 @@ def verdict(number: int, *, label: bool | None = False, stream: str = "line", **
         "anomaly_map": None,
         **more,
     }
-    return Item(number, "verdict", f"{stream}/{kind}", number, stream, header, **own)
+    return Item(number, "verdict", f"{stream}/{kind}", number, stream, header, kept_ns=AT_NS, **own)
 
 
 def event(number: int, **more: Any) -> Item:
@@ -43,4 +45,15 @@ def event(number: int, **more: Any) -> Item:
         "v": 1, "kind": "event", "stream": "line", "event": "repeat", "group": 3, "frame_ids": ["a", "b"],
         "name": "scratch", "event_ns": AT_NS, **more,
     }  # fmt: skip
-    return Item(number, "event", "line/event", number, "line", header)
+    return Item(number, "event", "line/event", number, "line", header, kept_ns=AT_NS)
+
+
+def queue_folder(folder: Path, bridge: str) -> Path:
+    """A folder with an empty queue, from which a sink has its bridge's id."""
+    folder.mkdir(exist_ok=True)
+    Queue(folder, bridge, max_items=100, max_bytes=2**20).close()
+    return folder
+
+
+def availability(number: int, detector: str) -> Item:
+    return Item(number, "availability", "", -1, None, {"v": 1, "detector": detector}, kept_ns=AT_NS)

@@ -5,7 +5,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import ByteSize, Field, model_validator
 
-from musc_online.config_values import Bytes, ConfigPath, Section
+from streamer.bridges.common import Bytes, ConfigPath, Section
+from streamer.bridges.registry import Need
 
 _MIB = 2**20
 
@@ -55,3 +56,8 @@ class Files(Section):
                 f"({self.max_bytes}): a file that is being written is not deleted"
             )
         return self
+
+
+def needs(section: Files) -> frozenset[Need]:
+    """Overlays are made of pictures and maps."""
+    return frozenset() if section.overlays.of == "none" else frozenset({"maps", "pictures"})

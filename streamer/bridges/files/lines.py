@@ -20,7 +20,7 @@ Line = Callable[[Item, str | None], bytes]
 
 @dataclass(frozen=True)
 class Format:
-    """How one kind of file is written: its suffix, first line and beginning, an item's line, and its reader."""
+    """How one kind of file is written: suffix, first line and beginning, an item's line, and its reader."""
 
     suffix: str
     head: bytes

@@ -21,7 +21,8 @@ from streamer.bridges.files.names import NEW, OVERLAYS, overlay_name
 from streamer.bridges.files.overlays import drawn, wanted
 from streamer.bridges.identity import bridge_id, sync_folder
 from streamer.bridges.sink import Item, Undelivered
-from streamer.errors import WireError
+from streamer.errors import StreamerError, WireError
+from streamer.folder_lock import FolderLock
 
 log = structlog.get_logger()
 T = TypeVar("T")
@@ -36,16 +37,16 @@ class FilesSink:
 
     Args:
         section: of the configuration.
-        folder: of the queue, where the bridge's id is kept.
+        queue: folder of the queue, which has been opened.
         now_ns: nanoseconds since 1970; no item is of a later day.
 
     Raises:
         StreamerError: the id cannot be used.
     """
 
-    def __init__(self, section: Files, folder: Path, now_ns: Callable[[], int] = time.time_ns) -> None:
+    def __init__(self, section: Files, queue: Path, now_ns: Callable[[], int] = time.time_ns) -> None:
         self._section, self._now_ns = section, now_ns
-        self._bridge = bridge_id(folder)
+        self._bridge = bridge_id(queue)
         self._folder = section.folder
         self._keeping = Keeping(section.folder, section.days, section.max_bytes)
         local = section.time == "local"
@@ -56,6 +57,7 @@ class FilesSink:
         # One after the other, also where the one before was given up while it waited for the disk.
         self._thread = ThreadPoolExecutor(1, "files")
         self._tidying: asyncio.Task[None] | None = None
+        self._lock: FolderLock | None = None
         self._day = ""
         self._overlays = self._undrawn = 0
 
@@ -65,6 +67,11 @@ class FilesSink:
         Raises:
             Undelivered: the folder cannot be used.
         """
+        if self._lock is None:
+            try:
+                self._lock = FolderLock(self._folder, "files.folder", "bridge")
+            except StreamerError as error:
+                raise Undelivered(str(error)) from None
         await self._in_thread(self._prepare)
         if self._tidying is None or self._tidying.done():
             self._tidying = asyncio.create_task(self._tidy_hourly(), name="files-tidy")
@@ -79,25 +86,35 @@ class FilesSink:
         return await self._in_thread(lambda: self._write(chosen))
 
     async def close(self) -> None:
-        """Stop deleting; no file is held open."""
+        """Stop deleting, and let others have the folder; no file is held open."""
         task, self._tidying = self._tidying, None
         if task is not None:
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task
+        lock, self._lock = self._lock, None
+        if lock is not None:
+            lock.release()
 
-    def figures(self) -> Mapping[str, int]:
-        """What was written, mended and deleted since the start, and bytes that the folder has."""
-        deleted = self._keeping.deleted
+    def counts(self) -> Mapping[str, tuple[str, int]]:
+        """What was drawn, mended and deleted since the start."""
+        deleted, mended = self._keeping.deleted, sum(lines.mended for lines in self._lines)
         return {
-            "overlays": self._overlays,
-            "overlays_failed": self._undrawn,
-            "files_mended": sum(lines.mended for lines in self._lines),
-            "files_deleted": deleted.files,
-            "bytes_deleted": deleted.bytes,
-            "days_deleted": deleted.days,
-            "bytes": self._keeping.bytes,
+            "overlays": ("Pictures with map that were written", self._overlays),
+            "overlays_failed": ("Pictures that could not be drawn", self._undrawn),
+            "files_mended": (
+                "Files whose torn last line was cut off",
+                sum(one.mended for one in self._lines),
+            ),
+            "files_deleted": ("Files deleted for age or size", deleted.files),
+            "bytes_deleted": ("Bytes of files deleted for age or size", deleted.bytes),
+            "days_deleted": ("Days deleted for age or size", deleted.days),
         }
+
+    @property
+    def bytes(self) -> int:
+        """Of all files in the folder."""
+        return self._keeping.bytes
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         try:

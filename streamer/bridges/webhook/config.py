@@ -10,7 +10,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from musc_online.config_values import ConfigPath, Section, expanded
+from streamer.bridges.common import ConfigPath, Section, expanded
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 

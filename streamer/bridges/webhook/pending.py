@@ -1,4 +1,4 @@
-"""Which items went out as one: what is sent again, after a restart too, is the same request by the same id."""
+"""Which items went out as one: what is sent again, after a restart too, is one request under one id."""
 
 import json
 import os

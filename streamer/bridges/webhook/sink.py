@@ -47,7 +47,7 @@ class WebhookSink:
 
     Args:
         section: of the configuration.
-        folder: of the queue, where the bridge's id is kept.
+        folder: of the queue, which has been opened.
         clock: seconds, of pauses that the receiver asks for.
 
     Raises:
@@ -67,8 +67,13 @@ class WebhookSink:
         self._gone = False
 
     async def open(self) -> None:
-        """Make ready; the connection itself is made by the first request."""
+        """Make ready; the connection itself is made by the first request.
+
+        Raises:
+            Undelivered: nothing may be sent now, as the receiver asked for.
+        """
         await self.close()
+        self._check_may_send()
         # At its level INFO it logs whole addresses.
         logging.getLogger("httpx").setLevel(logging.WARNING)
         named = self._section.proxy not in {None, "environment"}

@@ -1,4 +1,4 @@
-"""Files by day: what stands in them, and what a crash, a full disk, an editor or a hostile name make of them."""
+"""Files by day: what stands in them, and what a crash, a full disk, an editor or a hostile name make of it."""
 
 import asyncio
 import csv
@@ -14,7 +14,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from item_support import AT_NS, HOUR_NS, event, verdict
+from item_support import AT_NS, HOUR_NS, availability, event, queue_folder, verdict
 from pydantic import ValidationError
 
 from streamer.bridges.files import Files, FilesSink
@@ -27,7 +27,9 @@ NOW_NS = AT_NS + HOUR_NS
 
 
 def sink(folder: Path, now_ns: int = NOW_NS, queue: str = "queue", **more: Any) -> FilesSink:
-    return FilesSink(Files(folder=folder / "told", **more), folder / queue, lambda: now_ns)
+    return FilesSink(
+        Files(folder=folder / "told", **more), queue_folder(folder / queue, "files"), lambda: now_ns
+    )
 
 
 def using(one: FilesSink, work: Callable[[FilesSink], Awaitable[Any]]) -> Any:
@@ -55,8 +57,9 @@ def objects(folder: Path, name: str = f"{DAY}/told.jsonl") -> list[dict[str, Any
 
 
 def names(folder: Path) -> list[str]:
+    told = folder / "told"
     return sorted(
-        str(path.relative_to(folder / "told")) for path in (folder / "told").rglob("*") if path.is_file()
+        str(path.relative_to(told)) for path in told.rglob("*") if path.is_file() and path != told / "lock"
     )
 
 
@@ -78,10 +81,11 @@ def test_a_verdict_its_revision_and_its_final_are_a_line_each(tmp_path):
         verdict(2, kind="revision", frame_id="part-1", label=True, before=False, revision=1, late=True),
         verdict(3, kind="revision", frame_id="part-1", label=True, before=True, revision=1, is_final=True),
         event(4),
+        availability(5, "down"),
     ]
-    assert write(sink(tmp_path), *items) == 4
+    assert write(sink(tmp_path), *items) == 5
     table = rows(tmp_path)
-    assert [row["what"] for row in table] == ["provisional", "revised", "final", "repeat"]
+    assert [row["what"] for row in table] == ["provisional", "revised", "final", "repeat", "down"]
     assert [(row["verdict"], row["before"], row["final"]) for row in table[:3]] == [
         ("normal", "", "no"),
         ("anomalous", "normal", "no"),
@@ -98,14 +102,15 @@ def test_a_verdict_its_revision_and_its_final_are_a_line_each(tmp_path):
     assert (first["raw"], first["threshold"], first["late"], table[1]["late"]) == ("0.5", "0.4", "", "yes")
     assert (table[3]["kind"], table[3]["group"], table[3]["name"]) == ("event", "3", "scratch")
     lines = objects(tmp_path)
-    assert [line["number"] for line in lines] == [1, 2, 3, 4]
+    assert [line["number"] for line in lines] == [1, 2, 3, 4, 5]
     assert lines[1]["header"]["raw_score"] == 0.5
     assert len({line["bridge"] for line in lines} | {row["bridge"] for row in table}) == 1
 
 
 def test_the_table_is_rfc_4180_and_no_formula(tmp_path):
     hostile = [
-        '=HYPERLINK("http://x","y")', "+1", "-1+2", "@SUM(A1)", "\t=1", '" =1', 'a"b,c\r\nd', "a;=1", "\u2028=\x1b[2J", "ä€",
+        '=HYPERLINK("http://x","y")', "+1", "-1+2", "@SUM(A1)", "\t=1", '" =1', 'a"b,c\r\nd', "a;=1",
+        "\u2028=\x1b[2J", "ä€",
     ]  # fmt: skip
     write(sink(tmp_path), *[verdict(n, frame_id=text) for n, text in enumerate(hostile)])
     raw = (tmp_path / "told" / DAY / "told.csv").read_bytes()
@@ -113,16 +118,16 @@ def test_the_table_is_rfc_4180_and_no_formula(tmp_path):
     assert raw.count(b"\r\n") == raw.count(b"\n") == raw.count(b"\r") == len(hostile) + 1
     cells = [row["frame_id"] for row in rows(tmp_path)]
     assert cells == [
-        '\'=HYPERLINK("http://x","y")', "'+1", "'-1+2", "'@SUM(A1)", "\\t=1", '\'" =1', 'a"b,c\\r\\nd', "a;'=1",
-        "\\u2028=\\x1b[2J", "ä€",
+        '\'=HYPERLINK("http://x","y")', "'+1", "'-1+2", "'@SUM(A1)", "\\t=1", '\'" =1', 'a"b,c\\r\\nd',
+        "a;'=1", "\\u2028=\\x1b[2J", "ä€",
     ]  # fmt: skip
     assert [line["header"]["frame_id"] for line in objects(tmp_path)] == hostile
 
 
 def test_whatever_a_newer_detector_says_costs_no_line(tmp_path):
     odd = verdict(
-        1, label="maybe", frame_id={"a": [1]}, raw_score=float("inf"), threshold="low", regions=7, meta=[1], seq=b"x",
-        scored_ns=-1, capture_ns=2**70, late=None, known_defect="\udcff", anomaly_map="none", is_final="yes",
+        1, label="maybe", frame_id={"a": [1]}, raw_score=float("inf"), threshold="low", regions=7, meta=[1],
+        seq=b"x", scored_ns=-1, capture_ns=2**70, late=None, known_defect="\udcff", anomaly_map="none", is_final="yes",
     )  # fmt: skip
     deep: Any = []
     for _ in range(100):
@@ -187,7 +192,7 @@ def test_a_torn_last_line_is_mended(tmp_path, cut, tail):
         path.write_bytes(path.read_bytes()[:-cut] + tail)
     mending = sink(tmp_path)
     write(mending, verdict(2), verdict(3))
-    assert mending.figures()["files_mended"] == 2
+    assert mending.counts()["files_mended"][1] == 2
     assert [row["number"] for row in rows(tmp_path)] == ["1", "2", "3"]
     assert [line["number"] for line in objects(tmp_path)] == [1, 2, 3]
 
@@ -325,7 +330,7 @@ def test_a_picture_that_cannot_be_drawn_costs_no_line(tmp_path):
         verdict(4, label=True, picture=b"\xff\xd8\xff\xc0\0\x11\x08\xff\xff\xff\xff" + bytes(20)),
     ]
     assert write(one, *items) == 4
-    assert one.figures()["overlays_failed"] == 4
+    assert one.counts()["overlays_failed"][1] == 4
     assert [row["overlay"] for row in rows(tmp_path)] == [""] * 4
 
 
@@ -383,8 +388,8 @@ def test_a_day_that_is_too_old_goes_and_what_is_somebodys_stays(tmp_path):
         f"{DAY}/told.jsonl",
     ]
     assert (told / "2026-11-01").is_symlink()
-    figures = one.figures()
-    assert (figures["files_deleted"], figures["days_deleted"]) == (4, 1)
+    counts = one.counts()
+    assert (counts["files_deleted"][1], counts["days_deleted"][1]) == (4, 1)
 
 
 def test_beyond_its_bytes_the_oldest_days_go_and_never_what_is_being_written(tmp_path):
@@ -396,17 +401,17 @@ def test_beyond_its_bytes_the_oldest_days_go_and_never_what_is_being_written(tmp
     write(one, *[verdict(n) for n in range(50)])
     assert not (told / "2026-11-27").exists()
     assert (told / "2026-11-28").exists()
-    assert one.figures()["days_deleted"] == 1
+    assert one.counts()["days_deleted"][1] == 1
 
     async def work(opened: FilesSink) -> None:
         for start in range(50, 3000, 50):
             await opened.deliver([verdict(n) for n in range(start, start + 50)])
             kept = sum((told / name).stat().st_size for name in names(tmp_path))
-            assert kept == opened.figures()["bytes"] <= 2**20 + 100_000
+            assert kept == opened.bytes <= 2**20 + 100_000
 
     using(one, work)
     assert not (told / "2026-11-28").exists()
-    assert one.figures()["files_deleted"] > 20
+    assert one.counts()["files_deleted"][1] > 20
     parts = sorted(
         int(name.split("-")[-1].split(".")[0]) for name in names(tmp_path) if name.endswith(".csv")
     )
@@ -420,8 +425,9 @@ def test_a_line_that_is_longer_than_a_file_may_be_is_written_whole(tmp_path):
     assert rows(tmp_path)[0]["part_id"] == "y" * 1000 + "…"
     assert objects(tmp_path)[0]["header"]["meta"]["part_id"] == "y" * 200_000
     write(sink(tmp_path, max_bytes=2**20, file_bytes=4096), verdict(1), verdict(2), verdict(3))
-    assert [row["number"] for row in rows(tmp_path)] == ["1", "2"]
-    assert [row["number"] for row in rows(tmp_path, f"{DAY}/told-2.csv")] == ["3"]
+    assert [row["number"] for row in rows(tmp_path)] == ["1", "2", "3"]
+    assert [line["number"] for line in objects(tmp_path)] == [1, 2]
+    assert [line["number"] for line in objects(tmp_path, f"{DAY}/told-2.jsonl")] == [3]
 
 
 def test_a_configuration_that_writes_nothing_or_cannot_keep_its_bounds_is_refused(tmp_path):
@@ -450,7 +456,7 @@ def test_what_deliver_returned_for_is_on_the_disk_where_sync_says_so(tmp_path, m
     real = os.fsync
 
     def fsync(handle: int) -> None:
-        synced.append(os.readlink(f"/proc/self/fd/{handle}"))
+        synced.append(str(Path(f"/proc/self/fd/{handle}").readlink()))
         real(handle)
 
     items = (verdict(1, label=True, picture=jpeg()),)

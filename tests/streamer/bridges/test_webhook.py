@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from item_support import AT_NS, event, verdict
+from item_support import AT_NS, event, queue_folder, verdict
 from pydantic import ValidationError
-from receiver_support import OTHER, SECRET, Receiver, answer, secret_file
 from standardwebhooks import Webhook as Signer
 from web_support import certificate
+from webhook_support import OTHER, SECRET, Receiver, answer, secret_file
 
 from streamer.bridges.sink import Item, Refused, Undelivered
 from streamer.bridges.webhook import Webhook, WebhookSink
@@ -24,7 +24,8 @@ from streamer.errors import StreamerError
 
 
 @pytest.fixture
-def receiver():
+def receiver(tmp_path):
+    queue_folder(tmp_path, "webhook")
     with Receiver() as one:
         yield one
 
@@ -111,8 +112,9 @@ def test_the_id_is_the_same_at_every_try_and_after_a_restart_and_no_other_bridge
         deliver(sink, verdict(5))
     deliver(sink, verdict(5))
     deliver(WebhookSink(section(tmp_path, receiver.url), tmp_path), verdict(5))
-    (tmp_path / "other").mkdir()
-    deliver(WebhookSink(section(tmp_path, receiver.url), tmp_path / "other"), verdict(5))
+    deliver(
+        WebhookSink(section(tmp_path, receiver.url), queue_folder(tmp_path / "other", "webhook")), verdict(5)
+    )
     ids = [one for one, _, _ in receiver.tried]
     assert ids[0] == ids[1] == ids[2] != ids[3]
     assert all(one.startswith("msg_") and one.endswith("_5") and "." not in one for one in ids)
@@ -279,6 +281,7 @@ def test_tls_is_verified_by_our_own_authority_and_by_name(tmp_path):
     mine, others = tmp_path / "mine", tmp_path / "others"
     mine.mkdir()
     others.mkdir()
+    queue_folder(tmp_path, "webhook")
     good, bad = certificate(mine, "IP:127.0.0.1"), certificate(others, "DNS:elsewhere.example")
     with Receiver(good) as receiver:
         unknown = WebhookSink(section(tmp_path, receiver.url), tmp_path)
@@ -288,7 +291,7 @@ def test_tls_is_verified_by_our_own_authority_and_by_name(tmp_path):
             deliver(WebhookSink(section(tmp_path, receiver.url, ca_file=good[0]), tmp_path), verdict(1)) == 1
         )
     with Receiver(bad) as receiver:
-        with pytest.raises(Undelivered, match="not valid for '127.0.0.1'"):
+        with pytest.raises(Undelivered, match=r"not valid for '127\.0\.0\.1'"):
             deliver(WebhookSink(section(tmp_path, receiver.url, ca_file=bad[0]), tmp_path), verdict(1))
         assert receiver.tried == []
 

@@ -1,4 +1,4 @@
-"""A web server that takes webhooks in the test's own process: it verifies signatures, and misbehaves on demand."""
+"""A web server that takes webhooks in the test's own process: verifies signatures, misbehaves on demand."""
 
 import ssl
 import threading
