@@ -6,7 +6,7 @@ from typing import Any
 from streamer.bridges.sink import Item
 
 DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
-LINES = re.compile(r"told(?:-([1-9]\d{0,8}))?\.(csv|jsonl)")
+LINES = re.compile(r"told-(\d{4,9})\.(csv|jsonl)")
 OVERLAYS, NEW = "overlays", ".new"
 OVERLAY = re.compile(r"[A-Za-z0-9_-]+_\d{10,20}-[0-9a-f]{8}\.(?:jpg|png)|\.new")
 """`NEW` is what a process that was killed has left of the last one."""
@@ -16,14 +16,14 @@ _CHARACTERS = 48
 
 
 def lines_name(suffix: str, part: int) -> str:
-    """Of the table or the JSON lines of a day: `told.csv`, `told-2.csv`, ..."""
-    return f"told.{suffix}" if part == 1 else f"told-{part}.{suffix}"
+    """Of the table or the JSON lines of a day: `told-0001.csv`, `told-0002.csv`, ...; they sort by age."""
+    return f"told-{part:04d}.{suffix}"
 
 
 def part_of(name: str, suffix: str) -> int:
     """The number of a day's file, 0 where it is none of ours."""
     found = LINES.fullmatch(name)
-    return int(found[1] or 1) if found and found[2] == suffix else 0
+    return int(found[1]) if found and found[2] == suffix else 0
 
 
 def overlay_name(item: Item, bridge: str, image_format: str) -> str:

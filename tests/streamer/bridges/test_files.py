@@ -1,4 +1,4 @@
-"""Files by day: what stands in them, and what a crash, a full disk, an editor or a hostile name make of it."""
+"""Files by day: what stands in them, also after a crash, on a full disk, beside an editor, of hostile names."""
 
 import asyncio
 import csv
@@ -7,7 +7,6 @@ import os
 import resource
 import time
 from collections.abc import Awaitable, Callable
-from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -47,12 +46,12 @@ def write(one: FilesSink, *items: Item) -> int:
     return using(one, lambda opened: opened.deliver(items))
 
 
-def rows(folder: Path, name: str = f"{DAY}/told.csv") -> list[dict[str, str]]:
+def rows(folder: Path, name: str = f"{DAY}/told-0001.csv") -> list[dict[str, str]]:
     with (folder / "told" / name).open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file, strict=True))
 
 
-def objects(folder: Path, name: str = f"{DAY}/told.jsonl") -> list[dict[str, Any]]:
+def objects(folder: Path, name: str = f"{DAY}/told-0001.jsonl") -> list[dict[str, Any]]:
     return [json.loads(line) for line in (folder / "told" / name).read_text("ascii").splitlines()]
 
 
@@ -113,7 +112,7 @@ def test_the_table_is_rfc_4180_and_no_formula(tmp_path):
         "\u2028=\x1b[2J", "ä€",
     ]  # fmt: skip
     write(sink(tmp_path), *[verdict(n, frame_id=text) for n, text in enumerate(hostile)])
-    raw = (tmp_path / "told" / DAY / "told.csv").read_bytes()
+    raw = (tmp_path / "told" / DAY / "told-0001.csv").read_bytes()
     assert raw.startswith(HEAD)
     assert raw.count(b"\r\n") == raw.count(b"\n") == raw.count(b"\r") == len(hostile) + 1
     cells = [row["frame_id"] for row in rows(tmp_path)]
@@ -127,7 +126,8 @@ def test_the_table_is_rfc_4180_and_no_formula(tmp_path):
 def test_whatever_a_newer_detector_says_costs_no_line(tmp_path):
     odd = verdict(
         1, label="maybe", frame_id={"a": [1]}, raw_score=float("inf"), threshold="low", regions=7, meta=[1],
-        seq=b"x", scored_ns=-1, capture_ns=2**70, late=None, known_defect="\udcff", anomaly_map="none", is_final="yes",
+        seq=b"x", scored_ns=-1, capture_ns=2**70, late=None, known_defect="\udcff", anomaly_map="none",
+        is_final="yes",
     )  # fmt: skip
     deep: Any = []
     for _ in range(100):
@@ -143,7 +143,7 @@ def test_a_day_is_that_of_utc_or_of_this_machine(tmp_path, monkeypatch, zone, da
     time.tzset()
     try:
         write(sink(tmp_path, time=zone), verdict(1))
-        at = rows(tmp_path, f"{day}/told.csv")[0]["at"]
+        at = rows(tmp_path, f"{day}/told-0001.csv")[0]["at"]
         assert at == {"utc": "2026-11-30T00:53:20.251Z", "local": "2026-11-29T19:53:20.251-05:00"}[zone]
     finally:
         monkeypatch.undo()
@@ -159,7 +159,7 @@ def test_what_is_late_stands_under_its_own_day_and_nothing_under_one_to_come(tmp
     ]
     assert write(sink(tmp_path), *items) == 3
     assert [row["number"] for row in rows(tmp_path)] == ["1", "3"]
-    assert [row["number"] for row in rows(tmp_path, "2026-11-29/told.csv")] == ["2"]
+    assert [row["number"] for row in rows(tmp_path, "2026-11-29/told-0001.csv")] == ["2"]
     # The newest line of all days is the last that was written.
     assert write(sink(tmp_path), *items, verdict(4)) == 4
     assert [row["number"] for row in rows(tmp_path)] == ["1", "3", "4"]
@@ -167,7 +167,7 @@ def test_what_is_late_stands_under_its_own_day_and_nothing_under_one_to_come(tmp
 
 def test_what_is_there_is_not_written_again_after_a_restart_each_file_for_itself(tmp_path):
     write(sink(tmp_path), verdict(1), verdict(2))
-    told = tmp_path / "told" / DAY / "told.csv"
+    told = tmp_path / "told" / DAY / "told-0001.csv"
     told.write_bytes(
         b"".join(told.read_bytes().splitlines(keepends=True)[:-1])
     )  # killed between the two files
@@ -187,7 +187,7 @@ def test_numbers_of_another_queue_are_others(tmp_path):
 @pytest.mark.parametrize("tail", [b"", b"\0" * 5000])
 def test_a_torn_last_line_is_mended(tmp_path, cut, tail):
     write(sink(tmp_path), verdict(1), verdict(2))
-    for name in ("told.csv", "told.jsonl"):
+    for name in ("told-0001.csv", "told-0001.jsonl"):
         path = tmp_path / "told" / DAY / name
         path.write_bytes(path.read_bytes()[:-cut] + tail)
     mending = sink(tmp_path)
@@ -199,7 +199,7 @@ def test_a_torn_last_line_is_mended(tmp_path, cut, tail):
 
 def test_a_torn_first_line_is_mended(tmp_path):
     write(sink(tmp_path), verdict(1))
-    for name, left in (("told.csv", 10), ("told.jsonl", 30)):
+    for name, left in (("told-0001.csv", 10), ("told-0001.jsonl", 30)):
         path = tmp_path / "told" / DAY / name
         path.write_bytes(path.read_bytes()[:left])
     write(sink(tmp_path), verdict(1))
@@ -213,14 +213,14 @@ def test_a_torn_first_line_is_mended(tmp_path):
 def test_what_somebody_else_has_written_is_left_alone_and_another_file_begun(tmp_path, content):
     day = tmp_path / "told" / DAY
     day.mkdir(parents=True)
-    for name in ("told.csv", "told.jsonl"):
+    for name in ("told-0001.csv", "told-0001.jsonl"):
         (day / name).write_bytes(content)
     write(sink(tmp_path), verdict(1))
     write(sink(tmp_path), verdict(1), verdict(2))
-    for name in ("told.csv", "told.jsonl"):
+    for name in ("told-0001.csv", "told-0001.jsonl"):
         assert (day / name).read_bytes() == content
-    assert [row["number"] for row in rows(tmp_path, f"{DAY}/told-2.csv")] == ["1", "2"]
-    assert [line["number"] for line in objects(tmp_path, f"{DAY}/told-2.jsonl")] == [1, 2]
+    assert [row["number"] for row in rows(tmp_path, f"{DAY}/told-0002.csv")] == ["1", "2"]
+    assert [line["number"] for line in objects(tmp_path, f"{DAY}/told-0002.jsonl")] == [1, 2]
 
 
 def test_files_that_are_taken_away_while_it_runs_are_begun_anew(tmp_path):
@@ -229,20 +229,20 @@ def test_files_that_are_taken_away_while_it_runs_are_begun_anew(tmp_path):
         for name in names(tmp_path):
             (tmp_path / "told" / name).unlink()
         await one.deliver([verdict(2)])
-        (tmp_path / "told" / DAY / "told.csv").write_bytes(b"saved by a spreadsheet\n")
+        (tmp_path / "told" / DAY / "told-0001.csv").write_bytes(b"saved by a spreadsheet\n")
         await one.deliver([verdict(3)])
 
     using(sink(tmp_path), work)
     assert [line["number"] for line in objects(tmp_path)] == [2, 3]
-    assert [row["number"] for row in rows(tmp_path, f"{DAY}/told-2.csv")] == ["3"]
+    assert [row["number"] for row in rows(tmp_path, f"{DAY}/told-0002.csv")] == ["3"]
 
 
 def test_a_link_is_not_followed(tmp_path):
     day, elsewhere = tmp_path / "told" / DAY, tmp_path / "elsewhere"
     day.mkdir(parents=True)
     elsewhere.write_bytes(b"")
-    (day / "told.csv").symlink_to(elsewhere)
-    with pytest.raises(Undelivered, match=r"told\.csv"):
+    (day / "told-0001.csv").symlink_to(elsewhere)
+    with pytest.raises(Undelivered, match=r"told-0001\.csv"):
         write(sink(tmp_path), verdict(1))
     assert elsewhere.read_bytes() == b""
 
@@ -253,14 +253,14 @@ def test_a_full_disk_is_undelivered_and_mends_itself(tmp_path, sync):
 
     async def work(opened: FilesSink) -> int:
         await opened.deliver([verdict(n) for n in range(10)])
-        size = (tmp_path / "told" / DAY / "told.csv").stat().st_size
+        size = (tmp_path / "told" / DAY / "told-0001.csv").stat().st_size
         soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, (size + 100, hard))  # as a disk that fills within a line
         try:
             for _ in range(2):
                 with pytest.raises(Undelivered, match="cannot be written"):
                     await opened.deliver([verdict(n) for n in range(10, 20)])
-                await opened.open() if _ else None
+                await opened.open()
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         return await opened.deliver([verdict(n) for n in range(10, 20)])
@@ -366,14 +366,14 @@ def test_names_are_safe_whatever_frames_and_streams_are_called(tmp_path):
         assert file.removesuffix(".jpg").replace("-", "").replace("_", "").isalnum()
         assert file[0].isalnum()
         assert str(tmp_path / "told" / name) in inside
-    assert sorted(names(tmp_path)) == sorted([*drawn, f"{DAY}/told.csv", f"{DAY}/told.jsonl"])
+    assert sorted(names(tmp_path)) == sorted([*drawn, f"{DAY}/told-0001.csv", f"{DAY}/told-0001.jsonl"])
 
 
 def test_a_day_that_is_too_old_goes_and_what_is_somebodys_stays(tmp_path):
     told = tmp_path / "told"
     for day in ("2026-11-20", "2026-11-27", "2026-11-28"):
         (told / day / "overlays").mkdir(parents=True)
-        (told / day / "told.csv").write_bytes(HEAD)
+        (told / day / "told-0001.csv").write_bytes(HEAD)
         (told / day / "overlays" / "a_b_0000000001-0123abcd.jpg").write_bytes(b"x")
     (told / "2026-11-20" / "notes.txt").write_bytes(b"mine")
     (told / "2026-1-1").mkdir()
@@ -383,9 +383,9 @@ def test_a_day_that_is_too_old_goes_and_what_is_somebodys_stays(tmp_path):
     assert names(tmp_path) == [
         "2026-11-20/notes.txt",
         "2026-11-28/overlays/a_b_0000000001-0123abcd.jpg",
-        "2026-11-28/told.csv",
-        f"{DAY}/told.csv",
-        f"{DAY}/told.jsonl",
+        "2026-11-28/told-0001.csv",
+        f"{DAY}/told-0001.csv",
+        f"{DAY}/told-0001.jsonl",
     ]
     assert (told / "2026-11-01").is_symlink()
     counts = one.counts()
@@ -396,8 +396,8 @@ def test_beyond_its_bytes_the_oldest_days_go_and_never_what_is_being_written(tmp
     told = tmp_path / "told"
     for day in ("2026-11-27", "2026-11-28"):
         (told / day).mkdir(parents=True)
-        (told / day / "told.csv").write_bytes(HEAD + b"x" * 600_000 + b"\n")
-    one = sink(tmp_path, max_bytes=2**20, file_bytes=4096)
+        (told / day / "told-0001.csv").write_bytes(HEAD + b"x" * 600_000 + b"\n")
+    one = sink(tmp_path, max_bytes=2**20, file_bytes=4096, sync=False)
     write(one, *[verdict(n) for n in range(50)])
     assert not (told / "2026-11-27").exists()
     assert (told / "2026-11-28").exists()
@@ -416,7 +416,7 @@ def test_beyond_its_bytes_the_oldest_days_go_and_never_what_is_being_written(tmp
         int(name.split("-")[-1].split(".")[0]) for name in names(tmp_path) if name.endswith(".csv")
     )
     assert parts == list(range(parts[0], parts[-1] + 1))
-    assert rows(tmp_path, f"{DAY}/told-{parts[-1]}.csv")[-1]["number"] == "2999"
+    assert rows(tmp_path, f"{DAY}/told-{parts[-1]:04d}.csv")[-1]["number"] == "2999"
 
 
 def test_a_line_that_is_longer_than_a_file_may_be_is_written_whole(tmp_path):
@@ -427,7 +427,7 @@ def test_a_line_that_is_longer_than_a_file_may_be_is_written_whole(tmp_path):
     write(sink(tmp_path, max_bytes=2**20, file_bytes=4096), verdict(1), verdict(2), verdict(3))
     assert [row["number"] for row in rows(tmp_path)] == ["1", "2", "3"]
     assert [line["number"] for line in objects(tmp_path)] == [1, 2]
-    assert [line["number"] for line in objects(tmp_path, f"{DAY}/told-2.jsonl")] == [3]
+    assert [line["number"] for line in objects(tmp_path, f"{DAY}/told-0002.jsonl")] == [3]
 
 
 def test_a_configuration_that_writes_nothing_or_cannot_keep_its_bounds_is_refused(tmp_path):
@@ -459,15 +459,12 @@ def test_what_deliver_returned_for_is_on_the_disk_where_sync_says_so(tmp_path, m
         synced.append(str(Path(f"/proc/self/fd/{handle}").readlink()))
         real(handle)
 
-    items = (verdict(1, label=True, picture=jpeg()),)
-    write(sink(tmp_path, sync=False), *items[:0] or (verdict(0),))
+    write(sink(tmp_path, sync=False), verdict(0))
     monkeypatch.setattr(os, "fsync", fsync)
-    write(sink(tmp_path), *items)
-    told = str(tmp_path / "told" / DAY)
-    assert {f"{told}/told.csv", f"{told}/told.jsonl", f"{told}/overlays/.new", f"{told}/overlays"} <= set(
-        synced
-    )
+    write(sink(tmp_path), verdict(1, label=True, picture=jpeg()))
+    day = str(tmp_path / "told" / DAY)
+    expected = ("told-0001.csv", "told-0001.jsonl", "overlays/.new", "overlays")
+    assert {f"{day}/{name}" for name in expected} <= set(synced)
     synced.clear()
     write(sink(tmp_path, sync=False), verdict(2, label=True, picture=jpeg()))
     assert synced == []
-    assert date.fromisoformat(DAY)
