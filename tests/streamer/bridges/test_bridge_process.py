@@ -1,4 +1,4 @@
-"""A real detector, a real bridge, a real receiver, each killed in the middle: every verdict arrives, in order."""
+"""A real detector, bridge and receiver, each killed in the middle: every verdict arrives, in order."""
 
 import pytest
 from bridge_support import Line, Witness, bridging, detecting, wait_for_all
@@ -9,6 +9,10 @@ __all__ = ["one_thread", "own_modules"]
 
 pytestmark = pytest.mark.usefixtures("own_modules", "one_thread")
 SMALL = {"backbone": {"image_size": 56}, "transport": {"heartbeat_s": 0.2}}
+
+
+def scored(server, count):
+    until(lambda: control(server, "status")["scored"] == count)
 
 
 def test_every_verdict_arrives_in_order_whoever_is_killed(tmp_path):
@@ -31,7 +35,7 @@ def test_every_verdict_arrives_in_order_whoever_is_killed(tmp_path):
                         case 2:
                             bridge.kill()
                             receiver.stop()
-            until(lambda: control(server, "status")["scored"] == 12 * (turn + 1))
+            scored(server, 12 * (turn + 1))
             if turn != 1:
                 bridge.start()
             if turn:
