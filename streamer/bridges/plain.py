@@ -2,10 +2,10 @@
 
 import math
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 from streamer.bridges.sink import Item
+from streamer.tables import time_text
 
 _TIMES = ("event_ns", "operator_ns", "at_ns", "scored_ns", "capture_ns")
 _LATEST = 253_402_300_799_000_000_000
@@ -49,14 +49,6 @@ def nanoseconds(value: Any) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _LATEST else None
 
 
-def time_text(ns: int | None) -> str | None:
-    """`2026-11-29T14:02:03.250Z`; None of None."""
-    if ns is None:
-        return None
-    at = datetime.fromtimestamp(ns // 10**9, UTC)
-    return f"{at:%Y-%m-%dT%H:%M:%S}.{ns // 10**6 % 1000:03d}Z"
-
-
 def label(value: Any) -> bool | None:
     """A `pred_label`, None where it is withheld, or is no label."""
     return value if isinstance(value, bool) else None
@@ -73,7 +65,7 @@ def fields(item: Item) -> dict[str, Any]:
         "number": item.number,
         "kind": item.kind,
         "what": what(item),
-        "at": time_text(at_ns(item)),
+        "at": time_text(at_ns(item) // 10**6),
         "topic": item.topic,
         "pub_seq": item.pub_seq,
         "stream": item.stream,

@@ -49,10 +49,10 @@ class Files(Section):
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         if not (self.csv or self.jsonl):
-            raise ValueError("files: got csv: false and jsonl: false, expected one of the two at least")
+            raise ValueError("got csv: false and jsonl: false, expected one of the two at least")
         if 4 * self.file_bytes > self.max_bytes:
             raise ValueError(
-                f"files.file_bytes: got {self.file_bytes}, expected at most a quarter of max_bytes "
+                f"file_bytes: got {self.file_bytes}, expected at most a quarter of max_bytes "
                 f"({self.max_bytes}): a file that is being written is not deleted"
             )
         return self

@@ -9,7 +9,7 @@ from typing import Any
 from streamer.bridges import plain
 from streamer.bridges.sink import Item
 from streamer.printable import printable
-from streamer.tables import cell
+from streamer.tables import cell, time_text
 
 COLUMNS = (
     "number", "bridge", "kind", "what", "at", "stream", "frame_id", "part_id", "product_id", "seq",
@@ -108,13 +108,10 @@ def _word(label: bool | None) -> str:
     return {None: "", True: "anomalous", False: "normal"}[label]
 
 
-def _time(ns: int | None, local: bool) -> str | None:
+def _time(ns: int | None, local: bool) -> str:
     if ns is None or not local:
-        return plain.time_text(ns)
-    try:
-        return datetime.fromtimestamp(ns / 1e9).astimezone().isoformat(timespec="milliseconds")
-    except (ValueError, OverflowError, OSError):
-        return plain.time_text(ns)
+        return time_text(None if ns is None else ns // 10**6)
+    return datetime.fromtimestamp(ns // 10**6 / 1000).astimezone().isoformat(timespec="milliseconds")
 
 
 def _cell(value: Any) -> Any:

@@ -102,10 +102,10 @@ class FilesSink:
         return {
             "overlays": ("Pictures with map that were written", self._overlays),
             "overlays_failed": ("Pictures that could not be drawn", self._undrawn),
-            "files_mended": ("Files whose torn last line was cut off", mended),
-            "files_deleted": ("Files deleted for age or size", deleted.files),
-            "bytes_deleted": ("Bytes of files deleted for age or size", deleted.bytes),
-            "days_deleted": ("Days deleted for age or size", deleted.days),
+            "mended": ("Files whose torn last line was cut off", mended),
+            "deleted": ("Files deleted for age or size", deleted.files),
+            "deleted_bytes": ("Bytes of files deleted for age or size", deleted.bytes),
+            "deleted_days": ("Days deleted for age or size", deleted.days),
         }
 
     @property

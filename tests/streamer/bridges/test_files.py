@@ -1,4 +1,4 @@
-"""Files by day: what stands in them, also after a crash, on a full disk, beside an editor, of hostile names."""
+"""Files by day: what they hold, also after a crash, on a full disk, beside an editor, of hostile names."""
 
 import asyncio
 import csv
@@ -192,7 +192,7 @@ def test_a_torn_last_line_is_mended(tmp_path, cut, tail):
         path.write_bytes(path.read_bytes()[:-cut] + tail)
     mending = sink(tmp_path)
     write(mending, verdict(2), verdict(3))
-    assert mending.counts()["files_mended"][1] == 2
+    assert mending.counts()["mended"][1] == 2
     assert [row["number"] for row in rows(tmp_path)] == ["1", "2", "3"]
     assert [line["number"] for line in objects(tmp_path)] == [1, 2, 3]
 
@@ -389,7 +389,7 @@ def test_a_day_that_is_too_old_goes_and_what_is_somebodys_stays(tmp_path):
     ]
     assert (told / "2026-11-01").is_symlink()
     counts = one.counts()
-    assert (counts["files_deleted"][1], counts["days_deleted"][1]) == (4, 1)
+    assert (counts["deleted"][1], counts["deleted_days"][1]) == (4, 1)
 
 
 def test_beyond_its_bytes_the_oldest_days_go_and_never_what_is_being_written(tmp_path):
@@ -401,7 +401,7 @@ def test_beyond_its_bytes_the_oldest_days_go_and_never_what_is_being_written(tmp
     write(one, *[verdict(n) for n in range(50)])
     assert not (told / "2026-11-27").exists()
     assert (told / "2026-11-28").exists()
-    assert one.counts()["days_deleted"][1] == 1
+    assert one.counts()["deleted_days"][1] == 1
 
     async def work(opened: FilesSink) -> None:
         for start in range(50, 3000, 50):
@@ -411,7 +411,7 @@ def test_beyond_its_bytes_the_oldest_days_go_and_never_what_is_being_written(tmp
 
     using(one, work)
     assert not (told / "2026-11-28").exists()
-    assert one.counts()["files_deleted"][1] > 20
+    assert one.counts()["deleted"][1] > 20
     parts = sorted(
         int(name.split("-")[-1].split(".")[0]) for name in names(tmp_path) if name.endswith(".csv")
     )

@@ -16,11 +16,15 @@ from standardwebhooks import Webhook as Signer
 from web_support import certificate
 from webhook_support import OTHER, SECRET, Receiver, answer, secret_file
 
+from streamer.bridges.common import Retry
+from streamer.bridges.deliver import Deliverer
+from streamer.bridges.queue import Draft, Queue
 from streamer.bridges.sink import Item, Refused, Undelivered
 from streamer.bridges.webhook import Webhook, WebhookSink
 from streamer.bridges.webhook.answers import retry_after_s
 from streamer.bridges.webhook.secrets import signers
 from streamer.errors import StreamerError
+from streamer.wire.frame import pack
 
 
 @pytest.fixture
@@ -330,6 +334,7 @@ def test_nothing_logs_the_address_or_a_secret(receiver, tmp_path, caplog):
         ("hidden", "is no address"),
         ("https://plant.example/#hidden", "behind '#'"),
         ("https://plant.example/" + "hidden" * 1000, "longer than any address"),
+        ("https://plant.example/$NOT_THERE_AT_ALL?token=hidden", "no variable 'NOT_THERE_AT_ALL'"),
     ],
 )
 def test_an_address_that_is_none_is_refused_without_being_shown(tmp_path, url, reason):
@@ -420,3 +425,32 @@ def test_a_certificate_that_is_none_is_told_at_once(tmp_path):
     ):
         with pytest.raises(StreamerError, match=reason):
             WebhookSink(section(tmp_path, "https://plant.example/", ca_file=path), tmp_path)
+
+
+def test_until_something_is_taken_the_receiver_is_not_said_to_be_up(receiver, tmp_path):
+    """A sink that connects only when it delivers opens well whatever the receiver does."""
+    queue = Queue(tmp_path, "webhook", max_items=100, max_bytes=2**20)
+    with queue.writing() as writing:
+        writing.put(Draft("availability", pack({"v": 1, "detector": "up"})))
+    sink = WebhookSink(section(tmp_path, receiver.url), tmp_path)
+    up: list[bool | None] = []
+
+    async def run() -> None:
+        deliverer = Deliverer("webhook", queue, sink, Retry(first_s=0.01, longest_s=0.02))
+
+        def fails(handler):
+            up.append(deliverer.up)
+            handler.say(500)
+
+        receiver.next.extend([fails] * 4)
+        working = asyncio.create_task(deliverer.run())
+        while not receiver.taken:
+            await asyncio.sleep(0.01)
+        deliverer.stop()
+        await working
+        up.append(deliverer.up)
+
+    asyncio.run(asyncio.wait_for(run(), 180))
+    assert up == [True, False, False, False, True]
+    assert receiver.taken[0][2]["type"] == "availability.up"
+    queue.close()
