@@ -13,13 +13,16 @@ from pydantic import AfterValidator, Field, model_validator
 
 from streamer.bridges.common import ConfigPath, Section, expanded
 
-_ADDRESSES, _LONGEST = ("url", "proxy"), 4096
+PREFIX = "whsec_"
+"""Of every secret."""
+_ADDRESSES, _SECRETS = {"url", "proxy"}, {"secret_files", "secret_variables"}
+_LONGEST = 4096
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 def _variable(name: str) -> str:
     if not _VARIABLE.fullmatch(name):
-        raise ValueError("expected the name of an environment variable; a secret itself does not stand here")
+        raise ValueError("expected the name of an environment variable")
     return name
 
 
@@ -55,11 +58,16 @@ class Webhook(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _expand_addresses(cls, given: Any) -> Any:
-        """Here, where what is wrong with one is said without showing it."""
+    def _hide(cls, given: Any) -> Any:
+        """What may hold a secret is looked at here: what is wrong with it is said without showing it."""
         if not isinstance(given, Mapping):
             return given
-        return {key: _expanded(key, value) if key in _ADDRESSES else value for key, value in given.items()}
+        looked_at = dict(given)
+        for key in given.keys() & _ADDRESSES:
+            looked_at[key] = _expanded(key, given[key])
+        for key in given.keys() & _SECRETS:
+            looked_at[key] = _places(key, given[key])
+        return looked_at
 
     @model_validator(mode="after")
     def _is_an_address(self) -> Self:
@@ -78,7 +86,7 @@ class Webhook(Section):
         if not (self.secret_files or self.secret_variables):
             raise ValueError(
                 "has no secret; name secret_files or secret_variables that hold whsec_... "
-                "(docs/bridges.md#webhook says how to make one)"
+                "(docs/bridges-webhook.md says how to make one)"
             )
         if (self.client_cert is None) != (self.client_key is None):
             raise ValueError("client_cert and client_key go together: the certificate and its key, as PEM")
@@ -98,6 +106,17 @@ def _expanded(key: str, value: Any) -> Any:
         return expanded(value)
     except ValueError as error:
         raise ValueError(f"{key}: {error}") from None
+
+
+def _places(key: str, value: Any) -> Any:
+    """Where secrets are; one place may stand without a list around it."""
+    places = [value] if isinstance(value, str) else value
+    if isinstance(places, list | tuple) and any(str(one).strip().startswith(PREFIX) for one in places):
+        raise ValueError(
+            f"{key}: holds a secret itself, which does not stand here; put it into a file or a variable, and "
+            "name that"
+        )
+    return places
 
 
 def _split(key: str, address: str, schemes: tuple[str, ...], *, may_log_in: bool = False) -> SplitResult:

@@ -8,11 +8,10 @@ from pathlib import Path
 
 from standardwebhooks import Webhook as Signer
 
-from streamer.bridges.webhook.config import Webhook
+from streamer.bridges.webhook.config import PREFIX, Webhook
 from streamer.errors import StreamerError
 
 _FILE_BYTES = 16 * 1024
-_PREFIX = "whsec_"
 _SHORTEST, _LONGEST = 24, 64
 _HOW = "make one with: echo whsec_$(openssl rand -base64 32)"
 
@@ -64,13 +63,13 @@ def _each(text: str, where: str) -> list[Signer]:
 
 def _signer(secret: str, where: str) -> Signer:
     # The library takes whatever base64 makes of a text, where a receiver's may not.
-    if not secret.startswith(_PREFIX):
-        raise StreamerError(f"{where}: does not begin with {_PREFIX}; {_HOW}")
-    body = secret.removeprefix(_PREFIX)
+    if not secret.startswith(PREFIX):
+        raise StreamerError(f"{where}: does not begin with {PREFIX}; {_HOW}")
+    body = secret.removeprefix(PREFIX)
     try:
         key = base64.b64decode(body + "=" * (-len(body) % 4), validate=True)
     except (binascii.Error, ValueError):
-        raise StreamerError(f"{where}: is no base64 behind {_PREFIX}; {_HOW}") from None
+        raise StreamerError(f"{where}: is no base64 behind {PREFIX}; {_HOW}") from None
     if not _SHORTEST <= len(key) <= _LONGEST:
         raise StreamerError(
             f"{where}: is a key of {len(key)} bytes, expected {_SHORTEST} to {_LONGEST}; {_HOW}"

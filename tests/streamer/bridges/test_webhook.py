@@ -1,10 +1,14 @@
 """What a webhook's receiver gets, and what its answers do: a real server that verifies every signature."""
 
 import asyncio
+import base64
+import hashlib
+import hmac
 import logging
 import os
 import threading
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from email.utils import formatdate
 from pathlib import Path
 from typing import Any
@@ -16,12 +20,14 @@ from standardwebhooks import Webhook as Signer
 from web_support import certificate
 from webhook_support import OTHER, SECRET, Receiver, answer, secret_file
 
+from musc_online.config_errors import one_line
 from streamer.bridges.common import Retry
 from streamer.bridges.deliver import Deliverer
 from streamer.bridges.queue import Draft, Queue
 from streamer.bridges.sink import Item, Refused, Undelivered
 from streamer.bridges.webhook import Webhook, WebhookSink
 from streamer.bridges.webhook.answers import retry_after_s
+from streamer.bridges.webhook.body import signed
 from streamer.bridges.webhook.secrets import signers
 from streamer.errors import StreamerError
 from streamer.wire.frame import pack
@@ -338,8 +344,6 @@ def test_nothing_logs_the_address_or_a_secret(receiver, tmp_path, caplog):
     ],
 )
 def test_an_address_that_is_none_is_refused_without_being_shown(tmp_path, url, reason):
-    from musc_online.config_errors import one_line  # noqa: PLC0415
-
     with pytest.raises(ValidationError) as error:
         section(tmp_path, url)
     line = one_line(error.value, Webhook)
@@ -399,21 +403,16 @@ def test_a_variable_that_is_not_there_is_named(tmp_path):
         signers(given)
 
 
-def test_the_signature_is_the_librarys_own(tmp_path):
-    """Known bytes: what other receivers verify by."""
-    from datetime import UTC, datetime  # noqa: PLC0415
-
-    from streamer.bridges.webhook.body import signed  # noqa: PLC0415
-
+def test_the_signature_is_what_the_scheme_says():
+    """Computed anew: what receivers of other libraries verify by."""
     headers = signed([Signer(SECRET)], "msg_x_1", '{"a": 1}', datetime.fromtimestamp(1_614_265_330, UTC))
-    assert headers["webhook-timestamp"] == "1614265330"
-    import base64  # noqa: PLC0415
-    import hashlib  # noqa: PLC0415
-    import hmac  # noqa: PLC0415
-
     key = base64.b64decode(SECRET.removeprefix("whsec_"))
     expected = hmac.new(key, b'msg_x_1.1614265330.{"a": 1}', hashlib.sha256).digest()
-    assert headers["webhook-signature"] == f"v1,{base64.b64encode(expected).decode()}"
+    assert headers == {
+        "webhook-id": "msg_x_1",
+        "webhook-timestamp": "1614265330",
+        "webhook-signature": f"v1,{base64.b64encode(expected).decode()}",
+    }
 
 
 def test_a_certificate_that_is_none_is_told_at_once(tmp_path):
@@ -454,3 +453,13 @@ def test_until_something_is_taken_the_receiver_is_not_said_to_be_up(receiver, tm
     assert up == [True, False, False, False, True]
     assert receiver.taken[0][2]["type"] == "availability.up"
     queue.close()
+
+
+@pytest.mark.parametrize("key", ["secret_files", "secret_variables"])
+@pytest.mark.parametrize("value", ["whsec_hidden", ["x", " whsec_hidden"]])
+def test_a_secret_that_stands_in_the_configuration_is_refused_without_being_shown(key, value):
+    with pytest.raises(ValidationError) as error:
+        Webhook(**{"url": "https://plant.example/", key: value})
+    line = one_line(error.value, Webhook)
+    assert "holds a secret itself" in line
+    assert "hidden" not in line
