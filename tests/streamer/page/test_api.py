@@ -16,8 +16,8 @@ from websockets.sync.client import connect
 
 from streamer import auth
 from streamer.ask import ask
-from streamer.page.tables import csv_text
 from streamer.publish import Publisher
+from streamer.tables import csv_text
 
 __all__ = ["backbone"]
 
