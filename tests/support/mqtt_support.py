@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import threading
@@ -10,16 +11,22 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import paho.mqtt.client as paho
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.subscribeoptions import SubscribeOptions
-from streamer_support import PATIENCE_S
+from streamer_support import PATIENCE_S, until
 
 from streamer.process import free_port
 
@@ -73,21 +80,32 @@ class Broker:
             self._process.kill()
             self._process.wait()
 
+    def save(self) -> None:
+        """Have it keep sessions and what is retained, for the next time it is killed."""
+        store = self._folder / "mosquitto.db"
+        before = store.stat().st_ino if store.exists() else None
+        self.signal(signal.SIGUSR1)
+        until(lambda: store.exists() and store.stat().st_ino != before)
+
+    def signal(self, number: signal.Signals) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
+
     def _start(self) -> bool:
         config = self._folder / "mosquitto.conf"
         store = [
             "persistence true",
             f"persistence_location {self._folder}/",
-            # What a broker has confirmed it may lose when it is killed: it is to lose as little as it can.
-            "autosave_interval 1",
-            "autosave_on_changes true",
+            # What it has confirmed is on its way to those who listen, though it be killed the next moment.
             "max_inflight_messages 0",
             "max_queued_messages 0",
         ]
         user = ["user root"] if os.geteuid() == 0 else []
         config.write_text("\n".join([*user, *store, f"listener {self.port} 127.0.0.1", *self._lines, ""]))
         with (self._folder / "mosquitto.log").open("ab") as log:
-            self._process = subprocess.Popen([str(MOSQUITTO), "-v", "-c", str(config)], stdout=log, stderr=log)
+            self._process = subprocess.Popen(
+                [str(MOSQUITTO), "-v", "-c", str(config)], stdout=log, stderr=log
+            )
         end = time.monotonic() + PATIENCE_S
         while self._process.poll() is None:
             with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1.0):
@@ -157,7 +175,7 @@ class Listener:
     def wait(self, condition: Callable[[], bool], what: str) -> None:
         """Until it holds, which is looked at with every message."""
         with self._news:
-            found = self._news.wait_for(condition, PATIENCE_S)
+            found = self._news.wait_for(lambda: bool(condition()), PATIENCE_S)
         assert found, f"waited in vain for {what}; heard of {sorted({one.topic for one in self.heard})}"
 
     def of(self, topic: str) -> list[Heard]:
@@ -171,9 +189,13 @@ class Listener:
 
     def until_last(self, topic: str, payload: bytes) -> None:
         """Wait until the newest of a topic is this."""
-        self.wait(lambda: [one.payload for one in self.of(topic)][-1:] == [payload], f"{payload!r} on {topic}")
+        self.wait(
+            lambda: [one.payload for one in self.of(topic)][-1:] == [payload], f"{payload!r} on {topic}"
+        )
 
-    def say(self, topic: str, payload: bytes, *, qos: int = 1, retain: bool = False, **properties: Any) -> None:
+    def say(
+        self, topic: str, payload: bytes, *, qos: int = 1, retain: bool = False, **properties: Any
+    ) -> None:
         """Publish, and wait for the confirm."""
         of_5 = Properties(PacketTypes.PUBLISH)
         for name, value in properties.items():
@@ -190,9 +212,7 @@ class Listener:
 
     def _on_message(self, _client: paho.Client, _data: Any, message: paho.MQTTMessage) -> None:
         with self._news:
-            self.heard.append(
-                Heard(message.topic, message.payload, message.retain, message.properties)
-            )
+            self.heard.append(Heard(message.topic, message.payload, message.retain, message.properties))
             self._news.notify_all()
 
 
@@ -212,3 +232,63 @@ def broker(folder: Path, lines: Sequence[str] = ("allow_anonymous true",)) -> It
     """A running broker."""
     with Broker(folder / "broker", lines) as running:
         yield running
+
+
+def password_file(folder: Path, users: dict[str, str]) -> Path:
+    """Of mosquitto: each user's password, hashed."""
+    path = folder / "users"
+    path.write_text("".join(f"{user}:{password}\n" for user, password in users.items()))
+    path.chmod(0o600)
+    subprocess.run(["mosquitto_passwd", "-U", str(path)], check=True, capture_output=True)
+    return path
+
+
+@dataclass(frozen=True)
+class Certificates:
+    """Of an authority, a server called `broker.test`, and a client."""
+
+    ca: Path
+    server_cert: Path
+    server_key: Path
+    cert: Path
+    key: Path
+
+
+def certificates(folder: Path, server: str = "broker.test") -> Certificates:
+    """Made anew in a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    root_key, root = _certificate("authority", None, None)
+    paths = [_written(folder / "ca.pem", root)]
+    for name, host in (("server", server), ("client", None)):
+        key, cert = _certificate(name, (root_key, root), host)
+        paths += [_written(folder / f"{name}.pem", cert), _written(folder / f"{name}.key", key)]
+    return Certificates(*paths)
+
+
+def _certificate(name: str, by: Any, host: str | None) -> Any:
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    signer, issuer = (key, subject) if by is None else (by[0], by[1].subject)
+    now = datetime.now(UTC)
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=2))
+        .add_extension(x509.BasicConstraints(ca=by is None, path_length=None), critical=True)
+    )
+    if host is not None:
+        builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), critical=False)
+    return key, builder.sign(signer, hashes.SHA256())
+
+
+def _written(path: Path, what: Any) -> Path:
+    if isinstance(what, x509.Certificate):
+        path.write_bytes(what.public_bytes(Encoding.PEM))
+    else:
+        path.write_bytes(what.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+        path.chmod(0o600)
+    return path

@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import ByteSize, Field, field_validator, model_validator
 
-from streamer.bridges.config import Bytes, ConfigPath, Seconds, Section
+from streamer.bridges.common import Bytes, ConfigPath, Seconds, Section
 from streamer.bridges.mqtt.topics import check_levels, check_prefix
 from streamer.errors import StreamerError
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-import ssl
+import socket
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
@@ -18,6 +18,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from streamer.bridges.mqtt.config import Mqtt
+from streamer.bridges.mqtt.tls import Context
 from streamer.bridges.sink import Refused, Undelivered
 from streamer.printable import printable
 
@@ -34,6 +35,14 @@ _NEVER = frozenset({0x90, 0x95, 0x99})
 # What paho says of each packet is nobody's news; what goes wrong we say ourselves.
 _QUIET = logging.getLogger("streamer.bridges.mqtt.paho")
 _QUIET.setLevel(logging.CRITICAL)
+
+
+class Forbidden(Undelivered):
+    """The broker does not allow it now; it may tomorrow."""
+
+    def __init__(self, text: str, topic: str) -> None:
+        super().__init__(text)
+        self.topic = topic
 
 
 @dataclass(frozen=True)
@@ -87,7 +96,7 @@ class Connection(aiomqtt.Client):
     """
 
     def __init__(
-        self, settings: Mqtt, *, password: str | None, tls: ssl.SSLContext | None, will: str, client_id: str
+        self, settings: Mqtt, *, password: str | None, tls: Context | None, will: str, client_id: str
     ) -> None:
         is_5 = settings.version == "5"
         lasting = settings.session_expiry_s > 0
@@ -106,12 +115,13 @@ class Connection(aiomqtt.Client):
             timeout=settings.timeout_s,
             max_inflight_messages=0,  # counted here, by what the broker says
             tls_context=tls,
+            socket_options=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)],
             logger=_QUIET,
         )
         self._client.connect_timeout = min(_CONNECT_S, settings.timeout_s)
         # Acknowledged once it is done: until then the broker holds back more than `_UNDONE`.
         self._client.manual_ack_set(True)
-        self._is_5 = is_5
+        self._is_5, self._tls = is_5, tls
         self._confirms: dict[int, asyncio.Future[ReasonCode]] = {}
         self.terms = Terms(settings.in_flight)
         self.arrivals: asyncio.Queue[Arrival] = asyncio.Queue(_ARRIVALS)
@@ -130,6 +140,7 @@ class Connection(aiomqtt.Client):
         except BaseException:
             self.abandon()
             raise
+        self._disconnected.add_done_callback(_seen)
         if self._client.socket() is None:  # aiomqtt forgets what came right behind the handshake
             self.abandon()
             raise Undelivered(f"{self._where()}: closed the connection at once")
@@ -212,7 +223,7 @@ class Connection(aiomqtt.Client):
         code = confirm.result()
         if code.is_failure:
             said = f"{self._where()}: {message.topic} is refused ({code})"
-            raise Refused(said) if code.value in _NEVER else Undelivered(said)
+            raise Refused(said) if code.value in _NEVER else Forbidden(said, message.topic)
 
     async def listen(self, topics: Sequence[str]) -> list[str]:
         """Subscribe at QoS 1; returns those that the broker does not allow.
@@ -257,6 +268,8 @@ class Connection(aiomqtt.Client):
     def abandon(self) -> None:
         """Cut the connection: the broker publishes the last will."""
         self._client._sock_close()
+        if self._tls is not None:
+            self._tls.close()
         if not self._disconnected.done():
             self._disconnected.set_result(None)
         for confirm in list(self._confirms.values()):
@@ -349,6 +362,12 @@ def _arrival(message: paho.MQTTMessage) -> Arrival:
         getattr(given, "ResponseTopic", None),
         getattr(given, "CorrelationData", None),
     )
+
+
+def _seen(future: asyncio.Future[None]) -> None:
+    """Its error is nobody's duty to look at: asyncio would say so."""
+    if not future.cancelled():
+        future.exception()
 
 
 def _of_future(future: asyncio.Future[None]) -> str:

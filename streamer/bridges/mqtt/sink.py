@@ -14,14 +14,14 @@ import structlog
 
 from streamer.ask import ask
 from streamer.auth import client_keys
-from streamer.bridges.config import Common
+from streamer.bridges.common import Common
 from streamer.bridges.mqtt import tls
 from streamer.bridges.mqtt.commands import Words
 from streamer.bridges.mqtt.config import Mqtt
-from streamer.bridges.mqtt.connection import Connection, Outgoing
+from streamer.bridges.mqtt.connection import Connection, Forbidden, Outgoing
 from streamer.bridges.mqtt.discovery import Discovery, stale
 from streamer.bridges.mqtt.memory import Memory
-from streamer.bridges.mqtt.payloads import encode, payload
+from streamer.bridges.mqtt.payloads import VERSION, encode, payload
 from streamer.bridges.mqtt.states import States
 from streamer.bridges.mqtt.topics import Topics
 from streamer.bridges.sink import Item, Refused, Undelivered
@@ -65,6 +65,7 @@ class MqttSink:
         self._detector: bytes | None = None
         self._announced: set[str] = set()
         self._unsaid: set[str] = set()
+        self._forbidden: set[str] = set()
         self.counts: Counter[str] = Counter()
         """`connections`, `lost`, `refused`, `pictures_left_out`, `commands_lost`."""
 
@@ -102,7 +103,7 @@ class MqttSink:
         messages, ends = self._messages(connection, items)
         of_items = len(messages)
         streams = sorted(self._unsaid)
-        messages += [self._state(stream) for stream in streams]
+        messages += self._allowed([self._state(stream) for stream in streams])
         confirmed = await connection.send(messages)
         while confirmed < ends[0]:  # its picture, and not yet itself
             confirmed += await connection.send(messages[confirmed:of_items])
@@ -150,7 +151,7 @@ class MqttSink:
         told = payload(item, most=self._most(connection, topic), picture=picture is not None)
         if self._states.take(item) and item.stream is not None:
             self._unsaid.add(item.stream)
-        messages = [*self._introduced(item.stream), *([] if picture is None else [picture])]
+        messages = [*self._allowed(self._introduced(item.stream)), *([] if picture is None else [picture])]
         return [*messages, Outgoing(topic, told)]
 
     def _most(self, connection: Connection, topic: str) -> int:
@@ -170,6 +171,10 @@ class MqttSink:
 
     def _state(self, stream: str) -> Outgoing:
         return Outgoing(self._topics.of(stream, "state"), encode(self._states.body(stream)), retain=True)
+
+    def _own_state(self) -> Outgoing:
+        told = {"v": VERSION, "kind": "bridge", "counts": self.figures()}
+        return Outgoing(self._topics.bridge, encode(told), retain=True)
 
     def _introduced(self, stream: str | None) -> list[Outgoing]:
         """What Home Assistant must know of a stream that it has not heard of in this connection."""
@@ -219,7 +224,6 @@ class MqttSink:
             connection.abandon()
             raise
         self._connection = connection
-        self.counts["connections"] += 1
         log.info("mqtt_connected", broker=self._settings.address, topics=self._topics.base)
         self._begin(self._listen(connection))
         return connection
@@ -236,22 +240,29 @@ class MqttSink:
         told += [self._state(stream) for stream in self._states.streams]
         if self._detector is not None:
             told.append(Outgoing(self._topics.detector, self._detector, retain=True, is_json=False))
+        self.counts["connections"] += 1
+        told.append(self._own_state())
         told.append(Outgoing(self._topics.availability, ONLINE, retain=True, is_json=False))
         await self._say(connection, told)
 
     async def _say(self, connection: Connection, messages: Sequence[Outgoing]) -> None:
         """All of them, but for those that the broker refuses."""
-        sent = 0
+        messages, sent = self._allowed(messages), 0
         while sent < len(messages):
             try:
                 sent += await connection.send(messages[sent:])
-            except (Undelivered, Refused) as error:
-                if connection.is_lost:
-                    raise Undelivered(str(error)) from None
+            except (Forbidden, Refused) as error:
                 # Verdicts go on where the broker does not let us announce them.
-                log.warning("mqtt_refused", error=str(error))
+                log.warning("mqtt_refused", error=str(error), what_now="left out until the next start")
                 self.counts["refused"] += 1
+                if isinstance(error, Forbidden):
+                    self._forbidden.add(error.topic)
+                if connection.is_lost:  # as some do who forbid something
+                    raise Undelivered(str(error)) from None
                 sent += 1
+
+    def _allowed(self, messages: Sequence[Outgoing]) -> list[Outgoing]:
+        return [message for message in messages if message.topic not in self._forbidden]
 
     def _told_streams(self) -> list[str]:
         chosen = self._common.tell.streams
@@ -263,7 +274,7 @@ class MqttSink:
             answer = await self._words.answer(arrival)
             if answer is not None:
                 try:
-                    await connection.send([answer])
+                    await connection.send([answer, self._own_state()])
                 except (Undelivered, Refused) as error:
                     log.warning("mqtt_not_answered", error=str(error))
             if not connection.is_lost:
@@ -276,7 +287,7 @@ class MqttSink:
 
     # --- what it is made of
 
-    def _access(self) -> tuple[str | None, Any]:
+    def _access(self) -> tuple[str | None, tls.Context | None]:
         """The password and TLS, read anew: both are replaced while the bridge runs."""
         context = None if self._settings.tls is None else tls.context(self._settings.tls)
         return self._settings.password(), context

@@ -7,23 +7,37 @@ from streamer.bridges.mqtt.config import Tls
 from streamer.errors import StreamerError
 
 
-class _Named(ssl.SSLContext):
-    """Checks the broker's certificate against another name than the one it is connected to by."""
+class Context(ssl.SSLContext):
+    """Of one connection: checks another name where one is given, and closes what paho leaves open.
 
-    server_name: str
+    Attributes:
+        server_name: that the broker's certificate must have; None for the one it is connected to by.
+    """
+
+    server_name: str | None = None
+    _wrapped: ssl.SSLSocket | None = None
 
     def wrap_socket(self, *args: Any, **options: Any) -> ssl.SSLSocket:
         """`SSLContext`'s, for our name."""
-        return super().wrap_socket(*args, **{**options, "server_hostname": self.server_name})
+        if self.server_name is not None:
+            options["server_hostname"] = self.server_name
+        self._wrapped = super().wrap_socket(*args, **options)
+        return self._wrapped
+
+    def close(self) -> None:
+        """Of a handshake that failed: paho forgets its socket."""
+        if self._wrapped is not None:
+            self._wrapped.close()
 
 
-def context(tls: Tls) -> ssl.SSLContext:
+def context(tls: Tls) -> Context:
     """What a connection is wrapped in; the broker's certificate and name are always checked, from TLS 1.2.
 
     Raises:
         StreamerError: a file cannot be read, or is not what it should be.
     """
-    made = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if tls.server_name is None else _named(tls.server_name)
+    made = Context(ssl.PROTOCOL_TLS_CLIENT)
+    made.server_name = tls.server_name
     made.minimum_version = ssl.TLSVersion.TLSv1_2
     try:
         if tls.ca is None:
@@ -40,12 +54,6 @@ def context(tls: Tls) -> ssl.SSLContext:
                 f"mqtt.tls.cert, mqtt.tls.key: {tls.cert}, {tls.key}: no certificate and its key as PEM, "
                 f"without a password ({_reason(error)})"
             ) from None
-    return made
-
-
-def _named(server_name: str) -> ssl.SSLContext:
-    made = _Named(ssl.PROTOCOL_TLS_CLIENT)
-    made.server_name = server_name
     return made
 
 

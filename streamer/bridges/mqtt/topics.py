@@ -76,6 +76,11 @@ class Topics:
         """Of the detector: `online` or `offline`, retained."""
         return f"{self.base}/detector/availability"
 
+    @property
+    def bridge(self) -> str:
+        """Counts of the bridge itself, retained."""
+        return f"{self.base}/bridge"
+
     def of(self, stream: str | None, what: str) -> str:
         """What is told of a stream, or of none."""
         return f"{self.base}/{what}" if stream is None else f"{self.base}/streams/{level(stream)}/{what}"
