@@ -4,12 +4,11 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -103,13 +102,14 @@ class Broker:
         user = ["user root"] if os.geteuid() == 0 else []
         config.write_text("\n".join([*user, *store, f"listener {self.port} 127.0.0.1", *self._lines, ""]))
         with (self._folder / "mosquitto.log").open("ab") as log:
+            before = len(self.log)
             self._process = subprocess.Popen(
                 [str(MOSQUITTO), "-v", "-c", str(config)], stdout=log, stderr=log
             )
         end = time.monotonic() + PATIENCE_S
-        while self._process.poll() is None:
-            with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1.0):
-                return self._process.poll() is None
+        while self._process.poll() is None:  # it ends by itself where the port is taken
+            if " running\n" in self.log[before:]:
+                return True
             assert time.monotonic() < end, self.log[-500:]
             time.sleep(0.02)
         return False
@@ -139,6 +139,7 @@ class Listener:
         topic: a filter.
         name: by which the broker keeps its session, and what it missed.
         prepare: options of its client, before it connects.
+        more: filters.
     """
 
     def __init__(
@@ -147,10 +148,11 @@ class Listener:
         topic: str = "#",
         name: str = "listener",
         prepare: Callable[[paho.Client], None] = lambda _: None,
+        more: Sequence[str] = (),
     ) -> None:
         self.heard: list[Heard] = []
         self._news = threading.Condition()
-        self._topic, self._port = topic, port
+        self._topics, self._port = [*more, topic], port
         self._subscribed = 0
         self._client = paho.Client(CallbackAPIVersion.VERSION2, name, protocol=paho.MQTTv5)
         self._client.on_message = self._on_message
@@ -178,6 +180,10 @@ class Listener:
             found = self._news.wait_for(lambda: bool(condition()), PATIENCE_S)
         assert found, f"waited in vain for {what}; heard of {sorted({one.topic for one in self.heard})}"
 
+    def wait_back(self, times: int) -> None:
+        """Until it has come back to its broker so many times since it began."""
+        self.wait(lambda: self._subscribed > times, "its broker to be back")
+
     def of(self, topic: str) -> list[Heard]:
         """What came on a topic."""
         return [one for one in list(self.heard) if one.topic == topic]
@@ -203,7 +209,8 @@ class Listener:
         self._client.publish(topic, payload, qos, retain, of_5).wait_for_publish(PATIENCE_S)
 
     def _on_connect(self, client: paho.Client, *_: Any) -> None:
-        client.subscribe(self._topic, options=SubscribeOptions(qos=1, retainAsPublished=True))
+        options = SubscribeOptions(qos=1, retainAsPublished=True)
+        client.subscribe([(topic, options) for topic in self._topics])
 
     def _on_subscribe(self, *_: Any) -> None:
         with self._news:
@@ -216,12 +223,10 @@ class Listener:
             self._news.notify_all()
 
 
-def retained(port: int, topic: str = "#", name: str = "look") -> dict[str, bytes]:
+def retained(port: int, topic: str = "#") -> dict[str, bytes]:
     """What the broker keeps for those who come: by topic."""
     mark = f"look/{time.monotonic_ns()}"
-    with Listener(port, topic, f"{name}-{time.monotonic_ns()}") as listener:
-        if topic != "#":
-            return {one.topic: one.payload for one in listener.heard if one.retain}
+    with Listener(port, topic, mark, more=(mark,)) as listener:
         listener.say(mark, b"here")  # behind everything that is retained
         listener.until(mark)
         return {one.topic: one.payload for one in listener.heard if one.retain}

@@ -38,7 +38,15 @@ _QUIET.setLevel(logging.CRITICAL)
 
 
 class Forbidden(Undelivered):
-    """The broker does not allow it now; it may tomorrow."""
+    """The broker does not allow a message on this topic now; it may tomorrow."""
+
+    def __init__(self, text: str, topic: str) -> None:
+        super().__init__(text)
+        self.topic = topic
+
+
+class Never(Refused):
+    """The broker will never take this message."""
 
     def __init__(self, text: str, topic: str) -> None:
         super().__init__(text)
@@ -166,8 +174,8 @@ class Connection(aiomqtt.Client):
         may have arrived, and arrive again.
 
         Raises:
-            Undelivered: not even the first.
-            Refused: the first, and it would be whenever it is sent.
+            Undelivered: not even the first; `Forbidden` where the broker said so.
+            Never: the first will not be taken whenever it is sent.
         """
         waiting: deque[asyncio.Future[ReasonCode]] = deque()
         confirmed, begun = 0, 0
@@ -194,7 +202,8 @@ class Connection(aiomqtt.Client):
         confirm: asyncio.Future[ReasonCode] = self._loop.create_future()
         most, size = self.terms.packet_bytes, len(message.topic.encode()) + len(message.payload)
         if most is not None and size + _PER_MESSAGE > most:
-            confirm.set_exception(Refused(f"{message.topic}: has {size} bytes, the broker takes {most}"))
+            said = f"{message.topic}: has {size} bytes, the broker takes {most}"
+            confirm.set_exception(Never(said, message.topic))
         elif self.is_lost:
             confirm.set_exception(Undelivered(f"{self._where()}: the connection is lost"))
         else:
@@ -202,7 +211,7 @@ class Connection(aiomqtt.Client):
             try:
                 info = self._client.publish(message.topic, message.payload, 1, message.retain, properties)
             except ValueError as error:
-                confirm.set_exception(Refused(f"{message.topic}: {error}"))
+                confirm.set_exception(Never(f"{message.topic}: {error}", message.topic))
                 return confirm
             if info.rc != paho.MQTT_ERR_SUCCESS:
                 confirm.set_exception(Undelivered(f"{self._where()}: {paho.error_string(info.rc)}"))
@@ -223,7 +232,7 @@ class Connection(aiomqtt.Client):
         code = confirm.result()
         if code.is_failure:
             said = f"{self._where()}: {message.topic} is refused ({code})"
-            raise Refused(said) if code.value in _NEVER else Forbidden(said, message.topic)
+            raise (Never if code.value in _NEVER else Forbidden)(said, message.topic)
 
     async def listen(self, topics: Sequence[str]) -> list[str]:
         """Subscribe at QoS 1; returns those that the broker does not allow.

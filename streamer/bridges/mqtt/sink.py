@@ -18,7 +18,7 @@ from streamer.bridges.common import Common
 from streamer.bridges.mqtt import tls
 from streamer.bridges.mqtt.commands import Words
 from streamer.bridges.mqtt.config import Mqtt
-from streamer.bridges.mqtt.connection import Connection, Forbidden, Outgoing
+from streamer.bridges.mqtt.connection import Connection, Forbidden, Never, Outgoing
 from streamer.bridges.mqtt.discovery import Discovery, stale
 from streamer.bridges.mqtt.memory import Memory
 from streamer.bridges.mqtt.payloads import VERSION, encode, payload
@@ -67,7 +67,7 @@ class MqttSink:
         self._unsaid: set[str] = set()
         self._forbidden: set[str] = set()
         self.counts: Counter[str] = Counter()
-        """`connections`, `lost`, `refused`, `pictures_left_out`, `commands_lost`."""
+        """`connections`, `lost`, `topics_left_out`, `pictures_left_out`, `commands_lost`."""
 
     def figures(self) -> dict[str, int]:
         """Counts since the start: of connections, of what was left out, and of commands by outcome."""
@@ -104,9 +104,15 @@ class MqttSink:
         of_items = len(messages)
         streams = sorted(self._unsaid)
         messages += self._allowed([self._state(stream) for stream in streams])
-        confirmed = await connection.send(messages)
-        while confirmed < ends[0]:  # its picture, and not yet itself
-            confirmed += await connection.send(messages[confirmed:of_items])
+        try:
+            confirmed = await connection.send(messages)
+            while confirmed < ends[0]:  # its picture, and not yet itself
+                confirmed += await connection.send(messages[confirmed:of_items])
+        except (Forbidden, Never) as error:
+            if error.topic in {messages[end - 1].topic for end in ends}:
+                raise
+            self._leave_out(error)
+            raise Undelivered(f"{error}; it goes on without") from None
         if confirmed == len(messages):
             self._unsaid -= set(streams)
             self._keep_states(streams)
@@ -162,6 +168,8 @@ class MqttSink:
         if item.picture is None or item.stream is None:
             return None
         topic = self._topics.of(item.stream, "picture")
+        if topic in self._forbidden:
+            return None
         packet = connection.terms.packet_bytes or 2**28
         if len(item.picture) > min(self._settings.max_picture_bytes, packet - len(topic) - _PROPERTIES):
             self.counts["pictures_left_out"] += 1
@@ -251,15 +259,17 @@ class MqttSink:
         while sent < len(messages):
             try:
                 sent += await connection.send(messages[sent:])
-            except (Forbidden, Refused) as error:
-                # Verdicts go on where the broker does not let us announce them.
-                log.warning("mqtt_refused", error=str(error), what_now="left out until the next start")
-                self.counts["refused"] += 1
-                if isinstance(error, Forbidden):
-                    self._forbidden.add(error.topic)
+            except (Forbidden, Never) as error:
+                self._leave_out(error)
                 if connection.is_lost:  # as some do who forbid something
                     raise Undelivered(str(error)) from None
                 sent += 1
+
+    def _leave_out(self, error: Forbidden | Never) -> None:
+        """Verdicts go on where the broker does not let us say what is beside them."""
+        log.warning("mqtt_left_out", topic=error.topic, error=str(error), until="the next start")
+        self.counts["topics_left_out"] += 1
+        self._forbidden.add(error.topic)
 
     def _allowed(self, messages: Sequence[Outgoing]) -> list[Outgoing]:
         return [message for message in messages if message.topic not in self._forbidden]

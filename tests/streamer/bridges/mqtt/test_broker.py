@@ -83,6 +83,26 @@ def test_verdicts_arrive_in_order_and_the_state_stays(tmp_path, version):
     assert b'"scores":59' in kept[f"{BASE}/streams/line/state"]
 
 
+def test_each_kind_has_a_topic_of_its_stream_or_of_none(tmp_path):
+    kinds = ("event", "operator", "dropped", "error")
+    items = [Item(1, kind, f"line/{kind}", 7, "line", {"text": "t"}) for kind in kinds]
+    items += [Item(2, "error", "-/error", 8, None, {}), Item(3, "dropped", "-/error", -1, None, {"lost": 4})]
+    with broker(tmp_path) as running, Listener(running.port, f"{BASE}/#") as listener:
+
+        async def work():
+            async with sinking(tmp_path, running.address) as sink:
+                await all_delivered(sink, items)
+
+        run(work())
+        listener.until_last(f"{BASE}/availability", b"offline")
+    for kind in kinds:
+        told = listener.until(f"{BASE}/streams/line/{kind}")[0]
+        assert (told.said["kind"], told.said["pub_seq"], told.retain) == (kind, 7, False)
+        assert told.properties.ContentType == "application/json"
+    assert listener.of(f"{BASE}/error")[0].said["stream"] is None
+    assert listener.of(f"{BASE}/dropped")[0].said["lost"] == 4
+
+
 NAMES = ["+", "#", "a/b", "$SYS", "a\0b", "Prüfstand\n1", "%2F", "\u202e", "\ufffe", "..", "", "$share/g/#"]
 
 
@@ -160,7 +180,9 @@ def test_a_topic_that_the_broker_forbids_is_tried_until_it_is_allowed(tmp_path):
 
 def test_verdicts_go_on_where_what_is_beside_them_is_forbidden(tmp_path):
     rules = tmp_path / "rules"
-    forbidden = ("homeassistant/#", f"{BASE}/bridge", f"{BASE}/streams/+/state")
+    forbidden = (
+        "homeassistant/#", f"{BASE}/bridge", f"{BASE}/streams/+/state", f"{BASE}/streams/+/picture",
+    )  # fmt: skip
     rules.write_text("topic readwrite #\n" + "".join(f"topic deny {topic}\n" for topic in forbidden))
     rules.chmod(0o600)
     with (
@@ -171,7 +193,9 @@ def test_verdicts_go_on_where_what_is_beside_them_is_forbidden(tmp_path):
         async def work():
             sink = sink_of(tmp_path, running.address, home_assistant={"enabled": True})
             try:
-                await delivered_at_last(sink, [score(number) for number in range(5)])
+                items = [dataclasses.replace(score(number), picture=b"jpeg") for number in range(5)]
+                await delivered_at_last(sink, items)
+                assert sink.counts["topics_left_out"] == 5
             finally:
                 await sink.close()
 
