@@ -1,4 +1,4 @@
-"""The other side of `tcp_bridge`: a server that notes what it is sent, and can go away, come back and refuse."""
+"""The other side of `tcp_bridge`: notes what it is sent, and can go away, come back and refuse."""
 
 import json
 import os

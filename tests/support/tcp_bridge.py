@@ -1,4 +1,4 @@
-"""A bridge of one's own, as a plant would write it: each item a line of JSON over TCP, each line acknowledged."""
+"""A bridge of one's own, as a plant would write it: each item a line of JSON over TCP, acknowledged."""
 
 import asyncio
 import json
@@ -20,6 +20,7 @@ class Tcp:
         self._port = port
 
     async def open(self) -> None:
+        await self.close()
         try:
             self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self._port, limit=2**24)
         except OSError as error:
