@@ -3,9 +3,12 @@
 import asyncio
 import hashlib
 import json
+import threading
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import structlog
@@ -81,6 +84,10 @@ class Words:
         except WireError as error:
             told = encode(_failed(name, command_id, error))
             log.warning("mqtt_command", command=name, id=command_id, code=error.code, text=error.text)
+        except Exception:  # whatever a message brings about: it is one message, and told
+            log.exception("mqtt_command_failed", command=name, id=command_id)
+            failed = WireError("internal", "an error of the bridge itself; its log has the details")
+            told = encode(_failed(name, command_id, failed))
         self.counts[_outcome(told)] += 1
         return self._outgoing(name, arrival, told)
 
@@ -149,7 +156,7 @@ class Words:
 
     async def _do(self, command: _Command) -> bytes:
         try:
-            answer = await asyncio.to_thread(self._ask, command.request)
+            answer = await _beside(partial(self._ask, command.request))
         except WireError as error:
             return encode(_failed(command.name, command.command_id, error))
         except StreamerError as error:
@@ -170,6 +177,32 @@ class Words:
         if correlation is not None and len(correlation) > _CORRELATION:
             correlation = None
         return Outgoing(topic or self._topics.answer(name), told, answers=correlation)
+
+
+async def _beside(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What it returns or raises; done in a thread that does not hold up the end of the process."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[dict[str, Any]] = loop.create_future()
+
+    def finish(answer: dict[str, Any] | None, error: Exception | None) -> None:
+        if done.cancelled():
+            return
+        if error is not None:
+            done.set_exception(error)
+        else:
+            done.set_result(answer or {})
+
+    def run() -> None:
+        answer, error = None, None
+        try:
+            answer = work()
+        except Exception as raised:
+            error = raised
+        with suppress(RuntimeError):  # the loop has ended
+            loop.call_soon_threadsafe(finish, answer, error)
+
+    threading.Thread(target=run, name="mqtt command", daemon=True).start()
+    return await done
 
 
 def _command_id(given: Mapping[str, Any]) -> str | None:

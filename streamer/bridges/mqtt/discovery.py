@@ -55,7 +55,7 @@ class Discovery:
                 "manufacturer": "musc-online",
                 "model": "online anomaly detection by mutual scoring",
             },
-            "origin": {"name": "musc-online", "sw_version": _version()},
+            "origin": {"name": "musc-online", **_version()},
         }
 
     def _problem(self, stream: str) -> dict[str, Any]:
@@ -94,8 +94,8 @@ def _digest(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:10]
 
 
-def _version() -> str | None:
+def _version() -> dict[str, str]:
     try:
-        return version("musc-online")
+        return {"sw_version": version("musc-online")}
     except PackageNotFoundError:  # it runs without having been installed
-        return None
+        return {}

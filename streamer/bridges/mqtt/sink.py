@@ -72,7 +72,10 @@ class MqttSink:
     def figures(self) -> dict[str, int]:
         """Counts since the start: of connections, of what was left out, and of commands by outcome."""
         commands = {f"commands_{outcome}": count for outcome, count in self._words.counts.items()}
-        return {**self.counts, **commands}
+        told = Counter(self.counts)
+        if self._connection is not None:
+            told["commands_lost"] += self._connection.terms.arrivals_lost
+        return {name: count for name, count in {**told, **commands}.items() if count}
 
     async def open(self) -> None:
         """Connect, unless it is connected.
@@ -187,6 +190,8 @@ class MqttSink:
     def _introduced(self, stream: str | None) -> list[Outgoing]:
         """What Home Assistant must know of a stream that it has not heard of in this connection."""
         if self._discovery is None or stream is None or stream in self._announced:
+            return []
+        if stream not in self._states:  # there are too many
             return []
         found = self._discovery.messages(stream)
         try:

@@ -38,6 +38,10 @@ class States:
             stream: {**body, "counts": dict(body["counts"])} for stream, body in (kept or {}).items()
         }
 
+    def __contains__(self, stream: object) -> bool:
+        """Whether a stream has a state."""
+        return stream in self._bodies
+
     @property
     def streams(self) -> list[str]:
         """Those that have a state."""

@@ -12,7 +12,7 @@ from urllib.parse import unquote
 import pytest
 from mqtt_items import revision, score
 from mqtt_support import Listener, broker, certificates, needs_mosquitto, password_file, retained
-from streamer_support import PATIENCE_S
+from streamer_support import PATIENCE_S, until
 
 from streamer.bridges.common import Common
 from streamer.bridges.mqtt import BRIDGE
@@ -124,16 +124,26 @@ def test_streams_of_any_name_have_topics_of_their_own(tmp_path, version):
     assert len(set(levels)) == len(NAMES)
 
 
-def test_no_more_is_on_the_way_than_the_broker_takes(tmp_path):
-    with broker(tmp_path, ["allow_anonymous true", "max_inflight_messages 2"]) as running:
+@pytest.mark.parametrize(("ours", "brokers", "sent"), [(7, 0, 7), (500, 2, 2)])
+def test_no_more_is_on_the_way_than_both_sides_take(tmp_path, ours, brokers, sent):
+    lines = ["allow_anonymous true", f"max_inflight_messages {brokers}"]
+    with broker(tmp_path, lines) as running:
 
         async def work():
-            async with sinking(tmp_path, running.address, in_flight=500) as sink:
-                assert sink._connection.terms.in_flight == 2
-                await all_delivered(sink, [score(number) for number in range(100)])
-                assert sink.counts["connections"] == 1
+            sink = sink_of(tmp_path, running.address, in_flight=ours, timeout_s=1, client_id="the-bridge")
+            try:
+                await delivered_at_last(sink, [score(0)])
+                running.signal(signal.SIGSTOP)  # what it is sent from here on it confirms to nobody
+                with pytest.raises(Undelivered, match="no confirm"):
+                    await sink.deliver([score(number) for number in range(1, 100)])
+            finally:
+                running.signal(signal.SIGCONT)
+                await sink.close()
 
         run(work())
+        until(lambda: retained(running.port)[f"{BASE}/availability"] == b"offline")  # by the last will
+        told = [line for line in running.log.splitlines() if "PUBLISH from the-bridge" in line]
+        assert sum(f"{BASE}/streams/line/verdict" in line for line in told) == 1 + sent
 
 
 def test_what_the_broker_never_takes_is_refused_and_the_rest_goes_on(tmp_path):

@@ -203,6 +203,25 @@ def test_a_command_that_a_killed_bridge_had_begun_is_not_begun_again(tmp_path, r
     assert [one["after"]["threshold"] for one in words(detector, "cut")] in ([0.7, 0.8], [0.8])
 
 
+def test_a_command_on_its_way_does_not_hold_up_the_end(tmp_path, running, detector):
+    shown(detector, "ending", 2)
+    section = {
+        "address": running.address, "line": "ending",
+        "commands": {"allow": ["threshold"], "timeout_s": 600},
+    }  # fmt: skip
+    with (
+        Listener(running.port, "musc/ending/#", "ending operator") as operator,
+        bridging(tmp_path, detector, "mqtt", section) as bridge,
+    ):
+        operator.until_last("musc/ending/availability", b"online")
+        with stopped(detector):
+            told = {"id": "a", "stream": "ending", "value": 0.7}
+            operator.say("musc/ending/commands/threshold", json.dumps(told).encode())
+            until(lambda: begun(bridge.queue) == ["a"])
+            assert bridge.terminate() == 0
+        operator.until_last("musc/ending/availability", b"offline")
+
+
 @pytest.mark.slow
 def test_words_go_through_a_broker_of_before_as_well(tmp_path, running, detector):
     part = shown(detector, "old", 2)[0]

@@ -4,6 +4,8 @@ import asyncio
 import json
 import re
 
+import jinja2
+import pytest
 from mqtt_items import score
 from mqtt_support import broker, needs_mosquitto, retained
 from streamer_support import PATIENCE_S
@@ -58,6 +60,23 @@ def test_each_stream_is_a_problem_and_a_score_of_one_device(tmp_path):
     ]  # fmt: skip
     for entity in found.values():
         assert entity["state_topic"] in kept
+
+
+@pytest.mark.parametrize(("label", "shown"), [(True, "ON"), (False, "OFF"), (None, "None")])
+def test_the_templates_say_what_home_assistant_expects(tmp_path, label, shown):
+    with broker(tmp_path) as running:
+        handed_on(
+            tmp_path, running.address, [score(1, pred_label=label, raw_score=None)],
+            home_assistant={"enabled": True},
+        )  # fmt: skip
+        found, kept = entities(running.port), retained(running.port)
+    told = {}
+    for one in found.values():
+        value = json.loads(kept[one["state_topic"]])
+        told[one["name"]] = (
+            jinja2.Environment(autoescape=True).from_string(one["value_template"]).render(value_json=value)
+        )
+    assert told == {"line problem": shown, "line score": "None"}
 
 
 def test_what_is_no_longer_wanted_is_removed(tmp_path):
