@@ -7,7 +7,7 @@ from mqtt_support import certificates
 
 from streamer.bridges import config
 from streamer.bridges.mqtt import tls
-from streamer.bridges.mqtt.config import Mqtt, Tls
+from streamer.bridges.mqtt.config import Commands, HomeAssistant, Mqtt, Tls
 from streamer.errors import StreamerError
 
 SECRET = "hunter2-very-secret"  # noqa: S105
@@ -101,6 +101,13 @@ def test_what_is_wrong_with_tls_files_is_told(tmp_path):
         tls.context(Tls(ca=tmp_path / "none.pem"))
     with pytest.raises(StreamerError, match=r"mqtt\.tls\.cert"):
         tls.context(Tls(ca=made.ca, cert=made.cert, key=made.ca))
+
+
+@pytest.mark.parametrize("section", [Mqtt, Tls, Commands, HomeAssistant])
+def test_every_key_stands_on_the_page(section):
+    page = (Path(__file__).parents[4] / "docs" / "bridges-mqtt.md").read_text()
+    for name in section.model_fields:
+        assert f"`{name}`" in page, name
 
 
 def test_the_example_can_be_read(tmp_path, monkeypatch):

@@ -1,9 +1,12 @@
 """A real detector, bridge, broker and subscriber; broker and bridge are killed in the middle."""
 
+import signal
+import urllib.request
+
 import pytest
 from bridge_support import Arrival, Line, Witness, bridging, wait_for_all
 from mqtt_support import Listener, broker, needs_mosquitto, retained
-from streamer_support import control, until
+from streamer_support import PATIENCE_S, control, until
 
 pytestmark = needs_mosquitto
 VERDICTS = "musc/press%204/streams/+/verdict"
@@ -26,6 +29,14 @@ def scored(server, stream, count):
     until(lambda: control(server, "status")["streams"].get(stream, {}).get("scored") == count)
 
 
+def waiting(bridge):
+    """Items in its queue, as its own endpoint says."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with opener.open(f"http://{bridge.status}/metrics", timeout=PATIENCE_S) as answer:
+        lines = answer.read().decode().splitlines()
+    return next(float(line.split()[-1]) for line in lines if line.startswith("musc_bridge_queue_items{"))
+
+
 def never_acknowledges(client):
     """What a killed broker had sent is then read to its end: nothing is written that could fail."""
     client.manual_ack_set(True)
@@ -46,16 +57,19 @@ def test_every_verdict_arrives_in_order_whoever_is_killed(tmp_path, detector, ve
             for number in range(12):
                 line.send("stain" if number % 5 == 4 else "good")
                 if number == 3 * (turn + 1):
-                    if turn != 1:
-                        running.kill()
-                    if turn:
-                        bridge.kill()
+                    running.signal(signal.SIGSTOP)  # what is on its way then is not confirmed
+            scored(detector, stream, 12 * (turn + 1))
+            until(lambda: waiting(bridge) > 0)
             if turn:
-                bridge.start()
-            if turn != 1:
+                bridge.kill()
+            if turn == 1:
+                running.signal(signal.SIGCONT)
+            else:
+                running.kill()
                 running.start()
                 listener.wait_back(1 if turn == 0 else 2)
-            scored(detector, stream, 12 * (turn + 1))
+            if turn:
+                bridge.start()
         control(detector, "flush", stream=stream)
         wait_for_all(detector, stream, lambda: arrivals(listener))
         mine = [one for one in witness.heard if one.stream == stream]

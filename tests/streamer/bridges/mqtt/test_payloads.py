@@ -1,5 +1,6 @@
 import dataclasses
 import json
+from pathlib import Path
 
 import pytest
 from mqtt_items import revision, score
@@ -24,6 +25,19 @@ def test_a_verdict_has_the_same_fields_whatever_its_header_lacks():
     assert whole["is_partial"] is True
     assert "anomaly_map" not in whole
     assert bare["raw_score"] is None
+
+
+def test_every_field_stands_on_the_page():
+    page = (Path(__file__).parents[4] / "docs" / "bridges-mqtt.md").read_text()
+    states = States()
+    states.take(score(1))
+    fields = {
+        *said(score(1)),
+        *states.body("line"),
+        *COUNTS,
+        *(name for names in FIELDS.values() for name in names),
+    }
+    assert not {name for name in fields if f"`{name}`" not in page}
 
 
 def test_a_revision_says_what_was_told_before():
