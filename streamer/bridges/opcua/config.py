@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 from pydantic import ByteSize, Field, model_validator
 
-from musc_online.config_values import Bytes, ConfigPath, Section, Seconds
+from streamer.bridges.config import Bytes, ConfigPath, Seconds, Section
 
 Word = Literal["confirm", "accept", "threshold"]
 """What a client may be let say to the detector."""
@@ -14,7 +14,7 @@ _Key = Annotated[str, Field(min_length=1, max_length=128)]
 
 
 class Security(Section):
-    """Own certificate, whom to trust, and who may log in; `python -m streamer.bridges.opcua.keys` makes them."""
+    """Own certificate, whom to trust, who may log in; `python -m streamer.bridges.opcua.keys` makes them."""
 
     certificate: ConfigPath
     key: ConfigPath
@@ -57,7 +57,7 @@ class Limits(Section):
 
 
 class OpcuaSection(Section):
-    """Where the server listens, who may come, and what it keeps; docs/bridges.md#opc-ua explains every key."""
+    """Where the server listens, who may come, and what it keeps; docs/bridges.md#opc-ua has every key."""
 
     endpoint: str = "opc.tcp://127.0.0.1:4840/musc-online"
     application_uri: Annotated[str, Field(pattern=r"^urn:[!-~]{1,200}$")] = "urn:musc-online:opcua-bridge"
@@ -78,7 +78,7 @@ class OpcuaSection(Section):
             )
         if self.commands.users is not None and self.security is None:
             raise ValueError(
-                "commands.users: got names, but without security nobody has one; set security, or leave it out"
+                "commands.users: got names, but without security nobody has one; set security, or none"
             )
         return self
 
@@ -95,7 +95,9 @@ class OpcuaSection(Section):
         except ValueError:
             host, port = None, None
         if host is None or port is None or url.scheme != "opc.tcp" or "@" in url.netloc:
-            raise ValueError("endpoint: expected opc.tcp://HOST:PORT/NAME, e.g. opc.tcp://127.0.0.1:4840/line")
+            raise ValueError(
+                "endpoint: expected opc.tcp://HOST:PORT/NAME, e.g. opc.tcp://127.0.0.1:4840/line"
+            )
         return host, port
 
 

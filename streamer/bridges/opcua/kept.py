@@ -1,4 +1,4 @@
-"""What was told last, on disk beside the bridge's queue: a client that was away, or a restart, finds it there."""
+"""What was told last, on disk beside the bridge's queue: for a client that was away, and for a restart."""
 
 import json
 import secrets
@@ -148,9 +148,7 @@ class Kept:
     def _add(self, one: Told, touched: dict[str, State]) -> Told:
         found = self._writer.execute("SELECT body FROM items WHERE number = ?", (one.number,)).fetchone()
         if found is not None:
-            return Told(
-                one.kind, one.number, one.stream, json.loads(found[0]), one.newest, one.told_again
-            )
+            return Told(one.kind, one.number, one.stream, json.loads(found[0]), one.newest, one.told_again)
         state = touched.get(one.stream) or self._copy(one.stream)
         values = {**one.values, "PreviousItemNumber": state.newest}
         if one.kind == "result":
@@ -185,7 +183,8 @@ class Kept:
             return
         self._since_trim = 0
         self._writer.execute(
-            "DELETE FROM items WHERE number <= (SELECT number FROM items ORDER BY number DESC LIMIT 1 OFFSET ?)",
+            "DELETE FROM items WHERE number <= "
+            "(SELECT number FROM items ORDER BY number DESC LIMIT 1 OFFSET ?)",
             (self._most,),
         )
 
@@ -199,7 +198,9 @@ class Kept:
         ).fetchone()
         return None if found is None else dict(json.loads(found[0]))
 
-    def after(self, kind: str, stream: str | None, number: int, most: int) -> tuple[list[dict[str, Any]], bool]:
+    def after(
+        self, kind: str, stream: str | None, number: int, most: int
+    ) -> tuple[list[dict[str, Any]], bool]:
         """Fields of at most `most` items behind a number, oldest first, and whether there are more.
 
         Args:

@@ -205,7 +205,9 @@ def _done(done: bool, code: str, text: str) -> list[ua.Variant]:
 def stream_of(parent: ua.NodeId) -> str | None:
     """The stream whose `ResultManagement` a method is called on; None for the bridge's, which is of all."""
     parts = str(parent.Identifier).split("/")
-    return unquote(parts[1]) if parent.NamespaceIndex == names.STREAMS_INDEX and parts[0] == "stream" else None
+    return (
+        unquote(parts[1]) if parent.NamespaceIndex == names.STREAMS_INDEX and parts[0] == "stream" else None
+    )
 
 
 def _inputs(name: str, given: Sequence[ua.Variant]) -> list[Any] | ua.StatusCode:

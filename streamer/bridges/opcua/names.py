@@ -7,7 +7,7 @@ from urllib.parse import quote
 from asyncua import ua
 
 TYPES = "urn:musc-online:machine-vision:types"
-"""Namespace of the types. They have the names of OPC 40100-1, and are not of its namespace: see docs/bridges.md."""
+"""Namespace of the types: they have names of OPC 40100-1, and are not of its namespace (docs/bridges.md)."""
 STREAMS = "urn:musc-online:machine-vision:streams"
 """Namespace of the objects: the bridge and one vision system a stream."""
 TYPES_INDEX = 2

@@ -56,8 +56,11 @@ class Space:
         for name, call in methods.items():
             await self._build_method(management, METHODS[name], call)
         system = await self._add_type("VisionSystemType")
-        for name, kind, default in _variables():
-            await self._add_variable(system, type_id(f"VisionSystemType/{name}"), name, kind, default)
+        counters = await system.add_object(type_id("VisionSystemType/Counters"), type_name("Counters"))
+        for path, kind, default in _variables():
+            parent = counters if path[0] == "Counters" else system
+            nodeid = type_id("/".join(("VisionSystemType", *path)))
+            await self._add_variable(parent, nodeid, path[-1], kind, default)
         await self._build_bridge()
 
     async def _build_bridge(self) -> None:
@@ -68,7 +71,12 @@ class Space:
         for name, kind, default in _OF_THE_BRIDGE:
             await self._add_variable(bridge, object_id(names.BRIDGE, name), name, kind, default)
         await self._add_management(bridge, object_id(names.BRIDGE, "ResultManagement"))
-        await bridge.set_event_notifier([ua.EventNotifier.SubscribeToEvents])
+        await self._notifies(self._server.nodes.server, bridge)
+
+    async def _notifies(self, above: Node, node: Node) -> None:
+        """Whoever browses sees whose events go where."""
+        await above.add_reference(node, ua.ObjectIds.HasNotifier)
+        await node.set_event_notifier([ua.EventNotifier.SubscribeToEvents])
 
     async def _build_event(self, name: str, fields: Iterable[names.Field]) -> None:
         base = self._server.get_node(ua.NodeId(ua.ObjectIds.BaseEventType))
@@ -108,7 +116,7 @@ class Space:
     async def _add_object(
         self, parent: Node, nodeid: ua.NodeId, name: ua.QualifiedName, how: str, kind: str = ""
     ) -> Node:
-        """An object with no children of its own making: those that the library makes have other ids each time."""
+        """An object without children: those that the library makes have other ids each time."""
         item = ua.AddNodesItem()
         item.RequestedNewNodeId, item.ParentNodeId = nodeid, parent.nodeid
         item.BrowseName, item.NodeClass = name, ua.NodeClass.Object
@@ -142,23 +150,31 @@ class Space:
             "HasComponent",
             "VisionSystemType",
         )
-        for name, kind, default in _variables():
-            await self._add_variable(system, stream_id(stream, name), name, kind, default)
+        counters = await self._add_object(
+            system, stream_id(stream, "Counters"), type_name("Counters"), "HasComponent"
+        )
+        for path, kind, default in _variables():
+            parent = counters if path[0] == "Counters" else system
+            await self._add_variable(parent, stream_id(stream, *path), path[-1], kind, default)
         for name in _SHARED:
             await system.add_reference(object_id(names.BRIDGE, name), ua.ObjectIds.HasComponent)
         await self._add_management(system, stream_id(stream, "ResultManagement"))
-        await system.set_event_notifier([ua.EventNotifier.SubscribeToEvents])
+        await self._notifies(bridge, system)
         await self.show(stream, state)
         return True
 
+    def has(self, stream: str) -> bool:
+        """Whether a stream has an object."""
+        return stream in self._streams
+
     async def show(self, stream: str, state: State) -> None:
-        """Write a stream's variables; nothing else runs in between, so that one Read finds what belongs together."""
+        """Write a stream's variables; nothing runs in between: one Read finds what belongs together."""
         for fields, values in ((names.LAST_FIELDS, state.last), (names.REVISED_FIELDS, state.revised)):
             if values:
                 for name, field in fields:
                     await self._write(stream_id(stream, name), FIELDS[field].kind, value_of(field, values))
         for name, count in state.counters.items():
-            await self._write(stream_id(stream, name), ua.VariantType.UInt64, count)
+            await self._write(stream_id(stream, "Counters", name), ua.VariantType.UInt64, count)
 
     async def write(self, nodeid: ua.NodeId, kind: str, value: Any) -> None:
         """Write one variable; `kind` is the name of its `ua.VariantType`."""
@@ -169,10 +185,13 @@ class Space:
         await self._server.write_attribute_value(nodeid, data)
 
 
-def _variables() -> list[tuple[str, ua.VariantType, Any]]:
+def _variables() -> list[tuple[tuple[str, ...], ua.VariantType, Any]]:
+    """Of a stream: the path below its object, the type, and the value before there is one."""
     shown = [(name, FIELDS[field]) for name, field in (*names.LAST_FIELDS, *names.REVISED_FIELDS)]
-    counters = [(name, ua.VariantType.UInt64, 0) for name in names.COUNTERS]
-    return [*((name, field.kind, _default(field)) for name, field in shown), *counters]
+    return [
+        *(((name,), field.kind, _default(field)) for name, field in shown),
+        *((("Counters", name), ua.VariantType.UInt64, 0) for name in names.COUNTERS),
+    ]
 
 
 def _default(field: names.Field) -> Any:

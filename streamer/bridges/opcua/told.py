@@ -166,7 +166,9 @@ def _words(item: Item, code: str) -> str:
 def _sentence(stream: str, values: Mapping[str, Any]) -> str:
     state = values.get("ResultState")
     verdicts = {Verdict.GOOD: "good", Verdict.ANOMALOUS: "anomalous"}
-    said = "no score" if state == ResultState.ABORTED else verdicts.get(values.get("Verdict", 0), "no verdict")
+    said = (
+        "no score" if state == ResultState.ABORTED else verdicts.get(values.get("Verdict", 0), "no verdict")
+    )
     score, threshold = values.get("RawScore"), values.get("Threshold")
     figures = "" if score is None else f", {score:.4g}"
     figures += "" if score is None or threshold is None else f" at a threshold of {threshold:.4g}"
@@ -176,7 +178,7 @@ def _sentence(stream: str, values: Mapping[str, Any]) -> str:
 
 def is_up(header: Mapping[str, Any]) -> bool:
     """Of an `availability` item: whether the detector answers."""
-    return header.get("up") is True or header.get("state") in ("up", "ready", "online")
+    return header.get("detector") == "up"
 
 
 def verdict(label: Any) -> Verdict:
@@ -207,7 +209,7 @@ def _filled(values: dict[str, Any]) -> dict[str, Any]:
     return {
         key: int(value) if isinstance(value, Verdict | ResultState) else value
         for key, value in values.items()
-        if value is not None and value != "" and value != []
+        if value is not None and value not in ("", [])
     }
 
 
