@@ -1,4 +1,4 @@
-"""A real detector or page in a process of its own: loaded, killed, started again on the same ports."""
+"""A real detector, page or bridge in a process of its own: loaded, killed, started on the same ports."""
 
 import json
 import os
@@ -42,8 +42,10 @@ class OwnProcess:
     """
 
     module: ClassVar[str]
-    name: ClassVar[str]
+    name: str
     """Of its files in `folder`."""
+    arguments: tuple[str, ...] = ()
+    """Of its command, before the options."""
 
     def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
         self._folder = folder
@@ -84,7 +86,8 @@ class OwnProcess:
         runtime.mkdir(mode=0o700, exist_ok=True)
         config.write_text(yaml.safe_dump(self._settings), encoding="utf-8")
         ready.unlink(missing_ok=True)
-        command = [sys.executable, "-m", self.module, "--config", str(config), "--ready-file", str(ready)]
+        options = ["--config", str(config), "--ready-file", str(ready)]
+        command = [sys.executable, "-m", self.module, *self.arguments, *options]
         try:
             with (self._folder / f"{self.name}.log").open("ab") as log, undisturbed():
                 # What it has beside its configuration ends with the folder, and no other server finds it.
@@ -174,3 +177,37 @@ class PageProcess(OwnProcess):
     def _is_up(self, said: dict[str, Any]) -> None:
         self.url, self.logins = said["url"], said["tokens"]
         self._settings["listen"]["address"] = urlsplit(self.url).netloc
+
+
+class BridgeProcess(OwnProcess):
+    """`streamer.bridge`: `status.endpoint` of its `settings` may have port 0, a restart gets the same one.
+
+    Args:
+        bridge: its name, or a module of one's own that the process can import.
+        folder: for its configuration, log, and the file that says it is up.
+        settings: the whole configuration; the queue is in `folder` where it does not say.
+    """
+
+    module = "streamer.bridge"
+
+    def __init__(self, bridge: str, folder: Path, settings: Mapping[str, Any]) -> None:
+        queue = {"path": str(folder / f"{bridge}-queue"), **settings.get("queue", {})}
+        super().__init__(folder, {**settings, "queue": queue, "status": dict(settings.get("status", {}))})
+        self.name, self.arguments = f"bridge-{bridge}", (bridge,)
+        self.status: str | None = None
+        """Where it answers scrapes, `host:port`."""
+
+    @property
+    def config(self) -> Path:
+        """Its configuration, once it was started."""
+        return self._folder / f"{self.name}.yaml"
+
+    @property
+    def queue(self) -> Path:
+        """The folder of its queue."""
+        return Path(self._settings["queue"]["path"])
+
+    def _is_up(self, said: dict[str, Any]) -> None:
+        self.status = said["status"]
+        if self.status is not None:
+            self._settings["status"]["endpoint"] = self.status

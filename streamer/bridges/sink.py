@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from streamer.errors import StreamerError
 
@@ -14,14 +14,14 @@ class Item:
     """One thing to tell, in the order in which it is told.
 
     Attributes:
-        number: of this bridge's queue, counting up, the same at every try: a receiver that got it twice can tell.
+        number: of this bridge's queue, counting up, the same at every try: what comes twice can be told.
         kind: `verdict` is a score or a revision.
         topic: of the detector, `stream/kind`; "" where none is concerned.
         pub_seq: of that topic; -1 where there is none.
         stream: whom it concerns; None for the detector.
         header: as published (`docs/wire.md`), without its map.
-        before: of a verdict the label that was told of this frame before, None where none was; `header` has the
-            one that counts now.
+        before: of a verdict the label that was told of this frame before, None where none was; `header` has
+            the one that counts now.
         payload: of a verdict its map as published, or None; `header["anomaly_map"]` says how to read it.
         picture: of a verdict the JPEG that the detector sent of the frame, None where none came.
     """
@@ -47,7 +47,7 @@ class Undelivered(StreamerError):  # noqa: N818
 
 
 class Refused(StreamerError):  # noqa: N818
-    """The receiver will never take this item: it goes to the dead letters, is counted and told, and the next one comes."""
+    """The receiver will never take this item: it goes to the dead letters, counted and told."""
 
 
 class Sink(Protocol):
@@ -64,7 +64,7 @@ class Sink(Protocol):
         """
 
     async def deliver(self, items: Sequence[Item]) -> int:
-        """Hand over items in their order; returns how many of them, from the first, arrived for certain (1 or more).
+        """Hand over items in order; returns how many, from the first, arrived for certain (1 or more).
 
         Raises:
             Undelivered: not even the first arrived.
@@ -73,3 +73,14 @@ class Sink(Protocol):
 
     async def close(self) -> None:
         """Say goodbye and disconnect; never raises."""
+
+
+@runtime_checkable
+class Watchful(Protocol):
+    """A sink may have this method too, where it notices by itself that its connection is gone."""
+
+    async def lost(self) -> None:
+        """Return, or raise Undelivered, once the connection that `open` made is gone: it is opened again.
+
+        Waited for while nothing is to be delivered; cancelled when something is.
+        """

@@ -2,7 +2,7 @@
 
 import sqlite3
 
-from streamer.page.messages import Event
+from streamer.following.messages import Event
 
 STATES = ("silent", "detector")
 """Causes that are no frame's: a stream without frames, a detector that is not heard."""

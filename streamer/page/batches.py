@@ -1,13 +1,13 @@
 """Messages that came together: which can be kept, and up to which number of each topic they reach."""
 
-import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import structlog
 
 from streamer.errors import WireError
-from streamer.page.messages import KEPT_BY_HISTORY, Checked, Picture, Verdict, check, check_pub_seq
+from streamer.following.messages import Checked, Picture, Verdict, check
+from streamer.following.numbers import KEPT_BY_HISTORY, check_pub_seq, digest_of
 from streamer.wire.checks import NO_STREAM, check_stream
 from streamer.wire.published import Message
 
@@ -47,15 +47,6 @@ class Batch:
                 batch.bad += 1
                 log.debug("page_message_passed_over", code=error.code, text=str(error))
         return batch
-
-
-def digest_of(message: Message) -> bytes:
-    """Eight bytes that tell a message from another one of the same number.
-
-    The history answers with the very bytes that were published.
-    """
-    body = message.packed or repr(sorted(message.items())).encode("utf-8", "replace")
-    return hashlib.blake2b(body, digest_size=8).digest()
 
 
 def collapsed(kept: Sequence[Kept]) -> Iterator[Kept]:

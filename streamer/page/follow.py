@@ -1,63 +1,31 @@
-"""The thread that listens to a detector: what comes is kept and told; what is missing is asked for."""
+"""The page's follower: what a detector says is kept and told, how it is, and what is too old deleted."""
 
-import threading
 import time
 from contextlib import suppress
-from typing import Any, Protocol
+from typing import Any
 
 import structlog
-import zmq
-from zmq.utils.monitor import recv_monitor_message
 
 from streamer.auth import ClientKeys
-from streamer.errors import StreamerError, WireError
-from streamer.page.gaps import Gaps, Taken
+from streamer.errors import StreamerError
+from streamer.following.follower import Endpoints
+from streamer.following.follower import Follower as Following
+from streamer.following.gaps import Taken
 from streamer.page.health import DOWN_S, Health
 from streamer.page.hub import Hub
-from streamer.page.messages import KEPT_BY_HISTORY, check_pub_seq
 from streamer.page.overview import Overview
 from streamer.page.store import Store
 from streamer.page.updates import Update, update
-from streamer.sockets import Context, Socket, connect
 from streamer.wire.checks import NO_STREAM
-from streamer.wire.frame import pack, unpack
-from streamer.wire.published import Message, topic_of, unpack_message
 
 log = structlog.get_logger()
 
-_BATCH_S, _NEXT_S = 0.2, 0.02
-# Revisions wait for those that come with them. Somebody waits for a score, which waits for its picture alone.
-_TOGETHER = 400
-_POLL_MS = 200
-_QUEUE, _QUESTIONS = 2000, 10
-_MAX_PART = 64 * 2**20
-_MAX_ANSWER = 96 * 2**20
-_ANSWER_S, _TRIES = 5.0, 2
-_PROBE_S = 10.0
 _TIDY_S = 60.0
 _LOOK_S = 1.0
-_MANY = 50
-# Scores of one answer of the history that are told one by one; of more only their number.
-_PROBE = (topic_of(NO_STREAM, "error"), 2**62)
-# What is asked to see whether anybody answers: for messages that there are not.
 
 
-class Endpoints(Protocol):
-    """Where the detector is."""
-
-    @property
-    def scores(self) -> str:
-        """Its `transport.scores`."""
-        ...
-
-    @property
-    def control(self) -> str:
-        """Its `transport.control`."""
-        ...
-
-
-class Follower(threading.Thread):
-    """Follows one detector, whether it is there, comes later, or comes again; ends when `stop` is called.
+class Follower(Following):
+    """Follows one detector for the page; ends when `stop` is called.
 
     Args:
         store: keeps what comes.
@@ -69,44 +37,17 @@ class Follower(threading.Thread):
         StreamerError: an endpoint is malformed.
     """
 
+    whose = "page"
+
     def __init__(self, store: Store, hub: Hub, settings: Endpoints, keys: ClientKeys | None) -> None:
-        super().__init__(name="follow", daemon=True)
         self._store, self._hub = store, hub
         self._health = Health()
         hub.tell([], store.cursor)
         self._overview = Overview(store, self._health, settings)
-        self._stopping = threading.Event()
-        self._gaps = Gaps(store.topics())
-        self._context = Context()
-        self._asked: tuple[str, int] | None = None
-        self._asked_at = 0.0
-        self._answers: bool | None = None  # not known yet
-        self._unanswered = self._number = 0
         self._begun = time.monotonic()
-        self._probe_at = self._tidy_at = self._look_at = self._told_at = 0.0
+        self._tidy_at = self._look_at = self._told_at = 0.0
         self._kept_failing = False
-        try:
-            self._scores = connect(
-                self._context, zmq.SUB, settings.scores, keys=keys, hwm=_QUEUE, max_part=_MAX_PART
-            )
-            self._scores.subscribe(b"")
-            self._monitor: Socket = self._scores.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED)
-            self._monitor.linger = 0
-            # No REQ socket: one that asks again before it is answered throws its connection away.
-            self._control = connect(
-                self._context, zmq.DEALER, settings.control, keys=keys, hwm=_QUESTIONS, max_part=_MAX_ANSWER
-            )
-        except BaseException:
-            self._context.destroy(linger=0)
-            raise
-
-    def stop(self) -> None:
-        """End, once what has come is kept."""
-        self._stopping.set()
-        if self.is_alive():
-            self.join()
-        else:
-            self._context.destroy(linger=0)
+        super().__init__(settings, keys, self._health, store.topics())
 
     def detector(self) -> dict[str, Any]:
         """A `Detector`: how it is, and which numbers did not come by themselves."""
@@ -116,66 +57,14 @@ class Follower(threading.Thread):
         """A `Health` of each stream heard of."""
         return self._overview.streams()
 
-    def run(self) -> None:
-        """Follow until stopped."""
-        poller = zmq.Poller()
-        for socket in (self._scores, self._control, self._monitor):
-            poller.register(socket, zmq.POLLIN)
-        try:
-            while not self._stopping.is_set():
-                try:
-                    self._turn(dict(poller.poll(_POLL_MS)))
-                except Exception:  # whatever a message brings about: it is one message, and told
-                    log.exception("page_follow_failed")
-                    self._gaps.restart(self._store.topics())
-                    self._gaps.check_all(self._topics())
-                    self._stopping.wait(1.0)
-        finally:
-            with suppress(zmq.ZMQError):
-                self._scores.disable_monitor()
-            self._monitor.close()
-            self._context.destroy(linger=0)
+    def _known(self) -> dict[str, tuple[int, bytes | None]]:
+        return self._store.topics()
 
-    def _turn(self, ready: dict[Any, int]) -> None:
-        if self._monitor in ready:
-            recv_monitor_message(self._monitor)
-            self._connected()
-        if self._control in ready:
-            self._take_answer()
-        if self._scores in ready:
-            self._take_live()
-        self._ask()
-        self._look()
+    def _bad(self) -> None:
+        self._store.count_bad()
 
-    def _take_live(self) -> None:
-        """What the socket has ready, and what comes within a moment, is one transaction."""
-        messages: list[Message] = []
-        begun, patience = time.monotonic(), _BATCH_S
-        while len(messages) < _TOGETHER:
-            wait = begun + patience - time.monotonic() if messages else 0.0
-            if not self._scores.poll(max(0, round(1000 * wait))):
-                break
-            with suppress(WireError):
-                messages.append(unpack_message(self._scores.recv_multipart()))
-                if messages[-1].kind != "revision":
-                    patience = _NEXT_S
-        kept = Taken()
-        beat = False
-        for message in messages:
-            try:
-                self._health.heard(message, live=True)
-                if message.kind == "status":
-                    beat = True
-                elif message.kind in KEPT_BY_HISTORY:
-                    _add(kept, self._gaps.live(message, check_pub_seq(message)))
-                elif message.kind == "picture":
-                    kept.messages.append(message)
-            except WireError:
-                self._store.count_bad()
-        self._keep(kept)
-        if beat:
-            self._gaps.check_new(self._topics())
-            self._beat()
+    def _answering(self, answers: bool) -> None:
+        self._overview.control_answers = answers
 
     def _keep(self, kept: Taken, *, quiet: bool = False) -> None:
         for topic in kept.anew:
@@ -195,73 +84,7 @@ class Follower(threading.Thread):
             self._kept_failing = True
         elif self._kept_failing:
             self._kept_failing = False
-            self._gaps.restart(self._store.topics())  # what was not kept is asked for again
-            self._gaps.check_all(self._topics())
-
-    def _connected(self) -> None:
-        """A detector is there, perhaps another one than before: what it was asked before is not answered."""
-        self._asked, self._unanswered = None, 0
-        if self._answers is False:
-            self._answers = None
-        self._gaps.check_all(self._topics())
-
-    def _topics(self) -> list[str]:
-        """Topics that there may be, of all streams heard of."""
-        streams = self._health.streams()
-        return [
-            topic_of(NO_STREAM, "error"),
-            *(topic_of(stream, kind) for stream in streams for kind in KEPT_BY_HISTORY),
-        ]
-
-    def _ask(self) -> None:
-        """Ask the history for what is missing, one question at a time, and see whether it answers."""
-        now = time.monotonic()
-        if self._asked is not None:
-            if now - self._asked_at < _ANSWER_S:
-                return
-            self._asked, self._unanswered = None, self._unanswered + 1
-            if self._unanswered >= _TRIES and self._health.is_up:
-                self._answers, self._probe_at = False, now + _PROBE_S
-                self._overview.control_answers = False
-        if self._answers is False:  # what comes goes on, and what is missing is lost
-            self._keep(self._gaps.unanswered())
-        request = self._gaps.next_request()
-        if request is None and not self._answers and self._health.is_up and now >= self._probe_at:
-            request = _PROBE
-            self._probe_at = now + _PROBE_S
-        if request is None:
-            return
-        topic, first = request
-        body = pack({"kind": "history", "topic": topic, "first": first})
-        self._number, self._asked, self._asked_at = self._number + 1, request, now
-        # What cannot be sent, to a detector that is not there or refuses our key, is not answered either.
-        with suppress(zmq.ZMQError):
-            self._control.send_multipart([b"%d" % self._number, b"", body], zmq.DONTWAIT)
-
-    def _take_answer(self) -> None:
-        parts = self._control.recv_multipart(zmq.DONTWAIT)
-        if self._asked is None or len(parts) != 3 or parts[0] != b"%d" % self._number:
-            return  # of a question that was given up
-        (topic, first), self._asked, self._unanswered = self._asked, None, 0
-        try:
-            answer = unpack(parts[2], _MAX_ANSWER)
-        except WireError:
-            answer = {}
-        if answer.get("ok") is not True:  # it cannot say now, or never could
-            self._answers, self._probe_at = False, time.monotonic() + _PROBE_S
-            return
-        if self._answers is False:  # what was given up meanwhile may be there
-            self._gaps.check_all(self._topics())
-        self._answers = self._overview.control_answers = True
-        if (topic, first) == _PROBE:
-            return
-        listed, more = answer.get("messages"), answer.get("more")
-        messages = [] if not isinstance(listed, list) else [one for one in map(_of_history, listed) if one]
-        messages = [one for one in messages if one[1].topic == topic]
-        for _, message in messages:
-            self._health.heard(message, live=False)
-        kept = self._gaps.answer(topic, messages, bool(more))
-        self._keep(kept, quiet=len(kept.messages) > _MANY)
+            self._begin_again()  # what was not kept is asked for again
 
     def _beat(self) -> None:
         """Tell how things are, once a second at most."""
@@ -292,26 +115,6 @@ class Follower(threading.Thread):
         for stream, silent in self._overview.turned():
             change = self._store.begin_alarm if silent else self._store.end_alarm
             self._hub.tell(change(stream, "silent"), self._store.cursor)
-
-
-def _add(kept: Taken, more: Taken) -> None:
-    kept.messages += more.messages
-    kept.holes += more.holes
-    kept.anew += more.anew
-
-
-def _of_history(entry: object) -> tuple[int, Message] | None:
-    """A message as the history keeps it, with its number; None where it cannot be read."""
-    if not isinstance(entry, dict):
-        return None
-    topic, header, payload = entry.get("topic"), entry.get("header"), entry.get("map")
-    if not isinstance(topic, str) or not isinstance(header, bytes):
-        return None
-    parts = [topic.encode("utf-8", "replace"), header]
-    with suppress(WireError):
-        message = unpack_message([*parts, payload] if isinstance(payload, bytes) else parts)
-        return check_pub_seq(message), message
-    return None
 
 
 def _summed(updates: list[Update]) -> list[Update]:

@@ -9,11 +9,12 @@ from itertools import pairwise
 from statistics import median
 from typing import Any
 
+from streamer.following.presence import DOWN_S
 from streamer.wire.checks import NO_STREAM
 from streamer.wire.published import Message
 
-DOWN_S = 12.0
-"""A detector that said nothing for so long is down."""
+__all__ = ["DOWN_S", "Health"]
+
 _MINUTE = 60.0
 _LATENCIES = 200
 _SILENT_S = 10.0

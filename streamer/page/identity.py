@@ -1,12 +1,10 @@
 """Keys: a frame's id, number or text, as text of one kind, for URLs, JSON and the database."""
 
 from streamer.errors import FrameId, StreamerError
+from streamer.following.identity import key_of
 from streamer.wire.checks import check_frame_id, shown
 
-
-def key_of(frame_id: FrameId) -> str:
-    """`i:17` of a number, `s:part-0017` of a text."""
-    return f"{'i' if isinstance(frame_id, int) else 's'}:{frame_id}"
+__all__ = ["frame_id_of", "key_of"]
 
 
 def frame_id_of(key: str) -> FrameId:

@@ -9,7 +9,8 @@ import click
 import structlog
 
 from streamer.auth import ClientKeys, client_keys
-from streamer.page import logs, server
+from streamer.following import logs
+from streamer.page import server
 from streamer.page.app import build
 from streamer.page.config import PageConfig
 from streamer.page.detector import Control

@@ -5,8 +5,8 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from streamer.following.messages import Verdict
 from streamer.page.identity import frame_id_of
-from streamer.page.messages import Verdict
 
 Row = Mapping[str, Any] | sqlite3.Row
 Facts = dict[str, Any]

@@ -11,9 +11,9 @@ from typing import Any
 import structlog
 
 from streamer.errors import StreamerError
+from streamer.following.messages import Event, Loss, Picture, Verdict, Word
 from streamer.page.alarms import Alarms
 from streamer.page.batches import Batch, Kept, collapsed
-from streamer.page.messages import Event, Loss, Picture, Verdict, Word
 from streamer.page.pictures import Newest
 from streamer.page.retention import Retention
 from streamer.page.rows import unkept_json

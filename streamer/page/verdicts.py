@@ -7,8 +7,8 @@ from typing import Any
 import structlog
 
 from streamer.errors import WireError
+from streamer.following.messages import Picture, Verdict
 from streamer.page.alarms import Alarms
-from streamer.page.messages import Picture, Verdict
 from streamer.page.pictures import Pictures, grid_row, jpeg_size, thumb_of
 
 log = structlog.get_logger()

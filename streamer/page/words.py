@@ -4,7 +4,7 @@ import json
 import sqlite3
 from typing import Any
 
-from streamer.page.messages import Event, Loss, Word
+from streamer.following.messages import Event, Loss, Word
 from streamer.page.verdicts import QUARTER_NS
 
 _BESIDE_NS = 60 * 10**9

@@ -12,10 +12,11 @@ import zmq
 from store_support import a_store, jpeg, picture_message, verdict
 from streamer_support import PATIENCE_MS, Camera, backbone, control, serving, small_config, until, watched
 
-from streamer.page import follow, health
+from streamer.following import follower
+from streamer.following.messages import KINDS
+from streamer.page import health
 from streamer.page.follow import Follower
 from streamer.page.hub import Hub
-from streamer.page.messages import KINDS
 from streamer.page.pictures import jpeg_size
 from streamer.page.queries import Queries
 
@@ -261,7 +262,7 @@ def test_a_history_that_answers_nonsense_holds_nothing_up(tmp_path, wrong):
 
 
 def test_without_answers_what_comes_goes_on_and_is_told_as_lost(tmp_path, monkeypatch):
-    monkeypatch.setattr(follow, "_ANSWER_S", 0.3)
+    monkeypatch.setattr(follower, "_ANSWER_S", 0.3)
     with Impostor(None) as detector, following(tmp_path, detector.endpoints) as page:
         detector.wait()
         detector.send(verdict("a", pub_seq=0))
@@ -280,7 +281,7 @@ def test_without_answers_what_comes_goes_on_and_is_told_as_lost(tmp_path, monkey
 
 
 def test_a_history_that_answers_later_is_asked_again(tmp_path, monkeypatch):
-    monkeypatch.setattr(follow, "_PROBE_S", 0.1)
+    monkeypatch.setattr(follower, "_PROBE_S", 0.1)
     refuse = threading.Event()
     refuse.set()
     kept = [verdict(one, pub_seq=number) for number, one in enumerate("abc")]

@@ -1,4 +1,4 @@
-"""What the detector says, checked: every value of a type and size that the store and a browser can bear."""
+"""What the detector says, checked: every value of a type and size that who takes it can bear."""
 
 import json
 import math
@@ -7,13 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from streamer.errors import WireError
-from streamer.page.identity import key_of
+from streamer.following.identity import key_of
 from streamer.wire.checks import NO_STREAM, check_count, check_frame_id, check_stream, shown
 from streamer.wire.published import Message, topic_of
 
 KINDS = ("score", "revision", "picture", "event", "operator", "dropped", "error")
 """Kinds of messages that are kept."""
-KEPT_BY_HISTORY = ("score", "revision", "event", "operator", "dropped", "error")
 
 _MAX_TEXT = 400
 _MAX_META = 16 * 1024
@@ -132,11 +131,6 @@ def check(message: Message) -> Checked:
         return make(stream, message)
     except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise WireError("bad_value", f"{message.kind}: {type(error).__name__}: {error}") from None
-
-
-def check_pub_seq(message: Message) -> int:
-    """The number of a message on its topic."""
-    return check_count(message.get("pub_seq"), "pub_seq")
 
 
 def _verdict(stream: str, message: Message) -> Verdict:

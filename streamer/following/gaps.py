@@ -8,7 +8,7 @@ from collections import OrderedDict, deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from streamer.page.batches import digest_of
+from streamer.following.numbers import digest_of
 from streamer.wire.published import Message
 
 _BUFFERED = 2000
@@ -38,6 +38,12 @@ class Taken:
     messages: list[Message] = field(default_factory=list)
     holes: list[Hole] = field(default_factory=list)
     anew: list[str] = field(default_factory=list)
+
+    def add(self, more: "Taken") -> None:
+        """What came after it."""
+        self.messages += more.messages
+        self.holes += more.holes
+        self.anew += more.anew
 
 
 @dataclass
@@ -69,9 +75,12 @@ class Gaps:
 
     Args:
         known: of each topic the last number kept and the digest of its message.
+        scores_first: while numbers of a stream's scores are missing, what else it says waits for them: a
+            verdict comes before those that revise it.
     """
 
-    def __init__(self, known: Mapping[str, tuple[int, bytes | None]]) -> None:
+    def __init__(self, known: Mapping[str, tuple[int, bytes | None]], *, scores_first: bool = False) -> None:
+        self._scores_first = scores_first
         self._topics: dict[str, _Topic] = {}
         self._bytes = 0
         self.restart(known)

@@ -1,4 +1,4 @@
-"""The page's log: plain lines on standard error, whoever writes them and whether or not anybody reads."""
+"""The log of page and bridges: plain lines on standard error, whether or not anybody reads them."""
 
 import logging
 import sys
@@ -23,7 +23,7 @@ class _Lines:
 
 
 def configure(level: str) -> None:
-    """Set up both kinds of log: the page's own, and that of the server's library.
+    """Set up both kinds of log: our own, and that of libraries.
 
     Args:
         level: debug, info, warning or error.

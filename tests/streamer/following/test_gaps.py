@@ -4,8 +4,8 @@ import hypothesis.strategies as st
 from hypothesis import given
 from store_support import verdict
 
-from streamer.page.batches import digest_of
-from streamer.page.gaps import Gaps, Hole
+from streamer.following.gaps import Gaps, Hole
+from streamer.following.numbers import digest_of
 from streamer.server.history import Entry, History
 from streamer.wire.frame import pack
 from streamer.wire.published import unpack_message

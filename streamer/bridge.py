@@ -1,0 +1,41 @@
+"""`python -m streamer.bridge NAME`: what a detector says, handed on to a system of the plant."""
+
+from pathlib import Path
+
+import click
+
+from streamer.commands import Command
+
+
+@click.command(cls=Command)
+@click.argument("name")
+@click.option(
+    "--config", "path", type=click.Path(path_type=Path), required=True, help="YAML: see docs/bridges.md."
+)
+@click.option("--ready-file", type=click.Path(path_type=Path), help="Write a word here, as JSON, once up.")
+@click.option("--dead", is_flag=True, help="List what the receiver refused for good, as JSON lines, and end.")
+@click.option("--redeliver", is_flag=True, help="Put what was refused back into the queue, and end.")
+def main(name: str, path: Path, ready_file: Path | None, dead: bool, redeliver: bool) -> None:
+    """Hand on what a detector says until SIGTERM or Ctrl-C.
+
+    NAME is mqtt, webhook, files or opcua, or a Python module of your own that has a BRIDGE. Whatever the
+    receiver does, the detector is not held up, and what it said waits in the queue's folder.
+    """
+    from streamer.bridges import config  # noqa: PLC0415  (slow: a wrong option is told before)
+
+    loaded = config.load(name, path)
+    if dead or redeliver:
+        from streamer.bridges import dead as letters  # noqa: PLC0415
+
+        if dead:
+            letters.show(loaded)
+        if redeliver:
+            letters.redeliver(loaded)
+        return
+    from streamer.bridges.run import serve  # noqa: PLC0415
+
+    serve(loaded, ready_file)
+
+
+if __name__ == "__main__":
+    main()

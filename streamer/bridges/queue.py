@@ -1,0 +1,241 @@
+"""What waits for the receiver, on disk: items in order with the cursors they came by, wholly or not at all.
+
+A kill at any moment loses nothing: what was not kept is asked of the history again, and what was not known to
+have arrived is delivered again under the same number.
+"""
+
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from streamer.bridges.schema import FILE, open_queue
+from streamer.bridges.sink import Item
+from streamer.bridges.writing import Draft, Writing
+from streamer.wire.frame import unpack
+
+log = structlog.get_logger()
+
+TOGETHER = 100
+"""Items that a sink is handed at most."""
+_BYTES = 4 * 2**20
+_LETTERS = 10_000
+_MAX_HEADER = 8 * 2**20
+_COLUMNS = "number, kind, topic, pub_seq, stream, before, header, payload, picture"
+_ALL = "number, kind, topic, pub_seq, stream, key, before, header, payload, picture, bytes, at"
+
+
+@dataclass(frozen=True)
+class Letter:
+    """An item that the receiver refused for good: why, and when, in nanoseconds since 1970."""
+
+    item: Item
+    reason: str
+    refused_ns: int
+
+
+class Queue:
+    """Owns the database; safe from any thread.
+
+    Args:
+        folder: is there, and this bridge's alone while it delivers.
+        bridge: its name.
+        max_items, max_bytes: that may wait; beyond that the oldest that was not tried yet goes, and is told.
+        clock: nanoseconds since 1970.
+
+    Attributes:
+        failed: why the last write failed, one line, or None.
+
+    Raises:
+        StreamerError: the file cannot be opened, or is no queue of this bridge.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        bridge: str,
+        *,
+        max_items: int,
+        max_bytes: int,
+        clock: Callable[[], int] = time.time_ns,
+    ) -> None:
+        self.failed: str | None = None
+        self._lock = threading.RLock()
+        self._clock, self._path = clock, folder / FILE
+        self._max_items, self._max_bytes = max_items, max_bytes
+        self._database = open_queue(folder, bridge, clock())
+        self._inode = self._path.stat().st_ino
+        # What was handed over before keeps its number and its place: before a restart it was these at most.
+        row = self._database.execute(
+            "SELECT max(number) FROM (SELECT number FROM item ORDER BY number LIMIT ?)", (TOGETHER,)
+        ).fetchone()
+        self._tried: int = row[0] or 0
+
+    def topics(self) -> dict[str, tuple[int, bytes | None]]:
+        """Of each topic the last number kept and the digest of its message."""
+        with self._lock:
+            rows = self._database.execute("SELECT topic, pub_seq, digest FROM topic").fetchall()
+        return {topic: (number, digest) for topic, number, digest in rows}
+
+    def counters(self) -> Mapping[str, int]:
+        """By name, as `schema.COUNTERS` lists them."""
+        with self._lock:
+            return dict(self._database.execute("SELECT name, value FROM counter").fetchall())
+
+    def oldest_ns(self) -> int | None:
+        """When the oldest item was kept, nanoseconds since 1970; None where none waits."""
+        with self._lock:
+            row = self._database.execute("SELECT at FROM item ORDER BY number LIMIT 1").fetchone()
+        return None if row is None else int(row[0])
+
+    @contextmanager
+    def writing(self) -> Iterator[Writing]:
+        """One transaction, in which items are put and cursors moved.
+
+        Raises:
+            sqlite3.Error: the disk does not take it; `failed` says why, and nothing has changed.
+        """
+        with self._lock:
+            try:
+                self._check_is_there()
+                self._database.execute("BEGIN IMMEDIATE")
+                writing = Writing(self._database, self._clock(), self._tried)
+                yield writing
+                writing.finish(self._max_items, self._max_bytes)
+                self._database.execute("COMMIT")
+            except BaseException as error:
+                self._undo(error)
+                raise
+            self._say(None)
+            if writing.n_dropped:
+                log.warning(
+                    "bridge_queue_full", dropped=writing.n_dropped, what_now="the oldest go, and are told"
+                )
+
+    def first(self, most: int = TOGETHER) -> list[Item]:
+        """The items that come next, oldest first; what is not said to be `delivered` comes again."""
+        found: list[Item] = []
+        size = 0
+        with self._lock:
+            rows = self._database.execute(
+                f"SELECT {_COLUMNS}, bytes FROM item ORDER BY number LIMIT ?",  # noqa: S608 - ours
+                (min(most, TOGETHER),),
+            )
+            for *row, n_bytes in rows:
+                size += n_bytes
+                if found and size > _BYTES:
+                    break
+                found.append(_item(row))
+            if found:
+                self._tried = max(self._tried, found[-1].number)
+        return found
+
+    def delivered(self, items: list[Item]) -> None:
+        """These have arrived.
+
+        Raises:
+            sqlite3.Error: the disk does not take it.
+        """
+        with self.writing() as writing:
+            writing.remove([item.number for item in items], "delivered")
+
+    def refused(self, item: Item, reason: str) -> None:
+        """The receiver will never take it: it is kept apart.
+
+        Raises:
+            sqlite3.Error: the disk does not take it.
+        """
+        with self.writing() as writing:
+            self._database.execute(
+                f"INSERT OR REPLACE INTO dead SELECT {_ALL}, ?, ? FROM item WHERE number = ?",  # noqa: S608
+                (reason[:1000], self._clock(), item.number),
+            )
+            writing.count("dead", 1)
+            writing.count("dead_bytes", writing.remove([item.number], "refused"))
+            writing.bound_letters(_LETTERS, self._max_bytes // 4)
+
+    def letters(self) -> Iterator[Letter]:
+        """What was refused, oldest first."""
+        last = -1
+        while True:
+            with self._lock:
+                row = self._database.execute(
+                    f"SELECT {_COLUMNS}, reason, refused FROM dead WHERE number > ? "  # noqa: S608 - ours
+                    "ORDER BY number LIMIT 1",
+                    (last,),
+                ).fetchone()
+            if row is None:
+                return
+            *columns, reason, refused = row
+            item = _item(columns)
+            last = item.number
+            yield Letter(item, reason, refused)
+
+    def redeliver(self) -> int:
+        """Put what was refused back in its place; how many there were.
+
+        Raises:
+            sqlite3.Error: the disk does not take it.
+        """
+        with self.writing() as writing:
+            count, size = self._database.execute("SELECT count(*), total(bytes) FROM dead").fetchone()
+            self._database.execute(f"INSERT OR IGNORE INTO item SELECT {_ALL} FROM dead")  # noqa: S608 - ours
+            self._database.execute("DELETE FROM dead")
+            for name, more in (("items", count), ("bytes", size), ("dead", -count), ("dead_bytes", -size)):
+                writing.count(name, int(more))
+        return int(count)
+
+    def mend(self) -> bool:
+        """After a write that failed: whether the disk takes one again."""
+        try:
+            with self.writing():
+                pass
+        except sqlite3.Error:
+            return False
+        return True
+
+    def close(self) -> None:
+        """Close the database."""
+        with self._lock:
+            self._database.close()
+
+    def _check_is_there(self) -> None:
+        """A file that was deleted or put in another's place takes what is written with it, without a word."""
+        try:
+            there = self._path.stat().st_ino == self._inode
+        except OSError:
+            there = False
+        if not there:
+            raise sqlite3.OperationalError(
+                f"{self._path.name} was deleted or replaced while the bridge runs: start the bridge again"
+            )
+
+    def _undo(self, error: BaseException) -> None:
+        if self._database.in_transaction:
+            self._database.execute("ROLLBACK")
+        if isinstance(error, sqlite3.Error):
+            self._say(" ".join(str(error).split()))
+
+    def _say(self, failed: str | None) -> None:
+        if failed is not None and self.failed is None:
+            log.error(
+                "bridge_queue_failed", error=failed, what_now="nothing is kept; it is asked for again later"
+            )
+        if failed is None and self.failed is not None:
+            log.info("bridge_queue_works_again")
+        self.failed = failed
+
+
+def _item(row: Any) -> Item:
+    number, kind, topic, pub_seq, stream, before, header, payload, picture = row
+    label = None if before is None else bool(before)
+    return Item(number, kind, topic, pub_seq, stream, unpack(header, _MAX_HEADER), label, payload, picture)
+
+
+__all__ = ["Draft", "Letter", "Queue", "Writing"]
