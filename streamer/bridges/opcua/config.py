@@ -6,8 +6,9 @@ from urllib.parse import urlsplit
 
 from pydantic import ByteSize, Field, model_validator
 
-from streamer.bridges.config import Bytes, ConfigPath, Seconds, Section
+from streamer.bridges.common import Bytes, ConfigPath, Seconds, Section
 
+APPLICATION_URI = "urn:musc-online:opcua-bridge"
 Word = Literal["confirm", "accept", "threshold"]
 """What a client may be let say to the detector."""
 _Key = Annotated[str, Field(min_length=1, max_length=128)]
@@ -60,7 +61,7 @@ class OpcuaSection(Section):
     """Where the server listens, who may come, and what it keeps; docs/bridges.md#opc-ua has every key."""
 
     endpoint: str = "opc.tcp://127.0.0.1:4840/musc-online"
-    application_uri: Annotated[str, Field(pattern=r"^urn:[!-~]{1,200}$")] = "urn:musc-online:opcua-bridge"
+    application_uri: Annotated[str, Field(pattern=r"^urn:[!-~]{1,200}$")] = APPLICATION_URI
     security: Security | None = None
     names: Names = Names()
     keep: Keep = Keep()

@@ -149,7 +149,8 @@ def check_name(name: str) -> None:
     """
     if not _NAME.fullmatch(name):
         raise StreamerError(
-            f"user: got {name!r}, expected up to 64 letters, digits, '-', '_', '@' and '.', first letter or digit"
+            f"user: got {name!r}, expected up to 64 letters, digits, '-', '_', '@' and '.', first a letter "
+            "or digit"
         )
 
 

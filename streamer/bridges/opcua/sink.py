@@ -12,10 +12,12 @@ from urllib.parse import urlsplit, urlunsplit
 
 import structlog
 from asyncua import ua
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from streamer.auth import client_keys
-from streamer.bridges.config import Common
+from streamer.bridges.common import Common
 from streamer.bridges.opcua import logs, names
 from streamer.bridges.opcua.config import OpcuaSection, Security
 from streamer.bridges.opcua.events import Events
@@ -23,7 +25,8 @@ from streamer.bridges.opcua.kept import Kept, State
 from streamer.bridges.opcua.methods import Calls
 from streamer.bridges.opcua.names import object_id
 from streamer.bridges.opcua.people import Trusted, Users, read_certificate
-from streamer.bridges.opcua.server import BridgeServer, Door
+from streamer.bridges.opcua.server import BridgeServer
+from streamer.bridges.opcua.session import Door
 from streamer.bridges.opcua.space import Space, value_of
 from streamer.bridges.opcua.told import is_up, told
 from streamer.bridges.sink import Item, Undelivered
@@ -59,8 +62,7 @@ class OpcuaSink:
             None if security is None else Trusted(security.trusted),
             None if security is None else Users(security.users),
         )
-        if security is not None:
-            check_own(security)
+        self._own = None if security is None else read_own(security)
         self._port = section.address[1]
         self._broken = False
         self._server: BridgeServer | None = None
@@ -135,13 +137,11 @@ class OpcuaSink:
         server.set_endpoint(self.endpoint)
         host, _ = self._section.address
         server.socket_address = (host, self._port)
-        security = self._section.security
-        if security is None:
+        if self._own is None:
             server.set_security_policy([ua.SecurityPolicyType.NoSecurity])
             server.set_identity_tokens([ua.AnonymousIdentityToken])
         else:
-            await server.load_certificate(security.certificate)
-            await server.load_private_key(security.key)
+            server.iserver.certificate, server.iserver.private_key = self._own
             server.set_security_policy([ua.SecurityPolicyType.Basic256Sha256_SignAndEncrypt])
             server.set_identity_tokens([ua.UserNameIdentityToken])
         return server
@@ -211,11 +211,11 @@ class OpcuaSink:
         self._beat = self._server = self._kept = self._space = self._events = None
 
 
-def check_own(security: Security) -> None:
-    """Refuse a certificate or a key that cannot be used, before anything is started.
+def read_own(security: Security) -> tuple[x509.Certificate, PrivateKeyTypes]:
+    """The server's certificate and its key.
 
     Raises:
-        StreamerError: one line: which, and why.
+        StreamerError: one line: which cannot be used, and why.
     """
     try:
         certificate = read_certificate(security.certificate)
@@ -236,6 +236,7 @@ def check_own(security: Security) -> None:
         ) from None
     if key.public_key() != certificate.public_key():
         raise StreamerError(f"security.key: {security.key} is not that of {security.certificate}")
+    return certificate, key
 
 
 def _reason(error: Exception) -> str:
