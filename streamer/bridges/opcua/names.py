@@ -85,6 +85,7 @@ RESULT_FIELDS = (
     _text("ProductId"),
     _truth("IsPartial"),
     _truth("IsSimulated"),
+    _truth("IsRevision"),
     Field("ResultState", ua.VariantType.Int32, 0),
     _time("CreationTime"),
     _time("StartTime"),

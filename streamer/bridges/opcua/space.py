@@ -71,12 +71,8 @@ class Space:
         for name, kind, default in _OF_THE_BRIDGE:
             await self._add_variable(bridge, object_id(names.BRIDGE, name), name, kind, default)
         await self._add_management(bridge, object_id(names.BRIDGE, "ResultManagement"))
-        await self._notifies(self._server.nodes.server, bridge)
-
-    async def _notifies(self, above: Node, node: Node) -> None:
-        """Whoever browses sees whose events go where."""
-        await above.add_reference(node, ua.ObjectIds.HasNotifier)
-        await node.set_event_notifier([ua.EventNotifier.SubscribeToEvents])
+        await self._server.nodes.server.add_reference(bridge, ua.ObjectIds.HasNotifier)
+        await bridge.set_event_notifier([ua.EventNotifier.SubscribeToEvents])
 
     async def _build_event(self, name: str, fields: Iterable[names.Field]) -> None:
         base = self._server.get_node(ua.NodeId(ua.ObjectIds.BaseEventType))
@@ -159,7 +155,7 @@ class Space:
         for name in _SHARED:
             await system.add_reference(object_id(names.BRIDGE, name), ua.ObjectIds.HasComponent)
         await self._add_management(system, stream_id(stream, "ResultManagement"))
-        await self._notifies(bridge, system)
+        await system.set_event_notifier([ua.EventNotifier.SubscribeToEvents])
         await self.show(stream, state)
         return True
 

@@ -69,11 +69,13 @@ def told(item: Item, names: Names) -> Told:
 
 def _verdict(item: Item, names: Names) -> Told:
     header = item.header
+    first = _kind_of(item) != "revision"
     scored, captured = header.get("scored_ns"), header.get("capture_ns")
     raw = _finite(header.get("raw_score"))
     values = {
         **_frame(item, names),
         "IsPartial": item.is_partial,
+        "IsRevision": not first,
         "ResultState": _state(raw, item.is_partial),
         "StartTime": _ns(captured),
         "EndTime": _ns(scored),
@@ -92,7 +94,6 @@ def _verdict(item: Item, names: Names) -> Told:
         "ModelId": _text(header.get("model_id")),
         "Regions": _regions(header.get("regions")),
     }
-    first = _kind_of(item) != "revision"
     return Told("result", item.number, item.stream or "", _filled(values), first, not first)
 
 
