@@ -8,20 +8,22 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Coroutine, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from asyncua import Client, Node, ua
+from bridge_support import Arrival
 from streamer_support import PATIENCE_S
 
 from streamer.bridges.common import Common
 from streamer.bridges.opcua import BRIDGE
-from streamer.bridges.opcua.names import STREAMS_INDEX, TYPES_INDEX, object_id
+from streamer.bridges.opcua.names import RESULT_FIELDS, STREAMS_INDEX, TYPES_INDEX, object_id
 from streamer.bridges.sink import Item
 
 ENDPOINT = "opc.tcp://127.0.0.1:0/musc-online"
 BRIDGE_OBJECT = object_id("bridge")
+EVENT_FIELDS = tuple(field.name for field in RESULT_FIELDS)
 NANOSECONDS = 1_790_000_000 * 10**9
 
 
@@ -171,3 +173,81 @@ async def fetched(
         found += [dict(zip(names[2:], row, strict=True)) for row in zip(*columns, strict=True)]
         after = found[-1]["ItemNumber"] if found else after
     return found
+
+
+class Plc:
+    """A client as a plant has one: it hears events, connects again when it must, and fetches what it missed.
+
+    Attributes:
+        got: fields of every result by name, in the order of their numbers, each once.
+        messages: of every DetectorMessage event that it heard.
+        connections: how often it was connected.
+    """
+
+    def __init__(self, endpoint: str) -> None:
+        self.got: list[dict[str, Any]] = []
+        self.messages: list[Any] = []
+        self.connections = 0
+        self._endpoint, self._last = endpoint, 0
+        self._ending, self._away = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._live()), daemon=True)
+
+    def __enter__(self) -> "Plc":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ending.set()
+        self._thread.join(PATIENCE_S)
+        assert not self._thread.is_alive()
+
+    def leave(self) -> None:
+        """Disconnect, until `come_back`."""
+        self._away.set()
+
+    def come_back(self) -> None:
+        self._away.clear()
+
+    def arrived(self) -> list[Arrival]:
+        labels = {0: None, 1: False, 2: True}
+        return [
+            Arrival(
+                one["StreamName"],
+                one["FrameId"],
+                one["Revision"],
+                "revision" if one["IsRevision"] else "score",
+                labels[one["Verdict"]],
+            )
+            for one in list(self.got)
+        ]
+
+    async def _live(self) -> None:
+        while not self._ending.is_set():
+            if not self._away.is_set():
+                with suppress(OSError, ua.UaError, TimeoutError, asyncio.CancelledError):
+                    await self._connected()
+            await asyncio.sleep(0.05)
+
+    async def _connected(self) -> None:
+        async with (
+            Client(self._endpoint, timeout=10) as opc,
+            watching(opc) as results,
+            watching(opc, event="DetectorMessageEventType") as messages,
+        ):
+            # First subscribe, then fetch: what is told in between comes twice, and nothing never.
+            for one in await fetched(opc, self._last):
+                self._take(one)
+            self.connections += 1
+            while not (self._ending.is_set() or self._away.is_set()):
+                await opc.check_connection()
+                while results.events:
+                    event = results.events.pop(0)
+                    self._take({name: getattr(event, name) for name in EVENT_FIELDS})
+                while messages.events:
+                    self.messages.append(messages.events.pop(0))
+                await asyncio.sleep(0.02)
+
+    def _take(self, result: dict[str, Any]) -> None:
+        if result["ItemNumber"] > self._last:
+            self._last = result["ItemNumber"]
+            self.got.append(result)

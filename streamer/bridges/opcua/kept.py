@@ -31,13 +31,13 @@ class State:
     """What the variables of a stream show.
 
     Attributes:
-        newest: number of the last item that was told of it, of any kind.
+        newest: by kind, `result` or `message`, the number of the last item that was told of it.
         last: fields of the last result of its newest frame.
         revised: fields of the result that was told again last.
         counters: by name, see `COUNTERS`.
     """
 
-    newest: int = 0
+    newest: dict[str, int] = field(default_factory=dict)
     last: dict[str, Any] = field(default_factory=dict)
     revised: dict[str, Any] = field(default_factory=dict)
     counters: dict[str, int] = field(default_factory=lambda: dict.fromkeys(COUNTERS, 0))
@@ -143,18 +143,18 @@ class Kept:
             self.instance = secrets.token_hex(4)
             self._writer.execute("UPDATE facts SET value = ? WHERE name = 'instance'", (self.instance,))
             for state in self.states.values():
-                state.newest = 0
+                state.newest = {}
 
     def _add(self, one: Told, touched: dict[str, State]) -> Told:
         found = self._writer.execute("SELECT body FROM items WHERE number = ?", (one.number,)).fetchone()
         if found is not None:
             return Told(one.kind, one.number, one.stream, json.loads(found[0]), one.newest, one.told_again)
         state = touched.get(one.stream) or self._copy(one.stream)
-        values = {**one.values, "PreviousItemNumber": state.newest}
+        values = {**one.values, "PreviousItemNumber": state.newest.get(one.kind, 0)}
         if one.kind == "result":
             values["ResultId"] = self.result_id(one.number)
         whole = Told(one.kind, one.number, one.stream, values, one.newest, one.told_again)
-        if one.number > state.newest and self._has_room(one.stream, touched):
+        if one.number > max(state.newest.values(), default=0) and self._has_room(one.stream, touched):
             _count(state, whole)
             touched[one.stream] = state
         self._writer.execute(
@@ -166,7 +166,8 @@ class Kept:
         known = self.states.get(stream)
         if known is None:
             return State()
-        return State(known.newest, dict(known.last), dict(known.revised), dict(known.counters))
+        parts = (known.newest, known.last, known.revised, known.counters)
+        return State(*(dict(part) for part in parts))
 
     def _has_room(self, stream: str, touched: dict[str, State]) -> bool:
         return stream in self.states or stream in touched or len(self.states | touched) < self._streams_most
@@ -235,7 +236,7 @@ class Kept:
 
 def _count(state: State, one: Told) -> None:
     counters = state.counters
-    state.newest = one.number
+    state.newest[one.kind] = one.number
     if one.kind == "message":
         counters["Messages"] += 1
         return
