@@ -5,6 +5,7 @@ DIR/publishers/NAME.key                    public keys that may push frames
 DIR/subscribers/NAME.key                   public keys that may read scores
 DIR/controllers/NAME.key                   public keys that may ask the control socket
 DIR/pages/NAME.key                         public keys of pages: they may do both of these
+DIR/bridges/NAME.key                       public keys of bridges: these as well
 DIR/clients/NAME.key_secret                the peers' own pairs, to be moved to their machines
 DIR/metrics.token                          what Prometheus must show at metrics.endpoint
 
@@ -26,11 +27,11 @@ from zmq.utils import z85
 
 from streamer.errors import StreamerError
 
-ROLES = ("publishers", "subscribers", "controllers", "pages")
+ROLES = ("publishers", "subscribers", "controllers", "pages", "bridges")
 ADMITTED = {
     "publishers": ("publishers",),
-    "subscribers": ("subscribers", "pages"),
-    "controllers": ("controllers", "pages"),
+    "subscribers": ("subscribers", "pages", "bridges"),
+    "controllers": ("controllers", "pages", "bridges"),
 }
 """Whose keys a socket admits."""
 _SCRAPES = "metrics.token"

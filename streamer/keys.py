@@ -20,6 +20,7 @@ from streamer.errors import StreamerError
     "--controller", "controllers", multiple=True, metavar="NAME", help="May ask the control socket."
 )
 @click.option("--page", "pages", multiple=True, metavar="NAME", help="May read scores and ask: a page.")
+@click.option("--bridge", "bridges", multiple=True, metavar="NAME", help="May read scores and ask: a bridge.")
 def main(folder: Path, **named: tuple[str, ...]) -> None:
     """Make the detector's key pair and one pair a peer in FOLDER; existing keys are kept.
 

@@ -16,6 +16,7 @@ _BUFFERED_BYTES = 64 * 2**20
 # Of live messages that wait while their topic is filled; of more the oldest go, and are asked for.
 _REMEMBERED = 4096
 _TOPICS = 4096
+_SCORE = "/score"
 _THINNED = ("/error", "/dropped")
 # Of these the history deletes by who sent them, not the oldest first.
 
@@ -53,7 +54,8 @@ class _Topic:
     `checked`: whether it is known to be of the count the detector is at now. `is_new`: never heard of before,
     so that what is no longer there was never missed. `fetched`: digests of messages that the history gave
     and that may come live as well. `probing`: the last number is not in the history,
-    which is asked whether it has any. The rest is the hole that is being filled.
+    which is asked whether it has any. `held`: an answer that waits until the scores of its stream are known
+    up to when it was given. The rest is the hole that is being filled.
     """
 
     last: int = -1
@@ -64,6 +66,7 @@ class _Topic:
     probing: bool = False
     waiting: deque[Message] = field(default_factory=deque)
     fetched: OrderedDict[int, bytes] = field(default_factory=OrderedDict)
+    held: tuple[list[tuple[int, Message]], bool] | None = None
     first: int | None = None
     end: int = -1
     filled: int = 0
@@ -81,6 +84,7 @@ class Gaps:
 
     def __init__(self, known: Mapping[str, tuple[int, bytes | None]], *, scores_first: bool = False) -> None:
         self._scores_first = scores_first
+        self._newest: dict[str, int] = {}
         self._topics: dict[str, _Topic] = {}
         self._bytes = 0
         self.restart(known)
@@ -89,6 +93,7 @@ class Gaps:
         """Begin again with what the store has kept."""
         self._topics = {topic: _Topic(last, digest) for topic, (last, digest) in known.items()}
         self._bytes = 0
+        self._newest = {}
 
     def check_all(self, topics: Iterable[str] = ()) -> None:
         """The detector may be another one than before: ask for what follows the last number of each topic.
@@ -99,7 +104,7 @@ class Gaps:
         for name in topics:
             self._topic(name)
         for topic in self._topics.values():
-            topic.checked, topic.probing, topic.asking = False, False, True
+            topic.checked, topic.probing, topic.asking, topic.held = False, False, True, None
 
     def check_new(self, topics: Iterable[str]) -> None:
         """Ask for everything of topics that were not heard of before."""
@@ -112,7 +117,7 @@ class Gaps:
         taken, topic = Taken(), self._topic(message.topic)
         if topic is None:
             return taken
-        if not topic.asking:
+        if not topic.asking and not self._is_early(message):
             if number == topic.last + 1 and (topic.checked or topic.last < 0):
                 topic.checked = True
                 self._accept(topic, message, number, taken)
@@ -134,7 +139,9 @@ class Gaps:
         Topics for which messages wait come first, and scores before what is said of them.
         """
         asking = [
-            (not topic.waiting, _rank(name), name) for name, topic in self._topics.items() if topic.asking
+            (*self._urgency(name, topic), name)
+            for name, topic in self._topics.items()
+            if topic.asking and topic.held is None
         ]
         if not asking:
             return None
@@ -156,15 +163,33 @@ class Gaps:
         taken, topic = Taken(), self._topics.get(name)
         if topic is None or not topic.asking:
             return taken
+        scores = self._scores_of(name)
+        if scores is not None and messages:
+            # What it says may be of frames that were scored since their scores were asked for.
+            topic.held, scores.asking = (messages, more), True
+            return taken
+        self._take_answer(name, topic, messages, more, taken)
+        if self._scores_first and name.endswith(_SCORE) and not topic.asking:
+            for other, behind in self._topics.items():
+                if behind.held is not None and other.rpartition("/")[0] == name.rpartition("/")[0]:
+                    (held, more), behind.held = behind.held, None
+                    self._take_answer(other, behind, held, more, taken)
+        return taken
+
+    def _take_answer(
+        self, name: str, topic: _Topic, messages: list[tuple[int, Message]], more: bool, taken: Taken
+    ) -> None:
         if not topic.checked and topic.last >= 0:
             if self._is_anew(topic, messages):
                 self._begin_anew(name, topic, taken)
-                return taken  # asked for again, from 0
+                return  # asked for again, from 0
             if not messages and not topic.probing and not name.endswith(_THINNED):
                 topic.probing = True
-                return taken
+                return
         topic.checked, topic.probing = True, False
         for number, message in messages:
+            if name.endswith(_SCORE):
+                self._note_frame(message)
             if number > topic.last:
                 self._skip_to(topic, number)
                 topic.first = number if topic.first is None else topic.first
@@ -173,16 +198,42 @@ class Gaps:
                 self._accept(topic, message, number, taken)
         if not (more and messages):
             self._flush(name, topic, taken, blind=False)
-        return taken
 
     def unanswered(self) -> Taken:
         """The history cannot be asked: what waits goes on, and what is missing is lost."""
         taken = Taken()
-        for name, topic in self._topics.items():
+        for name in sorted(self._topics, key=_rank):
+            topic = self._topics[name]
             if topic.asking:
-                topic.checked, topic.probing = True, False
+                topic.checked, topic.probing, topic.held = True, False, None
                 self._flush(name, topic, taken, blind=True)
         return taken
+
+    def _urgency(self, name: str, topic: _Topic) -> tuple[int, int]:
+        waits, rank = int(not topic.waiting), _rank(name)
+        return (rank, waits) if self._scores_first else (waits, rank)
+
+    def _scores_of(self, name: str) -> _Topic | None:
+        """The scores that what a topic says waits for; None where it waits for none."""
+        if not self._scores_first or name.endswith(_SCORE):
+            return None
+        return self._topics.get(name.rpartition("/")[0] + _SCORE)
+
+    def _is_early(self, message: Message) -> bool:
+        """Whether it must wait for scores: some are missing, or that of the frame which it revises is."""
+        scores = self._scores_of(message.topic)
+        if scores is None or scores.asking:
+            return scores is not None
+        scores.asking = message.kind == "revision" and self._note_frame(message)
+        return scores.asking
+
+    def _note_frame(self, message: Message) -> bool:
+        """Whether its frame was taken later than any before; from now on its score is known, or asked for."""
+        captured, stream = message.get("capture_ns"), message.topic.rpartition("/")[0]
+        if not isinstance(captured, int) or captured <= self._newest.get(stream, -1):
+            return False
+        self._newest[stream] = captured
+        return True
 
     def _topic(self, name: str) -> _Topic | None:
         """A topic, new or known; None where there are too many."""
@@ -247,11 +298,13 @@ class Gaps:
         if topic.fetched and not topic.asking and number > next(reversed(topic.fetched)):
             topic.fetched.clear()  # live is past all that was fetched
         topic.last, topic.digest = number, digest_of(message)
+        if message.kind == "score":
+            self._note_frame(message)
         taken.messages.append(message)
 
 
 def _rank(name: str) -> int:
-    return 0 if name.endswith("/score") else 1
+    return 0 if name.endswith(_SCORE) else 1
 
 
 def _size(message: Message) -> int:

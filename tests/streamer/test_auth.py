@@ -49,8 +49,12 @@ def test_keys_are_made_once_and_readable_by_their_owner_only(tmp_path):
     assert made.exit_code == 0
     secrets = list((tmp_path / "k").rglob("*.key_secret"))
     assert len(secrets) == 4
-    assert CliRunner().invoke(keys_main, [str(tmp_path / "k"), "--page", "page-1"]).exit_code == 0
+    assert (
+        CliRunner().invoke(keys_main, [str(tmp_path / "k"), "--page", "page-1", "--bridge", "mqtt"]).exit_code
+        == 0
+    )
     assert (tmp_path / "k" / "pages" / "page-1.key").exists()
+    assert (tmp_path / "k" / "bridges" / "mqtt.key").exists()
     secrets = list((tmp_path / "k").rglob("*.key_secret"))
     assert all(stat.S_IMODE(path.stat().st_mode) == 0o600 for path in secrets)
     before = {path: path.read_bytes() for path in secrets}
@@ -80,12 +84,13 @@ def test_known_keys_work_end_to_end(locked, folder):
     assert status["scored"] == 1
 
 
-def test_a_page_reads_and_asks_and_sends_nothing(locked, folder):
-    auth.create_keys(folder, {"page-1": "pages"})
-    keys, endpoints = keys_of(folder, "page-1"), locked.endpoints
+@pytest.mark.parametrize("role", ["pages", "bridges"])
+def test_a_page_or_bridge_reads_and_asks_and_sends_nothing(locked, folder, role):
+    auth.create_keys(folder, {f"one-of-{role}": role})
+    keys, endpoints = keys_of(folder, f"one-of-{role}"), locked.endpoints
     with Subscriber(endpoints["scores"], keys=keys, wait_s=PATIENCE_S, timeout_s=PATIENCE_S) as page:
         assert page.receive().kind == "status"
-    assert status_by(locked, folder, "page-1")["scored"] == 0
+    assert status_by(locked, folder, f"one-of-{role}")["scored"] == 0
     with pytest.raises(StreamerError, match="CURVE"):
         Publisher(endpoints["frames"], "line", keys=keys, wait_s=1.5)
 

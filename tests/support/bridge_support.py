@@ -1,7 +1,7 @@
 """A real detector with a history, a real bridge on it, and what must have arrived: what the history says.
 
-`detecting` and `Line` of `page_support` give frames whose defects are known. A receiver under test notes what it
-got as `Arrival`s, in the order in which it got them; `wait_for_all` waits until every verdict is there and
+`detecting` and `Line` of `page_support` give frames whose defects are known. A receiver under test notes what
+it got as `Arrival`s, in the order in which it got them; `wait_for_all` waits until every verdict is there and
 checks their order. Who kills a process calls `kill()` and `start()` of it: ports and folders stay.
 """
 
