@@ -3,6 +3,7 @@
 import json
 import secrets
 import sqlite3
+import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -73,6 +74,7 @@ class Kept:
                 "fetch what they missed before"
             ) from None
         self._since_trim = 0
+        self._writing = threading.Lock()
 
     def _connect(self) -> sqlite3.Connection:
         self.path.touch(mode=0o600)
@@ -118,6 +120,10 @@ class Kept:
         Raises:
             sqlite3.Error: not now.
         """
+        with self._writing:
+            return self._add_all(items)
+
+    def _add_all(self, items: Sequence[Told]) -> list[Told]:
         writer = self._writer
         writer.execute("BEGIN IMMEDIATE")
         try:
@@ -131,7 +137,8 @@ class Kept:
             self._trim({(one.kind, one.stream) for one in items}, len(items))
             writer.execute("COMMIT")
         except BaseException:
-            writer.execute("ROLLBACK")
+            if writer.in_transaction:  # a full disk has ended it already
+                writer.execute("ROLLBACK")
             raise
         self.states |= touched
         return whole
@@ -229,9 +236,10 @@ class Kept:
         return int(found or 0)
 
     def close(self) -> None:
-        """Close the file."""
-        self._reader.close()
-        self._writer.close()
+        """Close the file, once what is being written is."""
+        with self._writing:
+            self._reader.close()
+            self._writer.close()
 
 
 def _count(state: State, one: Told) -> None:
