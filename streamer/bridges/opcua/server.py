@@ -49,7 +49,7 @@ class _Connection(OPCUAProtocol):  # type: ignore[misc]
         """Who does not read its answers is not asked for more, and cut off in the end."""
         if self.transport is not None:
             self.transport.pause_reading()
-            self._stalled = asyncio.get_running_loop().call_later(_STALLED_S, self._cut)
+            self._watch(self.transport.get_write_buffer_size())
 
     def resume_writing(self) -> None:
         """It reads again."""
@@ -57,6 +57,16 @@ class _Connection(OPCUAProtocol):  # type: ignore[misc]
             self._stalled.cancel()
         if self.transport is not None and not self.transport.is_closing():
             self.transport.resume_reading()
+
+    def _watch(self, before: int) -> None:
+        self._stalled = asyncio.get_running_loop().call_later(_STALLED_S, self._look, before)
+
+    def _look(self, before: int) -> None:
+        waiting = 0 if self.transport is None else self.transport.get_write_buffer_size()
+        if waiting >= before:
+            self._cut()
+        else:  # slowly, but it reads
+            self._watch(waiting)
 
     def connection_lost(self, ex: BaseException | None) -> None:
         """Also of a connection that was refused: the library looks for it among those that were not."""

@@ -24,6 +24,7 @@ from streamer.bridges.opcua.people import Trusted, Users
 _TO_ACTIVATE_S = 10.0
 _SESSION_MS = 120_000
 """Without a word a session lives so long at most; its events wait for it meanwhile."""
+_SLOWEST_MS = 60_000.0
 _EVENTS_QUEUED = 1_000
 _VALUES_QUEUED = 10
 _UNACKNOWLEDGED = 20
@@ -133,10 +134,15 @@ class Session(InternalSession):  # type: ignore[misc]
     async def create_subscription(
         self, params: ua.CreateSubscriptionParameters, callback: Any, request_callback: Any = None
     ) -> ua.CreateSubscriptionResult:
-        """The library publishes as often as a client says, be it a thousand times a second."""
-        wanted = params.RequestedPublishingInterval
-        least = self.iserver.limits.publish_ms
-        params.RequestedPublishingInterval = least if math.isnan(wanted) else min(max(wanted, least), 60_000)
+        """The library publishes as often as a client says, be it a thousand times a second.
+
+        And it says that it lives as seldom as a client wants: its session must not end meanwhile.
+        """
+        wanted, least = params.RequestedPublishingInterval, self.iserver.limits.publish_ms
+        interval = least if math.isnan(wanted) else min(max(wanted, least), _SLOWEST_MS)
+        most = max(1, int(_SLOWEST_MS / interval))
+        params.RequestedPublishingInterval = interval
+        params.RequestedMaxKeepAliveCount = min(params.RequestedMaxKeepAliveCount or most, most)
         return await super().create_subscription(params, callback, request_callback)
 
     async def create_monitored_items(self, params: ua.CreateMonitoredItemsParameters) -> Any:
@@ -149,6 +155,8 @@ class Session(InternalSession):  # type: ignore[misc]
         for item in params.ItemsToCreate:
             asked = item.RequestedParameters
             if item.ItemToMonitor.AttributeId == ua.AttributeIds.EventNotifier:
+                if asked.QueueSize == 1:  # OPC 10000-4: as few as the server needs; the library keeps one
+                    asked.QueueSize = _EVENTS_QUEUED
                 continue
             asked.QueueSize = min(max(asked.QueueSize, 1), _VALUES_QUEUED)
         return await super().create_monitored_items(params)
@@ -222,7 +230,6 @@ class Inner(InternalServer):  # type: ignore[misc]
         self.allow_remote_admin = False
         self.max_connections = limits.sessions + 8
         self.max_pending_activation_seconds = _TO_ACTIVATE_S
-        self.max_pending_messages_per_connection = 100
         self.max_session_timeout_ms = _SESSION_MS
         self.max_subscriptions = limits.subscriptions
         self.max_monitored_item_queue_size = _EVENTS_QUEUED

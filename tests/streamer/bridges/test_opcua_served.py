@@ -2,15 +2,19 @@
 
 import asyncio
 import math
+import socket
+import sqlite3
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from asyncua import Client, ua
-from opcua_support import NANOSECONDS, Served, call, fetched, node_of, run, verdict, watching
+from opcua_support import NANOSECONDS, Served, Watcher, call, fetched, node_of, run, verdict, watching
 
+from streamer.bridges.common import Common
+from streamer.bridges.opcua import BRIDGE
 from streamer.bridges.opcua.names import STREAMS, TYPES
-from streamer.bridges.sink import Item
+from streamer.bridges.sink import Item, Undelivered
 
 HOSTILE = (
     "ns=0;i=85",
@@ -359,3 +363,51 @@ def test_after_a_restart_nodes_values_numbers_and_results_are_what_they_were(tmp
     assert [one["ItemNumber"] for one in results] == [5, 6, 7]
     assert [one["PreviousItemNumber"] for one in results] == [4, 5, 6]
     assert newest == 7
+
+
+def test_a_client_that_asks_for_a_queue_of_one_event_misses_none(served):
+    async def client():
+        async with Client(served.endpoint) as opc:
+            watcher = Watcher()
+            subscription = await opc.create_subscription(500, watcher)
+            kind = opc.get_node(ua.NodeId("ResultReadyEventType", 2))
+            await subscription.subscribe_events(node_of(opc, "bridge"), kind, queuesize=1)
+            served.deliver(*(verdict(served.number + i, stream="queue") for i in range(1, 51)))
+            served.number += 50
+            await watcher.until(lambda: len(watcher.events) >= 50)
+            return [one.ItemNumber for one in watcher.events]
+
+    numbers = run(client())
+    assert numbers == list(range(numbers[0], numbers[0] + 50))
+
+
+def test_a_disk_that_takes_nothing_costs_no_connection(served, monkeypatch):
+    async def client():
+        async with Client(served.endpoint) as opc, watching(opc) as watcher:
+            with monkeypatch.context() as full:
+                full.setattr(served.sink._kept, "add", no_room)
+                with pytest.raises(Undelivered, match=r"opcua-kept.db: cannot be written \(disk is full\)"):
+                    served.do(served.sink.deliver([verdict(served.number + 1, stream="full")]))
+            served.do(served.sink.open())  # as the bridge does after a failure
+            served.tell(stream="full")
+            await watcher.until(lambda: watcher.events)
+            return [one.StreamName for one in watcher.events]
+
+    def no_room(_items):
+        raise sqlite3.OperationalError("disk is full")
+
+    assert run(client()) == ["full"]
+
+
+def test_a_port_that_is_taken_is_tried_again_and_told(tmp_path):
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        endpoint = f"opc.tcp://127.0.0.1:{other.getsockname()[1]}/x"
+        section = BRIDGE.section(endpoint=endpoint)
+        sink = BRIDGE.make(section, Common(queue={"path": tmp_path}))
+        with pytest.raises(Undelivered, match=r"opcua.endpoint: .*cannot be served"):
+            asyncio.run(sink.open())
+        with pytest.raises(Undelivered, match="is not open"):
+            asyncio.run(sink.deliver([verdict(1)]))
+        asyncio.run(sink.close())
