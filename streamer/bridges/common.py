@@ -50,8 +50,8 @@ class QueueFolder(Section):
     """What waits for the receiver: a folder of this bridge's own, and how much it may hold."""
 
     path: ConfigPath
-    max_items: Annotated[int, Field(ge=100, le=100_000_000)] = 1_000_000
-    max_bytes: Annotated[Bytes, Field(ge=2**20)] = ByteSize(10**9)
+    max_items: Annotated[int, Field(ge=1000, le=100_000_000)] = 1_000_000
+    max_bytes: Annotated[Bytes, Field(ge=2**24)] = ByteSize(10**9)
     when_full: Literal["drop_oldest"] = "drop_oldest"
 
 

@@ -93,7 +93,9 @@ class BridgeFollower(Follower):
         """Notice a detector that is gone, a picture that stays away, a disk that takes more again."""
         if self._joining.holds:
             self._write(Taken(), self._joining.overdue())
-        now = time.monotonic()
+        now, up = time.monotonic(), self.presence.is_up
+        if up != self._told_up and (up or self._told_up or now - self._begun > DOWN_S) and not self._failing:
+            self._tell_up(up)
         if now < self._look_at:
             return
         self._look_at = now + _LOOK_S
@@ -101,9 +103,6 @@ class BridgeFollower(Follower):
             self._failing = False
             self._joining.clear()
             self._begin_again()  # what was not kept is asked for again
-        up = self.presence.is_up
-        if up != self._told_up and (up or self._told_up or now - self._begun > DOWN_S):
-            self._tell_up(up)
 
     def _tell_up(self, up: bool) -> None:
         if not up:
@@ -112,6 +111,7 @@ class BridgeFollower(Follower):
             with self._queue.writing() as writing:
                 writing.put(availability("up" if up else "down"))
         except sqlite3.Error:  # told once the disk takes it
+            self._failing = True
             return
         self._told_up = up
         (log.info if up else log.warning)("bridge_detector_up" if up else "bridge_detector_down")

@@ -57,7 +57,7 @@ class Sink(Protocol):
     """
 
     async def open(self) -> None:
-        """Connect; called again after a failure.
+        """Connect; called again after a failure, when what is left of the old connection is to be dropped.
 
         Raises:
             Undelivered: not now.

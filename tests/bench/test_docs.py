@@ -9,6 +9,8 @@ import pytest
 import yaml
 
 from musc_online.config import Config, Section, StreamOverride
+from streamer.bridges import status
+from streamer.bridges.common import Common
 from streamer.page.config import PageConfig
 from streamer.server import metrics
 from streamer.wire.codes import CODES, WARNINGS
@@ -114,6 +116,26 @@ def test_every_key_of_the_page_is_explained_with_its_default(name):
     for key in model.model_fields:
         default = yaml.safe_load(explained[key][1].strip("`"))
         assert getattr(model.model_validate({key: default}), key) == getattr(model(), key), f"{name}.{key}"
+
+
+@pytest.mark.parametrize("name", Common.model_fields)
+def test_every_key_of_all_bridges_is_explained_with_its_default(name):
+    model, explained = Common.model_fields[name].annotation, rows(section("bridges.md", name))
+    assert explained.keys() >= model.model_fields.keys()
+    for key, field in model.model_fields.items():
+        if field.is_required():
+            assert explained[key][1] == "required"
+            continue
+        default = yaml.safe_load(explained[key][1].strip("`"))
+        assert field.get_default() == default, f"{name}.{key}"
+
+
+def test_every_figure_of_a_bridge_is_explained():
+    named = re.findall(r'"(\w+)": \("[A-Z1]', inspect.getsource(status))
+    explained = rows(section("bridges.md", "Status"))
+    for name in named:
+        assert {f"musc_bridge_{name}", f"musc_bridge_{name}_total"} & explained.keys(), name
+    assert len(named) == 13
 
 
 def test_the_other_keys_are_explained():

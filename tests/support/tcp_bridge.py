@@ -20,6 +20,7 @@ class Tcp:
         self._port = port
 
     async def open(self) -> None:
+        await self.close()
         try:
             self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self._port, limit=2**24)
         except OSError as error:
