@@ -185,6 +185,15 @@ class Session(InternalSession):  # type: ignore[misc]
         self._check_own([params.SubscriptionId])
         return super().republish(params)
 
+    def publish(self, acks: Any = None) -> tuple[int, list[Any]]:
+        """Acknowledge one's own: what another has not read yet must stay for it."""
+        known = self.iserver.subscription_service.subscriptions
+        for ack in acks or ():
+            if ack.SubscriptionId in known and known[ack.SubscriptionId].session_id != self.session_id:
+                ack.SubscriptionId = 0  # there is none of this number, which is what is answered
+        count, results = super().publish(acks)
+        return int(count), list(results)
+
     async def delete_subscriptions(self, ids: list[int]) -> Any:
         """One's own."""
         self._check_own(ids)
