@@ -63,6 +63,10 @@ def test_a_page_killed_under_load_costs_the_detector_nothing_and_fills_its_gap(o
         assert sum(n for _, n in filled) == 0
 
 
+def causes(browser):
+    return [alarm["cause"] for alarm in fetched(browser, "/api/alarms?open=1")["alarms"]]
+
+
 def gaps(browser):
     told = fetched(browser, "/api/streams")["detector"]["gaps"]
     return [(gap["filled"], gap["lost"]) for gap in told if gap["topic"] == f"{STREAM}/score"]
@@ -88,8 +92,8 @@ def test_a_dead_detector_is_said_and_one_that_comes_back_goes_on(own, browser):
         banner = seen(browser, "#banner[data-kind=detector]")
         assert "detector" in banner.text
         assert "NO DETECTOR" in text_of(browser, "#verdict")
-        alarms = fetched(browser, "/api/alarms?open=1")["alarms"]
-        assert [alarm["cause"] for alarm in alarms].count("detector") == 1
+        until(browser, lambda: "detector" in causes(browser), "the alarm")  # the browser may notice first
+        assert causes(browser).count("detector") == 1
 
         own.server.start()
         seen(browser, "body[data-detector=up]")
