@@ -14,8 +14,8 @@ from typing import Any
 import structlog
 
 from streamer.bridges.mqtt.config import Commands
-from streamer.bridges.mqtt.connection import Arrival, Outgoing
 from streamer.bridges.mqtt.memory import Memory
+from streamer.bridges.mqtt.messages import Arrival, Outgoing
 from streamer.bridges.mqtt.payloads import VERSION, encode
 from streamer.bridges.mqtt.topics import Topics
 from streamer.errors import StreamerError, WireError

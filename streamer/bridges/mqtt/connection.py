@@ -18,6 +18,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from streamer.bridges.mqtt.config import Mqtt
+from streamer.bridges.mqtt.messages import Arrival, Forbidden, Never, Outgoing, arrival_of, properties_of
 from streamer.bridges.mqtt.tls import Context
 from streamer.bridges.sink import Refused, Undelivered
 from streamer.printable import printable
@@ -35,48 +36,6 @@ _NEVER = frozenset({0x90, 0x95, 0x99})
 # What paho says of each packet is nobody's news; what goes wrong we say ourselves.
 _QUIET = logging.getLogger("streamer.bridges.mqtt.paho")
 _QUIET.setLevel(logging.CRITICAL)
-
-
-class Forbidden(Undelivered):
-    """The broker does not allow a message on this topic now; it may tomorrow."""
-
-    def __init__(self, text: str, topic: str) -> None:
-        super().__init__(text)
-        self.topic = topic
-
-
-class Never(Refused):
-    """The broker will never take this message."""
-
-    def __init__(self, text: str, topic: str) -> None:
-        super().__init__(text)
-        self.topic = topic
-
-
-@dataclass(frozen=True)
-class Outgoing:
-    """A message to publish at QoS 1; `properties` are of MQTT 5, and left out of older versions."""
-
-    topic: str
-    payload: bytes
-    retain: bool = False
-    is_json: bool = True
-    answers: bytes | None = None
-    facts: tuple[tuple[str, str], ...] = ()
-
-
-@dataclass(frozen=True)
-class Arrival:
-    """A message that came; `again`: the broker says that it was sent before and not acknowledged."""
-
-    topic: str
-    payload: bytes
-    retain: bool
-    again: bool
-    qos: int = 0
-    mid: int = 0
-    response_topic: str | None = None
-    correlation: bytes | None = None
 
 
 @dataclass
@@ -207,7 +166,7 @@ class Connection(aiomqtt.Client):
         elif self.is_lost:
             confirm.set_exception(Undelivered(f"{self._where()}: the connection is lost"))
         else:
-            properties = _of_publish(message) if self._is_5 else None
+            properties = properties_of(message) if self._is_5 else None
             try:
                 info = self._client.publish(message.topic, message.payload, 1, message.retain, properties)
             except ValueError as error:
@@ -330,7 +289,7 @@ class Connection(aiomqtt.Client):
 
     def _on_message(self, client: paho.Client, userdata: Any, message: paho.MQTTMessage) -> None:
         try:
-            self.arrivals.put_nowait(_arrival(message))
+            self.arrivals.put_nowait(arrival_of(message))
         except UnicodeDecodeError:
             self.terms.arrivals_lost += 1
             self._client.ack(message.mid, message.qos)
@@ -345,32 +304,6 @@ def _of_connect(settings: Mqtt) -> Properties:
     properties.MaximumPacketSize = settings.commands.max_bytes + 4096
     properties.ReceiveMaximum = _UNDONE
     return properties
-
-
-def _of_publish(message: Outgoing) -> Properties:
-    properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
-    if message.is_json:
-        properties.PayloadFormatIndicator = 1
-        properties.ContentType = "application/json"
-    if message.answers is not None:
-        properties.CorrelationData = message.answers
-    if message.facts:
-        properties.UserProperty = list(message.facts)
-    return properties
-
-
-def _arrival(message: paho.MQTTMessage) -> Arrival:
-    given = message.properties
-    return Arrival(
-        message.topic,
-        bytes(message.payload),
-        bool(message.retain),
-        bool(message.dup),
-        message.qos,
-        message.mid,
-        getattr(given, "ResponseTopic", None),
-        getattr(given, "CorrelationData", None),
-    )
 
 
 def _seen(future: asyncio.Future[None]) -> None:

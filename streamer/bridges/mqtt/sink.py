@@ -18,9 +18,10 @@ from streamer.bridges.common import Common
 from streamer.bridges.mqtt import tls
 from streamer.bridges.mqtt.commands import Words
 from streamer.bridges.mqtt.config import Mqtt
-from streamer.bridges.mqtt.connection import Connection, Forbidden, Never, Outgoing
+from streamer.bridges.mqtt.connection import Connection
 from streamer.bridges.mqtt.discovery import Discovery, stale
 from streamer.bridges.mqtt.memory import Memory
+from streamer.bridges.mqtt.messages import Forbidden, Never, Outgoing
 from streamer.bridges.mqtt.payloads import VERSION, encode, payload
 from streamer.bridges.mqtt.states import States
 from streamer.bridges.mqtt.topics import Topics
