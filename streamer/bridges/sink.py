@@ -84,7 +84,7 @@ class Watchful(Protocol):
     async def lost(self) -> None:
         """Return, or raise Undelivered, once the connection that `open` made is gone: it is opened again.
 
-        Waited for while nothing is to be delivered; cancelled when something is.
+        Waited for while nothing is to be delivered; cancelled and called again as that goes on.
         """
 
 
