@@ -5,7 +5,7 @@ import hashlib
 import json
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -19,6 +19,7 @@ from streamer.bridges.mqtt import tls
 from streamer.bridges.mqtt.commands import Words
 from streamer.bridges.mqtt.config import Mqtt
 from streamer.bridges.mqtt.connection import Connection
+from streamer.bridges.mqtt.counted import in_status
 from streamer.bridges.mqtt.discovery import Discovery, stale
 from streamer.bridges.mqtt.memory import Memory
 from streamer.bridges.mqtt.messages import Forbidden, Never, Outgoing
@@ -67,16 +68,20 @@ class MqttSink:
         self._announced: set[str] = set()
         self._unsaid: set[str] = set()
         self._forbidden: set[str] = set()
-        self.counts: Counter[str] = Counter()
+        self.counted: Counter[str] = Counter()
         """`connections`, `lost`, `topics_left_out`, `pictures_left_out`, `commands_lost`."""
 
     def figures(self) -> dict[str, int]:
         """Counts since the start: of connections, of what was left out, and of commands by outcome."""
-        commands = {f"commands_{outcome}": count for outcome, count in self._words.counts.items()}
-        told = Counter(self.counts)
-        if self._connection is not None:
-            told["commands_lost"] += self._connection.terms.arrivals_lost
+        commands = {f"commands_{outcome}": count for outcome, count in dict(self._words.counts).items()}
+        told, connection = Counter(self.counted), self._connection
+        if connection is not None:
+            told["commands_lost"] += connection.terms.arrivals_lost
         return {name: count for name, count in {**told, **commands}.items() if count}
+
+    def counts(self) -> Mapping[str, tuple[str, int]]:
+        """The same for the bridge's status, each one always there; from any thread."""
+        return in_status(self.figures())
 
     async def open(self) -> None:
         """Connect, unless it is connected.
@@ -176,7 +181,7 @@ class MqttSink:
             return None
         packet = connection.terms.packet_bytes or 2**28
         if len(item.picture) > min(self._settings.max_picture_bytes, packet - len(topic) - _PROPERTIES):
-            self.counts["pictures_left_out"] += 1
+            self.counted["pictures_left_out"] += 1
             return None
         facts = (("number", str(item.number)), ("frame_id", json.dumps(item.header.get("frame_id"))))
         return Outgoing(topic, item.picture, is_json=False, facts=facts)
@@ -215,8 +220,8 @@ class MqttSink:
         if self._connection is not None and not self._connection.is_lost:
             return self._connection
         if self._connection is not None:
-            self.counts["lost"] += 1
-            self.counts["commands_lost"] += self._connection.terms.arrivals_lost
+            self.counted["lost"] += 1
+            self.counted["commands_lost"] += self._connection.terms.arrivals_lost
             self._connection = None
         try:
             password, context = self._access()
@@ -254,7 +259,7 @@ class MqttSink:
         told += [self._state(stream) for stream in self._states.streams]
         if self._detector is not None:
             told.append(Outgoing(self._topics.detector, self._detector, retain=True, is_json=False))
-        self.counts["connections"] += 1
+        self.counted["connections"] += 1
         told.append(self._own_state())
         told.append(Outgoing(self._topics.availability, ONLINE, retain=True, is_json=False))
         await self._say(connection, told)
@@ -274,7 +279,7 @@ class MqttSink:
     def _leave_out(self, error: Forbidden | Never) -> None:
         """Verdicts go on where the broker does not let us say what is beside them."""
         log.warning("mqtt_left_out", topic=error.topic, error=str(error), until="the next start")
-        self.counts["topics_left_out"] += 1
+        self.counted["topics_left_out"] += 1
         self._forbidden.add(error.topic)
 
     def _allowed(self, messages: Sequence[Outgoing]) -> list[Outgoing]:

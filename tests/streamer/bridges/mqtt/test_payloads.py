@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from mqtt_items import revision, score
 
+from streamer.bridges.mqtt.counted import in_status
 from streamer.bridges.mqtt.payloads import FIELDS, encode, payload
 from streamer.bridges.mqtt.states import COUNTS, STREAMS, States
 from streamer.bridges.sink import Item, Refused
@@ -134,3 +135,19 @@ def test_streams_that_never_end_do_not_fill_the_memory():
     for number in range(STREAMS + 10):
         states.take(score(number, f"s{number}"))
     assert len(states.streams) == STREAMS
+
+
+def test_the_status_has_every_count_under_a_name_that_stays():
+    said = {"connections": 2, "lost": 1, "commands_done": 3, "commands_again": 1, "commands_busy": 4}
+    said |= {"commands_malformed": 5, "commands_lost": 6, "commands_response_topic_refused": 7}
+    counts = {name: count for name, (_, count) in in_status(said).items()}
+    assert counts == {
+        "connections": 2,
+        "connections_lost": 1,
+        "pictures_left_out": 0,
+        "topics_left_out": 0,
+        "commands": 3,
+        "commands_refused": 9,
+        "commands_lost": 6,
+    }
+    assert in_status({}).keys() == counts.keys()
