@@ -2,12 +2,14 @@
 
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar, Self
 from urllib.parse import urlsplit
@@ -18,19 +20,29 @@ from streamer.commands import undisturbed
 from streamer.errors import StreamerError
 
 ANY_PORT = "tcp://127.0.0.1:*"
+_ANY_ADDRESS = "127.0.0.1:0"
 _START_S = 300.0
 _STOP_S = 60.0
-
-
-def free_port() -> str:
-    """An endpoint on loopback that nobody has just now, for a server that must know it before it starts."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"tcp://127.0.0.1:{probe.getsockname()[1]}"
+_PORTS, _TRIED = range(20_000, 32_768), 100
 
 
 class ServerError(StreamerError):
     """The process ended or stalled."""
+
+
+def free_port() -> str:
+    """An endpoint on loopback that nobody has just now, for a server that must know it before it starts.
+
+    Between a stop and the next start nobody gets it by chance: it is none of those that systems hand out.
+
+    Raises:
+        ServerError: all that were tried are taken.
+    """
+    for port in random.SystemRandom().sample(_PORTS, _TRIED):
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return f"tcp://127.0.0.1:{port}"
+    raise ServerError(f"ports: {_TRIED} of {_PORTS.start} to {_PORTS.stop - 1} were tried, and all are taken")
 
 
 class OwnProcess:
@@ -152,7 +164,11 @@ class ServerProcess(OwnProcess):
     name = "serve"
 
     def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
-        super().__init__(folder, {**settings, "transport": dict(settings.get("transport", {}))})
+        transport = {
+            name: free_port() if port == ANY_PORT else port
+            for name, port in settings.get("transport", {}).items()
+        }
+        super().__init__(folder, {**settings, "transport": transport})
         self.endpoints: dict[str, str] = {}
         self.model_id = ""
 
@@ -169,7 +185,10 @@ class PageProcess(OwnProcess):
     name = "page"
 
     def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
-        super().__init__(folder, {**settings, "listen": dict(settings.get("listen", {}))})
+        listen = dict(settings.get("listen", {}))
+        if listen.get("address") == _ANY_ADDRESS:
+            listen["address"] = urlsplit(free_port()).netloc
+        super().__init__(folder, {**settings, "listen": listen})
         self.url = ""
         self.logins: dict[str, str] = {}
         """By role (`admin`, `operator`, `viewer`) the address that logs a browser in; it holds a token."""

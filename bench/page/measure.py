@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from bench.page import eyes
 from bench.page.browser import Chromium
-from bench.page.camera import Camera, frame_id
+from bench.page.camera import DEFECT_EVERY, Camera, frame_id
 from bench.page.eyes import Seen
 from bench.page.line import STREAM, Line, running
 from bench.page.watch import Heard, Watch, key_of
@@ -18,7 +18,8 @@ from streamer.errors import StreamerError
 
 _UP_S = 120.0
 _LOOK_S = 1.0
-_ALARMS_S = 60.0
+_ALARMS_S, _ALARMS = 60.0, 100
+# So often, or once a camera has sent so many, are alarms read: the page's store tells the newest 200.
 _WARM_UP = 40
 _SMALL = {"backbone": {"image_size": 112}, "threshold": {"rule": "fixed", "value": 0.62}}
 """A quarter of the usual pixels: two cores must score ten frames a second and draw them beside it."""
@@ -131,12 +132,13 @@ def _open(browser: Chromium, line: Line) -> dict[str, float]:
 
 def _look_on(plan: Plan, line: Line, browser: Chromium, camera: Camera, observed: Observed) -> None:
     began = time.monotonic()
-    next_sample, next_alarms = began, began + _ALARMS_S
+    every_s = min(_ALARMS_S, _ALARMS * DEFECT_EVERY / plan.rate)
+    next_sample, next_alarms = began, began + every_s
     while camera.is_alive():
         camera.join(_LOOK_S)
         observed.seen.take(browser)
         if time.monotonic() >= next_alarms:
-            next_alarms += _ALARMS_S
+            next_alarms += every_s
             observed.take_alarms(browser)
         if time.monotonic() >= next_sample:
             next_sample += plan.sample_s

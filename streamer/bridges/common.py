@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import ByteSize, Field, field_validator, model_validator
 
-from musc_online.config_values import Bytes, ConfigPath, Natural, Positive, Seconds, Section
+from musc_online.config_values import Bytes, ConfigPath, Natural, Positive, Seconds, Section, expanded
 from streamer.errors import WireError
 from streamer.sockets import CONTROL, SCORES, is_local
 from streamer.wire.checks import check_stream
@@ -23,6 +23,7 @@ __all__ = [
     "Section",
     "Status",
     "Tell",
+    "expanded",
 ]
 
 

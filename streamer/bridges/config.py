@@ -51,6 +51,10 @@ def load(name: str, path: Path) -> Loaded:
         StreamerError: one line: no such bridge, a file that cannot be read, an unknown key, a wrong value.
     """
     bridge, own = registry.load(name), registry.section_name(name)
+    if own in Common.model_fields:
+        raise StreamerError(
+            f"NAME: got '{name}', whose section '{own}' all bridges have; give it another name"
+        )
     try:
         values: Any = config_file.read(path)
         if not isinstance(values, Mapping | None):

@@ -3,7 +3,7 @@
 import asyncio
 import random
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
 
@@ -11,7 +11,7 @@ import structlog
 
 from streamer.bridges.common import Retry
 from streamer.bridges.queue import Queue
-from streamer.bridges.sink import Item, Refused, Sink, Undelivered, Watchful
+from streamer.bridges.sink import Counting, Item, Refused, Sink, Undelivered, Watchful
 
 log = structlog.get_logger()
 
@@ -37,9 +37,14 @@ class Deliverer:
     def __init__(self, name: str, queue: Queue, sink: Sink, retry: Retry) -> None:
         self._name, self._queue, self._sink, self._retry = name, queue, sink, retry
         self._more, self._stopping = asyncio.Event(), asyncio.Event()
-        self._failures = 0
+        self._failures, self._refusing = 0, False
         self.up: bool | None = None
         self.retries = 0
+
+    @property
+    def counts(self) -> Mapping[str, tuple[str, int]]:
+        """What the sink counts beside its deliveries."""
+        return self._sink.counts() if isinstance(self._sink, Counting) else {}
 
     def wake(self) -> None:
         """The queue has more; to be called in the loop."""
@@ -87,7 +92,8 @@ class Deliverer:
         except Exception as error:
             await self._failed(error)
             return False
-        self._worked()
+        if not self._refusing:  # else the next delivery shows: until it is taken, pauses go on growing
+            self._worked()
         return True
 
     async def _deliver(self, items: list[Item]) -> bool:
@@ -99,6 +105,7 @@ class Deliverer:
             await self._bury(items[0], str(refused))
             return True
         except Exception as error:
+            self._refusing = True
             await self._failed(error)
             return False
         self._worked()
@@ -156,7 +163,7 @@ class Deliverer:
     def _worked(self) -> None:
         if self.up is not True:
             log.info("bridge_receiver_up", bridge=self._name, failed_tries=self._failures)
-        self.up, self._failures = True, 0
+        self.up, self._failures, self._refusing = True, 0, False
 
     async def _failed(self, error: BaseException) -> None:
         """Tell it once, and pause: the longer the more often it failed, and never all bridges at once."""

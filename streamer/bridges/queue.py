@@ -27,7 +27,7 @@ TOGETHER = 100
 _BYTES = 4 * 2**20
 _LETTERS = 10_000
 _MAX_HEADER = 8 * 2**20
-_COLUMNS = "number, kind, topic, pub_seq, stream, before, header, payload, picture"
+_COLUMNS = "number, kind, topic, pub_seq, stream, before, header, payload, picture, at"
 _ALL = "number, kind, topic, pub_seq, stream, key, before, header, payload, picture, bytes, at"
 
 
@@ -233,9 +233,11 @@ class Queue:
 
 
 def _item(row: Any) -> Item:
-    number, kind, topic, pub_seq, stream, before, header, payload, picture = row
+    number, kind, topic, pub_seq, stream, before, header, payload, picture, at = row
     label = None if before is None else bool(before)
-    return Item(number, kind, topic, pub_seq, stream, unpack(header, _MAX_HEADER), label, payload, picture)
+    return Item(
+        number, kind, topic, pub_seq, stream, unpack(header, _MAX_HEADER), label, payload, picture, at
+    )
 
 
 __all__ = ["Draft", "Letter", "Queue", "Writing"]

@@ -52,7 +52,10 @@ async def _serve(loaded: Loaded, ready_file: Path | None) -> None:
         )  # fmt: skip
         ending.callback(follower.stop)
 
-        def failed(_: BaseException) -> None:
+        broken: list[BaseException] = []
+
+        def failed(error: BaseException) -> None:
+            broken.append(error)
             loop.call_soon_threadsafe(deliverer.stop)
 
         figures = Figures(loaded.name, queue, deliverer, follower)
@@ -62,6 +65,8 @@ async def _serve(loaded: Loaded, ready_file: Path | None) -> None:
         if ready_file is not None:
             _tell(ready_file, {"bridge": loaded.name, "status": status})
         await deliverer.run()
+        if broken:  # a bridge with a dead part must not look alive
+            raise broken[0]
 
 
 def open_queue(loaded: Loaded) -> Queue:

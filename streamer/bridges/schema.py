@@ -1,6 +1,7 @@
 """The queue's database: its tables, how it is opened, and what a file that is not ours is told."""
 
 import os
+import secrets
 import sqlite3
 from contextlib import suppress
 from pathlib import Path
@@ -96,7 +97,9 @@ def _prepare(connection: sqlite3.Connection, path: Path, bridge: str, born: int)
         connection.executemany(
             "INSERT INTO counter VALUES (?, ?)", [(name, born if name == "born" else 0) for name in COUNTERS]
         )
-        connection.execute("INSERT INTO about VALUES ('bridge', ?)", (bridge,))
+        # Numbers begin again in another queue: who keeps what it was handed tells the two apart.
+        about = {"bridge": bridge, "id": secrets.token_hex(8)}
+        connection.executemany("INSERT INTO about VALUES (?, ?)", about.items())
         connection.execute("COMMIT")
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version != VERSION:

@@ -24,6 +24,7 @@ class Item:
             the one that counts now.
         payload: of a verdict its map as published, or None; `header["anomaly_map"]` says how to read it.
         picture: of a verdict the JPEG that the detector sent of the frame, None where none came.
+        kept_ns: when the bridge heard it, nanoseconds since 1970; the same at every try.
     """
 
     number: int
@@ -35,6 +36,7 @@ class Item:
     before: bool | None = None
     payload: bytes | None = None
     picture: bytes | None = None
+    kept_ns: int = 0
 
     @property
     def is_partial(self) -> bool:
@@ -82,5 +84,13 @@ class Watchful(Protocol):
     async def lost(self) -> None:
         """Return, or raise Undelivered, once the connection that `open` made is gone: it is opened again.
 
-        Waited for while nothing is to be delivered; cancelled when something is.
+        Waited for while nothing is to be delivered; cancelled and called again as that goes on.
         """
+
+
+@runtime_checkable
+class Counting(Protocol):
+    """A sink may have this method too: figures of its own, in the bridge's status."""
+
+    def counts(self) -> Mapping[str, tuple[str, int]]:
+        """By name what it is, for a person, and how often since the start; from any thread."""

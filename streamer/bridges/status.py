@@ -51,6 +51,7 @@ class Figures(Collector):
             "lost": ("Messages that were missed and are gone from the history", counters["lost"]),
             "bad_messages": ("Messages that no detector sends, passed over", self._follower.n_bad),
         }
+        counts |= {f"{self._name}_{key}": what for key, what in self._deliverer.counts.items()}
         for kind, family in ((gauges, GaugeMetricFamily), (counts, CounterMetricFamily)):
             for key, (text, value) in kind.items():
                 metric = family(f"musc_bridge_{key}", text, labels=["bridge"])

@@ -13,7 +13,7 @@ from streamer.page.bodies import StreamQuery, TimeQuery
 from streamer.page.gallery import Wanted, scores_filters
 from streamer.page.login import Viewer
 from streamer.page.parts import parts_of
-from streamer.page.tables import csv_text, time_text
+from streamer.tables import csv_text, time_text
 
 router = APIRouter(prefix="/api")
 

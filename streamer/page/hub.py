@@ -30,6 +30,7 @@ class Client:
         self._may: deque[tuple[int, str | bytes]] = deque()
         self._must: deque[tuple[int, str | bytes]] = deque()
         self._missed = 0
+        self._picture = 0  # the count of the message with a picture that waits; of one at most
         self.closed = False
 
     def wants(self, one: Update) -> bool:
@@ -42,7 +43,7 @@ class Client:
         pictures = [one for one in updates if one.jpeg is not None] if self._pictures else []
         with self._lock:
             for one in updates:
-                self._put(one, one.pictured if pictures and one is pictures[-1] else one.encoded)
+                self._put(one, pictured=bool(pictures) and one is pictures[-1])
             if self._signalled:
                 return
             self._signalled = True
@@ -71,15 +72,18 @@ class Client:
             await self._ready.wait()
         raise StopAsyncIteration
 
-    def _put(self, one: Update, encoded: str | bytes) -> None:
+    def _put(self, one: Update, *, pictured: bool) -> None:
         self._count += 1
+        if pictured := pictured and not self._picture:  # who is slow asks for what it draws in the end
+            self._picture = self._count
+        encoded = one.pictured if pictured else one.encoded
         if one.must_arrive:
             self._must.append((self._count, encoded))
             self.closed = self.closed or len(self._must) > _MUST_WAIT
             return
         self._may.append((self._count, encoded))
         if len(self._may) > _MAY_WAIT:
-            self._may.popleft()
+            self._gone(self._may.popleft())
             self._missed += 1
 
     def _take(self) -> str | bytes | None:
@@ -89,9 +93,15 @@ class Client:
                 return json.dumps({"type": "missed", "n": n})
             waiting = [queue for queue in (self._must, self._may) if queue]
             if waiting:
-                return min(waiting, key=lambda queue: queue[0][0]).popleft()[1]
+                return self._gone(min(waiting, key=lambda queue: queue[0][0]).popleft())
             self._signalled = False
             return None
+
+    def _gone(self, waited: tuple[int, str | bytes]) -> str | bytes:
+        """The message, which waits no more."""
+        if waited[0] == self._picture:
+            self._picture = 0
+        return waited[1]
 
     def _wake(self) -> None:
         try:

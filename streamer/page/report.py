@@ -9,7 +9,7 @@ from typing import Any
 from streamer.errors import StreamerError
 from streamer.page.parts import Parts
 from streamer.page.rows import ms
-from streamer.page.tables import time_text
+from streamer.tables import time_text
 
 _QUARTER = 900 * 10**9
 """Nanoseconds of a quarter of an hour, by which the store keeps its tallies."""

@@ -31,9 +31,13 @@ class Telling:
         self._database = database
 
     def frames(self, written: Written) -> list[Update]:
-        """Scores and pictures, then what was revised, stream by stream."""
+        """Pictures and scores, then what was revised, stream by stream.
+
+        Pictures first: who is told of a score that has one, and has not got it yet, asks for it.
+        """
         known = self._frames([*written.scored, *written.pictured, *written.flips])
-        told = [
+        told = self._pictures(written, known)
+        told += [
             update(
                 {"type": "score", "frame": known[number]},
                 stream=known[number]["stream"],
@@ -42,14 +46,18 @@ class Telling:
             for number in dict.fromkeys(written.scored)
             if number in known
         ]
+        for stream, count in written.revised.items():
+            flips = [known[one] for one in written.flips if one in known and known[one]["stream"] == stream]
+            told += self._revised(stream, count, flips, written.now)
+        return told
+
+    def _pictures(self, written: Written, known: dict[int, Facts]) -> list[Update]:
+        told = []
         for number in written.pictured:
             if number in known:
                 stream, key = known[number]["stream"], known[number]["key"]
                 header = {"type": "picture", "stream": stream, "key": key}
                 told.append(update(header, stream=stream, jpeg=written.jpegs.get((stream, key))))
-        for stream, count in written.revised.items():
-            flips = [known[one] for one in written.flips if one in known and known[one]["stream"] == stream]
-            told += self._revised(stream, count, flips, written.now)
         return told
 
     def word(self, number: int) -> Update:

@@ -3,11 +3,11 @@
 A camera that gives no frame can be told from a line that stands still only by who reads it.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from streamer.credentials import without_secrets
 from streamer.errors import WireError
 from streamer.printable import printable
 from streamer.wire.checks import Limits, check_count, check_stream, if_valid, shown
@@ -31,11 +31,6 @@ _KEYS = frozenset(
     ("v", "kind", "stream", "state", "since_ns", "at_ns", "source", "age_ms", "fps", "counts", "text")
 )
 _REQUIRED = ("stream", "state", "since_ns", "at_ns")
-_USER = re.compile(r"(?<=://)[^/\s]*@")
-_SECRET = re.compile(
-    r"(?i)([a-z]*(?:pass|pwd|pw|token|secret|auth|key|sig|user|usr|login)[a-z]*=)(?:(?!_\w+=)[^&;/?#\s])+"
-)
-"""Some cameras want name and password in the path or the query: `/user=admin_password=x_channel=1.sdp`."""
 
 
 @dataclass(frozen=True)
@@ -63,11 +58,6 @@ class SourceMessage:
         facts = asdict(self)
         del facts["stream"]
         return facts
-
-
-def without_secrets(text: str) -> str:
-    """A text whose addresses have lost `user:password@` and what looks like one in path or query."""
-    return _SECRET.sub(r"\1***", _USER.sub("", text))
 
 
 def told(message: SourceMessage) -> SourceMessage:

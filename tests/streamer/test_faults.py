@@ -38,7 +38,9 @@ def zmtp(endpoint, socket_type):
     raw.sendall(b"\x04" + bytes([len(ready)]) + ready)
     received = b""
     while len(received) < 70 or b"READY" not in received:
-        received += raw.recv(1000)
+        piece = raw.recv(1000)
+        assert piece, "the service has hung up"
+        received += piece
     return raw
 
 

@@ -129,10 +129,15 @@ def test_a_sender_that_was_killed_and_came_back_gets_its_acks(backbone):
         with Dealer(service, b"camera") as before:
             before.send(0)
             assert before.acks(1) == [("line-0", "scored", "")]
-        with Dealer(service, b"camera") as after:
-            after.send(0)
-            after.send(1)
-            assert after.acks(2) == [("line-0", "scored", "duplicate"), ("line-1", "scored", "")]
+        answered = []
+        while not answered:  # one that comes before the detector has seen the end of the first is not read
+            with Dealer(service, b"camera") as after:
+                after.send(0)
+                if after.socket.poll(2000):
+                    answered = after.acks(1)
+                    after.send(1)
+                    answered += after.acks(1)
+        assert answered == [("line-0", "scored", "duplicate"), ("line-1", "scored", "")]
 
 
 class HalfOpen:

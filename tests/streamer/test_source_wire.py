@@ -2,6 +2,7 @@
 
 import msgpack
 import pytest
+from camera_addresses import ADDRESSES
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -17,7 +18,6 @@ from streamer.wire.source import (
     pack_source,
     told,
     unpack_source,
-    without_secrets,
 )
 
 SAID = SourceMessage(
@@ -127,17 +127,13 @@ def test_a_detector_of_before_refuses_it_as_an_unknown_kind():
 @pytest.mark.parametrize(
     ("text", "shown"),
     [
-        ("rtsp://user:pass@cam/1", "rtsp://cam/1"),
-        ("rtsp://user:p@ss@cam/1", "rtsp://cam/1"),
+        *ADDRESSES,
+        *((f"cannot open {url} : 401", f"cannot open {shown} : 401") for url, shown in ADDRESSES),
         ("cannot open http://u:p@cam/a: 401", "cannot open http://cam/a: 401"),
-        ("http://cam/v.cgi?user=admin&pwd=sec_ret&res=1", "http://cam/v.cgi?user=***&pwd=***&res=1"),
-        ("rtsp://c/user=admin_password=x_channel=1.sdp", "rtsp://c/user=***_password=***_channel=1.sdp"),
-        ("http://cam/a@b", "http://cam/a@b"),
         ("camera:0", "camera:0"),
     ],
 )
 def test_no_password_is_sent_and_none_shown(text, shown):
-    assert without_secrets(text) == shown
     said = told(SourceMessage("line", "lost", 1, 2, text, text=text))
     assert (said.source, said.text) == (shown, shown)
     # Nor by a publisher of somebody else's.

@@ -23,6 +23,7 @@ from streamer_support import (
 )
 
 from streamer.ask import ask
+from streamer.process import free_port
 from streamer.server.intake import Intake
 from streamer.server.outcomes import Ledger, Outcomes
 from streamer.server.receive import Ports, Receiver
@@ -109,9 +110,10 @@ def test_an_imagezmq_sender_is_answered(backbone):
 
 def test_plain_frames_that_were_received_are_scored_and_the_rest_stays_with_the_sender(backbone):
     """More than the queue holds, but no more than libzmq takes in: none is left on the way between."""
-    config = small_config(transport={"queue": 2, "batch": 1})
+    endpoint = free_port()
+    config = small_config(transport={"frames": endpoint, "queue": 2, "batch": 1})
     with stopping(config, backbone) as (service, held, stop):
-        camera = Camera(service.endpoints["frames"])
+        camera = Camera(endpoint)
         held.fill(camera)
         for seed in range(3, 8):
             camera.picture(seed)
@@ -120,7 +122,6 @@ def test_plain_frames_that_were_received_are_scored_and_the_rest_stays_with_the_
         stop()
     with camera:
         assert service.ledger.totals()["scored"] == 8
-        endpoint = service.endpoints["frames"]
         camera.picture(8)  # nobody listens: it waits here
         with serving(small_config(transport={"frames": endpoint}), backbone) as service:
             until(lambda: service.ledger.totals()["scored"] == 1)
@@ -136,14 +137,17 @@ def test_requests_that_wait_are_answered(backbone):
         def say(kind):
             answers.append(ask({"kind": kind}, service.endpoints["control"], timeout_s=PATIENCE_S)["kind"])
 
-        askers = [threading.Thread(target=say, args=(kind,)) for kind in ("flush", "status", "shutdown")]
-        for asker in askers:  # the first is answered once the frame is scored, the others after it
-            asker.start()
+        asker = threading.Thread(target=say, args=("flush",))
+        asker.start()  # it is answered once the frame is scored, the others at once
+        waiters = service._control._waiters
+        until(lambda: waiters._of.total() == 1 and waiters._queue.empty())
+        say("status")
         assert service.wait(0) is False
+        say("shutdown")
+        assert service.wait(PATIENCE_S)
         stop()
-    for asker in askers:
-        asker.join(PATIENCE_S)
-    assert sorted(answers) == ["flush", "shutdown", "status"]
+    asker.join(PATIENCE_S)
+    assert answers == ["status", "shutdown", "flush"]
 
 
 def test_no_ack_is_left_however_many_wait_at_the_end():

@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -88,23 +87,10 @@ STRAY = [
 ]  # fmt: skip
 
 
-@pytest.fixture
-def in_time():
-    """A start that hangs is a failure."""
-
-    def too_long(*_):
-        raise TimeoutError("the start hangs")
-
-    before = signal.signal(signal.SIGALRM, too_long)
-    signal.alarm(120)
-    yield
-    signal.alarm(0)
-    signal.signal(signal.SIGALRM, before)
-
-
 @pytest.mark.parametrize("stray", STRAY)
 @pytest.mark.parametrize("name", [file_name("line"), f"line-1.{3:016d}{SUFFIX}", "x.safetensors"])
-def test_a_stray_entry_is_set_aside(tmp_path, monkeypatch, in_time, stray, name):
+@pytest.mark.timeout(120)
+def test_a_stray_entry_is_set_aside(tmp_path, monkeypatch, stray, name):
     monkeypatch.chdir(tmp_path)
     stray(tmp_path / name)
     line = Line(tmp_path, frames(3, 3))
@@ -300,7 +286,8 @@ def test_a_file_of_before_the_precision_was_noted_is_read_and_told(tmp_path):
     assert snapshot_files.header_of(path)["schema"] == 4
 
 
-def test_a_pipe_for_a_mask_or_a_key_is_not_waited_for(tmp_path, in_time):
+@pytest.mark.timeout(120)
+def test_a_pipe_for_a_mask_or_a_key_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "pipe.key")
     with pytest.raises(ConfigError, match=r"ignore: .*is no file"):
         Service(small_config(ignore=str(tmp_path / "pipe.key")))

@@ -40,6 +40,7 @@ def detector_settings(folder: Path, **sections: Any) -> dict[str, Any]:
         "rscin": {"neighbour_counts": [1]},
         "revise": {"every": EVERY, "window": 40},
         "warmup": 4,
+        "limits": {"streams": 64},  # each test has its own
         "threshold": {"rule": "fixed", "value": LIMIT},
         "output": {"picture": {"of": "all"}},
         "transport": {"map_encoding": "grid", "batch": 1},

@@ -41,6 +41,7 @@ def settings(**sections: Any) -> dict[str, Any]:
         "ring": {"capacity": 12},
         "revise": {"every": 100, "window": 12},
         "warmup": 2,
+        "limits": {"decode_s": 60.0},  # a worker on a busy machine may have to wait for its turn
         "transport": {
             "frames": ANY_PORT,
             "scores": ANY_PORT,

@@ -164,11 +164,14 @@ function takeFrame({ frame, grid, again }) {
 }
 
 function takePicture({ stream: of, key, jpeg }) {
+  if (stream && of !== stream) return;
+  // Kept also where the score comes behind it; while a frame is held none of them is drawn.
+  if (jpeg && !document.hidden && !held) pictures.putImage({ stream: of, key }, jpeg);
+  else pictures.forget({ stream: of, key });
   const frame = rows.get(of, key);
   if (!frame) return;
   frame.picture = true;
   pictures.learn(frame);
-  if (jpeg && !document.hidden) pictures.putImage(frame, jpeg);
   mark("panel", "alarms");
 }
 

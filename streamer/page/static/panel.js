@@ -21,6 +21,7 @@ export class Panel {
     this.frame = null;
     this.drawnAt = 0;
     this.painted = "";
+    this.image = null;
     this.timer = 0;
     this.sign = el("span", { class: "sign", "aria-hidden": "true" });
     this.word = el("span", { class: "word" });
@@ -122,8 +123,9 @@ export class Panel {
       options.contour,
     ];
     const said = JSON.stringify(wanted);
-    if (said === this.painted) return;
+    if (said === this.painted && image === this.image) return;
     this.painted = said;
+    this.image = image;
     draw(this.canvas, options);
     this.drawnAt = performance.now();
     this.#describe(frame, image, map);

@@ -49,6 +49,11 @@ export class Pictures {
     this.#load(this.images, frame, () => createImageBitmap(jpeg).catch(() => loadImage(pictureUrl(frame))));
   }
 
+  /** There is a new picture of a frame, perhaps of another under the same id: the next drawing asks for it. */
+  forget(frame) {
+    this.images.delete(idOf(frame));
+  }
+
   /** A frame of this kind had a picture: the next will, so that waiting a moment for it is worth it. */
   learn(frame) {
     if (frame.picture) this.usual.add(`${frame.label}\n${frame.stream}`);
@@ -76,7 +81,7 @@ export class Pictures {
 
   #get(kept, frame, load) {
     const id = idOf(frame);
-    if (kept.has(id)) return kept.get(id);
+    if (kept.has(id)) return kept.put(id, kept.get(id)); // what is looked at stays
     this.#load(kept, frame, load);
     return null;
   }

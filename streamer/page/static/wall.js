@@ -89,10 +89,11 @@ function take(message) {
     if (message.frame.picture) pictures.learn(message.frame);
     rows.take(message.frame);
   } else if (message.type === "picture") {
+    // Kept also where the score comes behind it.
+    if (message.jpeg && !document.hidden) pictures.putImage(message, message.jpeg);
+    else pictures.forget(message);
     const frame = rows.get(message.stream, message.key);
-    if (!frame) return;
-    pictures.learn(Object.assign(frame, { picture: true }));
-    if (message.jpeg && !document.hidden) pictures.putImage(frame, message.jpeg);
+    if (frame) pictures.learn(Object.assign(frame, { picture: true }));
   } else if (message.type === "revised") message.flips.forEach((frame) => rows.take(frame));
   mark();
 }

@@ -94,6 +94,14 @@ def test_a_name_that_is_no_bridge_is_told(tmp_path, name):
         read(tmp_path, OWN, name)
 
 
+def test_a_bridge_must_not_be_named_as_a_section_that_all_have(tmp_path, monkeypatch):
+    (tmp_path / "plant_bridges").mkdir()
+    (tmp_path / "plant_bridges" / "log.py").write_text("from tcp_bridge import BRIDGE\n", encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(StreamerError, match=r"'plant_bridges\.log', whose section 'log' all bridges have"):
+        read(tmp_path, OWN, "plant_bridges.log")
+
+
 def test_a_bridge_whose_library_is_missing_says_how_to_get_it(tmp_path, monkeypatch):
     (tmp_path / "needs_more.py").write_text("import no_such_library\n", encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)

@@ -16,8 +16,8 @@ from websockets.sync.client import connect
 
 from streamer import auth
 from streamer.ask import ask
-from streamer.page.tables import csv_text
 from streamer.publish import Publisher
+from streamer.tables import csv_text
 
 __all__ = ["backbone"]
 
@@ -314,7 +314,7 @@ def admin_of(page):
 
 def test_words_reach_the_detector_with_who_said_them(line, camera):
     _, page, _, _ = line
-    with admin_of(page) as admin, hearing(page, admin) as heard:
+    with admin_of(page) as admin, hearing(page, admin, "?streams=words") as heard:
         camera("words", 4)
         frames = [next_of(heard, "score") for _ in range(4)]
         assert len(frames[-1]["grid"]) == 4 * 4 * 4  # warm-up has no map
@@ -345,7 +345,7 @@ def test_words_reach_the_detector_with_who_said_them(line, camera):
 
 def test_the_grid_is_the_map(line, camera):
     _, page, _, _ = line
-    with admin_of(page) as admin, hearing(page, admin) as heard:
+    with admin_of(page) as admin, hearing(page, admin, "?streams=maps") as heard:
         camera("maps", 3)
         frame = [next_of(heard, "score") for _ in range(3)][-1]
         key = frame["frame"]["key"]
@@ -362,7 +362,9 @@ def test_the_grid_is_the_map(line, camera):
 
 def test_a_page_that_may_only_look_says_so(line, camera):
     _, _, wall, _ = line
-    with admin_of(wall) as admin, hearing(wall, admin) as heard:
+    # Of its stream alone: this page may still be told of what other tests have shown.
+    with admin_of(wall) as admin, hearing(wall, admin, "?streams=wall") as heard:
+        until(lambda: admin.get("/api/hello")["detector"]["up"])  # it listens: there is no history for it
         camera("wall", 1)
         assert next_of(heard, "score")["frame"]["frame_id"] == "wall-0"
         until(lambda: admin.get("/api/hello")["read_only"])

@@ -10,7 +10,17 @@ import msgpack
 import pytest
 import zmq
 from store_support import a_store, jpeg, picture_message, verdict
-from streamer_support import PATIENCE_MS, Camera, backbone, control, serving, small_config, until, watched
+from streamer_support import (
+    PATIENCE_MS,
+    PATIENCE_S,
+    Camera,
+    backbone,
+    control,
+    serving,
+    small_config,
+    until,
+    watched,
+)
 
 from streamer.following import follower
 from streamer.following.messages import KINDS
@@ -19,6 +29,7 @@ from streamer.page.follow import Follower
 from streamer.page.hub import Hub
 from streamer.page.pictures import jpeg_size
 from streamer.page.queries import Queries
+from streamer.process import free_port
 
 __all__ = ["backbone"]
 
@@ -118,13 +129,13 @@ def test_a_page_that_was_away_asks_for_what_it_missed(backbone, tmp_path):
 def test_a_detector_that_comes_again(backbone, tmp_path, monkeypatch, on_disk):
     monkeypatch.setattr(health, "DOWN_S", 3.0)
     history = {"path": str(tmp_path / "h.sqlite")} if on_disk else {}
-    with watched(backbone, small_config(history=history)) as (service, screen, camera):
+    transport = {key: free_port() for key in ("scores", "control")}  # nobody takes them meanwhile
+    with watched(backbone, small_config(history=history, transport=transport)) as (service, screen, camera):
         endpoints = dict(service.endpoints)
         with following(tmp_path / "before", endpoints) as page:
             for seed in range(3):
                 camera.picture(seed)
             until(lambda: ids(page) == names(0, 1, 2))
-    transport = {key: endpoints[key] for key in ("scores", "control")}
     with following(tmp_path / "before", endpoints) as page:
         until(lambda: page.follower.detector()["up"] is False)
         with watched(backbone, small_config(history=history, transport=transport)) as (
@@ -282,12 +293,13 @@ def test_without_answers_what_comes_goes_on_and_is_told_as_lost(tmp_path, monkey
 
 def test_a_history_that_answers_later_is_asked_again(tmp_path, monkeypatch):
     monkeypatch.setattr(follower, "_PROBE_S", 0.1)
-    refuse = threading.Event()
+    refuse, refused = threading.Event(), threading.Event()
     refuse.set()
     kept = [verdict(one, pub_seq=number) for number, one in enumerate("abc")]
 
     def answers(request):
         if refuse.is_set():
+            refused.set()
             return {"v": 1, "ok": False, "code": "busy", "text": "not now"}
         found = [one for one in kept if one.topic == request["topic"] and one["pub_seq"] >= request["first"]]
         listed = [{"topic": one.topic, "header": msgpack.packb(dict(one)), "map": None} for one in found]
@@ -297,6 +309,7 @@ def test_a_history_that_answers_later_is_asked_again(tmp_path, monkeypatch):
         detector.wait()
         detector.send(kept[0])
         until(lambda: ids(page) == ["a"])
+        assert refused.wait(PATIENCE_S)
         refuse.clear()
         until(lambda: not page.follower.detector()["read_only"])
         until(lambda: ids(page) == ["a", "b", "c"])

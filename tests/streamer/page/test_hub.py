@@ -153,3 +153,22 @@ def test_a_picture_goes_to_who_draws_it_and_a_large_one_is_asked_for():
     assert found[3].endswith(b"3"), "of those that come together the last is drawn"
     with_map = score(1, grid=b"1234")
     assert encoded(with_map, pictures=True) == encoded(with_map, pictures=False)
+
+
+def test_of_pictures_one_waits_and_who_reads_gets_the_next():
+    async def run():
+        hub = Hub()
+        client = hub.join(asyncio.get_running_loop(), pictures=True)
+        for number in range(3):
+            hub.tell([picture(b"%d" % number)])
+        found = [await asyncio.wait_for(anext(client), 60) for _ in range(3)]
+        hub.tell([picture(b"3")])
+        for number in range(hub_module._MAY_WAIT + 1):  # the one that waits makes room as well
+            hub.tell([score(number)])
+        hub.tell([picture(b"4")])
+        more = [await asyncio.wait_for(anext(client), 60) for _ in range(hub_module._MAY_WAIT + 1)]
+        return found, more
+
+    found, more = asyncio.run(run())
+    assert [isinstance(one, bytes) for one in found] == [True, False, False]
+    assert [one[-1:] for one in more if isinstance(one, bytes)] == [b"4"]

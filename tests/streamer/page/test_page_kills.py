@@ -58,10 +58,18 @@ def test_a_page_killed_under_load_costs_the_detector_nothing_and_fills_its_gap(o
         seen(browser, f"#last20 li[data-key='{last}']")
         kept = fetched(browser, f"/api/scores?stream={STREAM}&limit=200")["frames"]
         assert sorted(frame["key"] for frame in kept) == [f"s:part-{n:04d}" for n in range(n_before + n_load)]
-        gaps = fetched(browser, "/api/streams")["detector"]["gaps"]
-        filled = [(gap["filled"], gap["lost"]) for gap in gaps if gap["topic"] == f"{STREAM}/score"]
+        filled = until(browser, lambda: gaps(browser), "the gap")  # told after what fills it
         assert sum(n for n, _ in filled) > 0
         assert sum(n for _, n in filled) == 0
+
+
+def causes(browser):
+    return [alarm["cause"] for alarm in fetched(browser, "/api/alarms?open=1")["alarms"]]
+
+
+def gaps(browser):
+    told = fetched(browser, "/api/streams")["detector"]["gaps"]
+    return [(gap["filled"], gap["lost"]) for gap in told if gap["topic"] == f"{STREAM}/score"]
 
 
 def everything_scored(own, count):
@@ -84,8 +92,8 @@ def test_a_dead_detector_is_said_and_one_that_comes_back_goes_on(own, browser):
         banner = seen(browser, "#banner[data-kind=detector]")
         assert "detector" in banner.text
         assert "NO DETECTOR" in text_of(browser, "#verdict")
-        alarms = fetched(browser, "/api/alarms?open=1")["alarms"]
-        assert [alarm["cause"] for alarm in alarms].count("detector") == 1
+        until(browser, lambda: "detector" in causes(browser), "the alarm")  # the browser may notice first
+        assert causes(browser).count("detector") == 1
 
         own.server.start()
         seen(browser, "body[data-detector=up]")

@@ -19,7 +19,7 @@ def csv_text(columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> Iterator[
     writer = csv.writer(buffer)
     writer.writerow(columns)
     for count, row in enumerate(rows, 1):
-        writer.writerow([_cell(value) for value in row])
+        writer.writerow([cell(value) for value in row])
         if count % _ROWS == 0:
             yield buffer.getvalue()
             buffer.seek(0)
@@ -27,7 +27,7 @@ def csv_text(columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> Iterator[
     yield buffer.getvalue()
 
 
-def _cell(value: Any) -> Any:
+def cell(value: Any) -> Any:
     """A value as a spreadsheet may read it: numbers as they are, text never as a formula."""
     if value is None:
         return ""
