@@ -4,13 +4,16 @@ import inspect
 import re
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Annotated, get_args
 
 import pytest
 import yaml
+from pydantic import TypeAdapter
 
 from musc_online.config import Config, Section, StreamOverride
 from streamer.bridges import status
 from streamer.bridges.common import Common
+from streamer.bridges.registry import KNOWN, load
 from streamer.page.config import PageConfig
 from streamer.server import metrics
 from streamer.wire.codes import CODES, WARNINGS
@@ -81,9 +84,10 @@ def test_the_readme_is_short_and_leads_to_every_page():
 
 def test_what_the_code_cites_is_there():
     cited = 0
-    for path in CODE:
+    for path in [*CODE, *(ROOT / "configs").glob("*.yaml")]:
         text = path.read_text(encoding="utf-8")
-        for page, anchor in re.findall(r"docs/(\w+\.md)(?:#([\w-]+))?", text):
+        for page, anchor in re.findall(r"docs/([\w-]+\.md)(?:#([\w-]+))?", text):
+            assert (ROOT / "docs" / page).is_file(), f"{path}: docs/{page}"
             assert not anchor or anchor in anchors(ROOT / "docs" / page), f"{path}: docs/{page}#{anchor}"
             cited += 1
         if path != Path(__file__):
@@ -128,6 +132,43 @@ def test_every_key_of_all_bridges_is_explained_with_its_default(name):
             continue
         default = yaml.safe_load(explained[key][1].strip("`"))
         assert field.get_default() == default, f"{name}.{key}"
+
+
+def leaves(model, above=""):
+    """Every key of a section, `a.b` of one within it, with its field."""
+    for key, field in model.model_fields.items():
+        types = [one for one in (field.annotation, *get_args(field.annotation)) if isinstance(one, type)]
+        inner = [one for one in types if issubclass(one, Section)]
+        if inner:
+            yield from leaves(inner[0], f"{above}{key}.")
+        else:
+            yield above + key, field
+
+
+def row_of(text, key):
+    """The row of `a.b`, or of `b` in a table of the keys of `a`; and whether it is of that key alone."""
+    common, *tables = text.split("| key of ")
+    outer, _, inner = key.rpartition(".")
+    own = {part.split("`")[1]: rows(part.partition("\n")[2]) for part in tables}
+    row = rows(common).get(key) or own.get(outer, {}).get(inner)
+    return row or rows(common)[outer], row is not None
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_every_key_of_a_bridge_is_explained_with_its_default(name):
+    text, compared = section(f"bridges-{name}.md", "Configuration"), 0
+    for key, field in leaves(load(name).section):
+        (_, cell, *_), alone = row_of(text, key)
+        if alone and field.is_required():
+            assert cell.startswith("required"), f"{name}.{key}"
+        elif alone and re.fullmatch(r"`[^`]+`|null|true|false|[\d.]+( ?[KMG]iB)?", cell):
+            said, default = cell.strip("`"), field.get_default()
+            type_of = TypeAdapter(Annotated[field.annotation, "", *field.metadata])
+            assert said == default or type_of.validate_python(yaml.safe_load(said)) == default, (
+                f"{name}.{key}"
+            )
+            compared += 1
+    assert compared > 3
 
 
 def test_every_figure_of_a_bridge_is_explained():

@@ -148,7 +148,7 @@ async def watching(client: Client, node: ua.NodeId = BRIDGE_OBJECT, event: str =
 
 
 def node_of(client: Client, identifier: str) -> Node:
-    """By what docs/bridges.md writes after `s=`."""
+    """By what docs/bridges-opcua.md writes after `s=`."""
     return client.get_node(ua.NodeId(identifier, STREAMS_INDEX))
 
 

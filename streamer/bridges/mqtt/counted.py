@@ -3,9 +3,7 @@
 from collections.abc import Mapping
 
 _COMMANDS = "commands_"
-_NO_REFUSALS = frozenset(f"{_COMMANDS}{name}" for name in ("done", "again", "lost", "response_topic_refused"))
-    ("commands_done", "commands_again", "commands_lost", "commands_response_topic_refused")
-)
+_NO_REFUSALS = frozenset(_COMMANDS + name for name in ("done", "again", "lost", "response_topic_refused"))
 
 
 def in_status(now: Mapping[str, int]) -> Mapping[str, tuple[str, int]]:

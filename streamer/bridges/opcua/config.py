@@ -58,7 +58,7 @@ class Limits(Section):
 
 
 class OpcuaSection(Section):
-    """Where the server listens, who may come, and what it keeps; docs/bridges.md#opc-ua has every key."""
+    """Where the server listens, who may come, and what it keeps; docs/bridges-opcua.md has every key."""
 
     endpoint: str = "opc.tcp://127.0.0.1:4840/musc-online"
     application_uri: Annotated[str, Field(pattern=r"^urn:[!-~]{1,200}$")] = APPLICATION_URI

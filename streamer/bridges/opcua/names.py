@@ -7,7 +7,7 @@ from urllib.parse import quote
 from asyncua import ua
 
 TYPES = "urn:musc-online:machine-vision:types"
-"""Namespace of the types: they have names of OPC 40100-1, and are not of its namespace (docs/bridges.md)."""
+"""Namespace of the types: their names are of OPC 40100-1, their namespace is not (docs/bridges-opcua.md)."""
 STREAMS = "urn:musc-online:machine-vision:streams"
 """Namespace of the objects: the bridge and one vision system a stream."""
 TYPES_INDEX = 2
@@ -105,7 +105,7 @@ RESULT_FIELDS = (
     _text("ModelId"),
     Field("Regions", ua.VariantType.Double, (), is_array=True),
 )
-"""Of a ResultReady event and of what is fetched later; docs/bridges.md says what each one holds."""
+"""Of a ResultReady event and of what is fetched later; docs/bridges-opcua.md says what each one holds."""
 
 MESSAGE_FIELDS = (
     _count("ItemNumber", ua.VariantType.UInt64),
