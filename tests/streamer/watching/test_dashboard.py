@@ -1,4 +1,4 @@
-"""The dashboard: Grafana can import it, Prometheus can read each expression, and everything named is there."""
+"""The dashboard: Grafana can import it, and Prometheus can read each of its expressions."""
 
 import itertools
 

@@ -58,11 +58,18 @@ def test_nothing_is_proven_or_explained_that_there_is_not():
     assert set(re.findall(r"^### (Musc\w+)$", PAGE, re.MULTILINE)) == alerts().keys()
 
 
-def test_what_a_plant_sets_is_what_the_rules_look_at():
+def test_what_a_plant_sets_is_what_the_rules_look_at(tmp_path):
     used = {name for rule in rules() for name in metrics_of(rule["expr"])}
-    offered = {rule["record"] for rule in rules("musc-plant.yml")}
+    text = (FOLDER / "musc-plant.yml").read_text(encoding="utf-8")
+    # Its examples as a plant takes them: without the `#`.
+    taken = "\n".join(
+        line.replace("#", "", 1) if re.match(r" +#[- ] ", line) else line for line in text.splitlines()
+    )
+    (tmp_path / "plant.yml").write_text(taken, encoding="utf-8")
+    offered = {rule["record"] for group in yaml.safe_load(taken)["groups"] for rule in group["rules"]}
     assert offered == {name for name in used if name.startswith("musc:plant:")}
     assert set(re.findall(r"`(musc:plant:\w+)`", PAGE)) == offered
+    assert "5 rules found" in promtool("check", "rules", "--lint-fatal", "plant.yml", folder=tmp_path)
 
 
 def test_labels_are_asked_for_values_that_they_have():

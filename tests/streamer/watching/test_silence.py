@@ -1,4 +1,4 @@
-"""A real camera falls silent before a real detector, and a real Prometheus tells it: with the rules as they are."""
+"""A real camera falls silent before a real detector; a real Prometheus tells it, by the rules as they are."""
 
 import shutil
 
@@ -22,7 +22,12 @@ def plant(stream):
     ]
 
 
-@pytest.fixture(params=[True, False], ids=["with keys", "without keys"])
+@pytest.fixture(
+    params=[
+        pytest.param(True, id="with keys"),
+        pytest.param(False, id="without keys", marks=pytest.mark.slow),
+    ]
+)
 def keys(request, tmp_path):
     """The folder of the detector's keys, or None."""
     if not request.param:
