@@ -23,6 +23,7 @@ from streamer.ask import ask
 from streamer.process import BridgeProcess, ServerProcess
 
 __all__ = [
+    "SMALL",
     "Arrival",
     "Line",
     "Witness",
@@ -34,6 +35,8 @@ __all__ = [
 ]
 
 KINDS = ("score", "revision")
+SMALL = {"backbone": {"image_size": 56}, "transport": {"heartbeat_s": 0.2}}
+"""Sections of a detector that is quick: what it says need not be right."""
 
 
 @contextmanager

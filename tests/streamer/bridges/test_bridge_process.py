@@ -7,21 +7,13 @@ import threading
 import urllib.request
 
 import pytest
-from bridge_support import Line, Witness, bridging, detecting, verdicts_to_tell, wait_for_all
+from bridge_support import SMALL, Line, Witness, bridging, detecting, verdicts_to_tell, wait_for_all
 from receiver_support import BRIDGE, own_modules, receiving
 from streamer_support import PATIENCE_S, control, one_thread, until
 
 __all__ = ["one_thread", "own_modules"]
 
 pytestmark = pytest.mark.usefixtures("own_modules", "one_thread")
-SMALL = {"backbone": {"image_size": 56}, "transport": {"heartbeat_s": 0.2}}
-
-
-@pytest.fixture(scope="module")
-def detector(tmp_path_factory):
-    """One for all that do not kill it: each test has a stream of its own."""
-    with detecting(tmp_path_factory.mktemp("detector"), **SMALL) as server:
-        yield server
 
 
 @pytest.fixture

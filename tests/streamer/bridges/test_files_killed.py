@@ -8,7 +8,7 @@ import signal
 
 import cv2
 import pytest
-from bridge_support import Arrival, Line, bridging, detecting, published, wait_for_all
+from bridge_support import SMALL, Arrival, Line, bridging, detecting, published, wait_for_all
 from files_support import write_for_ever
 from item_support import queue_folder
 from streamer_support import control, one_thread, until
@@ -17,11 +17,8 @@ __all__ = ["one_thread"]
 
 pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.slow]
 A_TURN = 10
-SMALL = {
-    "backbone": {"image_size": 56},
-    "transport": {"heartbeat_s": 0.2},
-    "threshold": {"rule": "fixed", "value": 0.3},  # of which nearly all are anomalous, and so drawn
-}
+DRAWN = {"rule": "fixed", "value": 0.3}
+"""Of which nearly all are anomalous, and so drawn."""
 
 
 def objects(folder):
@@ -44,7 +41,7 @@ def arrivals(folder):
 
 def test_every_verdict_is_a_line_once_whoever_is_killed(tmp_path):
     told = tmp_path / "told"
-    with detecting(tmp_path / "detector", **SMALL) as server:
+    with detecting(tmp_path / "detector", **SMALL, threshold=DRAWN) as server:
         section = {"folder": str(told), "file_bytes": "16KiB"}
         with bridging(tmp_path, server, "files", section) as bridge, Line(server, "line") as line:
             for turn in range(3):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 from asyncua import Client, ua
-from bridge_support import Line, bridging, detecting, wait_for_all
+from bridge_support import Line, bridging, wait_for_all
 from opcua_support import ENDPOINT, Plc, call, node_of, run
 from streamer_support import until
 
@@ -34,16 +34,14 @@ def serving(bridge: BridgeProcess, times: int = 1) -> str:
 
 
 @pytest.fixture(scope="module")
-def plant(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plant]:
+def plant(tmp_path_factory: pytest.TempPathFactory, detector: ServerProcess) -> Iterator[Plant]:
     folder = tmp_path_factory.mktemp("opcua-line")
+    tell = {"streams": ["line-1", "words"]}  # of the detector that tests share
     section = {"endpoint": ENDPOINT, "commands": {"allow": ["confirm", "threshold"]}}
-    with (
-        detecting(folder / "detector", revise={"every": 5, "window": 12}) as server,
-        bridging(folder / "bridge", server, "opcua", section) as bridge,
-    ):
+    with bridging(folder / "bridge", detector, "opcua", section, tell=tell) as bridge:
         endpoint = serving(bridge)
         bridge._settings["opcua"]["endpoint"] = endpoint  # a restart is at the same port
-        yield Plant(server, bridge, endpoint)
+        yield Plant(detector, bridge, endpoint)
 
 
 def test_every_verdict_arrives_once_in_order_though_the_bridge_is_killed_and_the_plc_was_away(plant):

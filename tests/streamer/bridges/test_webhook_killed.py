@@ -3,7 +3,7 @@
 import urllib.request
 
 import pytest
-from bridge_support import Arrival, Line, bridging, detecting, published, wait_for_all
+from bridge_support import Arrival, Line, bridging, published, wait_for_all
 from streamer_support import control, one_thread, until
 from web_support import certificate
 from webhook_support import Receiver, answer, secret_file
@@ -11,7 +11,6 @@ from webhook_support import Receiver, answer, secret_file
 __all__ = ["one_thread"]
 
 pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.slow]
-SMALL = {"backbone": {"image_size": 56}, "transport": {"heartbeat_s": 0.2}}
 A_TURN = 10
 
 
@@ -32,14 +31,8 @@ def scored(server, stream):
     return len(published(server, stream, ("score",))["score"])
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    with detecting(tmp_path_factory.mktemp("detector"), **SMALL) as one:
-        yield one
-
-
 @pytest.mark.parametrize(("batch", "stream"), [(1, "one by one"), (20, "in batches")])
-def test_every_verdict_arrives_in_order_whoever_is_killed(tmp_path, server, batch, stream):
+def test_every_verdict_arrives_in_order_whoever_is_killed(tmp_path, detector, batch, stream):
     tls = certificate(tmp_path, "IP:127.0.0.1")
     with Receiver(tls) as receiver:
         receiver.next.extend([answer(500), answer(429, retry_after="1"), answer(503)])
@@ -52,8 +45,8 @@ def test_every_verdict_arrives_in_order_whoever_is_killed(tmp_path, server, batc
         }
         tell = {"streams": [stream]}
         with (
-            bridging(tmp_path, server, "webhook", section, tell=tell) as bridge,
-            Line(server, stream) as line,
+            bridging(tmp_path, detector, "webhook", section, tell=tell) as bridge,
+            Line(detector, stream) as line,
         ):
             for turn, killed in enumerate(("bridge", "receiver", "hangs", "detector")):
                 for number in range(A_TURN):
@@ -66,7 +59,7 @@ def test_every_verdict_arrives_in_order_whoever_is_killed(tmp_path, server, batc
                                 receiver.die()
                             case "hangs":
                                 receiver.next.append(receiver.hang)
-                until(lambda n=A_TURN * (turn + 1): scored(server, stream) == n)
+                until(lambda n=A_TURN * (turn + 1): scored(detector, stream) == n)
                 match killed:
                     case "bridge":
                         bridge.start()
@@ -78,10 +71,10 @@ def test_every_verdict_arrives_in_order_whoever_is_killed(tmp_path, server, batc
                         receiver.let_go.set()
                         bridge.start()
                     case "detector":
-                        server.kill()
-                        server.start()
-            control(server, "flush")
-            wait_for_all(server, stream, lambda: arrivals(receiver))
+                        detector.kill()
+                        detector.start()
+            control(detector, "flush", stream=stream)
+            wait_for_all(detector, stream, lambda: arrivals(receiver))
             assert figure(bridge, "up") == 1
         log = bridge.log
     assert receiver.unsigned == 0
@@ -95,12 +88,12 @@ def test_every_verdict_arrives_in_order_whoever_is_killed(tmp_path, server, batc
     assert "/told" not in log
 
 
-def test_what_is_refused_is_kept_and_told_and_holds_nothing_up(tmp_path, server):
+def test_what_is_refused_is_kept_and_told_and_holds_nothing_up(tmp_path, detector):
     with Receiver() as receiver:
         section = {"url": receiver.url, "secret_files": [str(secret_file(tmp_path))]}
         receiver.next.append(answer(422, b"no such part"))
-        with bridging(tmp_path, server, "webhook", section, tell={"streams": ["refused"]}) as bridge:
-            with Line(server, "refused") as line:
+        with bridging(tmp_path, detector, "webhook", section, tell={"streams": ["refused"]}) as bridge:
+            with Line(detector, "refused") as line:
                 line.learn(4)
                 until(lambda: len(arrivals(receiver)) >= 3)
             assert figure(bridge, "dead_letters") == 1

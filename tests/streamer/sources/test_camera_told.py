@@ -5,22 +5,11 @@ import time
 
 import pytest
 from camera_support import MjpegCamera, Publish, RtspCamera
-from streamer_support import PATIENCE_MS, PATIENCE_S, Screen, server_process
+from streamer_support import PATIENCE_MS, PATIENCE_S, Screen
 
 from streamer.ask import ask
 
 pytest.importorskip("av", reason="PyAV is not installed: pip install -e '.[camera]'")
-
-
-@pytest.fixture(scope="module")
-def detector(tmp_path_factory):
-    patch = pytest.MonkeyPatch()
-    patch.setenv("OMP_NUM_THREADS", "1")
-    with server_process(
-        tmp_path_factory.mktemp("detector"), transport={"when_full": "drop_oldest"}
-    ) as server:
-        yield server
-    patch.undo()
 
 
 def hears(screen, state, reconnects=0):

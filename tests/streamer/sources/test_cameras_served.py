@@ -4,7 +4,7 @@ import signal
 
 import pytest
 from camera_support import MjpegCamera, Publish, RtspCamera
-from streamer_support import PATIENCE_MS, identity_holds, server_process, until
+from streamer_support import PATIENCE_MS, identity_holds, until
 from web_support import certificate
 
 from streamer.ask import ask
@@ -12,18 +12,6 @@ from streamer.ask import ask
 pytest.importorskip("av", reason="PyAV is not installed: pip install -e '.[camera]'")
 
 CAMERAS = pytest.mark.parametrize("kind", [RtspCamera, MjpegCamera])
-
-
-@pytest.fixture(scope="module")
-def detector(tmp_path_factory):
-    """A real one, in a process of its own; each test has a stream of its own."""
-    patch = pytest.MonkeyPatch()
-    patch.setenv("OMP_NUM_THREADS", "1")
-    with server_process(
-        tmp_path_factory.mktemp("detector"), transport={"when_full": "drop_oldest"}
-    ) as server:
-        yield server
-    patch.undo()
 
 
 class Line:

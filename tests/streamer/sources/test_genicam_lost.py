@@ -3,7 +3,7 @@
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import pytest
@@ -15,6 +15,7 @@ from streamer.sources.genicam import GenicamCamera
 
 pytestmark = needs_fake_camera
 OPTIONS = "trigger=off&region=0,0,128,96&frame_rate=20&pixel_format=BayerRG8"
+LOSSES = ("packets_lost", "frames_incomplete")
 
 
 def test_a_camera_is_waited_for_lost_and_found_again() -> None:
@@ -69,12 +70,21 @@ def test_what_the_network_loses_is_counted_and_a_camera_of_no_whole_picture_is_l
         counted = camera.facts()
         camera.close()
         # What was counted stays, also when the camera is opened anew.
-        assert camera.facts()["packets_lost"] >= counted["packets_lost"] > 0
-        before = camera.facts()["frames_incomplete"]
-        assert before >= counted["frames_incomplete"] > 0
+        before = camera.facts()
+        assert all(before[name] >= counted[name] for name in LOSSES)
         camera.open()
-        until(lambda: camera.read(0.2) is None and camera.facts()["frames_incomplete"] > before)
+        until(lambda: more_is_lost(camera, before))
         camera.close()
+
+
+def more_is_lost(camera: GenicamCamera, before: Mapping[str, int | float | str]) -> bool:
+    """Whether more of each kind was counted by now; a busy machine may see no packet in two seconds."""
+    try:
+        assert camera.read(0.2) is None
+    except SourceLost:
+        camera.close()
+        camera.open()
+    return all(camera.facts()[name] > before[name] for name in LOSSES)
 
 
 @pytest.mark.slow

@@ -1,9 +1,7 @@
-"""One detector for all tests of a session: each takes a stream of its own name."""
+"""One detector for all tests of a session, started again by who kills it: each takes a stream of its own."""
 
 import pytest
-from bridge_support import detecting
-
-SMALL = {"backbone": {"image_size": 56}, "transport": {"heartbeat_s": 0.2}}
+from bridge_support import SMALL, detecting
 
 
 @pytest.fixture(scope="session")
