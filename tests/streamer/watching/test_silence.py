@@ -98,6 +98,7 @@ def test_a_silence_is_told_until_frames_come_again(detector, keys, token, tmp_pa
         assert {(rule["health"], rule.get("lastError")) for rule in ours} == {("ok", None)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("keys", [True], ids=["with keys"], indirect=True)
 def test_a_scrape_without_the_token_sees_a_detector_that_is_down(detector, tmp_path):
     targets = {"musc": detector.endpoints["metrics"]}
