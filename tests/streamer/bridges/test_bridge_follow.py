@@ -99,7 +99,8 @@ def test_a_detector_that_comes_again(backbone, tmp_path, monkeypatch, on_disk):
 
 
 def test_what_the_history_no_longer_has_is_told_as_lost(backbone, tmp_path):
-    config = small_config(history={"max_messages": 3})
+    # While a detector learns it revises nothing: revisions would push the last score out as well.
+    config = small_config(history={"max_messages": 3}, warmup=12)
     with watched(backbone, config) as (service, screen, camera):
         with following(tmp_path, service.endpoints) as queue:
             camera.picture(0)
