@@ -36,7 +36,7 @@ def serving(bridge: BridgeProcess, times: int = 1) -> str:
 @pytest.fixture(scope="module")
 def plant(tmp_path_factory: pytest.TempPathFactory, detector: ServerProcess) -> Iterator[Plant]:
     folder = tmp_path_factory.mktemp("opcua-line")
-    tell = {"streams": ["line-1", "words"]}  # of the detector that tests share
+    tell = {"streams": ["opcua-line", "opcua-words"]}  # of the detector that tests share
     section = {"endpoint": ENDPOINT, "commands": {"allow": ["confirm", "threshold"]}}
     with bridging(folder / "bridge", detector, "opcua", section, tell=tell) as bridge:
         endpoint = serving(bridge)
@@ -45,7 +45,7 @@ def plant(tmp_path_factory: pytest.TempPathFactory, detector: ServerProcess) -> 
 
 
 def test_every_verdict_arrives_once_in_order_though_the_bridge_is_killed_and_the_plc_was_away(plant):
-    with Plc(plant.endpoint) as plc, Line(plant.server, "line-1") as line:
+    with Plc(plant.endpoint) as plc, Line(plant.server, "opcua-line") as line:
         until(lambda: plc.connections == 1)
         for _ in range(8):
             line.send()
@@ -68,8 +68,8 @@ def test_every_verdict_arrives_once_in_order_though_the_bridge_is_killed_and_the
             line.show(defect)
         plc.come_back()
         until(lambda: plc.connections == 4)
-        ask({"kind": "flush", "stream": "line-1"}, plant.server.endpoints["control"], timeout_s=180)
-        wait_for_all(plant.server, "line-1", plc.arrived)
+        ask({"kind": "flush", "stream": "opcua-line"}, plant.server.endpoints["control"], timeout_s=180)
+        wait_for_all(plant.server, "opcua-line", plc.arrived)
     numbers = [one["ItemNumber"] for one in plc.got]
     assert numbers == sorted(set(numbers))
     # Each names the one before it: a client sees by itself that it missed nothing.
@@ -85,7 +85,7 @@ def test_every_verdict_arrives_once_in_order_though_the_bridge_is_killed_and_the
 def test_words_that_are_allowed_reach_the_detector_and_no_others_are_there(plant):
     async def client(frame_id):
         async with Client(plant.endpoint) as opc:
-            where = "stream/words/ResultManagement"
+            where = "stream/opcua-words/ResultManagement"
             methods = [(await one.read_browse_name()).Name for one in await node_of(opc, where).get_methods()]
             told = await call(opc, where, "Confirm", frame_id, "defect", "scratch")
             unknown = await call(opc, where, "Confirm", "none", "good", "")
@@ -94,10 +94,10 @@ def test_words_that_are_allowed_reach_the_detector_and_no_others_are_there(plant
                 await call(opc, "bridge/ResultManagement", "SetThreshold", 0.25)
             return methods, told, unknown, limit
 
-    with Plc(plant.endpoint) as plc, Line(plant.server, "words") as line:
+    with Plc(plant.endpoint) as plc, Line(plant.server, "opcua-words") as line:
         until(lambda: plc.connections == 1)
         shown = [line.show(frame_id=number) for number in range(4)]  # ids that are numbers: a PLC has text
-        until(lambda: any(one["StreamName"] == "words" for one in plc.got))
+        until(lambda: any(one["StreamName"] == "opcua-words" for one in plc.got))
         assert shown[3].score["frame_id"] == 3
         methods, told, unknown, limit = run(client("3"))
         until(lambda: len([one for one in plc.messages if one.Kind == "operator"]) >= 2)
@@ -107,5 +107,8 @@ def test_words_that_are_allowed_reach_the_detector_and_no_others_are_there(plant
     assert unknown[:2] == [False, "unknown_frame"]
     assert limit == [True, "", ""]
     words = [one for one in plc.messages if one.Kind == "operator"]
-    assert [(one.StreamName, one.Code) for one in words] == [("words", "confirm"), ("words", "threshold")]
-    assert words[0].Text.startswith("words: opcua: confirm 3")
+    assert [(one.StreamName, one.Code) for one in words] == [
+        ("opcua-words", "confirm"),
+        ("opcua-words", "threshold"),
+    ]
+    assert words[0].Text.startswith("opcua-words: opcua: confirm 3")

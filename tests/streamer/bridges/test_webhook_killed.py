@@ -92,8 +92,10 @@ def test_what_is_refused_is_kept_and_told_and_holds_nothing_up(tmp_path, detecto
     with Receiver() as receiver:
         section = {"url": receiver.url, "secret_files": [str(secret_file(tmp_path))]}
         receiver.next.append(answer(422, b"no such part"))
-        with bridging(tmp_path, detector, "webhook", section, tell={"streams": ["refused"]}) as bridge:
-            with Line(detector, "refused") as line:
+        with bridging(
+            tmp_path, detector, "webhook", section, tell={"streams": ["webhook refused"]}
+        ) as bridge:
+            with Line(detector, "webhook refused") as line:
                 line.learn(4)
                 until(lambda: len(arrivals(receiver)) >= 3)
             assert figure(bridge, "dead_letters") == 1
