@@ -23,6 +23,7 @@ from streamer.ask import ask
 from streamer.process import BridgeProcess, ServerProcess
 
 __all__ = [
+    "DRAWN",
     "SMALL",
     "Arrival",
     "Line",
@@ -35,7 +36,13 @@ __all__ = [
 ]
 
 KINDS = ("score", "revision")
-SMALL = {"backbone": {"image_size": 56}, "transport": {"heartbeat_s": 0.2}}
+DRAWN = "drawn"
+"""A stream of which nearly all frames are anomalous."""
+SMALL = {
+    "backbone": {"image_size": 56},
+    "transport": {"heartbeat_s": 0.2},
+    "streams": [{"match": DRAWN, "threshold": {"value": 0.3}}],
+}
 """Sections of a detector that is quick: what it says need not be right."""
 
 

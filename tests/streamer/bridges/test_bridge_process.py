@@ -7,7 +7,7 @@ import threading
 import urllib.request
 
 import pytest
-from bridge_support import SMALL, Line, Witness, bridging, detecting, verdicts_to_tell, wait_for_all
+from bridge_support import Line, Witness, bridging, verdicts_to_tell, wait_for_all
 from receiver_support import BRIDGE, own_modules, receiving
 from streamer_support import PATIENCE_S, control, one_thread, until
 
@@ -188,25 +188,25 @@ def test_at_sigterm_what_is_being_delivered_is_finished(tmp_path, detector, rece
 
 
 @pytest.mark.slow
-def test_a_detector_that_is_killed_is_told_and_what_it_said_before_and_after_arrives(tmp_path, receiver):
-    with (
-        detecting(tmp_path / "detector", **SMALL) as server,
-        bridging(tmp_path, server, BRIDGE, {"port": receiver.port}) as bridge,
-    ):
-        with Line(server, "line") as line:
+def test_a_detector_that_is_killed_is_told_and_what_it_said_before_and_after_arrives(
+    tmp_path, detector, receiver
+):
+    tell = {"streams": ["gone"]}
+    with bridging(tmp_path, detector, BRIDGE, {"port": receiver.port}, tell=tell) as bridge:
+        with Line(detector, "gone") as line:
             line.learn(6)
             until(lambda: len(receiver.arrivals()) >= 6)
             bridge.kill()
             line.learn(6)
-        server.kill()
+        detector.kill()
         bridge.start()
         until(lambda: {"detector": "down"} in [item["header"] for item in receiver.of("availability")])
-        server.start()
+        detector.start()
         until(lambda: receiver.of("availability")[-1]["header"] == {"detector": "up"})
-        with Line(server, "line") as line:
+        with Line(detector, "gone") as line:
             for number in range(6):
                 line.show(frame_id=f"after-{number}")
-        control(server, "flush")
-        wait_for_all(server, "line", receiver.arrivals)
+        control(detector, "flush", stream="gone")
+        wait_for_all(detector, "gone", receiver.arrivals)
         assert "bridge_detector_down" in bridge.log
         assert "bridge_counted_anew" not in bridge.log

@@ -8,7 +8,7 @@ import signal
 
 import cv2
 import pytest
-from bridge_support import SMALL, Arrival, Line, bridging, detecting, published, wait_for_all
+from bridge_support import DRAWN, Arrival, Line, bridging, published, wait_for_all
 from files_support import write_for_ever
 from item_support import queue_folder
 from streamer_support import control, one_thread, until
@@ -17,8 +17,6 @@ __all__ = ["one_thread"]
 
 pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.slow]
 A_TURN = 10
-DRAWN = {"rule": "fixed", "value": 0.3}
-"""Of which nearly all are anomalous, and so drawn."""
 
 
 def objects(folder):
@@ -39,25 +37,27 @@ def arrivals(folder):
     return [Arrival.of(one["header"]) for one in objects(folder) if one["kind"] == "verdict"]
 
 
-def test_every_verdict_is_a_line_once_whoever_is_killed(tmp_path):
+def test_every_verdict_is_a_line_once_whoever_is_killed(tmp_path, detector):
     told = tmp_path / "told"
-    with detecting(tmp_path / "detector", **SMALL, threshold=DRAWN) as server:
-        section = {"folder": str(told), "file_bytes": "16KiB"}
-        with bridging(tmp_path, server, "files", section) as bridge, Line(server, "line") as line:
-            for turn in range(3):
-                for number in range(A_TURN):
-                    line.send("stain" if number % 5 == 4 else "good")
-                    if number == A_TURN // 2:
-                        bridge.kill()
-                until(lambda n=A_TURN * (turn + 1): len(published(server, "line", ("score",))["score"]) == n)
-                if turn == 1:
-                    server.kill()
-                    server.start()
-                bridge.start()
-            control(server, "flush")
-            wait_for_all(server, "line", lambda: arrivals(told))
-            anomalous = [one for one in objects(told) if one.get("overlay")]
-            until(lambda: len(table(told)) == len(objects(told)))
+    section = {"folder": str(told), "file_bytes": "16KiB"}
+    with (
+        bridging(tmp_path, detector, "files", section, tell={"streams": [DRAWN]}) as bridge,
+        Line(detector, DRAWN) as line,
+    ):
+        for turn in range(3):
+            for number in range(A_TURN):
+                line.send("stain" if number % 5 == 4 else "good")
+                if number == A_TURN // 2:
+                    bridge.kill()
+            until(lambda n=A_TURN * (turn + 1): len(published(detector, DRAWN, ("score",))["score"]) == n)
+            if turn == 1:
+                detector.kill()
+                detector.start()
+            bridge.start()
+        control(detector, "flush", stream=DRAWN)
+        wait_for_all(detector, DRAWN, lambda: arrivals(told))
+        anomalous = [one for one in objects(told) if one.get("overlay")]
+        until(lambda: len(table(told)) == len(objects(told)))
     numbers = [one["number"] for one in objects(told)]
     assert numbers == sorted(set(numbers))
     assert [int(row["number"]) for row in table(told)] == numbers
