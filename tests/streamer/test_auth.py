@@ -186,6 +186,7 @@ def test_a_service_that_can_admit_nobody_any_more_ends(folder, backbone):
     service._authenticator.stop()
     assert service.wait(PATIENCE_S)
     assert "who may connect" in str(service.failure)
+    service._authenticator = None  # or it is missed again
     service.failure = None
     service.stop()
 
