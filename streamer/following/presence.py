@@ -7,8 +7,8 @@ from typing import Any, Protocol
 from streamer.wire.checks import NO_STREAM
 from streamer.wire.published import Message
 
-DOWN_S = 12.0
-"""A detector that said nothing for so long is down."""
+DOWN_S = 11.0
+"""A detector that said nothing for so long is down: a page says so before 12 s are over."""
 _STREAMS = 1024
 
 
