@@ -1,53 +1,130 @@
 """A device's clock by this machine's: when a picture was taken, from what the device says of its time."""
 
 import time
+from typing import NamedTuple, Self
 
 TRUSTED_NS = 1_000_000_000
-"""A device that gives times since 1970 is taken at its word while pictures arrive within so long of them."""
+"""A device that gives times since 1970 is taken at its word if pictures arrive within so long of them."""
 AHEAD_NS = 5_000_000
 """So far may its clock be ahead of ours."""
 _WINDOW_NS = 30_000_000_000
+_SET_NS = 500_000_000
+"""A clock that moves so far against the other between two pictures was set."""
+_DRIFT = 100e-6
+"""Of two clocks that nobody sets: 100 ppm."""
+_REORDERED, _REORDERED_NS = 16, 3_000_000_000
+"""No codec sends a picture behind more than 16 later ones, no camera behind more than 3 s of them."""
+
+
+class Arrival(NamedTuple):
+    """A moment by this machine's two clocks, in nanoseconds: one that nobody sets, and that since 1970."""
+
+    steady_ns: int
+    since_1970_ns: int
+
+    @classmethod
+    def now(cls) -> Self:
+        """This moment."""
+        return cls(time.monotonic_ns(), time.time_ns())
 
 
 class DeviceClock:
-    """Maps times of a device to ours.
+    """Maps times of a device to ours, for one connection.
 
-    A device that is set by the same time server as this machine is taken at its word. Of any other the
-    quickest arrival of the last half a minute or minute stands for no delay at all: what arrived later by
-    the device's clock was under way for longer. So delays that grow show in the times, the shortest one
-    does not, and a clock that drifts by 100 ppm is off by 6 ms at most.
+    Of its steady time (of a stream's pictures) the quickest arrival of the last half a minute or minute
+    stands for no delay at all; what arrived later by the device's clock was under way for longer. Where it
+    says the time since 1970 too, and that agrees with ours, it is taken at its word.
+
+    How far a time may be off, with a `way` that the quickest picture takes, arrivals that are up to `j` later
+    than that at least every half a minute, and clocks that drift by up to 100 ppm:
+
+    - the device's word: as far as its clock is from ours: 1 s behind to 5 ms ahead. Delays show, for two and
+      a half hours if they are over 1 s and never shorter; a clock that drifts from ours is found out at 1 s;
+    - else: too late by `way + j`, and 6 ms more or less. A delay that comes shows for half a minute; one
+      that stays for a minute is part of `way`. Pictures that come in coding order (B-frames) keep their
+      distances; `way` has the codec's delay in it;
+    - a device that is set, or begins its time anew, is begun with anew: the picture's own delay is not known,
+      and it counts as taken at its arrival. Of B-frames, one that is set back by less than 3 s is too
+      early by as much for up to a minute;
+    - a set clock of this machine moves the times by as much, as it should, and nothing else.
     """
 
     def __init__(self) -> None:
-        self._last_ns: int | None = None
-        self._window: list[int] = []
+        self._shortest: list[int] = []
+        """The smallest differences of the clocks, in this window and the one before."""
         self._since_ns = 0
+        self._latest_ns = 0
+        self._in_order = 0
+        self._word = _Word()
 
-    def capture(self, device_ns: int, arrived_ns: int | None = None, *, since_1970: bool) -> tuple[int, bool]:
+    def capture(
+        self, device_ns: int, arrival: Arrival | None = None, since_1970_ns: int | None = None
+    ) -> tuple[int, bool]:
         """When a picture was taken.
 
         Args:
-            device_ns: when it was by the device's clock; one that goes back begins anew.
-            arrived_ns: when it came, by ours; None is now.
-            since_1970: whether the device's clock counts from 1970; else from whenever.
+            device_ns: by the device's steady clock, which counts from whenever.
+            arrival: when the picture came, by ours; None is now.
+            since_1970_ns: the same moment by the device's clock since 1970; None where it says none.
 
         Returns:
-            Nanoseconds since 1970 by our clock, at most `arrived_ns` and `AHEAD_NS`, and whether it is the
+            Nanoseconds since 1970 by our clock, at most the arrival and `AHEAD_NS`, and whether it is the
             device's word.
         """
-        arrived_ns = time.time_ns() if arrived_ns is None else arrived_ns
-        delay_ns = self._shortest(device_ns, arrived_ns)
-        if since_1970 and -AHEAD_NS <= delay_ns <= TRUSTED_NS:
-            return device_ns, True
-        return device_ns + delay_ns, False
+        arrival = Arrival.now() if arrival is None else arrival
+        delay_ns = arrival.steady_ns - device_ns
+        shortest_ns = self._quickest(device_ns, delay_ns, arrival.steady_ns)
+        if since_1970_ns is not None:
+            way_ns = arrival.since_1970_ns - since_1970_ns - (delay_ns - shortest_ns)
+            apart_ns = arrival.since_1970_ns - arrival.steady_ns - (since_1970_ns - device_ns)
+            if self._word.is_good(way_ns, apart_ns, arrival.steady_ns):
+                return since_1970_ns, True
+        return arrival.since_1970_ns - (delay_ns - shortest_ns), False
 
-    def _shortest(self, device_ns: int, arrived_ns: int) -> int:
-        """The smallest difference of the clocks in this window and the one before."""
-        delay_ns = arrived_ns - device_ns
-        if self._last_ns is None or device_ns < self._last_ns:
-            self._window, self._since_ns = [], device_ns
-        self._last_ns = device_ns
-        if not self._window or device_ns - self._since_ns >= _WINDOW_NS:
-            self._window, self._since_ns = [delay_ns, *self._window[:1]], device_ns
-        self._window[0] = min(self._window[0], delay_ns)
-        return min(self._window)
+    def _quickest(self, device_ns: int, delay_ns: int, now_ns: int) -> int:
+        """The smallest difference of the clocks, this one and the last ones'."""
+        if self._is_set_back(device_ns):
+            self._shortest = []
+        if not self._shortest:
+            self._latest_ns, self._in_order = device_ns, 0
+        if not self._shortest or now_ns - self._since_ns >= _WINDOW_NS:
+            self._shortest, self._since_ns = [delay_ns, *self._shortest[:1]], now_ns
+        self._shortest[0] = min(self._shortest[0], delay_ns)
+        return min(self._shortest)
+
+    def _is_set_back(self, device_ns: int) -> bool:
+        """Whether the time went back, and not by the order of a codec: that goes back every few pictures."""
+        back_ns = self._latest_ns - device_ns
+        self._latest_ns = max(self._latest_ns, device_ns)
+        if back_ns <= 0:
+            self._in_order += 1
+            return False
+        in_order, self._in_order = self._in_order, 0
+        return back_ns > _REORDERED_NS or in_order > _REORDERED
+
+
+class _Word:
+    """Whether a device's time since 1970 is good; once it is, a delay alone does not make it bad."""
+
+    def __init__(self) -> None:
+        self._good = False
+        self._apart_ns, self._looked_ns = 0, 0
+        self._known_ns = 0.0
+        """The way by the device's word, but one that grew no faster than clocks drift."""
+
+    def is_good(self, way_ns: int, apart_ns: int, now_ns: int) -> bool:
+        """Look at one more picture.
+
+        Args:
+            way_ns: how long the quickest picture lately took, by the device's word.
+            apart_ns: from the device's two clocks' difference to that of ours; jumps where one was set.
+            now_ns: by our steady clock.
+        """
+        was_set = abs(apart_ns - self._apart_ns) >= _SET_NS
+        if not self._good or was_set:
+            self._known_ns = way_ns
+        else:
+            self._known_ns = min(way_ns, self._known_ns + _DRIFT * (now_ns - self._looked_ns))
+        self._apart_ns, self._looked_ns = apart_ns, now_ns
+        self._good = way_ns >= -AHEAD_NS and self._known_ns <= TRUSTED_NS
+        return self._good

@@ -1,7 +1,8 @@
 """What a camera is to `streamer.sources.live`: opened, read picture by picture, closed, and opened again."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 from streamer.errors import StreamerError
@@ -27,19 +28,28 @@ class Picture:
     """One picture of a camera.
 
     Attributes:
-        frame: `[H, W, 3]` uint8 BGR, or `[H, W]` grey uint8 or uint16; or the bytes of a JPEG as the camera
-            made it, which is sent unchanged.
+        made: `frame`, or what makes it: a camera gives more pictures than are looked at.
         capture_ns: when it was taken, in nanoseconds since 1970 by this machine's clock.
-        exact: whether the camera or its driver says so; else `capture_ns` is no earlier than the truth: the
-            moment of arrival, or of the quickest arrival lately where the camera counts time but not from
-            1970.
+        exact: whether the camera or its driver says so; else `capture_ns` is late: the moment of arrival, or
+            where the camera counts time, by the quickest way of late (`streamer.sources.clock`).
         bit_depth: the bits in use of uint16; `auto` leaves it to the detector's configuration.
     """
 
-    frame: Pixels | bytes
+    made: Pixels | bytes | Callable[[], Pixels]
     capture_ns: int
     exact: bool = False
     bit_depth: BitDepth = "auto"
+
+    @cached_property
+    def frame(self) -> Pixels | bytes:
+        """`[H, W, 3]` uint8 BGR, or `[H, W]` grey uint8 or uint16; or the bytes of a JPEG.
+
+        A JPEG is as the camera made it, and sent unchanged. Pixels are made at the first look.
+
+        Raises:
+            WireError: `undecodable`: no pixels can be made of it, or there is no memory for them.
+        """
+        return self.made() if callable(self.made) else self.made
 
 
 class Device(Protocol):

@@ -2,45 +2,46 @@
 
 import errno
 import socket
-import struct
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import av
 import av.container
-import numpy as np
-from av.codec.context import Flags, Flags2
-from av.error import HTTPForbiddenError, HTTPUnauthorizedError
+from av.error import HTTPForbiddenError, HTTPUnauthorizedError, ProtocolNotFoundError
 
+from streamer import credentials
 from streamer.errors import StreamerError
-from streamer.images.jpeg import whole
 from streamer.sources.address import shown, without_secrets
-from streamer.sources.clock import DeviceClock
+from streamer.sources.clock import Arrival
+from streamer.sources.decoding import Decoding
 from streamer.sources.device import Device, Picture, SourceLost
 
-SCHEMES = ("rtsp", "rtsps", "http", "https", "rtmp", "rtmps", "udp", "rtp", "srt", "tcp")
+SCHEMES = ("rtsp", "rtsps", "http", "https", "rtmp", "rtmps", "udp", "rtp", "tcp")
 _ENCRYPTED = ("rtsps", "https")
 _REFUSED_S = 60.0
 """Cameras shut out who comes with a wrong password again and again."""
 _WAITED_S, _CATCH_UP_S = 0.005, 2.0
 """A packet that had to be waited for so long is fresh; after so long they are taken for fresh anyway."""
+_PICTURE_FILES = frozenset({"jpeg_pipe", "png_pipe", "mjpeg", "image2", "webp_pipe", "bmp_pipe"})
+"""libav's names of pictures, one or one behind the other."""
 _WHOLE = frozenset({("rtsp", "h264"), ("rtsp", "mjpeg"), ("mpjpeg", "mjpeg")})
 """Containers and codecs whose packets need not be put together: libav's parser waits for the next one."""
-_COUNTS_NOTHING = frozenset({"mpjpeg"})
-"""Containers that have no time: libav numbers the pictures."""
 
 
 @dataclass(eq=False)
 class _Opened:
     container: av.container.InputContainer
-    packets: "Iterator[av.Packet[av.VideoStream]]"
-    decoder: av.VideoCodecContext
+    packets: "Iterator[av.Packet[Any]]"
+    index: int
+    decoding: Decoding
+    kind: tuple[str, str]
     opened: float = field(default_factory=time.monotonic)
     is_fresh: bool = False
-    taken: dict[int, tuple[int, bool]] = field(default_factory=dict)
+    packets_read: int = 0
 
 
 class NetworkStream(Device):
@@ -62,10 +63,7 @@ class NetworkStream(Device):
     def __init__(self, url: str, silent_s: float = 5.0, ca: Path | None = None) -> None:
         self.name, self._url, self._silent_s, self._ca = shown(url), url, silent_s, ca
         scheme = url.partition("://")[0].lower()
-        try:
-            self._host = urlsplit(url).hostname
-        except ValueError:
-            self._host = None
+        self._host = _host(url)
         if scheme not in SCHEMES or not self._host:
             raise StreamerError(
                 f"source: {self.name} is no address of a camera; expected rtsp://HOST/PATH or "
@@ -79,23 +77,30 @@ class NetworkStream(Device):
                 f"{' or '.join(f'{name}://...' for name in _ENCRYPTED)}, or leave --camera-ca out"
             )
         self._is_rtsp = scheme in {"rtsp", "rtsps"}
-        self._parsed = False
+        self._parsed = self._was_open = False
         self._now: _Opened | None = None
-        self._facts: dict[str, int | float | str] = {"frames_incomplete": 0}
-        self._by_reports, self._by_stream = DeviceClock(), DeviceClock()
+        self._last: Decoding | None = None
+        self._counts = {"frames_incomplete": 0, "times_exact": 0}
 
     def open(self) -> None:
         """See `Device.open`."""
+        self._find()
         try:
             opened = self._opened()
-            if not self._parsed and self._kind(opened) not in _WHOLE:
+            if not self._parsed and opened.kind not in _WHOLE:
                 opened.container.close()
                 self._parsed = True
                 opened = self._opened()
+        except ProtocolNotFoundError as error:
+            if self._was_open:
+                raise self._lost("cannot be opened", error) from None
+            raise StreamerError(
+                f"source: {self.name} cannot be read by this PyAV, whose libav has no such protocol; "
+                "take the camera's rtsp:// or http:// address"
+            ) from None
         except av.FFmpegError as error:
-            raise self._lost("cannot be opened", error, self._hint(error)) from None
-        self._now = opened
-        self._by_reports, self._by_stream = DeviceClock(), DeviceClock()
+            raise self._lost("cannot be opened", error) from None
+        self._now, self._last, self._was_open = opened, opened.decoding, True
 
     def read(self, timeout_s: float) -> Picture | None:
         """See `Device.read`; returns after `silent_s` at the latest."""
@@ -106,11 +111,13 @@ class NetworkStream(Device):
             try:
                 packet = next(now.packets)
             except StopIteration:
-                raise SourceLost(f"source: {self.name} has ended") from None
-            except av.FFmpegError as error:
+                raise self._ended(now) from None
+            except (av.FFmpegError, ValueError, MemoryError) as error:
                 raise self._lost("gives no more pictures", error) from None
-            arrived_ns, arrived = time.time_ns(), time.monotonic()
-            picture = self._picture(now, packet, arrived_ns)
+            arrival, arrived = Arrival.now(), time.monotonic()
+            now.packets_read += packet.size > 0
+            # Sound goes on where the video has stopped: libav waits for a packet of any kind.
+            picture = now.decoding.picture(packet, arrival) if packet.stream_index == now.index else None
             # What was buffered while the stream was looked at has long arrived.
             now.is_fresh |= arrived - asked >= _WAITED_S or arrived - now.opened >= _CATCH_UP_S
             if picture is not None and now.is_fresh:
@@ -125,8 +132,27 @@ class NetworkStream(Device):
             opened.container.close()
 
     def facts(self) -> Mapping[str, int | float | str]:
-        """See `Device.facts`; `clock` says what the time of capture is by: camera, stream or arrival."""
-        return dict(self._facts)
+        """See `Device.facts`.
+
+        `clock` says what the time of capture is by now: `camera`, `stream` or `arrival`; `times_exact` counts
+        the pictures whose time was the camera's word.
+        """
+        facts: dict[str, int | float | str] = {**self._counts}
+        if (last := self._last) is not None:
+            width, height = last.size
+            facts |= {"width": width, "height": height} if width else {}
+            facts |= {"clock": last.clock} if last.clock else {}
+        return facts
+
+    def _find(self) -> None:
+        """Look for the camera's name, since libav does not say that it is this which is wrong."""
+        try:
+            socket.getaddrinfo(self._host, None)
+        except (OSError, UnicodeError) as why:
+            reason = why.strerror if isinstance(why, OSError) else "it is no name"
+            raise SourceLost(
+                f"source: {self.name} cannot be opened (the name {self._host} is not found: {reason})"
+            ) from None
 
     def _opened(self) -> _Opened:
         # Of what is needed to decode, RTSP tells beforehand, and the stream itself by and by.
@@ -140,90 +166,59 @@ class NetworkStream(Device):
             options |= {"rw_timeout": patience}
         if self._ca is not None:
             options |= {"tls_verify": "1", "ca_file": str(self._ca)}
-        container = av.open(self._url, options=options, timeout=self._silent_s)
+        # Titles are in whatever letters the camera's maker has.
+        container = av.open(self._url, options=options, timeout=self._silent_s, metadata_errors="replace")
         try:
             if not container.streams.video:
                 raise SourceLost(f"source: {self.name} has no video")
             stream = container.streams.video[0]
             decoder = stream.codec_context
-            decoder.flags |= Flags.low_delay
-            decoder.thread_type = "SLICE"  # threads that take a frame each hold as many back
-            if not self._parsed:
-                decoder.flags2 |= Flags2.chunks
-            return _Opened(container, container.demux(stream), decoder)
+            if decoder is None:
+                raise SourceLost(
+                    f"source: {self.name} has video of a kind that libav cannot decode; set the camera to "
+                    "H.264 or JPEG"
+                )
+            name = container.format.name
+            decoding = Decoding(decoder, name, not self._parsed, self._count)
+            return _Opened(container, container.demux(), stream.index, decoding, (name, decoder.name))
         except BaseException:
             container.close()
             raise
 
-    def _kind(self, opened: _Opened) -> tuple[str, str]:
-        return opened.container.format.name, opened.decoder.name
+    def _count(self, name: str, more: int) -> None:
+        self._counts[name] += more
 
-    def _picture(self, now: _Opened, packet: "av.Packet[av.VideoStream]", arrived_ns: int) -> Picture | None:
-        if packet.size == 0:  # the end: libav asks for what the decoder still holds
-            return None
-        capture_ns, exact = self._taken(now, packet, arrived_ns)
-        if now.decoder.name == "mjpeg":
-            return self._jpeg(packet, capture_ns, exact)
-        if packet.pts is not None:
-            now.taken[packet.pts] = (capture_ns, exact)
-        try:
-            frames = now.decoder.decode(packet)
-        except av.FFmpegError:
-            self._count("frames_incomplete")
-            return None
-        picture = None
-        for frame in frames:
-            if frame.is_corrupt:
-                self._count("frames_incomplete")
-                continue
-            if frame.pts is not None:
-                capture_ns, exact = now.taken.get(frame.pts, (capture_ns, exact))
-                now.taken = {pts: taken for pts, taken in now.taken.items() if pts > frame.pts}
-            pixels = frame.to_ndarray(format="bgr24")
-            self._facts |= {"width": frame.width, "height": frame.height}
-            picture = Picture(np.asarray(pixels, np.uint8), capture_ns, exact)
-        return picture
+    def _ended(self, now: _Opened) -> SourceLost:
+        if now.kind[0] in _PICTURE_FILES and now.packets_read <= 1:
+            return one_picture(self.name)
+        return SourceLost(f"source: {self.name} has ended")
 
-    def _jpeg(self, packet: "av.Packet[av.VideoStream]", capture_ns: int, exact: bool) -> Picture | None:
-        content = bytes(packet)
-        try:
-            content = whole(content)
-        except StreamerError:
-            self._count("frames_incomplete")
-            return None
-        return Picture(content, capture_ns, exact)
-
-    def _taken(self, now: _Opened, packet: "av.Packet[av.VideoStream]", arrived_ns: int) -> tuple[int, bool]:
-        if packet.has_sidedata("prft"):
-            since_1970_us = struct.unpack_from("=q", bytes(packet.get_sidedata("prft")))[0]
-            taken = self._by_reports.capture(1000 * since_1970_us, arrived_ns, since_1970=True)
-            self._facts["clock"] = "camera" if taken[1] else "stream"
-            return taken
-        if packet.pts is None or now.container.format.name in _COUNTS_NOTHING:
-            self._facts["clock"] = "arrival"
-            return arrived_ns, False
-        self._facts["clock"] = "stream"
-        stream_ns = round(packet.pts * packet.time_base * 1_000_000_000)
-        return self._by_stream.capture(stream_ns, arrived_ns, since_1970=False)
-
-    def _count(self, name: str) -> None:
-        self._facts[name] = int(self._facts.get(name, 0)) + 1
-
-    def _hint(self, error: av.FFmpegError) -> str:
-        """What libav means by an error of input or output, which it says to its log alone."""
-        if error.errno != errno.EIO:
-            return ""
-        try:
-            socket.getaddrinfo(self._host, None)
-        except OSError as why:
-            return f"; the name {self._host} is not found: {why.strerror}"
-        return "" if self._ca is None else f"; is its certificate signed by one of {self._ca}?"
-
-    def _lost(self, what: str, error: av.FFmpegError, hint: str = "") -> SourceLost:
+    def _lost(self, what: str, error: Exception) -> SourceLost:
         if isinstance(error, HTTPUnauthorizedError | HTTPForbiddenError):
-            why, wait_s = "it refuses our user or password", _REFUSED_S
-        elif isinstance(error, av.error.ExitError | av.error.TimeoutError):
-            why, wait_s = f"silent for {self._silent_s:g} s", 0.0
+            return SourceLost(f"source: {self.name} {what} (it refuses our user or password)", _REFUSED_S)
+        if isinstance(error, av.error.ExitError | av.error.TimeoutError):
+            why = f"silent for {self._silent_s:g} s"
         else:
-            why, wait_s = without_secrets(error.strerror or type(error).__name__, self._url) + hint, 0.0
-        return SourceLost(f"source: {self.name} {what} ({why})", wait_s)
+            why = without_secrets(getattr(error, "strerror", "") or type(error).__name__, self._url)
+        # libav says to its log alone what an error of input or output is.
+        if self._ca is not None and getattr(error, "errno", None) == errno.EIO:
+            why += f"; is its certificate signed by one of {self._ca}?"
+        return SourceLost(f"source: {self.name} {what} ({why})")
+
+
+def one_picture(name: str) -> SourceLost:
+    """What to say of an address that gives a picture at a time; each try would be one more."""
+    return SourceLost(
+        f"source: {name} is one picture, not a video; take the camera's rtsp:// address, or that of its JPEG "
+        "stream (multipart/x-mixed-replace)",
+        _REFUSED_S,
+    )
+
+
+def _host(url: str) -> str | None:
+    """The host of an address, without brackets and port; None where it has none."""
+    place = credentials.parts(url)[2]
+    try:
+        return urlsplit(f"//{place}").hostname
+    except ValueError:
+        return None

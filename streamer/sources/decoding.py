@@ -1,0 +1,121 @@
+"""The pictures of a stream's packets, each with the time of its capture."""
+
+import struct
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import av
+import numpy as np
+from av.codec.context import Flags, Flags2
+
+from streamer.errors import StreamerError, WireError
+from streamer.images import Pixels
+from streamer.images.jpeg import whole
+from streamer.sources.clock import Arrival, DeviceClock
+from streamer.sources.device import Picture
+
+COUNTS_NOTHING = frozenset({"mpjpeg"})
+"""Containers that have no time: libav numbers the pictures."""
+_HELD = 64
+"""Times of pictures that the decoder may hold back; H.264 and H.265 hold 16."""
+_COMPONENT_BITS = 16
+"""Of wider components swscale makes nothing, or ends the process (grey floats with alpha)."""
+
+
+class Decoding:
+    """Turns packets of one connection into pictures.
+
+    Args:
+        decoder: of the video; it is told to hold nothing back.
+        container: libav's name of it.
+        is_cut: whether a packet may be part of a picture.
+        count: told how many more there are of `frames_incomplete` and of `times_exact`.
+    """
+
+    def __init__(
+        self, decoder: av.VideoCodecContext, container: str, is_cut: bool, count: Callable[[str, int], None]
+    ) -> None:
+        decoder.flags |= Flags.low_delay
+        decoder.thread_type = "SLICE"  # threads that take a frame each hold as many back
+        if is_cut:
+            decoder.flags2 |= Flags2.chunks
+        self.clock, self.size = "", (0, 0)
+        self._decoder, self._count = decoder, count
+        self._counts_time = container not in COUNTS_NOTHING
+        self._device_clock = DeviceClock()
+        self._taken: dict[int, tuple[int, bool]] = {}
+
+    def picture(self, packet: "av.Packet[Any]", arrival: Arrival) -> Picture | None:
+        """The last picture that a packet ends; its pixels are made when they are looked at.
+
+        Returns:
+            None where it ends none, or one that is damaged, which is counted.
+        """
+        if packet.size == 0:  # the end: libav asks for what the decoder still holds
+            return None
+        taken = self._when(packet, arrival)
+        picture = self._jpeg(packet, taken) if self._decoder.name == "mjpeg" else self._decoded(packet, taken)
+        if picture is not None:
+            self._count("times_exact", int(picture.exact))
+        return picture
+
+    def _decoded(self, packet: "av.Packet[Any]", taken: tuple[int, bool]) -> Picture | None:
+        if packet.pts is not None:
+            self._taken[packet.pts] = taken
+            if len(self._taken) > _HELD:
+                del self._taken[min(self._taken)]
+        try:
+            frames = self._decoder.decode(packet)
+        except (av.FFmpegError, ValueError, MemoryError):
+            self._count("frames_incomplete", 1)
+            return None
+        picture = None
+        for frame in frames:
+            if frame.is_corrupt:
+                self._count("frames_incomplete", 1)
+                continue
+            if frame.pts is not None:
+                taken = self._taken.get(frame.pts, taken)
+                self._taken = {pts: when for pts, when in self._taken.items() if pts > frame.pts}
+            self.size = (frame.width, frame.height)
+            picture = Picture(partial(pixels, frame), *taken)
+        return picture
+
+    def _jpeg(self, packet: "av.Packet[Any]", taken: tuple[int, bool]) -> Picture | None:
+        try:
+            return Picture(whole(bytes(packet)), *taken)
+        except StreamerError:
+            self._count("frames_incomplete", 1)
+            return None
+
+    def _when(self, packet: "av.Packet[Any]", arrival: Arrival) -> tuple[int, bool]:
+        """When what a packet belongs to was taken, and whether the camera says so."""
+        if packet.pts is None or not packet.time_base or not self._counts_time:
+            self.clock = "arrival"
+            return arrival.since_1970_ns, False
+        said_ns = None
+        if packet.has_sidedata("prft"):  # by the camera's reports (RTCP); microseconds, then flags
+            said_ns = 1000 * struct.unpack_from("=q", bytes(packet.get_sidedata("prft")))[0]
+        stream_ns = round(packet.pts * packet.time_base * 1_000_000_000)
+        taken = self._device_clock.capture(stream_ns, arrival, said_ns)
+        self.clock = "camera" if taken[1] else "stream"
+        return taken
+
+
+def pixels(frame: av.VideoFrame) -> Pixels:
+    """`[H, W, 3]` uint8 BGR of what a decoder made.
+
+    Raises:
+        WireError: `undecodable`: of such a format, or so large, that nothing can be made of it.
+    """
+    try:
+        if any(part.bits > _COMPONENT_BITS for part in frame.format.components):
+            raise ValueError("its values are too wide")
+        return np.asarray(frame.to_ndarray(format="bgr24"), np.uint8)
+    except (av.FFmpegError, ValueError, MemoryError) as error:
+        raise WireError(
+            "undecodable",
+            f"frame: a picture of {frame.width} x {frame.height} pixels ({frame.format.name}) cannot be "
+            f"turned into BGR ({error or type(error).__name__}); set the camera to H.264 or JPEG",
+        ) from None
