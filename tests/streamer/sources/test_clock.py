@@ -1,48 +1,148 @@
-"""When a picture was taken, from what a device says of its time."""
+"""When a picture was taken, from what a device says of its time, against the truth of a simulated camera."""
 
 import pytest
+from simulated_camera import MS, NOW, SLOWEST_MS, S, SimulatedCamera
 
-from streamer.sources.clock import AHEAD_NS, TRUSTED_NS, DeviceClock
+from streamer.sources.clock import AHEAD_NS, TRUSTED_NS, Arrival, DeviceClock
 
-S = 1_000_000_000
-MS = 1_000_000
-NOW = 1_700_000_000 * S
-
-
-def test_a_device_that_tells_our_time_is_taken_at_its_word():
-    clock = DeviceClock()
-    for delay in (40 * MS, 900 * MS, 5 * S):
-        assert clock.capture(NOW + delay, NOW + 2 * delay, since_1970=True) == (NOW + delay, True)
+DRIFT_MS = 6
+"""100 ppm for a minute, which is as long as a quickest arrival counts."""
+HOUR_S = 3600
 
 
-@pytest.mark.parametrize("wrong", [-TRUSTED_NS, AHEAD_NS + 31 * MS, 3600 * S])
-def test_a_device_whose_clock_is_wrong_is_told_by_its_quickest_arrival(wrong):
-    clock = DeviceClock()
-    for second, delay in enumerate((30, 20, 500, 20)):
-        taken = NOW + second * S
-        found, exact = clock.capture(taken + wrong, taken + delay * MS, since_1970=True)
-        assert not exact
-    # What the shortest delay was cannot be known; what is above it shows.
-    assert found == taken + 20 * MS
-    assert clock.capture(taken + S + wrong, taken + S + 700 * MS, since_1970=True)[0] == taken + S + 20 * MS
+def from_second(start, value):
+    """A function of time: nothing, then `value`."""
+    return lambda seconds: value if seconds >= start else 0
 
 
-def test_a_clock_that_counts_from_whenever_is_never_the_devices_word():
-    clock = DeviceClock()
-    assert clock.capture(5 * S, NOW, since_1970=False) == (NOW, False)
-    assert clock.capture(6 * S, NOW + S + 300 * MS, since_1970=False) == (NOW + S, False)
-    assert DeviceClock().capture(NOW, NOW, since_1970=False) == (NOW, False)
+def is_late(offs, least, most):
+    """Whether all are too late by the quickest way and so much, in ms."""
+    return all(least <= off - SLOWEST_MS <= most for off in offs)
 
 
-def test_a_clock_that_drifts_is_followed():
-    clock = DeviceClock()
-    for second in range(3600):
-        arrived = NOW + second * S
-        found, _ = clock.capture(second * (S - 100_000), arrived, since_1970=False)
-        assert 0 <= arrived - found <= 7 * MS
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("b_frames", [False, True])
+@pytest.mark.parametrize("jitter_ms", [0, 80])
+@pytest.mark.parametrize("drift", [0, 1e-4, -1e-4])
+def test_a_steady_clock_is_late_by_the_quickest_way(drift, jitter_ms, b_frames, seed):
+    camera = SimulatedCamera(drift=drift, jitter_ms=jitter_ms, b_frames=b_frames)
+    found = list(camera.run(200, seed))
+    assert not any(exact for _, _, exact in found)
+    # Until the first one without jitter came.
+    assert is_late([off for second, off, _ in found if second > 20], -DRIFT_MS, DRIFT_MS)
+    assert is_late([off for _, off, _ in found], -DRIFT_MS, jitter_ms + DRIFT_MS + 200 * b_frames)
 
 
-def test_a_clock_that_begins_anew_is_begun_with_anew():
-    clock = DeviceClock()
-    clock.capture(100 * S, NOW, since_1970=False)
-    assert clock.capture(0, NOW + S, since_1970=False) == (NOW + S, False)
+@pytest.mark.parametrize("fps", [1, 2, 10, 30])
+def test_pictures_in_coding_order_keep_their_distances(fps):
+    camera = SimulatedCamera(fps=fps, b_frames=True, jitter_ms=5)
+    found = sorted((second, 1000 * second + off) for second, off, _ in camera.run(60) if second > 40)
+    gaps = [later[1] - earlier[1] for earlier, later in zip(found, found[1:], strict=False)]
+    assert gaps == pytest.approx([1000 / fps] * len(gaps), abs=0.01)
+
+
+@pytest.mark.parametrize("b_frames", [False, True])
+def test_a_hold_up_shows_whole(b_frames):
+    camera = SimulatedCamera(b_frames=b_frames, held_ms=lambda s: 500 if 20 <= s < 20.4 else 0)
+    assert is_late([off for second, off, _ in camera.run(60) if second > 1], 0, 0)
+
+
+def test_a_delay_that_stays_shows_for_half_a_minute_and_then_counts_as_the_way():
+    found = list(SimulatedCamera(held_ms=from_second(60, 2500)).run(200))
+    assert is_late([off for second, off, _ in found if second < 85], 0, 0)
+    assert is_late([off for second, off, _ in found if second > 125], 2500, 2500)
+
+
+def test_a_delay_that_stays_is_told_by_a_camera_that_says_the_time():
+    found = list(SimulatedCamera(held_ms=from_second(60, 2500), says_s=lambda _: 0.001).run(600))
+    assert all((off, exact) == (pytest.approx(1.0), True) for _, off, exact in found)
+
+
+def test_a_delay_that_stays_for_hours_is_taken_for_a_clock_that_is_behind():
+    camera = SimulatedCamera(fps=0.1, held_ms=from_second(60, 2500), says_s=lambda _: 0)
+    found = list(camera.run(4 * HOUR_S))
+    assert all(exact for second, _, exact in found if second < 2.5 * HOUR_S)
+    assert not any(exact for second, _, exact in found if second > 3 * HOUR_S)
+
+
+@pytest.mark.parametrize("wrong_s", [-TRUSTED_NS / S, (AHEAD_NS + (SLOWEST_MS + 1) * MS) / S, HOUR_S, -HOUR_S])
+def test_a_camera_whose_time_is_wrong_is_told_by_its_quickest_arrival(wrong_s):
+    found = list(SimulatedCamera(says_s=lambda _: wrong_s, jitter_ms=30).run(60))
+    assert not any(exact for _, _, exact in found)
+    assert is_late([off for second, off, _ in found if second > 10], 0, 0)
+
+
+@pytest.mark.parametrize("wrong_s", [-0.9, -0.1, 0.005])
+def test_a_camera_that_is_right_within_a_second_is_taken_at_its_word(wrong_s):
+    found = list(SimulatedCamera(says_s=lambda _: wrong_s, jitter_ms=30).run(60))
+    assert all((off, exact) == (pytest.approx(1000 * wrong_s), True) for _, off, exact in found)
+
+
+@pytest.mark.parametrize("drift", [1e-4, -1e-4])
+def test_a_camera_that_drifts_away_is_believed_for_a_second_and_no_more(drift):
+    # At one picture in 10 s over five hours.
+    found = list(SimulatedCamera(fps=0.1, drift=drift, says_s=lambda _: 0).run(5 * HOUR_S))
+    assert found[0][2] is True
+    assert found[-1][2] is False
+    assert -1000 <= min(off for _, off, _ in found)
+    assert max(off for _, off, _ in found) <= SLOWEST_MS + DRIFT_MS
+
+
+@pytest.mark.parametrize("says", [None, lambda _: 0.0])
+@pytest.mark.parametrize("step_s", [1, -1, HOUR_S, -HOUR_S])
+def test_our_clock_that_is_set_moves_the_times_by_as_much_and_nothing_else(step_s, says):
+    found = list(SimulatedCamera(ours_set_s=from_second(30, step_s), says_s=says).run(120))
+    before = [(off, exact) for second, off, exact in found if second < 29.9]
+    after = [(off, exact) for second, off, exact in found if second > 30]
+    assert set(before) == {(0.0, True) if says else (SLOWEST_MS, False)}
+    assert set(after) == {(SLOWEST_MS, False)}
+
+
+def test_a_camera_is_believed_once_our_clock_was_set_right():
+    # A picture under way when the clock is set comes after it.
+    camera = SimulatedCamera(ours_set_s=lambda s: -HOUR_S if s < 30 else 0, says_s=lambda _: 0)
+    assert {(second >= 30, exact) for second, _, exact in camera.run(60)} == {(False, False), (True, True)}
+
+
+@pytest.mark.parametrize("step_s", [1, -1, HOUR_S, -HOUR_S])
+def test_a_camera_that_is_set_wrong_is_believed_no_more(step_s):
+    camera = SimulatedCamera(says_s=from_second(30, step_s), jitter_ms=30)
+    found = list(camera.run(60))
+    assert all((off, exact) == (0.0, True) for second, off, exact in found if second < 30)
+    assert not any(exact for second, _, exact in found if second >= 30)
+    assert is_late([off for second, off, _ in found if second >= 30], 0, 0)
+
+
+@pytest.mark.parametrize("step_s", [0.3, -0.3, 1, -1, HOUR_S, -HOUR_S, -(2**32) / 90_000])
+@pytest.mark.parametrize("says", [None, lambda _: 0.0])
+def test_a_steady_clock_that_is_set_or_wraps_is_begun_with_anew(step_s, says):
+    camera = SimulatedCamera(device_set_s=from_second(30, step_s), jitter_ms=30, says_s=says)
+    found = list(camera.run(120))
+    assert is_late([off for second, off, exact in found if not exact and second >= 30], 0, 30)
+    assert is_late([off for second, off, exact in found if not exact and second > 40], 0, 0)
+    assert all(off == 0.0 for _, off, exact in found if exact)
+    assert all(exact is (says is not None) for second, _, exact in found if second > 40)
+
+
+@pytest.mark.parametrize("step_s", [1, -1, -10, HOUR_S, -HOUR_S])
+def test_the_same_of_pictures_in_coding_order(step_s):
+    found = list(SimulatedCamera(b_frames=True, device_set_s=from_second(30, step_s)).run(120))
+    after = [off for second, off, _ in found if second >= 31]
+    assert is_late(after, min(0, 1000 * step_s) if step_s > -3 else 0, 0)
+    assert is_late([off for second, off, _ in found if second > 95], 0, 0)
+
+
+def test_the_time_is_never_past_the_arrival():
+    camera = SimulatedCamera(jitter_ms=80, b_frames=True, device_set_s=lambda s: (s * 7919) % 13 - 6)
+    for second, off, _ in camera.run(60):
+        # An arrival is no later than jitter, B-frames and the way put it.
+        assert off <= SLOWEST_MS + 80 + 300, second
+
+
+def test_what_comes_now_is_stamped_now():
+    before = Arrival.now()
+    said, exact = DeviceClock().capture(5 * S)
+    after = Arrival.now()
+    assert before.since_1970_ns <= said <= after.since_1970_ns
+    assert not exact
+    assert before.steady_ns < after.steady_ns < NOW
