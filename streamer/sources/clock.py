@@ -53,8 +53,7 @@ class DeviceClock:
         self._shortest: list[int] = []
         """The smallest differences of the clocks, in this window and the one before."""
         self._since_ns = 0
-        self._latest_ns = 0
-        self._in_order = 0
+        self._last_ns, self._in_order = 0, 0
         self._word = _Word()
 
     def capture(
@@ -85,8 +84,6 @@ class DeviceClock:
         """The smallest difference of the clocks, this one and the last ones'."""
         if self._is_set_back(device_ns):
             self._shortest = []
-        if not self._shortest:
-            self._latest_ns, self._in_order = device_ns, 0
         if not self._shortest or now_ns - self._since_ns >= _WINDOW_NS:
             self._shortest, self._since_ns = [delay_ns, *self._shortest[:1]], now_ns
         self._shortest[0] = min(self._shortest[0], delay_ns)
@@ -94,8 +91,7 @@ class DeviceClock:
 
     def _is_set_back(self, device_ns: int) -> bool:
         """Whether the time went back, and not by the order of a codec: that goes back every few pictures."""
-        back_ns = self._latest_ns - device_ns
-        self._latest_ns = max(self._latest_ns, device_ns)
+        back_ns, self._last_ns = self._last_ns - device_ns, device_ns
         if back_ns <= 0:
             self._in_order += 1
             return False

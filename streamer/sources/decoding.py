@@ -44,7 +44,8 @@ class Decoding:
         self._decoder, self._count = decoder, count
         self._counts_time = container not in COUNTS_NOTHING
         self._device_clock = DeviceClock()
-        self._taken: dict[int, tuple[int, bool]] = {}
+        self._taken: dict[int, tuple[int, bool] | None] = {}
+        """By the stream's time; None of what is damaged."""
 
     def picture(self, packet: "av.Packet[Any]", arrival: Arrival) -> Picture | None:
         """The last picture that a packet ends; its pixels are made when they are looked at.
@@ -61,8 +62,10 @@ class Decoding:
         return picture
 
     def _decoded(self, packet: "av.Packet[Any]", taken: tuple[int, bool]) -> Picture | None:
+        # The container knows of pieces that are missing; the decoder fills them in and says nothing.
+        whole_taken = None if packet.is_corrupt else taken
         if packet.pts is not None:
-            self._taken[packet.pts] = taken
+            self._taken[packet.pts] = whole_taken
             if len(self._taken) > _HELD:
                 del self._taken[min(self._taken)]
         try:
@@ -72,22 +75,25 @@ class Decoding:
             return None
         picture = None
         for frame in frames:
-            if frame.is_corrupt:
+            frame_taken = whole_taken
+            if frame.pts is not None:
+                frame_taken = self._taken.get(frame.pts, whole_taken)
+                self._taken = {pts: when for pts, when in self._taken.items() if pts > frame.pts}
+            if frame.is_corrupt or frame_taken is None:
                 self._count("frames_incomplete", 1)
                 continue
-            if frame.pts is not None:
-                taken = self._taken.get(frame.pts, taken)
-                self._taken = {pts: when for pts, when in self._taken.items() if pts > frame.pts}
             self.size = (frame.width, frame.height)
-            picture = Picture(partial(pixels, frame), *taken)
+            picture = Picture(partial(pixels, frame), *frame_taken)
         return picture
 
     def _jpeg(self, packet: "av.Packet[Any]", taken: tuple[int, bool]) -> Picture | None:
         try:
-            return Picture(whole(bytes(packet)), *taken)
+            if not packet.is_corrupt:
+                return Picture(whole(bytes(packet)), *taken)
         except StreamerError:
-            self._count("frames_incomplete", 1)
-            return None
+            pass
+        self._count("frames_incomplete", 1)
+        return None
 
     def _when(self, packet: "av.Packet[Any]", arrival: Arrival) -> tuple[int, bool]:
         """When what a packet belongs to was taken, and whether the camera says so."""

@@ -1,4 +1,4 @@
-"""A camera, its network and both clocks, simulated: when each picture was taken is known to the nanosecond."""
+"""A camera, its network and both clocks, simulated: of each picture it is known when it was taken."""
 
 import random
 from dataclasses import dataclass, field
@@ -43,7 +43,7 @@ class SimulatedCamera:
     clock: DeviceClock = field(default_factory=DeviceClock)
 
     def run(self, seconds, seed=0):
-        """(second of capture, how much too late the time of capture is said in ms, device's word), as sent."""
+        """(second of capture, how many ms too late it is said, whether by the device's word), as sent."""
         chance, came = random.Random(seed), 0
         for sent, number in enumerate(self._order(round(seconds * self.fps))):
             taken = round(S * number / self.fps)
