@@ -45,10 +45,16 @@ def _say(figures: SourceFigures, said: tuple[str, str], tell: Callable[[str], No
     if now in (said, ("waiting", "")):
         return said
     if figures.state == "live":
-        tell(f"source: {figures.name} is live")
+        tell(f"source: {figures.name} is live{_timed(figures)}")
     elif figures.state != "ended":
         tell(f"{figures.error}; it is waited for")
     return now
+
+
+def _timed(figures: SourceFigures) -> str:
+    """What the time of capture is by, where the camera's device says so."""
+    clock = figures.facts.get("clock")
+    return f", time of capture by {clock}" if clock else ""
 
 
 def _counted(figures: SourceFigures) -> str:

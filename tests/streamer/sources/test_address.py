@@ -27,7 +27,9 @@ def test_a_password_is_taken_out_of_a_librarys_words():
     assert without_secrets("login with s3cr3t failed", url) == "login with *** failed"
 
 
-@pytest.mark.parametrize("url", ["rtsp://", "ftp://cam/line", "rtsp:///line", "http://[cam/line"])
+@pytest.mark.parametrize(
+    "url", ["rtsp://", "ftp://cam/line", "srt://cam:9", "rtsp:///line", "http://[cam/line"]
+)
 def test_what_is_no_address_of_a_camera_is_said(url):
     pytest.importorskip("av", reason="PyAV is not installed: pip install -e '.[camera]'")
     with pytest.raises(StreamerError, match="is no address of a camera; expected rtsp://HOST/PATH"):

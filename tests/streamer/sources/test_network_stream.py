@@ -5,6 +5,7 @@ from contextlib import suppress
 from itertools import pairwise
 
 import cv2
+import drawn_time
 import numpy as np
 import odd_cameras
 import pytest
@@ -12,8 +13,10 @@ from camera_support import RtspCamera
 from odd_cameras import Served, Stream, number_in, paced, rtsp
 from streamer_support import PATIENCE_S, until
 
+from streamer import live
 from streamer.errors import StreamerError, WireError
 from streamer.sources import LiveReader, SourceLost, device_of
+from streamer.sources.telling import counts_of
 
 av = pytest.importorskip("av", reason="PyAV is not installed: pip install -e '.[camera]'")
 
@@ -76,18 +79,18 @@ def test_a_title_in_other_letters_hinders_nothing():
         opened(f"rtsp://{served.place}").close()
 
 
-def test_a_camera_that_reports_its_time_is_taken_at_its_word():
-    import drawn_time  # noqa: PLC0415
-
-    with RtspCamera("--fps", "20") as camera:
-        device = opened(camera.url)
+def test_a_camera_that_reports_its_time_is_taken_at_its_word_and_that_is_told():
+    with RtspCamera("--fps", "20") as camera, LiveReader(device_of(camera.url, PATIENCE_S)) as reader:
         found = []
-        until(lambda: found.extend(pictures(device, 1)) or sum(picture.exact for picture in found) >= 5)
-        facts = device.facts()
-        device.close()
-    assert facts["clock"] == "camera"
-    assert facts["times_exact"] == sum(picture.exact for picture in found)
-    off = [abs(drawn_time.read(picture.frame) - picture.capture_ns) for picture in found if picture.exact]
+        until(lambda: found.extend(filter(None, [reader.take(0.2)])) or sum(one.exact for one in found) >= 5)
+        figures = reader.figures()
+    # Some may have been read and not handed out.
+    assert 5 <= counts_of(figures)["times_exact"] <= counts_of(figures)["read"]
+    assert counts_of(figures)["times_exact"] >= sum(one.exact for one in found)
+    lines = []
+    live._say(figures, ("", ""), lines.append)
+    assert lines == [f"source: {camera.url} is live, time of capture by camera"]
+    off = [abs(drawn_time.read(one.frame) - one.capture_ns) for one in found if one.exact]
     assert np.median(off) < 100 * MS
 
 
