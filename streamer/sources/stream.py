@@ -98,7 +98,7 @@ class NetworkStream(Device):
                 f"source: {self.name} cannot be read by this PyAV, whose libav has no such protocol; "
                 "take the camera's rtsp:// or http:// address"
             ) from None
-        except av.FFmpegError as error:
+        except (av.FFmpegError, ValueError, MemoryError) as error:
             raise self._lost("cannot be opened", error) from None
         self._now, self._last, self._was_open = opened, opened.decoding, True
 
