@@ -30,18 +30,18 @@ class Decoding:
         decoder: of the video; it is told to hold nothing back.
         container: libav's name of it.
         is_cut: whether a packet may be part of a picture.
-        count: told how many more there are of `frames_incomplete` and of `times_exact`.
+        incomplete: told of each picture that is damaged.
     """
 
     def __init__(
-        self, decoder: av.VideoCodecContext, container: str, is_cut: bool, count: Callable[[str, int], None]
+        self, decoder: av.VideoCodecContext, container: str, is_cut: bool, incomplete: Callable[[], None]
     ) -> None:
         decoder.flags |= Flags.low_delay
         decoder.thread_type = "SLICE"  # threads that take a frame each hold as many back
         if is_cut:
             decoder.flags2 |= Flags2.chunks
         self.clock, self.size = "", (0, 0)
-        self._decoder, self._count = decoder, count
+        self._decoder, self._incomplete = decoder, incomplete
         self._counts_time = container not in COUNTS_NOTHING
         self._device_clock = DeviceClock()
         self._taken: dict[int, tuple[int, bool] | None] = {}
@@ -56,10 +56,7 @@ class Decoding:
         if packet.size == 0:  # the end: libav asks for what the decoder still holds
             return None
         taken = self._when(packet, arrival)
-        picture = self._jpeg(packet, taken) if self._decoder.name == "mjpeg" else self._decoded(packet, taken)
-        if picture is not None:
-            self._count("times_exact", int(picture.exact))
-        return picture
+        return self._jpeg(packet, taken) if self._decoder.name == "mjpeg" else self._decoded(packet, taken)
 
     def _decoded(self, packet: "av.Packet[Any]", taken: tuple[int, bool]) -> Picture | None:
         # The container knows of pieces that are missing; the decoder fills them in and says nothing.
@@ -71,7 +68,7 @@ class Decoding:
         try:
             frames = self._decoder.decode(packet)
         except (av.FFmpegError, ValueError, MemoryError):
-            self._count("frames_incomplete", 1)
+            self._incomplete()
             return None
         picture = None
         for frame in frames:
@@ -80,7 +77,7 @@ class Decoding:
                 frame_taken = self._taken.get(frame.pts, whole_taken)
                 self._taken = {pts: when for pts, when in self._taken.items() if pts > frame.pts}
             if frame.is_corrupt or frame_taken is None:
-                self._count("frames_incomplete", 1)
+                self._incomplete()
                 continue
             self.size = (frame.width, frame.height)
             picture = Picture(partial(pixels, frame), *frame_taken)
@@ -92,7 +89,7 @@ class Decoding:
                 return Picture(whole(bytes(packet)), *taken)
         except StreamerError:
             pass
-        self._count("frames_incomplete", 1)
+        self._incomplete()
         return None
 
     def _when(self, packet: "av.Packet[Any]", arrival: Arrival) -> tuple[int, bool]:

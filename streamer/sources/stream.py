@@ -121,6 +121,7 @@ class NetworkStream(Device):
             # What was buffered while the stream was looked at has long arrived.
             now.is_fresh |= arrived - asked >= _WAITED_S or arrived - now.opened >= _CATCH_UP_S
             if picture is not None and now.is_fresh:
+                self._counts["times_exact"] += picture.exact
                 return picture
             if time.monotonic() >= end:
                 return None
@@ -179,14 +180,14 @@ class NetworkStream(Device):
                     "H.264 or JPEG"
                 )
             name = container.format.name
-            decoding = Decoding(decoder, name, not self._parsed, self._count)
+            decoding = Decoding(decoder, name, not self._parsed, self._incomplete)
             return _Opened(container, container.demux(), stream.index, decoding, (name, decoder.name))
         except BaseException:
             container.close()
             raise
 
-    def _count(self, name: str, more: int) -> None:
-        self._counts[name] += more
+    def _incomplete(self) -> None:
+        self._counts["frames_incomplete"] += 1
 
     def _ended(self, now: _Opened) -> SourceLost:
         if now.kind[0] in _PICTURE_FILES and now.packets_read <= 1:
