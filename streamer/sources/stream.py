@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import av
 import av.container
@@ -17,7 +16,7 @@ from av.error import HTTPForbiddenError, HTTPUnauthorizedError
 
 from streamer.errors import StreamerError
 from streamer.images.jpeg import whole
-from streamer.sources.address import shown, without_secrets
+from streamer.sources.address import host_of, shown, without_secrets
 from streamer.sources.clock import DeviceClock
 from streamer.sources.device import Device, Picture, SourceLost
 
@@ -62,11 +61,8 @@ class NetworkStream(Device):
     def __init__(self, url: str, silent_s: float = 5.0, ca: Path | None = None) -> None:
         self.name, self._url, self._silent_s, self._ca = shown(url), url, silent_s, ca
         scheme = url.partition("://")[0].lower()
-        try:
-            self._host = urlsplit(url).hostname
-        except ValueError:
-            self._host = None
-        if scheme not in SCHEMES or not self._host:
+        self._host = host_of(url)
+        if scheme not in SCHEMES or not self._host.name:
             raise StreamerError(
                 f"source: {self.name} is no address of a camera; expected rtsp://HOST/PATH or "
                 f"http://HOST/PATH ({', '.join(SCHEMES)})"
@@ -214,9 +210,10 @@ class NetworkStream(Device):
         if error.errno != errno.EIO:
             return ""
         try:
-            socket.getaddrinfo(self._host, None)
+            if self._host.may_be_asked:
+                socket.getaddrinfo(self._host.name, None)
         except OSError as why:
-            return f"; the name {self._host} is not found: {why.strerror}"
+            return f"; the name {self._host.name} is not found: {why.strerror}"
         return "" if self._ca is None else f"; is its certificate signed by one of {self._ca}?"
 
     def _lost(self, what: str, error: av.FFmpegError, hint: str = "") -> SourceLost:
