@@ -15,14 +15,15 @@ _SCHEME = re.compile(
 """Of an address; what begins otherwise, with a slash too few say, may be a user and a password as well."""
 _PLACE = re.compile(r"(\[[^\]]*\]|[^:@\[\]]*)(:\d*)?")
 _NUMBERS = re.compile(r"\[[0-9A-Fa-f:.]+(%[^\]]*)?\]|\d{1,3}(\.\d{1,3}){3}")
-_LOGIN = re.compile(r"[^\s/?&=;:@]*+:.*@", re.DOTALL)
-_BARE_LOGIN = re.compile(r"[^\s/:@]*+:\S*@")
-_PAIR = re.compile(r"([\w%.-]{1,128})\s?=\s?")
+_WORD = re.compile(r"\S+")
+_PAIR = re.compile(r"([\w%.-]++)(\s?=\s?)?")
+"""Every run of what a key may have, so that what is no key is not looked at again and again."""
+_LONGEST_KEY = 128
 _SECRET = re.compile(
     r"pass|pas$|pwd|psw|pw$|pw\d|pw_|token|secret|auth|key|sig|cred|session"
     r"|(^|[_.-])(user(name|id)?|usr|login[a-z]*)\d*$"
 )
-_NEXT = re.compile(r"&\s?[\w%.-]+\s?=|_(user|username|password|passwd|pwd|channel|chn|stream|subtype|type)=")
+_NEXT = re.compile(r"&\s?[\w%.-]++\s?=|_(user|username|password|passwd|pwd|channel|chn|stream|subtype|type)=")
 _BLANK = re.compile(r"\s")
 _ENDS = ":;,.!?)'\""
 """Of a sentence, behind an address that stands in one."""
@@ -96,6 +97,8 @@ def host_of(url: str) -> Host:
 
 
 def _until_same(mask: Callable[[str], str], text: str) -> str:
+    if not any(mark in text for mark in "@=%:"):
+        return text
     for _ in range(_PASSES):
         masked = mask(text)
         decoded = unquote(masked)
@@ -115,10 +118,10 @@ def _text(text: str) -> str:
             continue
         end = _end(text, start.end())
         end -= len(text[start.end() : end]) - len(text[start.end() : end].rstrip(_ENDS))
-        shown += [_BARE_LOGIN.sub("***@", text[at : start.start()]), start[0]]
+        shown += [_without_bare_logins(text[at : start.start()]), start[0]]
         shown.append(_without_login(text[start.end() : end]))
         at = end
-    shown.append(_BARE_LOGIN.sub("***@", text[at:]))
+    shown.append(_without_bare_logins(text[at:]))
     return "".join(shown)
 
 
@@ -129,7 +132,7 @@ def _address(address: str) -> str:
     # First: a password in a query may look like a login.
     address = _without_values(address, in_text=False)
     if start is None:
-        return _LOGIN.sub("***@", address)
+        return _without_bare_login(address)
     return start[0] + _without_login(address[start.end() :])
 
 
@@ -150,13 +153,27 @@ def _without_login(rest: str) -> str:
     read = _read(rest)
     if "@" in read.tail:
         if read.is_sure:
-            return read.place + _LOGIN.sub("***@", read.tail)
+            return read.place + _without_bare_login(read.tail)
         if read.login or not read.is_place:
             return _read_late(rest).place
         return f"{read.host}/***"  # a host with its port, or a user with a password that holds a slash
     if read.is_place:
         return read.place + read.tail
     return f"{read.host}/***" if ":" in read.place else rest  # a login whose end was cut off
+
+
+def _without_bare_logins(text: str) -> str:
+    return _WORD.sub(lambda word: _without_bare_login(word[0]), text)
+
+
+def _without_bare_login(text: str) -> str:
+    """Without `user:password@` where no scheme stands before it."""
+    end = text.rfind("@")
+    colon = text.find(":", 0, max(0, end))
+    if colon < 0:
+        return text
+    start = 1 + max(text.rfind(mark, 0, colon) for mark in " /?&=;@")
+    return f"{text[:start]}***{text[end:]}"
 
 
 def _read(rest: str) -> _Read:
@@ -183,7 +200,9 @@ def _without_values(text: str, *, in_text: bool) -> str:
     """
     shown, at = [], 0
     for pair in _PAIR.finditer(text):
-        if pair.start() < at or not _SECRET.search(unquote(pair[1]).lower()):
+        if not pair[2] or pair.start() < at:
+            continue
+        if not _SECRET.search(unquote(pair[1][-_LONGEST_KEY:]).lower()):
             continue
         following = _NEXT.search(text, pair.end())
         end = len(text) if following is None else following.start()

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from streamer.errors import WireError
+from streamer.server.logs import RateLimitedLog
 from streamer.server.rate import Rates
 from streamer.wire.source import SILENT_S, UNKNOWN, SourceMessage
 
@@ -47,6 +48,7 @@ class Sources:
         self._most, self._has_ring, self._clock = most, has_ring, clock
         self._lock = threading.Lock()
         self._sources: dict[str, _Source] = {}
+        self._log = RateLimitedLog()
         self._rates = Rates(RATE)
         self._new_rates = Rates(NEW_RATE, at_once=most)
 
@@ -68,8 +70,12 @@ class Sources:
                 stream=stream,
             )
         with self._lock:
-            if stream not in self._sources:
+            before = self._sources.get(stream)
+            if before is None:
                 self._make_room(stream, peer)
+            elif before.peer != peer and not self._is_gone(before):
+                # Any publisher may, as it may send its frames; but it is seldom meant.
+                self._log.warning("source_said_by_two", "source", stream=stream, peers=[before.peer, peer])
             source = _Source(message, peer, self._clock(), time.time_ns())
             self._sources[stream] = source
             return {"stream": stream, **self._facts(source)}
