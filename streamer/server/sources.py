@@ -15,7 +15,7 @@ from streamer.wire.source import SILENT_S, UNKNOWN, SourceMessage
 RATE = 100.0
 """Messages a second that one sender may send of its sources; a hundred may come at once."""
 NEW_RATE = 0.1
-"""Streams a second that one sender may name anew; as many as are kept may come at once."""
+"""Streams a second that one sender may name anew; twice as many as are kept may come at once."""
 IN_HEARTBEAT = 1024
 """Streams whose source a heartbeat names: it stays within what a subscriber reads, however many are kept."""
 _SILENT_NS = round(1e9 * SILENT_S)
@@ -50,7 +50,7 @@ class Sources:
         self._sources: dict[str, _Source] = {}
         self._log = RateLimitedLog()
         self._rates = Rates(RATE)
-        self._new_rates = Rates(NEW_RATE, at_once=most)
+        self._new_rates = Rates(NEW_RATE, at_once=2 * most)
 
     def heard(self, message: SourceMessage, peer: str) -> dict[str, Any]:
         """A publisher said how its source is; what is to be published of it. For the receiving thread.
@@ -109,28 +109,29 @@ class Sources:
     def _make_room(self, stream: str, peer: str) -> None:
         """For one more: streams may have lost their rings since they were heard of, and count again then."""
         has_ring = self._has_ring(stream)
+        # First, whether there is room or not: whoever goes on and on costs no look at all that is kept.
+        if not has_ring and not self._new_rates.allow(peer):
+            raise WireError(
+                "rate_limited",
+                f"peer {peer}: more than {2 * self._most} new streams with a source, and one every "
+                f"{1 / NEW_RATE:.0f} s from then on",
+                stream=stream,
+            )
+        room = self._most - (not has_ring)
+        if len(self._sources) <= room:
+            return
         kept = [one for one in self._sources.values() if not self._has_ring(one.message.stream)]
-        given_up: list[_Source] = []
-        while len(kept) > self._most - (not has_ring):
-            found = self._given_up(kept, peer, is_own=not has_ring and len(kept) == self._most)
-            if found is None:
+        while len(kept) > room:
+            given_up = self._given_up(kept, peer, is_own=not has_ring and len(kept) == self._most)
+            if given_up is None:
                 raise WireError(
                     "too_many_streams",
                     f"stream: '{stream}' would be one more than {self._most} with a source "
                     "(limits.streams and limits.sleeping)",
                     stream=stream,
                 )
-            kept.remove(found)
-            given_up.append(found)
-        if not has_ring and not self._new_rates.allow(peer):
-            raise WireError(
-                "rate_limited",
-                f"peer {peer}: more than {self._most} new streams with a source, and one every "
-                f"{1 / NEW_RATE:.0f} s from then on",
-                stream=stream,
-            )
-        for one in given_up:
-            del self._sources[one.message.stream]
+            kept.remove(given_up)
+            del self._sources[given_up.message.stream]
 
     def _given_up(self, kept: list[_Source], peer: str, *, is_own: bool) -> _Source | None:
         """What makes room; where it is for a stream of `peer`, it costs no sender that has fewer of them."""

@@ -1,12 +1,13 @@
 """How many words on cameras a detector keeps, whose, and what its heartbeat says of them."""
 
 import pytest
+from source_words import largest
 
 from streamer.errors import WireError
 from streamer.server import sources as module
 from streamer.server.sources import IN_HEARTBEAT, NEW_RATE, RATE, Sources, in_heartbeat
 from streamer.wire.published import pack_message, unpack_message
-from streamer.wire.source import MAX_BYTES, MAX_COUNTS, SILENT_S, SourceMessage, pack_source, unpack_source
+from streamer.wire.source import SILENT_S, SourceMessage
 
 
 class Clock:
@@ -26,23 +27,6 @@ def clock(monkeypatch):
 
 def word(stream, state="live"):
     return SourceMessage(stream, state, 1, 2, fps=5.0)
-
-
-def largest(stream):
-    """As much as a word may hold."""
-    said = SourceMessage(
-        stream,
-        "lost",
-        2**63 - 1,
-        2**63 - 1,
-        "ß" * 256,
-        1e13,
-        1e6,
-        {f"{number:02d}" + "c" * 62: 2**63 - 1 for number in range(MAX_COUNTS)},
-        "ü" * 400,
-    )
-    assert MAX_BYTES - 500 < len(pack_source(said)[0]) <= MAX_BYTES
-    return unpack_source(pack_source(said))
 
 
 def refusals(sources, words, peer="peer"):
