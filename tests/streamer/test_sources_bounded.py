@@ -45,7 +45,7 @@ def test_frames_and_words_of_ever_new_names_are_bounded_counted_and_told(backbon
             camera.send(word(f"ghost-{number}", "ended"), b"")
         codes += [fields.get("code") for fields in screen.until(3 * MOST, "error", "source")]
         assert codes.count("undecodable") == 3 * MOST
-        assert codes.count(None) == MOST, "as many new names as are kept come at once, and no more"
+        assert codes.count(None) == MOST, "as many as are kept, and no more"
         n_refused = codes.count("rate_limited") + codes.count("too_many_streams")
         assert n_refused == 6 * MOST - MOST
         camera.picture(0, "real")
