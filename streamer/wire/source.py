@@ -4,7 +4,7 @@ A camera that gives no frame can be told from a line that stands still only by w
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from streamer.credentials import address_without_secrets, without_secrets
@@ -57,7 +57,7 @@ class SourceMessage:
 
     def facts(self) -> dict[str, Any]:
         """All of it but the stream, as it is published and as `status` shows it."""
-        facts = asdict(self)
+        facts = {**vars(self), "counts": dict(self.counts)}
         del facts["stream"]
         return facts
 

@@ -1,5 +1,7 @@
 """How many words on cameras a detector keeps, whose, and what its heartbeat says of them."""
 
+from dataclasses import replace
+
 import pytest
 from source_words import largest
 
@@ -110,13 +112,13 @@ def test_ever_new_names_are_held_to_a_rate_and_known_ones_are_not(clock):
 
 def test_streams_that_lost_their_rings_take_no_more_than_their_places(clock):
     """Who sends a frame that cannot be used, or one stream after the other, makes nothing grow."""
-    most, open_now = 80, set()
+    most, open_now, said = 80, set(), largest("x")
     sources = Sources(most, open_now.__contains__, clock)
     for number in range(3 * most):
         clock.now += 1.0
         open_now.clear()
         open_now.add(f"evil-{number}")
-        assert refusals(sources, [largest(f"evil-{number}")]) == []
+        assert refusals(sources, [replace(said, stream=f"evil-{number}")]) == []
         assert len(sources.status()) <= most + 1
     assert f"evil-{3 * most - 1}" in sources.status()
     open_now.clear()
@@ -152,12 +154,10 @@ def test_two_that_speak_for_one_stream_are_told_in_the_log(clock):
 def test_a_heartbeat_says_of_many_cameras_what_a_subscriber_can_read(clock):
     most = 3 * IN_HEARTBEAT
     sources = Sources(most, none, clock)
+    message = largest("x")
     for number in range(most):
         name = f"{number:04d}" + "\N{PILE OF POO}" * 31  # 128 bytes
-        message = largest("x")
-        sources._sources[name] = module._Source(
-            module.SourceMessage(**{**message.__dict__, "stream": name}), "peer", clock(), number
-        )
+        sources._sources[name] = module._Source(replace(message, stream=name), "peer", clock(), number)
     said = in_heartbeat(sources.status())
     packed = pack_message("-/status", {"kind": "status", "stream": "-", **said})
     assert len(packed[1]) < 2**18
