@@ -20,6 +20,8 @@ from streamer.sockets import CONTROL
 
 DEGRADED = 1
 _NAMES = frozenset({"stream", "last frame", "source"})
+_LEAST = 8
+"""Columns of a terminal that a name has at least."""
 _WORDS = _NAMES | {"state", "verdict", "scored at", "camera", "since"}
 
 
@@ -67,11 +69,11 @@ def _frames(streams: Mapping[str, Mapping[str, Any]]) -> Table:
             Text(printable(name)),
             Text(printable(stream.get("state", "-"))),
             f"{stream['images']}/{stream['capacity']}" if "images" in stream else "-",
-            str(stream["received"]),
-            str(stream["scored"]),
-            str(sum(stream["dropped"].values())),
-            str(sum(stream["refused"].values())),
-            str(stream["queued"]),
+            _count(stream["received"]),
+            _count(stream["scored"]),
+            _count(sum(stream["dropped"].values())),
+            _count(sum(stream["refused"].values())),
+            _count(stream["queued"]),
         )
     return table
 
@@ -83,8 +85,8 @@ def _verdicts(streams: Mapping[str, Mapping[str, Any]]) -> Table:
         threshold, last = stream.get("threshold"), stream.get("last_frame")
         table.add_row(
             Text(printable(name)),
-            str(stream.get("anomalous", "-")),
-            "-" if threshold is None else f"{threshold:.4f}",
+            _count(stream.get("anomalous")),
+            "-" if threshold is None else f"{threshold:.4f}" if threshold < 100 else _number(threshold),
             *(("-", "-", "-") if last is None else _last(last)),
         )
     return table
@@ -102,9 +104,9 @@ def _timing(streams: Mapping[str, Mapping[str, Any]]) -> Table:
         spent = stream.get("latency_ms") or {}
         table.add_row(
             Text(printable(name)),
-            str(stream.get("late", "-")),
-            str(spent.get("n", "-")),
-            *(_whole(spent.get(key)) for key in ("p50", "p95", "p99")),
+            _count(stream.get("late")),
+            _count(spent.get("n")),
+            *(_number(spent.get(key)) for key in ("p50", "p95", "p99")),
         )
     return table
 
@@ -120,16 +122,21 @@ def _sources(sources: Mapping[str, Mapping[str, Any] | None]) -> Table:
             Text(printable(name)),
             Text(printable(source["state"])),
             _moment(source["since_ns"]),
-            "-" if fps is None else f"{fps:.1f}",
-            _whole(source.get("age_ms")),
-            str(counts.get("packets_lost", "-")),
+            "-" if fps is None else f"{fps:.1f}" if fps < 10_000 else _number(fps),
+            _number(source.get("age_ms")),
+            _count(counts.get("packets_lost")),
             Text(printable(source.get("source", ""))),
         )
     return table
 
 
-def _whole(value: float | None) -> str:
-    return "-" if value is None else f"{value:.0f}"
+def _count(value: int | None) -> str:
+    """Whole, up to a thousand million: no camera's count may leave the names no room."""
+    return "-" if value is None else str(value) if value < 10**9 else f"{value:.2e}"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.0f}" if value < 1e6 else f"{value:.1e}"
 
 
 def _moment(since_1970_ns: int) -> str:
@@ -152,11 +159,12 @@ def _reasons(streams: Mapping[str, Mapping[str, Any]]) -> Iterator[Text]:
 
 
 def _table(*columns: str) -> Table:
-    """Names fold where a line is too short; numbers are whole, in 80 columns too."""
+    """Names fold where a line is too short, and keep some room; numbers are whole, in 80 columns too."""
     table = Table(box=box.HORIZONTALS, show_edge=False, pad_edge=False, collapse_padding=True)
     for name in columns:
         side: Literal["left", "right"] = "left" if name in _WORDS else "right"
-        table.add_column(name, justify=side, overflow="fold", no_wrap=name not in _NAMES)
+        room = _LEAST if name in _NAMES else None
+        table.add_column(name, justify=side, overflow="fold", no_wrap=room is None, min_width=room)
     return table
 
 

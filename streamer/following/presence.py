@@ -2,14 +2,17 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Protocol
 
+from streamer.following.recent import Recent
 from streamer.wire.checks import NO_STREAM
 from streamer.wire.published import Message
 
 DOWN_S = 11.0
 """A detector that said nothing for so long is down: a page says so before 12 s are over."""
-_STREAMS = 1024
+_NOT_SURE = frozenset({"error", "dropped"})
+# Of a stream that had a bad frame only nothing says that the detector has it.
 
 
 class Heard(Protocol):
@@ -38,7 +41,7 @@ class Presence:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._heard_at: float | None = None
-        self._pictures: dict[str, str | None] = {}
+        self._streams: Recent[_Stream] = Recent()
 
     @property
     def is_up(self) -> bool:
@@ -50,19 +53,26 @@ class Presence:
         if live:
             self._heard_at = self._clock()
         name = message.topic.rpartition("/")[0]
-        if not name or name == NO_STREAM:
+        # A camera is no stream yet, and any publisher may name one: the history has nothing of it.
+        if not name or name == NO_STREAM or message.kind == "source":
             return
-        if name in self._pictures or len(self._pictures) < _STREAMS:
-            known = self._pictures.setdefault(name, None)
-            self._pictures[name] = _pictures_of(message) if message.kind == "status" else known
+        known = self._streams.heard(name, _Stream, sure=message.kind not in _NOT_SURE)
+        if known is not None and message.kind == "status":
+            known.pictures = _pictures_of(message)
 
     def streams(self) -> list[str]:
-        """Names of streams heard of."""
-        return list(self._pictures)
+        """Names of streams heard of, of 1024 at most: those of which frames were scored stay longest."""
+        return list(self._streams)
 
     def pictures_of(self, stream: str) -> str | None:
         """Of which frames of a stream pictures go out: `none`, `alarms` or `all`; None where nobody said."""
-        return self._pictures.get(stream)
+        known = self._streams.get(stream)
+        return None if known is None else known.pictures
+
+
+@dataclass
+class _Stream:
+    pictures: str | None = None
 
 
 def _pictures_of(status: Message) -> str | None:

@@ -10,6 +10,7 @@ from statistics import median
 from typing import Any
 
 from streamer.following.presence import DOWN_S
+from streamer.following.recent import Recent
 from streamer.wire.checks import NO_STREAM
 from streamer.wire.published import Message
 
@@ -19,7 +20,6 @@ _MINUTE = 60.0
 _LATENCIES = 200
 _SILENT_S = 10.0
 _INTERVALS = 50
-_STREAMS = 1024
 _NAME = 128
 _ENOUGH = 5
 # Frames before it is known how often a stream's come.
@@ -41,6 +41,11 @@ class _Stream:
     picture: bool = False
     camera: Facts | None = None
 
+    @property
+    def has_frames(self) -> bool:
+        """Whether anything was heard of it but how its camera is."""
+        return bool(self.status) or self.last_frame is not None or bool(self.arrivals) or self.picture
+
 
 class Health:
     """Remembers what was heard; safe from any thread.
@@ -55,7 +60,7 @@ class Health:
     ) -> None:
         self._clock, self._now = clock, now
         self._lock = threading.Lock()
-        self._streams: dict[str, _Stream] = {}
+        self._streams: Recent[_Stream] = Recent()
         self._status: Facts = {}
         self._heard_at: float | None = None
         self._heard: float | None = None
@@ -77,7 +82,7 @@ class Health:
             if message.kind == "status":
                 self._beat(message)
             elif message.kind == "source":
-                one = self._stream(message.topic.rpartition("/")[0])
+                one = self._stream(message.topic.rpartition("/")[0], sure=False)
                 if one is not None:
                     one.camera = _camera(message)
             elif message.kind in {"score", "picture"}:
@@ -168,7 +173,7 @@ class Health:
             self._status = dict(message)
             uptime = _number(message.get("uptime_s"))
             self._boot = None if uptime is None else self._now() - uptime
-            self._cameras(message.get("sources"))
+            self._cameras(message.get("sources"), all_of_them=not message.get("sources_left_out"))
             return
         one = self._stream(name)
         if one is None:
@@ -186,17 +191,22 @@ class Health:
             while len(counts) > 2 and counts[1][0] < self._clock() - _MINUTE:
                 counts.popleft()
 
-    def _cameras(self, sources: object) -> None:
-        """What is told of the cameras of streams without a frame; a detector of before tells nothing."""
+    def _cameras(self, sources: object, *, all_of_them: bool) -> None:
+        """What is told of the cameras of streams without a frame; a detector of before tells nothing.
+
+        A heartbeat names their states; of one that is as it was, its address and error are known already.
+        """
         if not isinstance(sources, Mapping):
             return
         for name, one in self._streams.items():
-            if not one.status and name not in sources:
+            if all_of_them and name not in sources and not one.status:
                 one.camera = None
+                if not one.has_frames:
+                    self._streams.forget(name)
         for name, source in sources.items():
-            stream = self._stream(str(name)[:_NAME])
+            stream = self._stream(str(name)[:_NAME], sure=False)
             if stream is not None:
-                stream.camera = _camera(source)
+                stream.camera = _beside(stream.camera, _camera(source))
 
     def _frame(self, message: Message, live: bool) -> None:
         one = self._stream(message.topic.rpartition("/")[0])
@@ -215,10 +225,8 @@ class Health:
         if live:
             one.arrivals.append(self._clock())
 
-    def _stream(self, name: str) -> _Stream | None:
-        if name not in self._streams and len(self._streams) < _STREAMS and name != NO_STREAM:
-            self._streams[name] = _Stream()
-        return self._streams.get(name)
+    def _stream(self, name: str, *, sure: bool = True) -> _Stream | None:
+        return None if name == NO_STREAM else self._streams.heard(name, _Stream, sure=sure)
 
     def _is_silent(self, one: _Stream) -> bool:
         """Nothing for 10 s, or for five times the usual interval where that is longer.
@@ -240,6 +248,15 @@ def _camera(source: object) -> Facts | None:
     since = _number(source.get("since_ns"))
     words = {key: _text(source.get(key)) for key in ("state", "source", "text")}
     return {**words, "since": None if since is None else since / 1e6}
+
+
+def _beside(before: Facts | None, now: Facts | None) -> Facts | None:
+    """A camera as it is now, with its address, and its error if its state is the same, as they were said."""
+    if before is None or now is None:
+        return now
+    is_same = (before["state"], before["since"]) == (now["state"], now["since"])
+    kept = before if is_same else {"source": before["source"]}
+    return {**now, **{key: value for key, value in kept.items() if now[key] is None}}
 
 
 def _sends_pictures(status: Facts) -> bool:

@@ -93,7 +93,9 @@ class Outbox(Worker):
         self._observe = observe
         self._heartbeat_at = time.monotonic()
         self._waiting: queue.Queue[Outgoing | None] = queue.Queue(_ROOM)
-        self._numbers: OrderedDict[str, int] = OrderedDict()
+        self._numbers: tuple[OrderedDict[str, int], ...] = (OrderedDict(), OrderedDict())
+        # Of topics that are not kept, and of those that are. However many bad frames name streams, whose
+        # errors are kept, the numbers that only stand here do not begin anew.
 
     def put(self, message: Outgoing) -> None:
         """Hand a message over; waits while the thread is `_ROOM` messages behind."""
@@ -177,22 +179,23 @@ class Outbox(Worker):
                 )
             self.history_failed = str(error)
 
-    def _number(self, topic: str) -> int:
+    def _number(self, topic: str, kind: str) -> int:
         """The topic's next `pub_seq`; the least recent of many topics is left to the history."""
-        number = self._numbers.pop(topic, None)
+        numbers = self._numbers[kind not in _NOT_KEPT]
+        number = numbers.pop(topic, None)
         if number is None:
             try:
                 number = self._history.next_number(topic)
             except sqlite3.Error:
                 number = 0
-        self._numbers[topic] = number + 1
-        if len(self._numbers) > _TOPICS:
-            self._numbers.popitem(last=False)
+        numbers[topic] = number + 1
+        if len(numbers) > _TOPICS:
+            numbers.popitem(last=False)
         return number
 
     def _entry(self, message: Outgoing) -> Entry:
         topic = topic_of(message.stream, message.kind)
-        number = self._number(topic)
+        number = self._number(topic, message.kind)
         header, payload = message.header, message.payload
         if message.anomaly_map is not None:
             entry, payload = encode_map(message.anomaly_map, self._map_encoding, message.grid)

@@ -226,8 +226,7 @@ class Receiver(Worker):
         """Pass on what a publisher says of its camera. It is no frame: never acknowledged, refused or not."""
         try:
             message = self._read_safely(lambda: unpack_source(parts))
-            is_open = self._streams.get(message.stream) is not None
-            self._outcomes.source(self._sources.heard(message, peer, is_open=is_open))
+            self._outcomes.source(self._sources.heard(message, peer))
         except WireError as error:
             known = self._streams.get(error.stream or "")
             self._outcomes.receive(known)

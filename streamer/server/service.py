@@ -27,7 +27,7 @@ from streamer.server.scoring import Scoring
 from streamer.server.sleep import Sleep
 from streamer.server.snapshot_files import clear, prepare
 from streamer.server.snapshots import Snapshots
-from streamer.server.sources import Sources
+from streamer.server.sources import Sources, in_heartbeat
 from streamer.server.streams import Streams
 from streamer.sockets import Context, Security
 from streamer.wire.frame import NO_STREAM, Limits
@@ -51,7 +51,6 @@ class Service:
         self.config = config
         self.backbone = backbone
         self.ledger = Ledger()
-        self.sources = Sources(config.limits.streams + config.limits.sleeping)
         self.failure: BaseException | None = None
         self.endpoints: dict[str, str] = {}
         self.log_lost: Callable[[], int] = lambda: 0
@@ -70,6 +69,7 @@ class Service:
         self._context = Context()
         try:
             self.streams = Streams(config, self.history.known, self._closed)
+            self.sources = Sources(config.limits.streams + config.limits.sleeping, self.streams.has_ring)
             keys = None if config.security.keys is None else auth.load_server(config.security.keys)
             self._authenticator = None if keys is None else allow_list.start(self._context, keys)
         except Exception:
@@ -298,6 +298,7 @@ class Service:
             self._failed(RuntimeError("the thread that says who may connect has died"))
         status = self.status()
         streams = status.pop("streams")
+        status |= in_heartbeat(status["sources"])
         messages = [Outgoing(NO_STREAM, "status", {"stream": NO_STREAM, **status})]
         messages += [Outgoing(one["stream"], "source", one) for one in self.sources.fallen_silent()]
         for stream in self.streams.known():

@@ -102,6 +102,11 @@ class Streams:
         with self._lock:
             return self._streams.get(name)
 
+    def has_ring(self, name: str) -> bool:
+        """Whether a stream is open and had a frame that could be used, or sleeps: it keeps its place."""
+        stream = self.get(name)
+        return stream is not None and (stream.detector is not None or stream.asleep)
+
     def known(self) -> list[Stream]:
         """All open streams."""
         with self._lock:

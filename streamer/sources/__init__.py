@@ -116,8 +116,8 @@ def open_source(
         return of_files(in_order(path, shuffle, tell), path, bit_depth, tell, loop=loop, skipped=skipped)
     if not path.is_file():
         raise StreamerError(
-            f"source: {source} does not exist; expected a folder, a file, a URL (rtsp://...), camera:0 or "
-            "genicam:SERIAL"
+            f"source: {shown(source)} does not exist; expected a folder, a file, a URL (rtsp://...), "
+            "camera:0 or genicam:SERIAL"
         )
     _check_order(source, shuffle, "a file")
     if path.suffix.lower() in IMAGE_SUFFIXES:
@@ -135,13 +135,14 @@ def _check_no_camera(source: str, options: Mapping[str, object]) -> None:
     for name, value in options.items():
         if value is not None:
             raise StreamerError(
-                f"{name}: got {value} with the source {source}, expected a camera or a URL; leave {name} out"
+                f"{name}: got {value} with the source {shown(source)}, expected a camera or a URL; "
+                f"leave {name} out"
             )
 
 
 def _check_order(source: str, shuffle: int | None, what: str) -> None:
     if shuffle is not None:
         raise StreamerError(
-            f"--shuffle: got {shuffle} with the source {source}, expected a folder of images; "
+            f"--shuffle: got {shuffle} with the source {shown(source)}, expected a folder of images; "
             f"leave --shuffle out: {what} comes in its own order"
         )

@@ -7,15 +7,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import av
 import av.container
 from av.error import HTTPForbiddenError, HTTPUnauthorizedError, ProtocolNotFoundError
 
-from streamer import credentials
 from streamer.errors import StreamerError
-from streamer.sources.address import shown, without_secrets
+from streamer.sources.address import host_of, shown, without_secrets
 from streamer.sources.clock import Arrival
 from streamer.sources.decoding import Decoding
 from streamer.sources.device import Device, Picture, SourceLost
@@ -24,6 +22,8 @@ SCHEMES = ("rtsp", "rtsps", "http", "https", "rtmp", "rtmps", "udp", "rtp", "tcp
 _ENCRYPTED = ("rtsps", "https")
 _REFUSED_S = 60.0
 """Cameras shut out who comes with a wrong password again and again."""
+_ONE_PICTURE_S = 60.0
+"""An address that gives one picture will not give more soon."""
 _WAITED_S, _CATCH_UP_S = 0.005, 2.0
 """A packet that had to be waited for so long is fresh; after so long they are taken for fresh anyway."""
 _PICTURE_FILES = frozenset({"jpeg_pipe", "png_pipe", "mjpeg", "image2", "webp_pipe", "bmp_pipe"})
@@ -63,8 +63,8 @@ class NetworkStream(Device):
     def __init__(self, url: str, silent_s: float = 5.0, ca: Path | None = None) -> None:
         self.name, self._url, self._silent_s, self._ca = shown(url), url, silent_s, ca
         scheme = url.partition("://")[0].lower()
-        self._host = _host(url)
-        if scheme not in SCHEMES or not self._host:
+        self._host = host_of(url)
+        if scheme not in SCHEMES or not self._host.name:
             raise StreamerError(
                 f"source: {self.name} is no address of a camera; expected rtsp://HOST/PATH or "
                 f"http://HOST/PATH ({', '.join(SCHEMES)})"
@@ -147,12 +147,14 @@ class NetworkStream(Device):
 
     def _find(self) -> None:
         """Look for the camera's name, since libav does not say that it is this which is wrong."""
+        if not self._host.may_be_asked:
+            return
         try:
-            socket.getaddrinfo(self._host, None)
+            socket.getaddrinfo(self._host.name, None)
         except (OSError, UnicodeError) as why:
             reason = why.strerror if isinstance(why, OSError) else "it is no name"
             raise SourceLost(
-                f"source: {self.name} cannot be opened (the name {self._host} is not found: {reason})"
+                f"source: {self.name} cannot be opened (the name {self._host.name} is not found: {reason})"
             ) from None
 
     def _opened(self) -> _Opened:
@@ -191,7 +193,11 @@ class NetworkStream(Device):
 
     def _ended(self, now: _Opened) -> SourceLost:
         if now.kind[0] in _PICTURE_FILES and now.packets_read <= 1:
-            return one_picture(self.name)
+            return SourceLost(
+                f"source: {self.name} is one picture, not a video; take the camera's rtsp:// address, or that "
+                "of its JPEG stream (multipart/x-mixed-replace)",
+                _ONE_PICTURE_S,
+            )
         return SourceLost(f"source: {self.name} has ended")
 
     def _lost(self, what: str, error: Exception) -> SourceLost:
@@ -205,21 +211,3 @@ class NetworkStream(Device):
         if self._ca is not None and getattr(error, "errno", None) == errno.EIO:
             why += f"; is its certificate signed by one of {self._ca}?"
         return SourceLost(f"source: {self.name} {what} ({why})")
-
-
-def one_picture(name: str) -> SourceLost:
-    """What to say of an address that gives a picture at a time; each try would be one more."""
-    return SourceLost(
-        f"source: {name} is one picture, not a video; take the camera's rtsp:// address, or that of its JPEG "
-        "stream (multipart/x-mixed-replace)",
-        _REFUSED_S,
-    )
-
-
-def _host(url: str) -> str | None:
-    """The host of an address, without brackets and port; None where it has none."""
-    place = credentials.parts(url)[2]
-    try:
-        return urlsplit(f"//{place}").hostname
-    except ValueError:
-        return None

@@ -5,6 +5,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, Literal, TypeGuard
 
+from streamer.credentials import address_without_secrets, without_secrets
 from streamer.errors import FrameId, WireError
 
 NO_STREAM = "-"
@@ -21,6 +22,8 @@ CHANNELS = (1, 2, 3, 4)
 
 _MAX_ID = 256
 _MAX_STREAM = 128
+_LOOKED_AT = 512
+# Of a text that an error shows the beginning of.
 MAX_DEPTH = 8
 """Levels of `meta`, itself among them."""
 _HALF = re.compile("[\ud800-\udfff]")
@@ -175,8 +178,11 @@ def if_valid(check: Any, value: object) -> Any:
 
 
 def shown(value: object) -> str:
-    """A value as an error text shows it, cut short."""
+    """A value as an error text shows it, cut short, and without the password of an address."""
     if isinstance(value, int) and value.bit_length() > 256:
         return f"a number of {value.bit_length()} bits"  # Python refuses to write out very long ones
-    text = repr(value)
+    if isinstance(value, str):
+        text = repr(address_without_secrets(value[:_LOOKED_AT]))
+    else:
+        text = without_secrets(repr(value)[:_LOOKED_AT])
     return text if len(text) <= 80 else f"{text[:77]}..."

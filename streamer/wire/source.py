@@ -4,10 +4,10 @@ A camera that gives no frame can be told from a line that stands still only by w
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from streamer.credentials import without_secrets
+from streamer.credentials import address_without_secrets, without_secrets
 from streamer.errors import WireError
 from streamer.printable import printable
 from streamer.wire.checks import Limits, check_count, check_stream, if_valid, shown
@@ -27,6 +27,8 @@ MAX_BYTES = 4096
 """Of a header: it is read before it is known whose rate it counts to."""
 _MAX_NAME, _MAX_TEXT = 256, 400
 MAX_COUNTS, _MAX_COUNT_NAME = 32, 64
+MAX_AGE_MS, MAX_FPS = 1e13, 1e6
+"""A camera whose clock stands at 1970 gives pictures of 1.8e12 ms; what is beyond 300 years is no age."""
 _KEYS = frozenset(
     ("v", "kind", "stream", "state", "since_ns", "at_ns", "source", "age_ms", "fps", "counts", "text")
 )
@@ -39,8 +41,8 @@ class SourceMessage:
 
     `state` is one of `STATES`; `since_ns` when that began and `at_ns` when it was said, nanoseconds since
     1970; `source` its address without credentials; `age_ms` how old the last frame was when it was handed
-    over, 0 or more, None before the first; `fps` frames a second, measured, None where it is not known;
-    `counts` up to 32 counts by name; `text` the last error on one line, or "".
+    over, 0 to `MAX_AGE_MS`, None before the first; `fps` frames a second, measured, 0 to `MAX_FPS`, None
+    where it is not known; `counts` up to 32 counts by name; `text` the last error on one line, or "".
     """
 
     stream: str
@@ -55,7 +57,7 @@ class SourceMessage:
 
     def facts(self) -> dict[str, Any]:
         """All of it but the stream, as it is published and as `status` shows it."""
-        facts = asdict(self)
+        facts = {**vars(self), "counts": dict(self.counts)}
         del facts["stream"]
         return facts
 
@@ -64,7 +66,7 @@ def told(message: SourceMessage) -> SourceMessage:
     """The same on one line each, short enough and without passwords, whatever it was made of."""
     return replace(
         message,
-        source=printable(without_secrets(message.source))[:_MAX_NAME],
+        source=printable(address_without_secrets(message.source))[:_MAX_NAME],
         text=printable(without_secrets(message.text))[:_MAX_TEXT],
     )
 
@@ -112,7 +114,7 @@ def _checked(header: dict[str, Any]) -> SourceMessage:
         raise WireError("bad_value", f"state: got {shown(state)}, expected one of {', '.join(STATES)}")
     since_ns, at_ns = (check_count(header[key], key) for key in ("since_ns", "at_ns"))
     source, text = _line(header, "source", _MAX_NAME), _line(header, "text", _MAX_TEXT)
-    age_ms, fps = (_amount(header, key) for key in ("age_ms", "fps"))
+    age_ms, fps = (_amount(header, key, most) for key, most in (("age_ms", MAX_AGE_MS), ("fps", MAX_FPS)))
     counts = _counts(header.get("counts"))
     return told(SourceMessage(stream, state, since_ns, at_ns, source, age_ms, fps, counts, text))
 
@@ -126,12 +128,12 @@ def _line(header: Mapping[str, Any], key: str, most: int) -> str:
     return value
 
 
-def _amount(header: Mapping[str, Any], key: str) -> float | None:
+def _amount(header: Mapping[str, Any], key: str, most: float) -> float | None:
     value = header.get(key)
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 2**63:
-        raise WireError("bad_value", f"{key}: got {shown(value)}, expected a number from 0, or null")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= most:
+        raise WireError("bad_value", f"{key}: got {shown(value)}, expected 0 to {most:g}, or null")
     return float(value)
 
 

@@ -7,12 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamer.errors import WireError
-from streamer.server.sources import RATE, Sources
 from streamer.wire.codes import CODES
 from streamer.wire.frame import Limits, unpack_frame
 from streamer.wire.source import (
+    MAX_AGE_MS,
     MAX_BYTES,
-    SILENT_S,
+    MAX_FPS,
     SourceMessage,
     is_source,
     pack_source,
@@ -56,6 +56,8 @@ def test_what_is_said_is_what_is_heard():
         ({"age_ms": -0.5}, "bad_value", "age_ms"),
         ({"fps": float("inf")}, "bad_value", "fps"),
         ({"fps": True}, "bad_value", "fps"),
+        ({"fps": 1.1e6}, "bad_value", "fps: got 1100000.0, expected 0 to 1e+06"),
+        ({"age_ms": 9.2e18}, "bad_value", "age_ms: got 9.2e+18, expected 0 to 1e+13"),
         ({"counts": [1]}, "bad_value", "counts"),
         ({"counts": {f"c{number}": 1 for number in range(33)}}, "bad_value", "32"),
         ({"counts": {"x" * 65: 1}}, "bad_value", "counts"),
@@ -99,6 +101,12 @@ def test_whatever_is_said_is_taken_whole_or_refused(fields):
     else:
         is_right = unpack_source(pack_source(heard)) == heard
     assert is_right
+
+
+def test_the_largest_figures_are_taken_a_camera_at_1970_among_them():
+    heard = unpack_source(parts(age_ms=MAX_AGE_MS, fps=MAX_FPS))
+    assert (heard.age_ms, heard.fps) == (MAX_AGE_MS, MAX_FPS)
+    assert unpack_source(parts(age_ms=1.8e12)).age_ms == 1.8e12
 
 
 def test_nothing_else_is_taken_for_one():
@@ -146,69 +154,3 @@ def test_whatever_a_camera_says_fits_on_one_line():
     assert unpack_source(pack_source(said)) == said
     assert (len(said.source), len(said.text)) == (256, 400)
     assert said.text.startswith("one\\ntwo\\x1b")
-
-
-class Clock:
-    def __init__(self):
-        self.now = 100.0
-
-    def __call__(self):
-        return self.now
-
-
-@pytest.fixture
-def clock():
-    return Clock()
-
-
-def word(stream, state="live"):
-    return SourceMessage(stream, state, 1, 2, fps=5.0)
-
-
-def test_the_newest_word_is_kept_and_silence_is_unknown_and_told_once(clock):
-    sources = Sources(4, clock)
-    assert sources.heard(word("a", "waiting"), "peer", is_open=False)["state"] == "waiting"
-    sources.heard(word("a"), "peer", is_open=False)
-    sources.heard(word("b", "ended"), "peer", is_open=False)
-    clock.now += SILENT_S - 0.1
-    assert sources.status()["a"]["state"] == "live"
-    assert sources.fallen_silent() == []
-    clock.now += 0.1
-    shown = sources.status()
-    assert (shown["a"]["state"], shown["a"]["fps"], shown["b"]["state"]) == ("unknown", None, "ended")
-    assert shown["a"]["since_ns"] == shown["a"]["heard_ns"] + round(1e9 * SILENT_S)
-    assert [(one["stream"], one["state"]) for one in sources.fallen_silent()] == [("a", "unknown")]
-    assert sources.fallen_silent() == []
-    sources.heard(word("a"), "peer", is_open=False)
-    assert sources.status()["a"]["state"] == "live"
-    clock.now += SILENT_S
-    assert [one["stream"] for one in sources.fallen_silent()] == ["a"]
-
-
-def test_so_many_streams_are_kept_and_those_that_are_heard_of_stay(clock):
-    sources = Sources(2, clock)
-    sources.heard(word("a"), "peer", is_open=False)
-    clock.now += 1
-    sources.heard(word("b"), "peer", is_open=False)
-    with pytest.raises(WireError, match="'c' would be one more than 2") as caught:
-        sources.heard(word("c"), "peer", is_open=False)
-    assert (caught.value.code, caught.value.stream) == ("too_many_streams", "c")
-    sources.heard(word("open"), "peer", is_open=True)  # its frames have a place already
-    sources.heard(word("a"), "peer", is_open=False)
-    clock.now += SILENT_S
-    sources.heard(word("a"), "peer", is_open=False)
-    sources.heard(word("c"), "peer", is_open=False)
-    assert "b" not in sources.status(), "silent for longest"
-
-
-def test_a_sender_says_so_many_words_a_second(clock, monkeypatch):
-    monkeypatch.setattr("streamer.server.rate.time.monotonic", clock)
-    sources = Sources(4, clock)
-    for _ in range(int(RATE)):
-        sources.heard(word("a"), "peer", is_open=True)
-    with pytest.raises(WireError, match="peer peer: more than 100") as caught:
-        sources.heard(word("a"), "peer", is_open=True)
-    assert (caught.value.code, caught.value.stream) == ("rate_limited", "a")
-    sources.heard(word("a"), "another", is_open=True)
-    clock.now += 1.0
-    sources.heard(word("a"), "peer", is_open=True)

@@ -162,7 +162,7 @@ def test_no_ack_is_left_however_many_wait_at_the_end():
     config = small_config()
     receiver = Receiver(
         Ports(frames, acks, reliable), Intake(2**20), Streams(config, None, lambda _: None), outcomes,
-        Limits(), None, Sources(1), failed=lambda _: None,
+        Limits(), None, Sources(1, lambda _: False), failed=lambda _: None,
     )  # fmt: skip
     sending = context.socket(zmq.PUSH)
     sending.sndhwm = 0

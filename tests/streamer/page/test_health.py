@@ -143,6 +143,29 @@ def test_heartbeats_say_of_cameras_too_and_that_nothing_is_said_any_more(health,
     assert (health.stream("new")["camera"], health.stream("line")["camera"]) == (None, None)
 
 
+def test_a_heartbeat_names_states_and_what_was_said_of_them_stays(health):
+    """It says no more, so that it stays within what can be read; each camera has messages of its own."""
+    said = {"source": "rtsp://cam", "text": "no route", "counts": {}}
+    health.heard(message("source", stream="new", state="lost", since_ns=5_000_000, **said), live=True)
+    beat(health, sources={"new": {"state": "lost", "since_ns": 5_000_000}})
+    assert health.stream("new")["camera"] == {
+        "state": "lost", "since": 5.0, "source": "rtsp://cam", "text": "no route",
+    }  # fmt: skip
+    beat(health, sources={"new": {"state": "unknown", "since_ns": 9_000_000}})
+    assert health.stream("new")["camera"] == {
+        "state": "unknown", "since": 9.0, "source": "rtsp://cam", "text": None,
+    }  # fmt: skip
+
+
+def test_a_camera_that_a_detector_knows_no_more_is_shown_no_more(health):
+    health.heard(message("source", stream="ghost", state="ended", since_ns=1), live=True)
+    health.heard(verdict("a", stream="line"), live=True)
+    beat(health, sources={}, sources_left_out=3)
+    assert health.streams() == ["line", "ghost"], "it may be among those that were left out"
+    beat(health, sources={}, sources_left_out=0)
+    assert health.streams() == ["line"]
+
+
 def test_odd_words_of_a_camera_are_no_reason_to_fall(health):
     beat(health, sources=[1])
     beat(health, sources={"x" * 500: {"state": 7, "since_ns": "y"}, "-": {}, "z": 3})

@@ -177,13 +177,13 @@ def test_an_address_of_one_picture_says_what_to_take():
 def test_a_name_is_asked_for_once(monkeypatch):
     monkeypatch.setattr(av, "open", lambda *_, **__: pytest.fail("libav asks for the name again"))
     with pytest.raises(SourceLost, match=r"cam\.invalid is not found"):
-        device_of("rtsp://eye:s3@cret#z@cam.invalid/line").open()
+        device_of("rtsp://eye:s3@cret@cam.invalid/line").open()
 
 
 def test_a_protocol_that_this_libav_does_not_have_can_never_be_opened(monkeypatch):
-    monkeypatch.setattr(stream, "SCHEMES", (*stream.SCHEMES, "nosuch"))
-    device = device_of("nosuch://eye:s3cr3t@127.0.0.1/line")
-    with pytest.raises(StreamerError, match=r"^source: nosuch://127\.0\.0\.1/line cannot be read") as failed:
+    monkeypatch.setattr(stream, "SCHEMES", (*stream.SCHEMES, "srt"))
+    device = device_of("srt://eye:s3cr3t@127.0.0.1/line")
+    with pytest.raises(StreamerError, match=r"^source: srt://127\.0\.0\.1/line cannot be read") as failed:
         device.open()
     assert not isinstance(failed.value, SourceLost)
 
