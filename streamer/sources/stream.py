@@ -194,8 +194,8 @@ class NetworkStream(Device):
     def _ended(self, now: _Opened) -> SourceLost:
         if now.kind[0] in _PICTURE_FILES and now.packets_read <= 1:
             return SourceLost(
-                f"source: {self.name} is one picture, not a video; take the camera's rtsp:// address, or that "
-                "of its JPEG stream (multipart/x-mixed-replace)",
+                f"source: {self.name} is one picture, not a video; take the camera's rtsp:// address, or "
+                "that of its JPEG stream (multipart/x-mixed-replace)",
                 _ONE_PICTURE_S,
             )
         return SourceLost(f"source: {self.name} has ended")
