@@ -34,12 +34,15 @@ class Picture:
             moment of arrival, or of the quickest arrival lately where the camera counts time but not from
             1970.
         bit_depth: the bits in use of uint16; `auto` leaves it to the detector's configuration.
+        triggered: a line asked for it, so it shows a part and no other picture does: it is as wanted after
+            a while, and after the camera is lost.
     """
 
     frame: Pixels | bytes
     capture_ns: int
     exact: bool = False
     bit_depth: BitDepth = "auto"
+    triggered: bool = False
 
 
 class Device(Protocol):
