@@ -24,6 +24,8 @@ RELIABLE = "tcp://127.0.0.1:5554"
 _DEFAULTS = Limits()
 _MAX_ACK = 64 * 1024
 _LIVE_WINDOW = 4
+_SILENT_S = 30.0
+"""A connection whose peer is gone is closed sooner; a peer that is there and silent has not got the frame."""
 HUNG_UP = "hung_up"
 """Stands for a code where the detector closes the connection whenever the frame comes."""
 _PASSING = frozenset({"rate_limited", "internal"})
@@ -38,6 +40,8 @@ class _Unacknowledged:
     """0 before it was sent."""
     until: float
     """When it is too old to be sent again."""
+    sent_on: int = -1
+    """The connection that it is under way on; -1 for none: it was answered, and is to be sent again."""
 
 
 class ReliablePublisher(Sender):
@@ -113,7 +117,7 @@ class ReliablePublisher(Sender):
             # A name of its own: that of the monitor which watched the first handshake may not be free yet.
             f"inproc://reliable-{uuid.uuid4()}",
         )
-        self._hung_up = False
+        self._hung_up, self._connection = False, 0
 
     def send(
         self,
@@ -210,16 +214,23 @@ class ReliablePublisher(Sender):
         for frame_id in self._due(now):
             waiting = self._open[frame_id]
             if waiting.send_at > 0 and now > waiting.until:
-                del self._open[frame_id]
-                self._doubt.clear(frame_id)
-                self.given_up += 1
+                self._is_too_old(frame_id, waiting, now)
                 continue
             try:
                 self._socket.send_multipart(waiting.parts)
             except zmq.Again:
                 return
             self.resent += waiting.send_at > 0
+            waiting.send_at, waiting.sent_on = now + self._resend_s, self._connection
+
+    def _is_too_old(self, frame_id: FrameId, waiting: _Unacknowledged, now: float) -> None:
+        """Give it up; but not where it is still under way: others would only wait behind it, and grow old."""
+        if waiting.sent_on == self._connection and now < waiting.until + _SILENT_S:
             waiting.send_at = now + self._resend_s
+            return
+        del self._open[frame_id]
+        self._doubt.clear(frame_id)
+        self.given_up += 1
 
     def _due(self, now: float) -> list[FrameId]:
         """The frames to send now: those that were silent for long enough."""
@@ -241,6 +252,7 @@ class ReliablePublisher(Sender):
                 for waiting in self._open.values():
                     waiting.send_at = min(waiting.send_at, time.monotonic())
             self._hung_up = event == zmq.EVENT_DISCONNECTED
+            self._connection += self._hung_up
 
     def _take(self, parts: list[bytes]) -> None:
         try:
@@ -254,7 +266,8 @@ class ReliablePublisher(Sender):
             return
         if status in {"busy", "dropped"}:
             # Not now: soon again, but not at once, or the detector would do nothing but refuse.
-            self._open[frame_id].send_at = time.monotonic() + min(0.2, self._resend_s)
+            waiting = self._open[frame_id]
+            waiting.send_at, waiting.sent_on = time.monotonic() + min(0.2, self._resend_s), -1
             self._doubt.acquit(frame_id)
             return
         del self._open[frame_id]
