@@ -72,6 +72,8 @@ class Newest:
         self._max_age_s, self._interval_s = max_age_s, interval_s
         self._kept: _Kept | None = None
         self._out: _Kept | None = None
+        self._last: _Kept | None = None
+        """The one that came last, unless its camera was lost since."""
         self._due = self._due_before = 0.0
         self._arrivals: list[float] = []
         self.counts = Counts()
@@ -101,11 +103,14 @@ class Newest:
             self._interval_s = median(later - earlier for earlier, later in pairs)
         patience_s = None if picture.triggered else self._interval_s + max(0.0, SLACK_S - max(0.0, age_s))
         self._count(read=1, skipped=self._kept is not None)
-        self._kept = _Kept(picture, age_s, now, patience_s)
+        self._kept = self._last = _Kept(picture, age_s, now, patience_s)
 
     def lost(self) -> None:
         """The camera is lost: its last picture is new no more, except where a trigger asked for it."""
-        if self._kept is not None and not self._kept.picture.triggered:
+        if self._last is None or self._last.picture.triggered:
+            return
+        self._last = None
+        if self._kept is not None:
             self._kept = None
             self._count(too_old=1)
 
@@ -129,7 +134,7 @@ class Newest:
     def settle(self, outcome: Outcome) -> None:
         """Say what became of the picture that was offered last; what is settled already stays so.
 
-        One for which there was no room waits again, where no newer one has come.
+        One for which there was no room waits again, where no newer one has come and the camera is there.
         """
         out, self._out = self._out, None
         if out is None:
@@ -138,10 +143,10 @@ class Newest:
             self._count(**{outcome: 1})
             return
         self._due = self._due_before
-        if self._kept is None:
+        if out is self._last:
             self._kept = out
         else:
-            self._count(skipped=1)
+            self._count(**{"too_old" if self._last is None else "skipped": 1})
 
     def end(self) -> None:
         """No more are handed out: what waits is counted as skipped."""

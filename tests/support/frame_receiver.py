@@ -8,7 +8,7 @@ import drawn_time
 import msgpack
 import numpy as np
 import zmq
-from streamer_support import PATIENCE_MS
+from streamer_support import PATIENCE_MS, until
 
 
 @dataclass(frozen=True)
@@ -59,12 +59,25 @@ class FrameReceiver:
             if header["kind"] != "frame":
                 continue
             if sender and self.acknowledges:
-                answer = {"v": 1, "status": "scored", "frame_id": header["frame_id"], "stream": header["stream"]}
+                answer = {
+                    "v": 1,
+                    "status": "scored",
+                    "frame_id": header["frame_id"],
+                    "stream": header["stream"],
+                }
                 self._socket.send_multipart([*sender, msgpack.packb(answer)])
             return Taken(header["frame_id"], header["capture_ns"], payload, came_ns)
 
     def _bound(self, endpoint: str) -> "zmq.Socket[bytes]":
         socket = self._context.socket(self._kind)
         socket.rcvtimeo = PATIENCE_MS
-        socket.bind(endpoint)
+        until(lambda: _is_bound(socket, endpoint))  # the one before is closed by another thread, in its time
         return socket
+
+
+def _is_bound(socket: "zmq.Socket[bytes]", endpoint: str) -> bool:
+    try:
+        socket.bind(endpoint)
+    except zmq.ZMQError:
+        return False
+    return True

@@ -1,6 +1,7 @@
 """Aravis's own fake camera of GigE Vision: a process on loopback that can be killed and started again."""
 
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -56,6 +57,11 @@ class FakeCamera:
             self._process.kill()
             self._process.wait(PATIENCE_S)
             self._process = None
+
+    def hold(self, held: bool) -> None:
+        """Stop it as it is, or let it go on."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP if held else signal.SIGCONT)
 
     def _answers(self) -> bool:
         assert self._process is not None
