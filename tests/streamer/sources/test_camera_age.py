@@ -96,10 +96,9 @@ def test_what_a_camera_gave_before_it_died_is_not_sent_when_its_turn_comes(kind)
         time.sleep(1)  # so that a newer one waits; its turn comes after 10 s
         camera.kill()
         publish.says("it is waited for")
+        dead_ns = time.time_ns()
         camera.start()
-        back_ns = time.time_ns()
-        _, drawn_ns, _ = receiver.frame()
-        assert drawn_ns > back_ns - ALLOWED_MS * MS
+        assert receiver.frame()[1] > dead_ns
 
 
 def test_other_codecs_by_rtsp_and_parts_without_a_length_are_read_too():
