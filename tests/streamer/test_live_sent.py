@@ -12,12 +12,35 @@ import zmq
 from frame_receiver import FrameReceiver
 from streamer_support import PATIENCE_MS, PATIENCE_S, until
 
-from streamer.errors import NoRoom
+from streamer.errors import NoRoom, WireError
 from streamer.publish import Publisher
+from streamer.push import _live as live_outcomes
 from streamer.reliable import ReliablePublisher
 from streamer.sockets import Context, connect, socket_endpoint
+from streamer.sources import Device, LiveReader, Picture
+
+sends = Publisher.send
 
 FRAME = np.zeros((4, 4), np.uint8)
+
+
+class Running(Device):
+    """A camera that gives a picture whenever it is asked for one."""
+
+    name = "camera:running"
+
+    def open(self):
+        pass
+
+    def read(self, timeout_s):
+        time.sleep(0.005)
+        return Picture(FRAME, time.time_ns())
+
+    def close(self):
+        pass
+
+    def facts(self):
+        return {}
 
 
 def sent(sender, frame_id):
@@ -28,6 +51,39 @@ def sent(sender, frame_id):
 
 def acknowledged(sender, count):
     until(lambda: sender.has_room(0.0) and sender.acknowledged == count)
+
+
+@pytest.mark.parametrize(
+    ("error", "not_sent"),
+    [(None, 0), (NoRoom("no room"), 0), (WireError("too_large", "too large"), 1), (KeyboardInterrupt(), 1)],
+)
+def test_a_picture_that_cannot_be_sent_is_counted_as_that(monkeypatch, error, not_sent):
+    errors = [error] if error else []
+    monkeypatch.setattr(
+        Publisher,
+        "send",
+        lambda self, *_, **more: _raised(errors.pop()) if errors else sends(self, *_, **more),
+    )
+    with FrameReceiver() as receiver:
+        sender = Publisher(receiver.endpoint, "line", wait_s=PATIENCE_S, live=True)
+        reader = LiveReader(Running())
+        sent = 0
+        try:
+            for went_out in live_outcomes(sender, reader):
+                sent += went_out
+                if sent == 3:
+                    break
+        except KeyboardInterrupt:
+            assert isinstance(error, KeyboardInterrupt)
+        until(lambda: reader.figures().state == "ended")
+        figures = reader.figures()
+        assert (figures.sent, figures.not_sent) == (sent, not_sent)
+        assert figures.read == figures.sent + figures.skipped + figures.too_old + figures.not_sent
+        sender.abandon()
+
+
+def _raised(error):
+    raise error
 
 
 @pytest.mark.parametrize("reliable", [False, True])

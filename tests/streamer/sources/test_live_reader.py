@@ -174,6 +174,15 @@ def test_figures_tell_what_became_of_a_picture_that_was_offered(camera):
     assert whole(reader)
 
 
+def test_what_waits_when_it_is_stopped_is_counted_though_the_camera_is_not_let_go_of_yet(camera, monkeypatch):
+    monkeypatch.setattr(live_module, "_STOP_S", 0.0)
+    with LiveReader(camera) as reader:
+        camera.takes(0)
+        until(lambda: reader.figures().read == 1)
+        reader.stop()
+        assert (reader.figures().skipped, whole(reader)) == (1, True)
+
+
 def test_the_rate_is_measured_and_is_none_of_a_camera_that_is_lost(camera, monkeypatch):
     moments = iter(1000.0 + tick / 8 for tick in range(100_000))
     with LiveReader(camera) as reader:
