@@ -95,6 +95,7 @@ class Registers:
             "double arv_camera_get_gain(void *, void **);"
             "double arv_camera_get_frame_rate(void *, void **);"
             "void arv_camera_software_trigger(void *, void **);"
+            "void arv_camera_clear_triggers(void *, void **);"
             "unsigned int arv_camera_gv_get_packet_size(void *, void **);"
             "void arv_stream_get_n_buffers(void *, int *, int *);"
         )
@@ -109,6 +110,9 @@ class Registers:
 
     def trigger(self) -> None:
         self._lib.arv_camera_software_trigger(self._camera, self._ffi.NULL)
+
+    def clear_triggers(self) -> None:
+        self._lib.arv_camera_clear_triggers(self._camera, self._ffi.NULL)
 
     def n_waiting(self) -> int:
         """Pictures that came and were not read."""
