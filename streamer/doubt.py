@@ -23,6 +23,11 @@ class Doubt:
         self._suspects: dict[FrameId, int] = {}
         self._probe: FrameId | None = None
 
+    @property
+    def is_open(self) -> bool:
+        """Whether frames are sent one at a time, and others wait for that."""
+        return bool(self._suspects)
+
     def accuse(self, frames: Iterable[FrameId]) -> tuple[FrameId | None, bool]:
         """A refusal came that names no frame.
 

@@ -14,6 +14,10 @@ class StreamerError(Exception):
         return printable(super().__str__())
 
 
+class NoRoom(StreamerError):  # noqa: N818  (says what is; it passes)
+    """A frame finds no room within its time, and was not taken; the same one can be sent later."""
+
+
 class WireError(StreamerError):
     """One message cannot be used; the service says so on the wire and goes on.
 

@@ -16,6 +16,8 @@ _EVERY_S = 0.2
 _PATIENCE_S = 30.0
 """A detector that enters nothing for so long is no longer waited for."""
 _NAMED = 5
+TOO_OLD = "too_old"
+"""Why a frame was dropped that a reliable publisher does not send again (`--max-age`)."""
 
 
 @dataclass(frozen=True)
@@ -51,12 +53,15 @@ class Fate:
         return f": {', '.join(map(str, ids))}{more}" if ids else ""
 
 
-def by_acks(acknowledged: int, refused: Mapping[FrameId, str]) -> Fate:
-    """Of a reliable publisher that is closed: `acknowledged` frames, and the code of each `refused` id."""
+def by_acks(acknowledged: int, refused: Mapping[FrameId, str], given_up: int = 0) -> Fate:
+    """Of a reliable publisher that is closed: `acknowledged` frames, the code of each `refused` id, and
+    those that were `given_up` as too old.
+    """
     named: dict[str, list[FrameId]] = {}
     for frame_id, code in refused.items():
         named.setdefault(code, []).append(frame_id)
-    return Fate(acknowledged, refused={code: len(ids) for code, ids in named.items()}, named=named)
+    dropped = {TOO_OLD: given_up} if given_up else {}
+    return Fate(acknowledged, dropped, refused={code: len(ids) for code, ids in named.items()}, named=named)
 
 
 class Counts:

@@ -16,6 +16,8 @@ def live_pictures(
 ) -> Generator[Picture, None, None]:
     """Pictures of a camera for as long as it is not stopped, each taken once there is room for it.
 
+    Who takes one says by `LiveReader.settle` what became of it, before the next.
+
     Args:
         reader: started here, and stopped at the end.
         sender: asked for room; its answers are taken while the camera gives nothing.
@@ -25,18 +27,19 @@ def live_pictures(
         StreamerError: the camera can never be opened.
     """
     said = ("", "")
-    with reader:
-        try:
+    try:
+        with reader:
             while True:
-                picture = reader.take(_TURN_S) if sender.has_room(_TURN_S) else None
+                picture = reader.offer(_TURN_S) if sender.has_room(_TURN_S) else None
+                reader.gave_up(sender.given_up)
                 figures = reader.figures()
                 said = _say(figures, said, tell)
                 if picture is not None:
                     yield picture
                 elif figures.state == "ended":
                     return
-        finally:
-            tell(_counted(reader.figures()))
+    finally:
+        tell(_counted(reader.figures()))
 
 
 def _say(figures: SourceFigures, said: tuple[str, str], tell: Callable[[str], None]) -> tuple[str, str]:
@@ -58,7 +61,8 @@ def _timed(figures: SourceFigures) -> str:
 
 
 def _counted(figures: SourceFigures) -> str:
+    not_sent = f"{figures.not_sent} not sent, " if figures.not_sent else ""
     return (
         f"source: {figures.name}: {figures.read} pictures read, {figures.sent} handed on, {figures.skipped} "
-        f"skipped, {figures.too_old} too old, {figures.reconnects} reconnects"
+        f"skipped, {figures.too_old} too old, {not_sent}{figures.reconnects} reconnects"
     )

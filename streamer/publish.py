@@ -11,7 +11,7 @@ import zmq
 from streamer import images
 from streamer.auth import ClientKeys, client_keys
 from streamer.commands import Command
-from streamer.errors import FrameId, StreamerError
+from streamer.errors import FrameId, NoRoom
 from streamer.live import QUEUE
 from streamer.push import LeftOut, counts_before, send_all, warn
 from streamer.reliable import RELIABLE, ReliablePublisher
@@ -22,6 +22,9 @@ from streamer.wire.checks import BIT_DEPTHS, BitDepth, parse_bit_depth
 from streamer.wire.frame import Limits
 
 _DEFAULTS = Limits()
+_ON_THE_WAY = 128 * 1024
+_STALLED_MS = 5_000
+# Of a live camera: bytes that the kernel keeps on their way to a detector that takes none, and for how long.
 
 
 class Publisher(Sender):
@@ -35,6 +38,9 @@ class Publisher(Sender):
         wait_s: how long the detector may take to answer the connection.
         linger_s: how long `close` waits for the detector to take the frames still queued here.
         queue: frames kept here while the detector is busy.
+        live: they are of a live camera, and what is late is worth less than what is new: no frame is kept for
+            a detector that is not connected (`send` finds no room), and little is on the way to one that
+            takes none; after 5 s of that the connection is made anew, and what was on the way is lost.
         bit_depth: of frames of more than 8 bits: the bits that the camera uses (8, 10, 12, 14, 16), or
             `float` for numbers of 0 to 1; `auto` leaves it to the detector's configuration.
         limits: the detector's `limits`, where its configuration has others than the defaults.
@@ -54,6 +60,7 @@ class Publisher(Sender):
         wait_s: float = 10.0,
         linger_s: float = 300.0,
         queue: int = 8,
+        live: bool = False,
         bit_depth: BitDepth = "auto",
         limits: Limits = _DEFAULTS,
     ) -> None:
@@ -68,6 +75,11 @@ class Publisher(Sender):
             limits=limits,
             hwm=queue,
             linger_ms=round(1000 * linger_s),
+            **(
+                {"connected_only": True, "send_buffer": _ON_THE_WAY, "stalled_ms": _STALLED_MS}
+                if live
+                else {}
+            ),
         )
 
     def send(
@@ -94,16 +106,14 @@ class Publisher(Sender):
 
         Raises:
             WireError: the detector would refuse the frame, its id, time or `meta`; the text names which.
-            StreamerError: no room within `timeout_s`.
+            NoRoom: not within `timeout_s`; the frame was not taken.
         """
         taken, parts = self._message(frame, frame_id, meta, capture_ns)
         self._socket.sndtimeo = -1 if timeout_s is None else round(1000 * timeout_s)
         try:
             self._socket.send_multipart(parts)
         except zmq.Again:
-            raise StreamerError(
-                f"{self._endpoint}: the detector takes no frame within {timeout_s} s"
-            ) from None
+            raise NoRoom(f"{self._endpoint}: the detector takes no frame within {timeout_s} s") from None
         self._seq += 1
         return taken
 
@@ -207,10 +217,12 @@ def main(
     options["bit_depth"] = captured.bit_depth
     options["limits"] = replace(_DEFAULTS, payload_bytes=payload_bytes)
     sender: Publisher | ReliablePublisher
+    if captured.live is not None:
+        options |= {"live": True}
+        options |= {"max_age_s": max_age_s} if reliable else {"queue": QUEUE}
     if reliable:
         sender = ReliablePublisher(endpoint or RELIABLE, stream, **options)
     else:
-        options |= {"queue": QUEUE} if captured.live is not None else {}
         sender = Publisher(endpoint or FRAMES, stream, **options)
     counts = None if reliable else counts_before(control or (None if endpoint else CONTROL), stream, keys)
     return send_all(sender, captured, fps, left_out, counts)

@@ -9,13 +9,14 @@ import click
 
 from streamer import images
 from streamer.auth import ClientKeys
-from streamer.errors import FrameId, StreamerError, WireError
-from streamer.fate import Counts, Fate, by_acks
+from streamer.errors import FrameId, NoRoom, StreamerError, WireError
+from streamer.fate import TOO_OLD, Counts, Fate, by_acks
 from streamer.live import live_pictures
 from streamer.printable import printable
 from streamer.reliable import ReliablePublisher
 from streamer.sender import Sender
 from streamer.sources import Captured, Frames, LiveReader, told
+from streamer.sources.newest import Outcome
 from streamer.sources.telling import telling
 
 NOT_ALL_SCORED = 1
@@ -85,7 +86,11 @@ def send_all(
         left_out.tell()
     for line in captured.oddities.lines():
         warn(line)
-    fate = by_acks(sender.acknowledged, sender.refused) if isinstance(sender, ReliablePublisher) else None
+    fate = (
+        by_acks(sender.acknowledged, sender.refused, sender.given_up)
+        if isinstance(sender, ReliablePublisher)
+        else None
+    )
     if fate is None and counts is not None:
         fate = _settled(counts, sent)
     if sent or failed is None:
@@ -107,21 +112,28 @@ def _outcomes(
 
 
 def _live(sender: Sender, reader: LiveReader) -> Iterator[int]:
-    """The same of a camera's pictures; one that cannot be sent is told, and the next one comes."""
+    """The same of a camera's pictures; one that cannot be sent is told, counted, and the next one comes."""
     told_of: set[str] = set()
     with closing(live_pictures(reader, sender, say)) as pictures:
         for picture in pictures:
             if picture.bit_depth != "auto":
                 sender.bit_depth = picture.bit_depth
+            if picture.triggered:
+                sender.keep_all()
+            outcome: Outcome = "not_sent"
             try:
-                sender.send(picture.frame, capture_ns=picture.capture_ns)
+                # No waiting with a picture in the hand: while it waits newer ones come.
+                sender.send(picture.frame, capture_ns=picture.capture_ns, timeout_s=0.0)
+                outcome = "sent"
+            except NoRoom:
+                outcome = "no_room"
             except WireError as error:
                 if error.code not in told_of:
                     told_of.add(error.code)
                     warn(f"source: {reader.device.name}: a picture cannot be sent: {error}; others are tried")
-                yield 0
-            else:
-                yield 1
+            finally:  # also of one that Ctrl-C came for
+                reader.settle(outcome)
+            yield int(outcome == "sent")
 
 
 def _paced(captured: Frames, fps: float | None) -> Frames:
@@ -175,7 +187,7 @@ def _report(sent: int, stream: str, fate: Fate | None) -> None:
         )
         return
     click.echo(f"{frames}: {fate}", err=True)
-    if fate.dropped:
+    if set(fate.dropped) - {TOO_OLD}:
         click.echo(
             "they came faster than they are scored: send with --reliable, or fewer with --fps", err=True
         )

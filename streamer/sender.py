@@ -40,6 +40,9 @@ class Sender:
         WireError: the stream's name or `bit_depth` cannot be used.
     """
 
+    given_up = 0
+    """Frames that went out, and are neither waited for any more nor known to be scored."""
+
     def __init__(
         self,
         kind: int,
@@ -81,12 +84,20 @@ class Sender:
         capture_ns: int | None = None,
         timeout_s: float | None = None,
     ) -> FrameId:
-        """Send one frame; its id."""
+        """Send one frame; its id.
+
+        Raises:
+            WireError: the detector would refuse it.
+            NoRoom: not within `timeout_s`; it was not taken.
+        """
         raise NotImplementedError
 
     def has_room(self, timeout_s: float) -> bool:
         """Whether a frame can be sent without waiting, within `timeout_s`; answers are taken meanwhile."""
         return bool(self._socket.poll(round(1000 * timeout_s), zmq.POLLOUT))
+
+    def keep_all(self) -> None:
+        """Frames of a live camera are of parts from now on: as wanted late as soon, where they are kept."""
 
     def close(self) -> None:
         """Hand over what is still to be sent, then close."""

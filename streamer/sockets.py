@@ -134,12 +134,17 @@ def connect(
     wait_ms: int | None = None,
     max_part: int = -1,
     connected_only: bool = False,
+    send_buffer: int = -1,
+    stalled_ms: int = 0,
 ) -> Socket:
     """A client socket; sends and receives raise `zmq.Again` after `timeout_ms` (-1: wait).
 
     With `wait_ms` the peer has shaken hands when this returns; without, the connection is made in the
     background whenever the peer appears. A peer that sends a part of more than `max_part` bytes is cut off.
-    With `connected_only` nothing is kept to be sent while there is no connection.
+    With `connected_only` nothing is kept to be sent while there is no connection. The kernel keeps some
+    `send_buffer` bytes that are on their way (-1: as many as it likes). A TCP connection whose peer takes
+    nothing for `stalled_ms` (0: for as long as the kernel's patience lasts) is made anew; what was on its way
+    is lost.
 
     Raises:
         StreamerError: the endpoint is malformed, nobody listens there, or our key is refused.
@@ -160,6 +165,7 @@ def connect(
     socket.rcvtimeo = socket.sndtimeo = timeout_ms
     socket.reconnect_ivl_max = 2_000
     socket.immediate = connected_only
+    socket.sndbuf, socket.tcp_maxrt = send_buffer, stalled_ms
     try:
         if wait_ms is None:
             socket.connect(endpoint)

@@ -40,7 +40,17 @@ _RAW_BUCKETS = (
 )
 # Of a mean distance of 0 to 2: narrow where thresholds lie, and 2 is the most there is.
 _SOURCE_STATES = (*STATES, UNKNOWN)
-_SOURCE_COUNTS = ("read", "sent", "skipped", "too_old", "reconnects", "packets_lost", "frames_incomplete")
+_SOURCE_COUNTS = (
+    "read",
+    "sent",
+    "skipped",
+    "too_old",
+    "not_sent",
+    "given_up",
+    "reconnects",
+    "packets_lost",
+    "frames_incomplete",
+)
 # No others, whatever a publisher says: each would be a series of its own.
 _STATES = ("warmup", "ready", "degraded", "asleep")
 # At 0 from a first frame on: of a counter that appears with its first count Prometheus sees no increase.

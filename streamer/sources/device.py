@@ -33,12 +33,15 @@ class Picture:
         exact: whether the camera or its driver says so; else `capture_ns` is late: the moment of arrival, or
             where the camera counts time, by the quickest way of late (`streamer.sources.clock`).
         bit_depth: the bits in use of uint16; `auto` leaves it to the detector's configuration.
+        triggered: a line asked for it, so it shows a part and no other picture does: it is as wanted after
+            a while, and after the camera is lost.
     """
 
     made: Pixels | bytes | Callable[[], Pixels]
     capture_ns: int
     exact: bool = False
     bit_depth: BitDepth = "auto"
+    triggered: bool = False
 
     @cached_property
     def frame(self) -> Pixels | bytes:

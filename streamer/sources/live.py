@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal, Self
 
 from streamer.sources.device import Device, Picture, SourceLost
+from streamer.sources.newest import Newest, Outcome
 
 State = Literal["waiting", "live", "lost", "ended"]
 """`waiting`: not there yet; `lost`: was there, is tried again; `ended`: stopped, or failed for good."""
@@ -16,22 +17,19 @@ FIRST_RETRY_S, LONGEST_RETRY_S = 0.5, 10.0
 _READ_S = 0.2
 _STOP_S = 2.0
 """How long `stop` waits for a camera to be let go of; one that does not answer is left to its time limits."""
-_RATE_OF = 20
-"""Pictures that the measured rate is of."""
 
 
 @dataclass(frozen=True)
 class SourceFigures:
-    """How a camera is doing. Counts are since the start: read = sent + skipped + too_old, and one may wait.
+    """How a camera is doing. Counts are since the start, see `streamer.sources.newest.Counts`.
 
     Attributes:
         name: its address without credentials.
         state: see `State`.
         since_ns: when that state began, since 1970.
-        read: pictures that the camera gave.
-        sent: those that were handed out.
-        skipped: those that a newer one took the place of.
-        too_old: those that were older than the age limit when their turn came.
+        read, sent, skipped, too_old, not_sent: pictures. read = the other four together, but for one that
+            waits for its turn, and one that was offered and is not settled.
+        given_up: of those that were sent: see `LiveReader.gave_up`.
         reconnects: how often the camera came back.
         age_ms: how old the last one handed out was then; None before the first.
         fps: pictures a second that the camera gives, over the last ones; 0 unless live.
@@ -46,6 +44,8 @@ class SourceFigures:
     sent: int = 0
     skipped: int = 0
     too_old: int = 0
+    not_sent: int = 0
+    given_up: int = 0
     reconnects: int = 0
     age_ms: float | None = None
     fps: float = 0.0
@@ -61,6 +61,9 @@ class LiveReader:
         fps: pictures handed out a second at most; None for as many as come.
         max_age_s: pictures that are older when their turn comes are left out; None for no limit.
         lost_after_s: a camera that is silent for so long is closed and opened again.
+
+    With or without `max_age_s` a picture that no newer one takes the place of is handed out for an interval
+    of the camera and a little only, see `streamer.sources.newest.Newest`.
     """
 
     def __init__(
@@ -71,15 +74,13 @@ class LiveReader:
         max_age_s: float | None = None,
         lost_after_s: float = LOST_AFTER_S,
     ) -> None:
-        self.device, self._fps, self._max_age_s, self._lost_after_s = device, fps, max_age_s, lost_after_s
+        self.device, self._lost_after_s = device, lost_after_s
         self._changed = threading.Condition()
         self._figures = SourceFigures(device.name, since_ns=time.time_ns())
-        self._newest: Picture | None = None
-        self._arrivals: list[float] = []
+        self._newest = Newest(fps, max_age_s, lost_after_s)
         self._failed: BaseException | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"source {device.name}", daemon=True)
-        self._due = 0.0
 
     def __enter__(self) -> Self:
         self.start()
@@ -94,8 +95,9 @@ class LiveReader:
 
     def stop(self) -> None:
         """End `frames` at once, and let go of the camera."""
-        self._stop.set()
         with self._changed:
+            self._stop.set()
+            self._newest.end()
             self._changed.notify_all()
         if self._thread.is_alive():
             self._thread.join(_STOP_S)
@@ -103,7 +105,14 @@ class LiveReader:
     def figures(self) -> SourceFigures:
         """How the camera is doing."""
         with self._changed:
-            return replace(self._figures, fps=self._rate(), facts=dict(self.device.facts()))
+            newest, figures = self._newest, self._figures
+            return replace(
+                figures,
+                **vars(newest.counts),
+                age_ms=None if newest.age_s is None else 1000.0 * newest.age_s,
+                fps=newest.rate() if figures.state == "live" else 0.0,
+                facts=dict(self.device.facts()),
+            )
 
     def frames(self) -> Iterator[Picture]:
         """Pictures until `stop`: at most `fps` a second, the newest each time, none twice, none too old.
@@ -121,6 +130,18 @@ class LiveReader:
     def take(self, timeout_s: float) -> Picture | None:
         """The next picture of `frames`; None where its turn did not come in time, or after `stop`.
 
+        It is counted as sent.
+
+        Raises:
+            StreamerError: the camera can never be opened.
+        """
+        picture = self.offer(timeout_s)
+        self.settle("sent")
+        return picture
+
+    def offer(self, timeout_s: float) -> Picture | None:
+        """As `take`, for who does not know yet whether it can be sent, and says so by `settle`.
+
         Raises:
             StreamerError: the camera can never be opened.
         """
@@ -130,41 +151,33 @@ class LiveReader:
                 if self._failed is not None:
                     raise self._failed
                 now = time.monotonic()
-                if self._newest is not None and now >= self._due and (picture := self._handed_out(now)):
+                picture = self._newest.offer(now)
+                if picture is not None or now >= end:
                     return picture
-                if now >= end:
-                    return None
-                wake = end if self._newest is None else min(end, self._due)
-                self._changed.wait(max(0.0, wake - now))
+                due = self._newest.due
+                self._changed.wait(max(0.0, (end if due is None else min(end, due)) - now))
         return None
 
-    def _handed_out(self, now: float) -> Picture | None:
-        """The newest picture, unless it is too old."""
-        picture, self._newest = self._newest, None
-        assert picture is not None  # noqa: S101 - who calls has looked
-        age_s = (time.time_ns() - picture.capture_ns) / 1e9
-        figures = self._figures
-        if self._max_age_s is not None and age_s > self._max_age_s:
-            self._figures = replace(figures, too_old=figures.too_old + 1)
-            return None
-        if self._fps is not None:
-            # What came a little late does not put off the next one.
-            next_due = self._due + 1.0 / self._fps
-            self._due = next_due if next_due > now else now + 1.0 / self._fps
-        self._figures = replace(figures, sent=figures.sent + 1, age_ms=1000.0 * age_s)
-        return picture
+    def settle(self, outcome: Outcome) -> None:
+        """Say what became of the picture that was offered last: nothing where it is settled, or none was."""
+        with self._changed:
+            self._newest.settle(outcome)
+            if self._stop.is_set():
+                self._newest.end()
 
-    def _rate(self) -> float:
-        if self._figures.state != "live" or len(self._arrivals) < 2:
-            return 0.0
-        span = self._arrivals[-1] - self._arrivals[0]
-        return (len(self._arrivals) - 1) / span if span > 0 else 0.0
+    def gave_up(self, count: int) -> None:
+        """Say how many pictures that were sent are not waited for any more, all together.
+
+        They were not acknowledged, and then too old to be sent again (`ReliablePublisher.given_up`).
+        """
+        with self._changed:
+            self._figures = replace(self._figures, given_up=count)
 
     def _run(self) -> None:
         retry_s = FIRST_RETRY_S
         try:
             while not self._stop.is_set():
-                before, wait_s = self._figures.read, 0.0
+                before, wait_s = self._newest.counts.read, 0.0
                 try:
                     self.device.open()
                     self._read_on()
@@ -173,7 +186,7 @@ class LiveReader:
                     wait_s = error.wait_s
                 finally:
                     self.device.close()
-                retry_s = FIRST_RETRY_S if self._figures.read > before else retry_s
+                retry_s = FIRST_RETRY_S if self._newest.counts.read > before else retry_s
                 self._stop.wait(max(retry_s, wait_s))
                 retry_s = min(2 * retry_s, LONGEST_RETRY_S)
         except BaseException as error:  # handed on to who takes the pictures
@@ -193,18 +206,18 @@ class LiveReader:
                 raise SourceLost(f"source: {self.device.name} is silent for {self._lost_after_s:g} s")
 
     def _came(self, picture: Picture, now: float) -> None:
+        age_s = (time.time_ns() - picture.capture_ns) / 1e9
         with self._changed:
+            if self._stop.is_set():
+                return
             figures = self._figures
             if figures.state != "live":
                 back = figures.state == "lost"
-                figures = replace(
+                self._figures = replace(
                     figures, state="live", since_ns=time.time_ns(), reconnects=figures.reconnects + back
                 )
-                self._arrivals = []
-            skipped = figures.skipped + (self._newest is not None)
-            self._figures = replace(figures, read=figures.read + 1, skipped=skipped)
-            self._arrivals = [*self._arrivals[-_RATE_OF:], now]
-            self._newest = picture
+                self._newest.connected()
+            self._newest.came(picture, age_s, now)
             self._changed.notify_all()
 
     def _is_lost(self, error: str) -> None:
@@ -212,11 +225,13 @@ class LiveReader:
             if self._figures.state == "live":
                 self._figures = replace(self._figures, state="lost", since_ns=time.time_ns())
             self._figures = replace(self._figures, error=error)
+            self._newest.lost()
             self._changed.notify_all()
 
     def _end(self, error: BaseException | None) -> None:
         with self._changed:
             self._failed = error
+            self._newest.end()
             text = self._figures.error if error is None else str(error)
             self._figures = replace(self._figures, state="ended", since_ns=time.time_ns(), error=text)
             self._changed.notify_all()

@@ -12,7 +12,7 @@ from streamer.sources.live import LiveReader, SourceFigures
 from streamer.wire.source import EVERY_S, MAX_COUNTS
 
 _LOOK_S = 0.2
-_COUNTS = ("read", "sent", "skipped", "too_old", "reconnects")
+_COUNTS = ("read", "sent", "skipped", "too_old", "not_sent", "given_up", "reconnects")
 
 
 class Teller(Protocol):

@@ -73,9 +73,14 @@ def test_what_is_told_is_published_shown_and_in_no_tally(backbone, kind):
             publisher.send(picture(0))
             screen.until(1, "score")
             told(
-                publisher, "live", age_ms=41.25, fps=9.5, counts={"read": 7, "odd name": 1, "packets_lost": 2}
+                publisher,
+                "live",
+                age_ms=41.25,
+                fps=9.5,
+                counts={"read": 7, "not_sent": 3, "odd name": 1, "packets_lost": 2},
             )
-            assert screen.until(1, "source")[0]["counts"] == {"read": 7, "odd name": 1, "packets_lost": 2}
+            counts = {"read": 7, "not_sent": 3, "odd name": 1, "packets_lost": 2}
+            assert screen.until(1, "source")[0]["counts"] == counts
             status = control(service, "status")
             assert status["sources"] == {}
             assert status["streams"]["line"]["source"]["state"] == "live"
@@ -96,6 +101,7 @@ def test_what_is_told_is_published_shown_and_in_no_tally(backbone, kind):
             }
             assert figures['musc_source_age_seconds{stream="line"}'] == "0.04125"
             assert figures['musc_source_counts_total{stream="line",what="packets_lost"}'] == "2.0"
+            assert figures['musc_source_counts_total{stream="line",what="not_sent"}'] == "3.0"
             assert not any("odd name" in name for name in figures), "a publisher makes no series of its own"
         kept = control(service, "history", topic="line/source", first=0)
         assert kept["messages"] == []

@@ -126,7 +126,7 @@ def test_nothing_is_told_of_a_folder():
 
 def test_counts_are_whole_numbers_and_not_too_many(camera):
     figures = SourceFigures("x", read=4, sent=2, facts=camera.facts())
-    of_reader = {"read": 4, "sent": 2, "skipped": 0, "too_old": 0, "reconnects": 0}
-    assert counts_of(figures) == of_reader | {"packets_lost": 3, "exposure_us": 1500}
+    of_reader = {"read": 4, "sent": 2, "skipped": 0, "too_old": 0, "not_sent": 0, "given_up": 0}
+    assert counts_of(figures) == of_reader | {"reconnects": 0, "packets_lost": 3, "exposure_us": 1500}
     many = SourceFigures("x", facts={f"c{number}": number for number in range(99)})
     assert len(counts_of(many)) == 32

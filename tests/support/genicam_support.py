@@ -1,6 +1,7 @@
 """Aravis's own fake camera of GigE Vision: a process on loopback that can be killed and started again."""
 
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -57,6 +58,11 @@ class FakeCamera:
             self._process.wait(PATIENCE_S)
             self._process = None
 
+    def hold(self, held: bool) -> None:
+        """Stop it as it is, or let it go on."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP if held else signal.SIGCONT)
+
     def _answers(self) -> bool:
         assert self._process is not None
         assert self._process.poll() is None, f"{PROGRAM} ended with {self._process.returncode}"
@@ -89,6 +95,7 @@ class Registers:
             "double arv_camera_get_gain(void *, void **);"
             "double arv_camera_get_frame_rate(void *, void **);"
             "void arv_camera_software_trigger(void *, void **);"
+            "void arv_camera_clear_triggers(void *, void **);"
             "unsigned int arv_camera_gv_get_packet_size(void *, void **);"
             "void arv_stream_get_n_buffers(void *, int *, int *);"
         )
@@ -103,6 +110,9 @@ class Registers:
 
     def trigger(self) -> None:
         self._lib.arv_camera_software_trigger(self._camera, self._ffi.NULL)
+
+    def clear_triggers(self) -> None:
+        self._lib.arv_camera_clear_triggers(self._camera, self._ffi.NULL)
 
     def n_waiting(self) -> int:
         """Pictures that came and were not read."""

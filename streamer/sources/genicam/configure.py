@@ -40,6 +40,11 @@ class Configured:
     exposure_s: float
     interval_s: float
 
+    @property
+    def is_by_line(self) -> bool:
+        """Whether a line triggers the pictures."""
+        return self.trigger not in {"off", "Software"}
+
 
 def configure(aravis: Library, camera: Any, settings: Settings) -> Configured:
     """Set a camera, and say how it is set.

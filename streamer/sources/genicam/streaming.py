@@ -177,7 +177,7 @@ class Streaming:
         bits: BitDepth = "auto"
         if frame.dtype == np.uint16:
             bits = wanted.bits  # type: ignore[assignment]
-        return Picture(frame, taken_ns, False, bits)
+        return Picture(frame, taken_ns, False, bits, triggered=self.configured.is_by_line)
 
     def _padding(self, buffer: Any) -> int:
         if not self._aravis.has("arv_buffer_get_image_padding"):

@@ -82,6 +82,25 @@ def test_a_frame_is_no_older_than_an_interval_and_a_little(kind, camera_fps, fps
     assert median(map(abs, off)) < allowed
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [RtspCamera, MjpegCamera])
+def test_what_a_camera_gave_before_it_died_is_not_sent_when_its_turn_comes(kind):
+    with (
+        Receiver() as receiver,
+        kind() as camera,
+        Publish(
+            "--source", camera.url, "--stream", "line", "--endpoint", receiver.endpoint, "--fps", "0.1"
+        ) as publish,
+    ):
+        receiver.frame()
+        time.sleep(1)  # so that a newer one waits; its turn comes after 10 s
+        camera.kill()
+        publish.says("it is waited for")
+        dead_ns = time.time_ns()
+        camera.start()
+        assert receiver.frame()[1] > dead_ns
+
+
 def test_other_codecs_by_rtsp_and_parts_without_a_length_are_read_too():
     for codec in ("jpeg", "vp8"):
         with RtspCamera("--codec", codec) as camera:

@@ -1,5 +1,6 @@
 """Cameras that are killed, held up, away at the start, and come back while they publish to a detector."""
 
+import re
 import signal
 
 import pytest
@@ -123,6 +124,23 @@ def test_what_is_older_than_the_limit_is_left_out_and_counted(detector):
         publish.end()
     assert " 0 handed on" in publish.said[-1]
     assert line.status().get("received", 0) == 0
+
+
+def test_what_no_detector_would_take_is_counted_as_not_sent(detector):
+    line = Line(detector, "too-large")
+    with (
+        MjpegCamera() as camera,
+        Publish("--source", camera.url, "--payload-bytes", "100", *line.options) as publish,
+    ):
+        publish.says("a picture cannot be sent")
+        until(lambda: line.status("sources").get("counts", {}).get("not_sent", 0) > 0)
+        assert line.status("sources")["counts"]["sent"] == 0
+        publish.end()
+    read, not_sent = re.search(
+        r" (\d+) pictures read, 0 handed on, .* (\d+) not sent", publish.said[-1]
+    ).groups()
+    assert int(read) >= int(not_sent) > 0
+    assert sum("cannot be sent" in said for said in publish.said) == 1
 
 
 def test_an_encrypted_camera_is_known_by_its_certificate(detector, tmp_path):

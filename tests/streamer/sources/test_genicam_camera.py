@@ -170,7 +170,9 @@ def test_a_software_trigger_gives_a_picture_when_asked_and_at_its_rate(fake: Fak
     try:
         camera.open()
         assert camera.facts()["trigger"] == "Software"
-        times = [picture_of(camera).capture_ns for _ in range(8)]
+        pictures = [picture_of(camera) for _ in range(8)]
+        times = [picture.capture_ns for picture in pictures]
+        assert not any(picture.triggered for picture in pictures)
     finally:
         camera.close()
     # One at a time, each no earlier than the rate says; one that came late is made up for once. A slow
@@ -196,6 +198,9 @@ def test_a_camera_that_a_line_triggers_is_silent_and_not_lost(fake: FakeCamera) 
         assert camera.may_be_silent
         for _ in range(3):
             assert camera.read(0.05) is None
+        # The fake camera has no line: a picture comes once it runs freely, unknown to who waits for the line.
+        Registers(camera).clear_triggers()
+        assert picture_of(camera).triggered
     finally:
         camera.close()
 

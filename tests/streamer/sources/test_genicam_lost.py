@@ -39,6 +39,24 @@ def test_a_camera_is_waited_for_lost_and_found_again() -> None:
         assert figures.facts["underruns"] >= before["underruns"]
 
 
+@pytest.mark.slow
+def test_what_a_camera_that_stands_still_gave_last_is_not_handed_out_when_its_turn_comes() -> None:
+    with (
+        fake_camera("MUSC16") as fake,
+        LiveReader(GenicamCamera(f"{fake.source}?{OPTIONS}"), fps=0.1) as reader,
+    ):
+        assert reader.take(PATIENCE_S) is not None
+        read = reader.figures().read
+        until(lambda: reader.figures().read >= read + 3)
+        fake.hold(True)
+        # It is missed after 6 s, the turn comes after 10.
+        assert reader.take(15.0) is None
+        assert reader.figures().too_old == 1
+        fake.hold(False)
+        held_ns = time.time_ns()
+        assert taken_after(reader, held_ns)
+
+
 def test_the_only_camera_stays_the_one_that_is_meant() -> None:
     camera = GenicamCamera(f"genicam:?{OPTIONS}")
     with fake_camera("MUSC14"):

@@ -10,6 +10,8 @@ from streamer_support import until
 from streamer.errors import StreamerError
 from streamer.sources import Device, LiveReader, Picture, SourceLost, device_of
 from streamer.sources import live as live_module
+from streamer.sources import newest as newest_module
+from streamer.sources.usb import UsbCamera
 
 PATIENCE_S = 180.0
 
@@ -23,11 +25,13 @@ class Camera(Device):
         self.there = threading.Event()
         self.there.set()
         self.opened = self.closed = self.made = 0
+        self.tries = []
         self.error = SourceLost("source: camera:test is not there")
         self._next = threading.Condition()
         self._pictures = []
 
     def open(self):
+        self.tries.append(time.monotonic())
         if not self.there.is_set():
             raise self.error
         self.opened += 1
@@ -45,13 +49,15 @@ class Camera(Device):
     def facts(self):
         return {"opened": self.opened}
 
-    def takes(self, *ages_s):
+    def takes(self, *ages_s, triggered=False):
         """Take one picture for each age that it is to have."""
         for age_s in ages_s:
             self.made += 1
             frame = np.full((2, 2), self.made, np.uint8)
             with self._next:
-                self._pictures.append(Picture(frame, time.time_ns() - round(1e9 * age_s)))
+                self._pictures.append(
+                    Picture(frame, time.time_ns() - round(1e9 * age_s), triggered=triggered)
+                )
                 self._next.notify_all()
 
     def goes(self):
@@ -68,6 +74,8 @@ def camera():
 @pytest.fixture(autouse=True)
 def soon_again(monkeypatch):
     monkeypatch.setattr(live_module, "FIRST_RETRY_S", 0.01)
+    # The pictures of these tests come at once and are looked at when a busy machine lets them.
+    monkeypatch.setattr(newest_module, "SLACK_S", PATIENCE_S)
 
 
 def shown(picture):
@@ -76,7 +84,8 @@ def shown(picture):
 
 def whole(reader, waiting=0):
     figures = reader.figures()
-    return figures.read == figures.sent + figures.skipped + figures.too_old + waiting
+    settled = figures.sent + figures.skipped + figures.too_old + figures.not_sent
+    return figures.read == settled + waiting
 
 
 def test_the_newest_is_handed_out_and_none_twice(camera):
@@ -112,6 +121,94 @@ def test_what_is_too_old_is_counted_and_the_next_one_waited_for(camera):
         camera.takes(0)
         assert shown(reader.take(PATIENCE_S)) == 2
         assert whole(reader)
+
+
+def test_what_a_camera_gave_before_it_was_lost_is_not_handed_out_after(camera):
+    with LiveReader(camera, fps=0.001) as reader:
+        camera.takes(0)
+        assert shown(reader.take(PATIENCE_S)) == 1
+        camera.takes(0)
+        until(lambda: reader.figures().read == 2)
+        camera.goes()
+        until(lambda: reader.figures().state == "lost")
+        figures = reader.figures()
+        assert (figures.read, figures.sent, figures.too_old) == (2, 1, 1)
+
+
+def test_a_picture_that_has_waited_longer_than_it_may_is_left_out_unless_a_trigger_took_it(
+    camera, monkeypatch
+):
+    monkeypatch.setattr(newest_module, "SLACK_S", 0.0)
+    camera.may_be_silent = True
+    with LiveReader(camera, lost_after_s=0.0) as reader:  # no wait is short enough
+        camera.takes(0)
+        until(lambda: reader.take(0.0) is None and reader.figures().too_old == 1)
+        camera.takes(0, triggered=True)
+        until(lambda: reader.figures().read == 2)
+        assert shown(reader.take(PATIENCE_S)) == 2
+        assert whole(reader)
+
+
+def test_figures_tell_what_became_of_a_picture_that_was_offered(camera):
+    with LiveReader(camera) as reader:
+        camera.takes(0)
+        assert shown(reader.offer(PATIENCE_S)) == 1
+        assert whole(reader, waiting=1)
+        reader.settle("no_room")
+        assert whole(reader, waiting=1)
+        assert shown(reader.offer(PATIENCE_S)) == 1
+        reader.settle("not_sent")
+        camera.takes(0)
+        assert shown(reader.offer(PATIENCE_S)) == 2
+        reader.settle("sent")
+        reader.gave_up(1)
+        figures = reader.figures()
+        assert (figures.read, figures.not_sent, figures.sent, figures.given_up) == (2, 1, 1, 1)
+        camera.takes(0)
+        assert reader.offer(PATIENCE_S) is not None
+        camera.takes(0)
+        until(lambda: reader.figures().read == 4)
+    # Nothing waits any more once it has ended: what waited is counted, and so is what is put back now.
+    assert whole(reader, waiting=1)
+    reader.settle("no_room")
+    assert whole(reader)
+
+
+def test_what_waits_when_it_is_stopped_is_counted_though_the_camera_is_not_let_go_of_yet(camera, monkeypatch):
+    monkeypatch.setattr(live_module, "_STOP_S", 0.0)
+    with LiveReader(camera) as reader:
+        camera.takes(0)
+        until(lambda: reader.figures().read == 1)
+        reader.stop()
+        assert (reader.figures().skipped, whole(reader)) == (1, True)
+
+
+def test_the_rate_is_measured_and_is_none_of_a_camera_that_is_lost(camera, monkeypatch):
+    moments = iter(1000.0 + tick / 8 for tick in range(100_000))
+    with LiveReader(camera) as reader:
+        for number in range(1, 6):
+            camera.takes(0)
+            until(lambda number=number: reader.figures().read == number)
+        newest = reader._newest
+        newest.connected()
+        for _ in range(10):
+            newest.came(Picture(np.zeros((2, 2), np.uint8), 0), 0.0, next(moments))
+        assert reader.figures().fps == pytest.approx(8.0)
+        camera.goes()
+        until(lambda: reader.figures().state == "lost")
+        assert reader.figures().fps == 0.0
+
+
+def test_a_camera_that_stays_away_is_tried_less_and_less_often_but_for_ever(camera, monkeypatch):
+    monkeypatch.setattr(live_module, "FIRST_RETRY_S", 0.01)
+    monkeypatch.setattr(live_module, "LONGEST_RETRY_S", 0.08)
+    camera.goes()
+    with LiveReader(camera):
+        until(lambda: len(camera.tries) >= 12)
+    waits = [later - earlier for earlier, later in zip(camera.tries, camera.tries[1:], strict=False)]
+    # That a wait may be longer is no concern; 11 that went on doubling would take 20 s, 20 of them 3 hours.
+    for waited, at_least in zip(waits, [0.01, 0.02, 0.04, 0.08, 0.08, 0.08], strict=False):
+        assert waited >= at_least
 
 
 def test_a_camera_is_waited_for_and_brought_back(camera):
@@ -177,3 +274,21 @@ def test_a_camera_of_this_machine_that_is_not_there_is_waited_for():
         figures = reader.figures()
         assert (figures.state, figures.name) == ("waiting", "camera:987")
         assert "is not there, or another program has it" in figures.error
+
+
+@pytest.mark.parametrize(("age_s", "exact"), [(0.0, True), (2.0, True), (6.0, False), (-1.0, False)])
+def test_a_driver_s_stamp_is_the_time_of_capture_where_it_can_be_one(age_s, exact):
+    camera, age_ns = UsbCamera(0), round(1e9 * age_s)
+    before, stamp_ns = time.time_ns(), time.monotonic_ns() - age_ns
+    capture_ns, is_exact = camera._taken(stamp_ns / 1e6)
+    after, since_ns = time.time_ns(), time.monotonic_ns() - stamp_ns - age_ns
+    assert is_exact == exact
+    taken_ago_ns = age_ns if exact else 0
+    assert before - taken_ago_ns - since_ns - 1000 <= capture_ns <= after - taken_ago_ns + 1000
+
+
+def test_a_driver_that_gives_no_stamp_leaves_the_arrival():
+    before = time.time_ns()
+    capture_ns, exact = UsbCamera(0)._taken(0.0)
+    assert before <= capture_ns <= time.time_ns()
+    assert not exact

@@ -1,0 +1,272 @@
+"""Frames of a live camera at a detector that is away, held up, or back: what is kept, and what is not."""
+
+import select
+import socket
+import threading
+import time
+import uuid
+
+import numpy as np
+import pytest
+import zmq
+from frame_receiver import FrameReceiver
+from streamer_support import PATIENCE_MS, PATIENCE_S, until
+
+from streamer.errors import NoRoom, WireError
+from streamer.publish import Publisher
+from streamer.push import _live as live_outcomes
+from streamer.reliable import ReliablePublisher
+from streamer.sockets import Context, connect, socket_endpoint
+from streamer.sources import Device, LiveReader, Picture
+
+sends = Publisher.send
+
+FRAME = np.zeros((4, 4), np.uint8)
+
+
+class Running(Device):
+    """A camera that gives a picture whenever it is asked for one."""
+
+    name = "camera:running"
+
+    def open(self):
+        pass
+
+    def read(self, timeout_s):
+        time.sleep(0.005)
+        return Picture(FRAME, time.time_ns())
+
+    def close(self):
+        pass
+
+    def facts(self):
+        return {}
+
+
+def sent(sender, frame_id):
+    """Send it once there is room, as a camera's pictures are."""
+    until(lambda: sender.has_room(0.0))
+    sender.send(FRAME, frame_id, timeout_s=0.0)
+
+
+def acknowledged(sender, count):
+    until(lambda: sender.has_room(0.0) and sender.acknowledged == count)
+
+
+@pytest.mark.parametrize(
+    ("error", "not_sent"),
+    [(None, 0), (NoRoom("no room"), 0), (WireError("too_large", "too large"), 1), (KeyboardInterrupt(), 1)],
+)
+def test_a_picture_that_cannot_be_sent_is_counted_as_that(monkeypatch, error, not_sent):
+    errors = [error] if error else []
+    monkeypatch.setattr(
+        Publisher,
+        "send",
+        lambda self, *_, **more: _raised(errors.pop()) if errors else sends(self, *_, **more),
+    )
+    with FrameReceiver() as receiver:
+        sender = Publisher(receiver.endpoint, "line", wait_s=PATIENCE_S, live=True)
+        reader = LiveReader(Running())
+        sent = 0
+        try:
+            for went_out in live_outcomes(sender, reader):
+                sent += went_out
+                if sent == 3:
+                    break
+        except KeyboardInterrupt:
+            assert isinstance(error, KeyboardInterrupt)
+        until(lambda: reader.figures().state == "ended")
+        figures = reader.figures()
+        assert (figures.sent, figures.not_sent) == (sent, not_sent)
+        assert figures.read == figures.sent + figures.skipped + figures.too_old + figures.not_sent
+        sender.abandon()
+
+
+def _raised(error):
+    raise error
+
+
+@pytest.mark.parametrize("reliable", [False, True])
+def test_a_detector_that_was_away_gets_what_is_new(reliable):
+    kind = ReliablePublisher if reliable else Publisher
+    with FrameReceiver(reliable=reliable) as receiver:
+        sender = kind(receiver.endpoint, "line", wait_s=PATIENCE_S, live=True)
+        sent(sender, "before")
+        assert receiver.frame().frame_id == "before"
+        if reliable:
+            acknowledged(sender, 1)
+        receiver.goes()
+        until(lambda: not sender.has_room(0.0))
+        with pytest.raises(NoRoom):
+            sender.send(FRAME, "while away", timeout_s=0.0)
+        receiver.comes_back()
+        sent(sender, "after")
+        assert receiver.frame().frame_id == "after"
+        sender.abandon()
+
+
+def test_a_promised_frame_comes_again_as_soon_as_the_detector_is_back():
+    with FrameReceiver(reliable=True) as receiver:
+        receiver.acknowledges = False
+        sender = ReliablePublisher(receiver.endpoint, "line", wait_s=PATIENCE_S, live=True, resend_s=3600.0)
+        for frame_id in range(4):
+            sent(sender, frame_id)
+            assert receiver.frame().frame_id == frame_id
+        assert not sender.has_room(0.0), "more than four would be old when a detector is back"
+        receiver.goes()
+        # Nobody listens: one that hangs up and takes the connection again at once means something else.
+        until(lambda: not sender.has_room(0.0) and sender._connection == 1 and not sender._hung_up)
+        receiver.comes_back()
+        receiver.acknowledges = True
+        found = []
+        taker = threading.Thread(target=lambda: found.extend(receiver.frame().frame_id for _ in range(4)))
+        taker.start()
+        acknowledged(sender, 4)
+        taker.join(PATIENCE_S)
+        assert found == [0, 1, 2, 3]
+        assert (sender.resent, sender.given_up) == (4, 0)
+        sender.abandon()
+
+
+def test_with_an_age_limit_what_is_too_old_is_given_up_and_not_sent_again():
+    with FrameReceiver(reliable=True) as receiver:
+        receiver.acknowledges = False
+        sender = ReliablePublisher(
+            receiver.endpoint, "line", wait_s=PATIENCE_S, live=True, resend_s=0.01, max_age_s=0.001
+        )
+        sent(sender, "old")
+        assert receiver.frame().frame_id == "old"
+        until(lambda: sender._open["old"].until < time.monotonic() and sender.has_room(0.05) is not None)
+        assert (sender.given_up, sender.resent) == (0, 0), "it is under way: another would wait behind it"
+        receiver.goes()
+        until(lambda: not sender.has_room(0.0) and sender.given_up == 1)
+        receiver.comes_back()
+        receiver.acknowledges = True
+        sent(sender, "new")
+        assert receiver.frame().frame_id == "new"
+        acknowledged(sender, 1)
+        sender.close(PATIENCE_S)
+        assert (sender.given_up, sender.refused) == (1, {})
+
+
+def test_a_frame_that_a_detector_says_nothing_of_is_given_up_in_the_end(monkeypatch):
+    monkeypatch.setattr("streamer.reliable._SILENT_S", 0.01)
+    with FrameReceiver(reliable=True) as receiver:
+        receiver.acknowledges = False
+        options = {"wait_s": PATIENCE_S, "live": True, "resend_s": 0.01}
+        sender = ReliablePublisher(receiver.endpoint, "line", max_age_s=0.001, **options)
+        sent(sender, "lost")
+        until(lambda: sender.has_room(0.0) and sender.given_up == 1)
+        sender.close(PATIENCE_S)
+
+
+def test_frames_of_parts_are_kept_for_a_detector_that_is_away():
+    with FrameReceiver(reliable=True) as receiver:
+        sender = ReliablePublisher(
+            receiver.endpoint, "line", wait_s=PATIENCE_S, live=True, window=6, resend_s=0.1
+        )
+        sender.keep_all()
+        receiver.goes()
+        for frame_id in range(6):
+            sender.send(FRAME, frame_id, timeout_s=0.0)
+        assert not sender.has_room(0.0)
+        receiver.comes_back()
+        found = []
+        taker = threading.Thread(target=lambda: found.extend(receiver.frame().frame_id for _ in range(6)))
+        taker.start()
+        until(lambda: sender.has_room(0.0) and sender.acknowledged == 6)
+        taker.join(PATIENCE_S)
+        assert sorted(set(found)) == list(range(6))
+        sender.abandon()
+
+
+class Link:
+    """A connection to a port that stops carrying anything, and whose new connections carry again."""
+
+    def __init__(self, port):
+        self._port, self.held = port, threading.Event()
+        self._ended = threading.Event()
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener.settimeout(0.05)
+        self.endpoint = f"tcp://127.0.0.1:{self._listener.getsockname()[1]}"
+        self._threads = [threading.Thread(target=self._listen)]
+        self._threads[0].start()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._ended.set()
+        for thread in self._threads:
+            thread.join(PATIENCE_S)
+        self._listener.close()
+
+    def _listen(self):
+        while not self._ended.is_set():
+            try:
+                near = self._listener.accept()[0]
+            except TimeoutError:
+                continue
+            self._threads.append(threading.Thread(target=self._carry, args=(near,)))
+            self._threads[-1].start()
+
+    def _carry(self, near):
+        with near, socket.create_connection(("127.0.0.1", self._port)) as far:
+            other = {near: far, far: near}
+            while not self._ended.is_set():
+                for side in select.select([near, far], [], [], 0.05)[0]:
+                    if self.held.is_set():
+                        self._ended.wait()  # neither read nor closed: as a cable that is cut
+                        return
+                    try:
+                        data = side.recv(65536)
+                        if not data:
+                            return
+                        other[side].sendall(data)
+                    except OSError:
+                        return
+
+
+def test_a_connection_that_carries_nothing_is_made_anew_and_what_is_on_it_is_not_carried_later():
+    context = Context()
+    receiver = context.socket(zmq.PULL)
+    receiver.rcvtimeo = PATIENCE_MS
+    receiver.bind("tcp://127.0.0.1:*")
+    with Link(int(socket_endpoint(receiver).rpartition(":")[2])) as link:
+        sender = connect(
+            context, zmq.PUSH, link.endpoint, hwm=1, wait_ms=PATIENCE_MS, timeout_ms=0,
+            connected_only=True, send_buffer=16384, stalled_ms=300,
+        )  # fmt: skip
+        sender.send(b"first")
+        assert receiver.recv() == b"first"
+        # A name of its own: that of the monitor which watched the first handshake may not be free yet.
+        monitor = sender.get_monitor_socket(zmq.EVENT_DISCONNECTED, f"inproc://{uuid.uuid4()}")
+        link.held.set()
+        end = time.monotonic() + PATIENCE_S
+        while not monitor.poll(1):
+            assert time.monotonic() < end, "a connection that carries nothing is kept"
+            if sender.poll(0, zmq.POLLOUT):
+                sender.send(bytes(16384))
+        link.held.clear()
+        until(lambda: sender.poll(0, zmq.POLLOUT))
+        sender.send(b"new")
+        assert receiver.recv() == b"new"
+        sender.disable_monitor()
+        monitor.close()
+    context.destroy(0)
+
+
+def test_a_camera_s_frames_have_a_connection_that_keeps_few(monkeypatch):
+    asked = {}
+    real = connect
+
+    def watched(*args, **options):
+        asked.update(options)
+        return real(*args, **options)
+
+    monkeypatch.setattr("streamer.sender.connect", watched)
+    with FrameReceiver() as receiver:
+        for live in (False, True):
+            asked.clear()
+            Publisher(receiver.endpoint, "line", wait_s=PATIENCE_S, live=live).abandon()
+            assert ("stalled_ms" in asked, "send_buffer" in asked) == (live, live)
