@@ -1,4 +1,4 @@
-"""A real detector, camera and bridge before a real Prometheus: with the rules as they are, 15 times as fast."""
+"""A real detector, camera and bridge, and a real Prometheus: with the rules as they are, 15 times as fast."""
 
 import re
 import shutil
