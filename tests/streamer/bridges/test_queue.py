@@ -8,6 +8,7 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given, settings
 from store_support import Clock, verdict
+from structlog.testing import capture_logs
 
 from streamer.bridges.common import Tell
 from streamer.bridges.queue import Queue
@@ -178,6 +179,96 @@ def test_a_mark_of_what_went_goes_with_more_and_counts_on(tmp_path):
     queue.close()
 
 
+def test_a_full_queue_is_told_at_once_and_then_not_with_every_item(tmp_path):
+    with capture_logs() as lines:
+        queue = a_queue(tmp_path, max_items=10)
+        for begin in range(50):
+            fill(queue, 1, begin=begin)
+        n_dropped = queue.counters()["dropped"]
+        queue.close()
+    told = [line["dropped"] for line in lines if line["event"] == "bridge_queue_full"]
+    assert len(told) == 2  # the first, and the rest at the end
+    assert sum(told) == n_dropped > 30
+
+
+def test_what_was_handed_over_before_a_restart_keeps_its_place(tmp_path):
+    queue = a_queue(tmp_path, max_items=20)
+    fill(queue, 10)
+    handed_over = queue.first()
+    queue.close()
+    queue = a_queue(tmp_path, max_items=20)
+    fill(queue, 30, begin=10)
+    assert queue.first()[:10] == handed_over
+    queue.close()
+
+
+def test_what_is_written_outlives_a_power_cut(tmp_path):
+    queue = a_queue(tmp_path)
+    assert queue._database.execute("PRAGMA synchronous").fetchone() == (2,)  # FULL
+    assert queue._database.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    queue.close()
+
+
+def test_an_item_that_is_damaged_is_lost_alone_and_told_in_its_place(tmp_path):
+    queue = a_queue(tmp_path)
+    fill(queue, 5)
+    size = queue.counters()["bytes"]
+    queue._database.execute("UPDATE item SET header = ? WHERE number = 2", (b"\x80\x80",))
+    queue._database.execute("UPDATE item SET header = ? WHERE number = 5", (b"\xc1",))
+    with capture_logs() as lines:
+        found = queue.first()
+        assert queue.first() == found
+        assert named(found) == ["p0", None, "p2", "p3", None]
+        mark = found[1]
+        assert (mark.kind, mark.number, mark.header["reason"]) == ("dropped", 2, "damaged")
+        assert (mark.header["lost"], mark.header["first"], mark.header["last"]) == (1, 2, 2)
+        counters = queue.counters()
+        assert (counters["lost"], counters["items"]) == (2, 5)
+        assert counters["bytes"] < size
+        queue.delivered(found)
+        assert (queue.counters()["items"], queue.counters()["bytes"]) == (0, 0)
+        queue.close()
+    told = [(line["number"], line["lost"]) for line in lines if line["event"] == "bridge_item_damaged"]
+    assert told == [(2, 1), (5, 1)]
+
+
+def test_of_a_frame_whose_verdict_was_damaged_the_next_one_is_told(tmp_path):
+    queue = a_queue(tmp_path)
+    fill(queue, 1, label=True)
+    queue._database.execute("UPDATE item SET header = x'c1'")
+    queue.delivered(queue.first())
+    with queue.writing() as writing:
+        revision = verdict("p0", "revision", label=True, pub_seq=0)
+        Telling(Tell(), maps=False).write(Taken(), [Joined(revision)], writing)
+    assert named(queue.first()) == ["p0"]
+    queue.close()
+
+
+def test_a_damaged_mark_and_a_damaged_letter_stop_nothing(tmp_path):
+    queue = a_queue(tmp_path, max_items=10)
+    fill(queue, 20)
+    queue._database.execute("UPDATE item SET header = x'c1' WHERE kind = 'dropped'")
+    fill(queue, 5, begin=20)
+    assert named(queue.first())[1:] == [f"p{number}" for number in range(16, 25)]
+    queue.refused(queue.first()[1], "no such line")
+    queue._database.execute("UPDATE dead SET header = x'c1'")
+    (letter,) = queue.letters()
+    assert letter.reason.startswith("no such line (damaged since: ")
+    assert (letter.item.number, letter.item.header) == (17, {})
+    queue.redeliver()
+    assert queue.first()[1].header["reason"] == "damaged"
+    queue.close()
+
+
+def test_a_queue_of_before_a_figure_was_counted_counts_it_from_now_on(tmp_path):
+    queue = a_queue(tmp_path)
+    queue._database.execute("DELETE FROM counter WHERE name = 'letters_dropped'")
+    queue.close()
+    queue = a_queue(tmp_path)
+    assert queue.counters()["letters_dropped"] == 0
+    queue.close()
+
+
 def test_bytes_are_bounded_too(tmp_path):
     queue = a_queue(tmp_path, max_bytes=100_000)
     fill(queue, 200, meta={"note": "x" * 2000})
@@ -232,8 +323,11 @@ def test_dead_letters_are_bounded(tmp_path, monkeypatch):
     monkeypatch.setattr("streamer.bridges.queue._LETTERS", 3)
     queue = a_queue(tmp_path)
     fill(queue, 5)
-    for item in queue.first():
-        queue.refused(item, "no")
+    with capture_logs() as lines:
+        for item in queue.first():
+            queue.refused(item, "no")
+    assert [line["dropped"] for line in lines if line["event"] == "bridge_dead_letters_full"] == [1]
+    assert queue.counters()["letters_dropped"] == 2
     assert named(letter.item for letter in queue.letters()) == ["p2", "p3", "p4"]
     assert (queue.counters()["dead"], queue.counters()["refused"]) == (3, 5)
     queue.close()
