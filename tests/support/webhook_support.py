@@ -23,6 +23,7 @@ class Handler(BaseHTTPRequestHandler):
     """One connection."""
 
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # what is written in two pieces comes at once
     server: "_Server"
 
     def do_POST(self) -> None:

@@ -19,17 +19,25 @@ class Barred:
         self._clock = clock
         self._number, self._times, self._since = -1, 0, 0.0
         self._passed: set[int] = set()
+        self._asked: set[int] = set()
 
     def again(self, head: Item) -> bool:
         """The head was not let in; whether that was so for 5 tries and a minute: then another may be tried."""
         if head.number != self._number:
             self._number, self._times, self._since = head.number, 0, self._clock()
+            self._asked.clear()
         self._times += 1
         return self._times >= _TIMES and self._clock() - self._since >= _FOR_S
 
     def another(self, items: Sequence[Item]) -> Item | None:
-        """Of what waits behind the head the first that has not been taken yet."""
-        return next((item for item in items[1:] if item.number not in self._passed), None)
+        """Of what waits behind the head one that has not been taken: each time another, as it may be as bad."""
+        behind = [item for item in items[1:] if item.number not in self._passed]
+        if all(item.number in self._asked for item in behind):
+            self._asked.clear()
+        found = next((item for item in behind if item.number not in self._asked), None)
+        if found is not None:
+            self._asked.add(found.number)
+        return found
 
     def passed(self, item: Item) -> None:
         """It was taken out of its turn."""

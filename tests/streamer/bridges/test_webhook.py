@@ -14,18 +14,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from item_support import AT_NS, event, queue_folder, verdict
 from pydantic import ValidationError
 from standardwebhooks import Webhook as Signer
 from web_support import certificate
-from webhook_support import OTHER, SECRET, Receiver, answer, secret_file
+from webhook_support import OTHER, SECRET, Receiver, answer, items_of, secret_file
 
 from musc_online.config_errors import one_line
+from streamer.bridges import config
 from streamer.bridges.common import Retry
 from streamer.bridges.deliver import Deliverer
 from streamer.bridges.queue import Draft, Queue
 from streamer.bridges.sink import Item, Refused, Undelivered
 from streamer.bridges.webhook import Webhook, WebhookSink
+from streamer.bridges.webhook import sink as webhook_sink
 from streamer.bridges.webhook.answers import retry_after_s
 from streamer.bridges.webhook.body import signed
 from streamer.bridges.webhook.secrets import signers
@@ -109,7 +112,7 @@ def test_every_secret_signs_so_that_a_receiver_can_change_to_the_next(receiver, 
         )
         assert len(changed.taken) == 1
     with Receiver(secret="whsec_" + "A" * 32) as stranger:
-        with pytest.raises(Refused, match="401"):
+        with pytest.raises(Undelivered, match="401"):
             deliver(WebhookSink(section(tmp_path, stranger.url), tmp_path), verdict(1))
         assert stranger.unsigned == 1
     assert len(receiver.taken[0][1]["webhook-signature"].split()) == 2
@@ -130,7 +133,7 @@ def test_the_id_is_the_same_at_every_try_and_after_a_restart_and_no_other_bridge
     assert all(one.startswith("msg_") and one.endswith("_5") and "." not in one for one in ids)
 
 
-@pytest.mark.parametrize("status", [301, 302, 307, 408, 425, 429, 500, 502, 503, 504])
+@pytest.mark.parametrize("status", [301, 307, 401, 402, 403, 404, 405, 407, 408, 421, 425, 429, 500, 503])
 def test_what_may_pass_is_tried_again(receiver, tmp_path, status):
     receiver.next.append(answer(status, location=f"http://{receiver.address}/elsewhere"))
     sink = WebhookSink(section(tmp_path, receiver.url), tmp_path)
@@ -141,7 +144,7 @@ def test_what_may_pass_is_tried_again(receiver, tmp_path, status):
     assert receiver.followed == 0
 
 
-@pytest.mark.parametrize("status", [400, 401, 403, 404, 413, 422, 451])
+@pytest.mark.parametrize("status", [400, 409, 411, 413, 415, 422, 451])
 def test_what_will_never_be_taken_is_refused(receiver, tmp_path, status):
     receiver.next.append(answer(status, b"no\x1b[31m such\r\nthing " + b"x" * 5000))
     sink = WebhookSink(section(tmp_path, f"{receiver.url}?token=hidden"), tmp_path)
@@ -190,12 +193,49 @@ def test_retry_after_is_read_in_both_forms_and_else_passed_over():
     assert retry_after_s("9" * 64) == float("9" * 64)
 
 
-def test_a_receiver_that_hangs_is_left_after_a_while(receiver, tmp_path):
-    receiver.next.append(receiver.hang)
-    sink = WebhookSink(section(tmp_path, receiver.url, timeout_s=0.5), tmp_path)
-    with pytest.raises(Undelivered, match=r"did not answer within 0\.5 s"):
+class Limit:
+    """The time limit of requests: as long as it was asked for, or until the test ends it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.asked: list[float | None] = []
+        self._real = asyncio.timeout
+        monkeypatch.setattr(asyncio, "timeout", self._timeout)
+
+    def _timeout(self, seconds: float | None) -> asyncio.Timeout:
+        self.asked.append(seconds)
+        self._loop, self._last = asyncio.get_running_loop(), self._real(seconds)
+        return self._last
+
+    def end(self, *_: Any) -> None:
+        """From any thread."""
+        self._loop.call_soon_threadsafe(self._last.reschedule, 0.0)
+
+
+@pytest.mark.parametrize("said", [b"", b"HTTP/1.1 20"])
+def test_a_receiver_that_hangs_or_drips_is_left_after_a_while(receiver, tmp_path, monkeypatch, said):
+    limit = Limit(monkeypatch)
+
+    def hangs(handler):
+        handler.wfile.write(said)
+        limit.end()
+        receiver.hang(handler)
+
+    receiver.next.append(hangs)
+    sink = WebhookSink(section(tmp_path, receiver.url), tmp_path)
+    with pytest.raises(Undelivered, match=r"did not answer within 60 s"):
         deliver(sink, verdict(1))
-    assert receiver.hanging.is_set()
+    assert limit.asked == [60.0]  # of the whole request, be it in many small pieces
+
+
+def test_what_a_receiver_leaves_with_us_is_not_sent_back(receiver, tmp_path):
+    receiver.next.append(answer(200, set_cookie="session=1; Path=/"))
+
+    async def work(one: WebhookSink) -> None:
+        await one.deliver([verdict(1)])
+        await one.deliver([verdict(2)])
+
+    posting(WebhookSink(section(tmp_path, receiver.url), tmp_path), work)
+    assert ["cookie" in headers for _, headers, _ in receiver.tried] == [False, False]
 
 
 def test_one_that_is_not_there_is_undelivered_and_one_that_comes_back_is_served(receiver, tmp_path):
@@ -234,7 +274,16 @@ def test_an_answer_without_end_is_read_in_bounds_and_counts_by_its_status(receiv
     assert cut.wait(60)
 
 
-def test_an_answer_whose_text_does_not_come_counts_by_its_status(receiver, tmp_path):
+def test_an_answer_whose_text_does_not_come_counts_by_its_status(receiver, tmp_path, monkeypatch):
+    limit = Limit(monkeypatch)
+    excerpt = webhook_sink._excerpt
+
+    def reads(response):
+        limit.end()  # the status has come
+        return excerpt(response)
+
+    monkeypatch.setattr(webhook_sink, "_excerpt", reads)
+
     def stalls(handler):
         handler.send_response(200)
         handler.send_header("content-length", "10")
@@ -243,8 +292,86 @@ def test_an_answer_whose_text_does_not_come_counts_by_its_status(receiver, tmp_p
         receiver.hang(handler)
 
     receiver.next.append(stalls)
-    sink = WebhookSink(section(tmp_path, receiver.url, timeout_s=0.5), tmp_path)
-    assert deliver(sink, verdict(1)) == 1
+    assert deliver(WebhookSink(section(tmp_path, receiver.url), tmp_path), verdict(1)) == 1
+
+
+class Gate:
+    """Something before the receiver that lets in what it likes; the rest is answered with a status."""
+
+    def __init__(self, receiver: Receiver, status: int = 403) -> None:
+        self.dislikes: set[int] = set()
+        self._receiver, self._status = receiver, status
+        receiver.always = self._answer
+
+    def _answer(self, handler: Any) -> None:
+        name, headers, body = self._receiver.tried[-1]
+        if self.dislikes & {one["data"]["number"] for one in items_of(body)}:
+            handler.say(self._status, b"forbidden")
+        else:
+            self._receiver.taken.append((name, headers, body))
+            handler.say(200)
+
+
+def worked_off(sink: WebhookSink, waiting: list[Item], now: list[float], tries: int) -> dict[int, str]:
+    """Hand over what waits, a quarter of a minute between tries; why what was refused was."""
+    refused = {}
+
+    async def work(one: WebhookSink) -> None:
+        for _ in range(tries):
+            try:
+                while waiting:
+                    del waiting[: await one.deliver(waiting)]
+            except Refused as error:
+                refused[waiting.pop(0).number] = str(error)
+            except Undelivered:
+                now[0] += 15.0
+
+    posting(sink, work)
+    return refused
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_who_lets_nothing_in_is_away_however_long_and_nothing_is_refused(receiver, tmp_path, batch):
+    gate, now = Gate(receiver, 401), [0.0]
+    gate.dislikes = set(range(1, 9))
+    sink = WebhookSink(section(tmp_path, receiver.url, batch=batch), tmp_path, lambda: now[0])
+    waiting = [verdict(number) for number in range(1, 9)]
+    assert worked_off(sink, waiting, now, 30) == {}
+    assert len(waiting) == 8
+    gate.dislikes = set()
+    assert worked_off(sink, waiting, now, 1) == {}
+    assert [one["number"] for one in receiver.told()] == list(range(1, 9))
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_an_item_that_alone_is_not_let_in_is_refused_once_others_get_through(receiver, tmp_path, batch):
+    gate, now = Gate(receiver), [0.0]
+    gate.dislikes = {2, 3}
+    sink = WebhookSink(section(tmp_path, receiver.url, batch=batch), tmp_path, lambda: now[0])
+    # Alone in the line it waits: nobody can say whether it is the item.
+    waiting = [verdict(2)]
+    assert worked_off(sink, waiting, now, 9) == {}
+    waiting = [verdict(number) for number in range(2, 8)]
+    refused = worked_off(sink, waiting, now, 30)
+    assert waiting == []
+    assert list(refused) == [2, 3]
+    assert "403 (forbidden) again and again, and took item 4 meanwhile" in refused[2]
+    assert [one["number"] for one in receiver.told()] == [4, 5, 6, 7]  # each once
+
+
+def test_an_item_that_is_not_let_in_for_less_than_a_minute_is_not_judged(receiver, tmp_path):
+    gate, now = Gate(receiver), [0.0]
+    gate.dislikes = {1}
+    sink = WebhookSink(section(tmp_path, receiver.url), tmp_path, lambda: now[0])
+    waiting = [verdict(1), verdict(2)]
+
+    async def work(one: WebhookSink) -> None:
+        for _ in range(20):
+            with pytest.raises(Undelivered, match="403"):
+                await one.deliver(waiting)
+
+    posting(sink, work)
+    assert receiver.told() == []
 
 
 def test_a_batch_comes_as_one_and_again_as_the_same_after_a_restart(receiver, tmp_path):
@@ -351,6 +478,30 @@ def test_an_address_that_is_none_is_refused_without_being_shown(tmp_path, url, r
     assert "hidden" not in line
 
 
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        ("https://plant.example/hidden", "expected keys, such as url:"),
+        (["https://plant.example/hidden"], "expected keys, such as url:"),
+        ({"https://plant.example/hidden": None}, "where a key is expected"),
+        ({"whsec_hidden": None}, "where a key is expected"),
+        ({"url": ["https://plant.example/hidden"]}, "url: is no text"),
+        ({"url": {"https": "hidden"}}, "url: is no text"),
+        ({"url": "https://plant.example/", "proxy": ["hidden"]}, "proxy: is no text"),
+        ({"url": "https://plant.example/", "secret_files": [["whsec_hidden"]]}, "holds a secret itself"),
+        ({"url": "https://plant.example/", "secret_files": {"a": "whsec_hidden"}}, "holds a secret itself"),
+        ({"uri": "https://plant.example/hidden"}, "unknown key 'webhook.uri'; did you mean 'url'"),
+    ],
+)
+def test_a_section_of_another_form_is_refused_without_being_shown(tmp_path, given, reason):
+    path = tmp_path / "bridge.yaml"
+    path.write_text(yaml.safe_dump({"queue": {"path": "q"}, "webhook": given}), encoding="utf-8")
+    with pytest.raises(StreamerError) as error:
+        config.load("webhook", path)
+    assert reason in str(error.value)
+    assert "hidden" not in str(error.value)
+
+
 def test_plain_http_goes_to_this_machine_and_farther_only_if_said(tmp_path):
     for url in ("http://localhost:1/", "http://127.0.0.2/", "http://[::1]:8080/x"):
         section(tmp_path, url)
@@ -386,9 +537,10 @@ def test_a_secret_that_is_none_is_refused_without_being_shown(tmp_path, text, re
 
 def test_a_secret_that_others_may_read_is_refused(tmp_path):
     given = section(tmp_path, "https://plant.example/")
-    given.secret_files[0].chmod(0o644)
-    with pytest.raises(StreamerError, match="chmod 600"):
-        signers(given)
+    for mode in (0o644, 0o640, 0o620, 0o604):
+        given.secret_files[0].chmod(mode)
+        with pytest.raises(StreamerError, match=rf"mode {mode:04o}\); chmod 600"):
+            signers(given)
     given.secret_files[0].unlink()
     with pytest.raises(StreamerError, match="cannot be read"):
         signers(given)
