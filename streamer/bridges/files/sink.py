@@ -14,6 +14,7 @@ from typing import TypeVar
 import structlog
 
 from streamer.bridges import plain
+from streamer.bridges.files.calendar import Calendar
 from streamer.bridges.files.config import Files
 from streamer.bridges.files.days import Keeping
 from streamer.bridges.files.lines import Lines, formats
@@ -41,14 +42,19 @@ class FilesSink:
         now_ns: nanoseconds since 1970; no item is of a later day.
 
     Raises:
-        StreamerError: the id cannot be used.
+        StreamerError: the id cannot be used, or the folder is the queue's.
     """
 
     def __init__(self, section: Files, queue: Path, now_ns: Callable[[], int] = time.time_ns) -> None:
+        if section.folder.resolve() == queue.resolve():
+            raise StreamerError(
+                f"files.folder: {section.folder} is the folder of the queue (queue.path); set another one"
+            )
         self._section, self._now_ns = section, now_ns
         self._bridge = bridge_id(queue)
         self._folder = section.folder
         self._keeping = Keeping(section.folder, section.days, section.max_bytes)
+        self._calendar = None if section.days is None else Calendar(section.folder, section.days)
         local = section.time == "local"
         self._lines = [
             Lines(section.folder, self._bridge, form, section.file_bytes, sync=section.sync)
@@ -136,7 +142,9 @@ class FilesSink:
 
     def _tidy(self) -> None:
         writing = {lines.writing for lines in self._lines if lines.writing is not None}
-        self._keeping.tidy(self._date(self._now_ns()), writing)
+        now_ns = self._now_ns()
+        today = self._date(now_ns)
+        self._keeping.tidy(today if self._calendar is None else self._calendar.today(today, now_ns), writing)
 
     def _write(self, items: list[Item]) -> int:
         done = 0

@@ -58,7 +58,9 @@ def objects(folder: Path, name: str = f"{DAY}/told-0001.jsonl") -> list[dict[str
 def names(folder: Path) -> list[str]:
     told = folder / "told"
     return sorted(
-        str(path.relative_to(told)) for path in told.rglob("*") if path.is_file() and path != told / "lock"
+        str(path.relative_to(told))
+        for path in told.rglob("*")
+        if path.is_file() and path not in {told / "lock", told / ".clock"}
     )
 
 
@@ -371,7 +373,7 @@ def test_names_are_safe_whatever_frames_and_streams_are_called(tmp_path):
 
 def test_a_day_that_is_too_old_goes_and_what_is_somebodys_stays(tmp_path):
     told = tmp_path / "told"
-    for day in ("2026-11-20", "2026-11-27", "2026-11-28"):
+    for day in ("2026-11-20", "2026-11-27", "2026-11-28", "2026-11-29"):
         (told / day / "overlays").mkdir(parents=True)
         (told / day / "told-0001.csv").write_bytes(HEAD)
         (told / day / "overlays" / "a_b_0000000001-0123abcd.jpg").write_bytes(b"x")
@@ -384,6 +386,8 @@ def test_a_day_that_is_too_old_goes_and_what_is_somebodys_stays(tmp_path):
         "2026-11-20/notes.txt",
         "2026-11-28/overlays/a_b_0000000001-0123abcd.jpg",
         "2026-11-28/told-0001.csv",
+        "2026-11-29/overlays/a_b_0000000001-0123abcd.jpg",
+        "2026-11-29/told-0001.csv",
         f"{DAY}/told-0001.csv",
         f"{DAY}/told-0001.jsonl",
     ]
