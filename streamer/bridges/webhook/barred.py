@@ -22,7 +22,7 @@ class Barred:
         self._asked: set[int] = set()
 
     def again(self, head: Item) -> bool:
-        """The head was not let in; whether that was so for 5 tries and a minute: then another may be tried."""
+        """The head was not let in; whether 5 times and for a minute: then another may be tried."""
         if head.number != self._number:
             self._number, self._times, self._since = head.number, 0, self._clock()
             self._asked.clear()
@@ -30,7 +30,7 @@ class Barred:
         return self._times >= _TIMES and self._clock() - self._since >= _FOR_S
 
     def another(self, items: Sequence[Item]) -> Item | None:
-        """Of what waits behind the head one that has not been taken: each time another, as it may be as bad."""
+        """Of what waits behind the head one that was not taken: each time another, which may be as bad."""
         behind = [item for item in items[1:] if item.number not in self._passed]
         if all(item.number in self._asked for item in behind):
             self._asked.clear()

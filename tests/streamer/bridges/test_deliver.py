@@ -1,67 +1,16 @@
-"""Delivering over real connections: receivers that are away, come back, say no, or say nothing."""
+"""Delivering over real connections: in order, to the end, whatever is refused or damaged."""
 
 import asyncio
-import random
 import sqlite3
-from contextlib import asynccontextmanager
 
-import pytest
-from receiver_support import receiving
-from store_support import verdict
-from streamer_support import PATIENCE_S
+from deliver_support import FAST, delivering, fill, ids, queue, receiver, until
 from structlog.testing import capture_logs
-from tcp_bridge import Tcp, WatchfulTcp
+from tcp_bridge import Tcp
 
 from streamer.bridges import deliver
-from streamer.bridges.common import Retry, Tell
 from streamer.bridges.deliver import Deliverer
-from streamer.bridges.queue import Queue
-from streamer.bridges.sink import Refused, Undelivered
-from streamer.bridges.telling import Joined, Telling
-from streamer.following.gaps import Taken
 
-FAST = Retry(first_s=0.01, longest_s=0.05)
-
-
-@pytest.fixture
-def queue(tmp_path):
-    queue = Queue(tmp_path, "tcp", max_items=10**6, max_bytes=10**9)
-    yield queue
-    queue.close()
-
-
-@pytest.fixture
-def receiver():
-    with receiving() as receiver:
-        yield receiver
-
-
-def fill(queue, count, begin=0):
-    told = [Joined(verdict(number, pub_seq=number)) for number in range(begin, begin + count)]
-    with queue.writing() as writing:
-        Telling(Tell(), maps=False).write(Taken(), told, writing)
-
-
-def ids(items):
-    return [item["header"]["frame_id"] for item in items]
-
-
-async def until(condition):
-    async with asyncio.timeout(PATIENCE_S):
-        while not condition():
-            await asyncio.sleep(0.01)
-
-
-@asynccontextmanager
-async def delivering(queue, sink, retry=FAST):
-    """A deliverer that runs, and is stopped in the orderly way."""
-    one = Deliverer("tcp", queue, sink, retry)
-    running = asyncio.create_task(one.run())
-    try:
-        yield one
-    finally:
-        one.stop()
-        await running
+__all__ = ["queue", "receiver"]
 
 
 def test_what_waits_arrives_in_order_and_is_gone_from_the_queue(queue, receiver):
@@ -78,87 +27,6 @@ def test_what_waits_arrives_in_order_and_is_gone_from_the_queue(queue, receiver)
     assert ids(receiver.items) == list(range(253))
     assert [item["number"] for item in receiver.items] == list(range(1, 254))
     assert queue.first() == []
-
-
-def test_a_receiver_that_is_away_is_told_once_and_waited_for(queue, receiver, monkeypatch):
-    monkeypatch.setattr(deliver, "_SAY_S", 0.0)
-
-    async def work():
-        receiver.stop()
-        async with delivering(queue, Tcp(receiver.port)) as one:
-            fill(queue, 5)
-            await until(lambda: one.retries > 5)
-            assert one.up is False
-            receiver.start()
-            await until(lambda: len(receiver.items) == 5)
-            assert one.up is True
-            receiver.stop()
-            fill(queue, 5, begin=5)
-            one.wake()
-            await until(lambda: one.up is False)
-            receiver.start()
-            await until(lambda: len(set(ids(receiver.items))) == 10)
-
-    with capture_logs() as lines:
-        asyncio.run(work())
-    told = [line["event"] for line in lines if line["event"].startswith("bridge_receiver")]
-    assert told == ["bridge_receiver_down", "bridge_receiver_up"] * 2
-    assert list(dict.fromkeys(ids(receiver.items))) == list(range(10))
-
-
-def test_a_receiver_that_lets_in_and_cuts_off_is_asked_ever_less_often_and_told_once(
-    queue, receiver, monkeypatch
-):
-    bounds = []
-    monkeypatch.setattr(random, "uniform", lambda low, high: bounds.append(high) or 0.0)
-
-    async def work():
-        receiver.cuts = True
-        async with delivering(queue, WatchfulTcp(receiver.port), Retry(first_s=0.5, longest_s=3000)) as one:
-            await until(lambda: len(bounds) >= 8)
-            assert one.up is False
-            fill(queue, 1)
-            receiver.cuts = False
-            await until(lambda: one.up)
-            receiver.cuts = True
-            receiver.cut_off()
-            await until(lambda: one.up is False)
-
-    with capture_logs() as lines:
-        asyncio.run(work())
-    assert bounds[:8] == [0.5 * 2**n for n in range(8)]
-    # It was away twice within a minute: that it is back is told, and the second time is not.
-    told = [line["event"] for line in lines if line["event"].startswith("bridge_receiver")]
-    assert told == ["bridge_receiver_up", "bridge_receiver_down", "bridge_receiver_up"]
-    assert 0.5 in bounds[8:]  # what was taken in between ended the long pauses
-
-
-def test_a_receiver_that_opens_and_takes_nothing_is_not_said_to_be_up(queue, receiver, monkeypatch):
-    """Nor is one that refuses whatever comes."""
-    bounds, seen = [], []
-    monkeypatch.setattr(random, "uniform", lambda low, high: bounds.append(high) or 0.0)
-    answers = [Undelivered("not now")] * 4 + [Refused("never")]
-
-    class Unwilling(Tcp):
-        async def deliver(self, items):
-            seen.append(one.up)
-            if answers:
-                raise answers.pop(0)
-            return await super().deliver(items)
-
-    fill(queue, 2)
-    one = Deliverer("tcp", queue, Unwilling(receiver.port), Retry(first_s=0.5, longest_s=3))
-
-    async def work():
-        running = asyncio.create_task(one.run())
-        await until(lambda: queue.counters()["delivered"] == 1)
-        one.stop()
-        await running
-
-    asyncio.run(work())
-    assert seen == [True, False, False, False, False, False]
-    assert bounds == [0.5, 1.0, 2.0, 3.0]
-    assert one.up is True
 
 
 def test_an_item_that_is_damaged_holds_nothing_up(queue, receiver):
@@ -238,58 +106,6 @@ def test_a_fault_of_a_sink_loses_nothing_and_is_told(queue, receiver):
         asyncio.run(work())
     told = [line["failures"] for line in lines if line["event"] == "bridge_sink_failed"]
     assert told == [1, 2]  # the first at once, and of more no line each
-
-
-def test_pauses_are_of_any_length_up_to_twice_the_last_and_no_longer_than_the_longest(
-    queue, receiver, monkeypatch
-):
-    bounds = []
-    monkeypatch.setattr(random, "uniform", lambda low, high: bounds.append((low, high)) or 0.0)
-
-    async def work():
-        receiver.stop()
-        async with delivering(queue, Tcp(receiver.port), Retry(first_s=0.5, longest_s=3)) as one:
-            await until(lambda: one.retries >= 6)
-            receiver.start()
-            fill(queue, 1)
-            await until(lambda: queue.counters()["delivered"] == 1)
-            del bounds[:]
-            receiver.stop()
-            fill(queue, 1, begin=1)
-            one.wake()
-            await until(lambda: bounds)
-
-    asyncio.run(work())
-    assert bounds[0] == (0.0, 0.5)
-
-
-def test_the_longest_pause_is_bounded(queue, receiver, monkeypatch):
-    bounds = []
-    monkeypatch.setattr(random, "uniform", lambda low, high: bounds.append(high) or 0.0)
-
-    async def work():
-        receiver.stop()
-        async with delivering(queue, Tcp(receiver.port), Retry(first_s=0.5, longest_s=3)):
-            await until(lambda: len(bounds) >= 6)
-
-    asyncio.run(work())
-    assert bounds[:6] == [0.5, 1.0, 2.0, 3.0, 3.0, 3.0]
-
-
-def test_a_sink_that_notices_a_lost_connection_is_opened_again_without_anything_to_deliver(queue, receiver):
-    async def work():
-        async with delivering(queue, WatchfulTcp(receiver.port)) as one:
-            await until(lambda: receiver.n_connections == 1)
-            receiver.stop()
-            await until(lambda: one.up is False)
-            receiver.start()
-            await until(lambda: receiver.n_connections == 2)
-            await until(lambda: one.up is True)
-            fill(queue, 1)
-            one.wake()
-            await until(lambda: receiver.items)
-
-    asyncio.run(work())
 
 
 def test_what_is_being_delivered_is_finished_at_the_end(queue, receiver):
