@@ -42,7 +42,8 @@ COUNTERS = (
     "born",
 )
 """`number`: the last one given; `items`, `bytes`: that wait; `dead`, `dead_bytes`: of the letters kept;
-`lost`: messages gone from the history, and items found damaged; the rest counts since the queue began, which was at `born`, nanoseconds since 1970."""
+`lost`: messages gone from the history, and items found damaged. All but the first five count since the queue
+began, which was at `born`, nanoseconds since 1970."""
 
 
 def open_queue(folder: Path, bridge: str, born: int) -> sqlite3.Connection:
