@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from itertools import takewhile
 
 from streamer.bridges.sink import Item
 
@@ -42,6 +43,10 @@ class Barred:
     def passed(self, item: Item) -> None:
         """It was taken out of its turn."""
         self._passed.add(item.number)
+
+    def to_send(self, items: Sequence[Item]) -> Sequence[Item]:
+        """Of items that go out together those before the first that was taken out of its turn."""
+        return list(takewhile(lambda item: item.number not in self._passed, items))
 
     def has_passed(self, item: Item) -> bool:
         """Whether an item was taken out of its turn, which now has come."""

@@ -105,7 +105,8 @@ class WebhookSink:
         self._check_may_send()
         if self._barred.has_passed(items[0]):
             return 1
-        chosen = items[:1] if items[0].number <= self._alone_until else self._pending.choose(items)
+        is_alone = items[0].number <= self._alone_until
+        chosen = items[:1] if is_alone else self._pending.choose(self._barred.to_send(items))
         answer = await self._told(chosen)
         if answer.meaning is Meaning.TAKEN:
             return len(chosen)

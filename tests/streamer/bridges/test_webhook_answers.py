@@ -237,6 +237,23 @@ def test_an_item_that_alone_is_not_let_in_is_refused_once_others_get_through(rec
     assert [one["number"] for one in receiver.told()] == [4, 5, 6, 7]  # each once
 
 
+def test_what_was_taken_out_of_its_turn_is_in_no_batch_later(receiver, tmp_path):
+    gate, now = Gate(receiver), [0.0]
+    gate.dislikes = {1, 2, 3}
+    sink = WebhookSink(section(tmp_path, receiver.url, batch=2), tmp_path, lambda: now[0])
+    waiting = [verdict(number) for number in range(1, 7)]
+    tries = 0
+    while waiting[0].number == 1:
+        tries += 1
+        refused = worked_off(sink, waiting, now, 1)
+    assert list(refused) == [1]
+    assert tries > 5
+    assert [one["number"] for one in receiver.told()] == [4]
+    gate.dislikes = set()
+    assert worked_off(sink, waiting, now, 1) == {}
+    assert [one["number"] for one in receiver.told()] == [4, 2, 3, 5, 6]
+
+
 def test_an_item_that_is_not_let_in_for_less_than_a_minute_is_not_judged(receiver, tmp_path):
     gate, now = Gate(receiver), [0.0]
     gate.dislikes = {1}
