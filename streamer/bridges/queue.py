@@ -72,6 +72,7 @@ class Queue:
         self._full = Seldom("bridge_queue_full", "dropped")
         self._letters_full = Seldom("bridge_dead_letters_full", "dropped")
         self._damaged = Seldom("bridge_item_damaged", "lost")
+        self._failures, self._said_failed = Seldom("bridge_queue_failed", "failures", "error"), False
         self._lock = threading.RLock()
         self._clock, self._path = clock, folder / FILE
         self._max_items, self._max_bytes = max_items, max_bytes
@@ -233,7 +234,7 @@ class Queue:
 
     def close(self) -> None:
         """Close the database."""
-        for seldom in (self._full, self._letters_full, self._damaged):
+        for seldom in (self._full, self._letters_full, self._damaged, self._failures):
             seldom.flush()
         with self._lock:
             self._database.close()
@@ -257,11 +258,11 @@ class Queue:
 
     def _say(self, failed: str | None) -> None:
         if failed is not None and self.failed is None:
-            log.error(
-                "bridge_queue_failed", error=failed, what_now="nothing is kept; it is asked for again later"
-            )
-        if failed is None and self.failed is not None:
+            what_now = "nothing is kept; it is asked for again later"
+            self._said_failed = self._failures.add(error=failed, what_now=what_now) or self._said_failed
+        if failed is None and self.failed is not None and self._said_failed:
             log.info("bridge_queue_works_again")
+            self._said_failed = False
         self.failed = failed
 
 

@@ -21,6 +21,7 @@ from streamer.bridges.files.lines import Lines, formats
 from streamer.bridges.files.names import NEW, OVERLAYS, overlay_name
 from streamer.bridges.files.overlays import drawn, wanted
 from streamer.bridges.identity import bridge_id, sync_folder
+from streamer.bridges.seldom import Seldom
 from streamer.bridges.sink import Item, Undelivered
 from streamer.errors import StreamerError, WireError
 from streamer.folder_lock import FolderLock
@@ -66,6 +67,7 @@ class FilesSink:
         self._lock: FolderLock | None = None
         self._day = ""
         self._overlays = self._undrawn = 0
+        self._not_drawn = Seldom("overlay_not_drawn", "pictures")
 
     async def open(self) -> None:
         """Mend what a crash tore, delete what is too old, and again every hour.
@@ -93,6 +95,7 @@ class FilesSink:
 
     async def close(self) -> None:
         """Stop deleting, and let others have the folder; no file is held open."""
+        self._not_drawn.flush()
         task, self._tidying = self._tidying, None
         if task is not None:
             task.cancel()
@@ -195,7 +198,7 @@ class FilesSink:
             picture = drawn(item, self._section.overlays)
         except (WireError, ValueError) as error:
             self._undrawn += 1
-            log.warning("overlay_not_drawn", stream=item.stream, number=item.number, error=str(error))
+            self._not_drawn.add(stream=item.stream, number=item.number, error=str(error))
             return None
         self._make(day / OVERLAYS)
         name = overlay_name(item, self._bridge, self._section.overlays.format)

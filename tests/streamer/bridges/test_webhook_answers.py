@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from item_support import verdict
 from posting_support import deliver, posting, receiver, section
-from webhook_support import Receiver, answer, items_of
+from webhook_support import answer
 
 from streamer.bridges.common import Retry
 from streamer.bridges.deliver import Deliverer
 from streamer.bridges.queue import Draft, Queue
-from streamer.bridges.sink import Item, Refused, Undelivered
+from streamer.bridges.sink import Refused, Undelivered
 from streamer.bridges.webhook import WebhookSink
 from streamer.bridges.webhook import sink as webhook_sink
 from streamer.bridges.webhook.answers import retry_after_s
@@ -171,102 +171,6 @@ def test_an_answer_whose_text_does_not_come_counts_by_its_status(receiver, tmp_p
 
     receiver.next.append(stalls)
     assert deliver(WebhookSink(section(tmp_path, receiver.url), tmp_path), verdict(1)) == 1
-
-
-class Gate:
-    """Something before the receiver that lets in what it likes; the rest is answered with a status."""
-
-    def __init__(self, receiver: Receiver, status: int = 403) -> None:
-        self.dislikes: set[int] = set()
-        self._receiver, self._status = receiver, status
-        receiver.always = self._answer
-
-    def _answer(self, handler: Any) -> None:
-        name, headers, body = self._receiver.tried[-1]
-        if self.dislikes & {one["data"]["number"] for one in items_of(body)}:
-            handler.say(self._status, b"forbidden")
-        else:
-            self._receiver.taken.append((name, headers, body))
-            handler.say(200)
-
-
-def worked_off(sink: WebhookSink, waiting: list[Item], now: list[float], tries: int) -> dict[int, str]:
-    """Hand over what waits, a quarter of a minute between tries; why what was refused was."""
-    refused = {}
-
-    async def work(one: WebhookSink) -> None:
-        for _ in range(tries):
-            try:
-                while waiting:
-                    del waiting[: await one.deliver(waiting)]
-            except Refused as error:
-                refused[waiting.pop(0).number] = str(error)
-            except Undelivered:
-                now[0] += 15.0
-
-    posting(sink, work)
-    return refused
-
-
-@pytest.mark.parametrize("batch", [1, 3])
-def test_who_lets_nothing_in_is_away_however_long_and_nothing_is_refused(receiver, tmp_path, batch):
-    gate, now = Gate(receiver, 401), [0.0]
-    gate.dislikes = set(range(1, 9))
-    sink = WebhookSink(section(tmp_path, receiver.url, batch=batch), tmp_path, lambda: now[0])
-    waiting = [verdict(number) for number in range(1, 9)]
-    assert worked_off(sink, waiting, now, 30) == {}
-    assert len(waiting) == 8
-    gate.dislikes = set()
-    assert worked_off(sink, waiting, now, 1) == {}
-    assert [one["number"] for one in receiver.told()] == list(range(1, 9))
-
-
-@pytest.mark.parametrize("batch", [1, 3])
-def test_an_item_that_alone_is_not_let_in_is_refused_once_others_get_through(receiver, tmp_path, batch):
-    gate, now = Gate(receiver), [0.0]
-    gate.dislikes = {2, 3}
-    sink = WebhookSink(section(tmp_path, receiver.url, batch=batch), tmp_path, lambda: now[0])
-    # Alone in the line it waits: nobody can say whether it is the item.
-    waiting = [verdict(2)]
-    assert worked_off(sink, waiting, now, 9) == {}
-    waiting = [verdict(number) for number in range(2, 8)]
-    refused = worked_off(sink, waiting, now, 30)
-    assert waiting == []
-    assert list(refused) == [2, 3]
-    assert "403 (forbidden) again and again, and took item 4 meanwhile" in refused[2]
-    assert [one["number"] for one in receiver.told()] == [4, 5, 6, 7]  # each once
-
-
-def test_what_was_taken_out_of_its_turn_is_in_no_batch_later(receiver, tmp_path):
-    gate, now = Gate(receiver), [0.0]
-    gate.dislikes = {1, 2, 3}
-    sink = WebhookSink(section(tmp_path, receiver.url, batch=2), tmp_path, lambda: now[0])
-    waiting = [verdict(number) for number in range(1, 7)]
-    tries = 0
-    while waiting[0].number == 1:
-        tries += 1
-        refused = worked_off(sink, waiting, now, 1)
-    assert list(refused) == [1]
-    assert tries > 5
-    assert [one["number"] for one in receiver.told()] == [4]
-    gate.dislikes = set()
-    assert worked_off(sink, waiting, now, 1) == {}
-    assert [one["number"] for one in receiver.told()] == [4, 2, 3, 5, 6]
-
-
-def test_an_item_that_is_not_let_in_for_less_than_a_minute_is_not_judged(receiver, tmp_path):
-    gate, now = Gate(receiver), [0.0]
-    gate.dislikes = {1}
-    sink = WebhookSink(section(tmp_path, receiver.url), tmp_path, lambda: now[0])
-    waiting = [verdict(1), verdict(2)]
-
-    async def work(one: WebhookSink) -> None:
-        for _ in range(20):
-            with pytest.raises(Undelivered, match="403"):
-                await one.deliver(waiting)
-
-    posting(sink, work)
-    assert receiver.told() == []
 
 
 def test_until_something_is_taken_the_receiver_is_not_said_to_be_up(receiver, tmp_path):
