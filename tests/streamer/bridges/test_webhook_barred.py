@@ -79,6 +79,18 @@ def test_an_item_that_alone_is_not_let_in_is_refused_once_others_get_through(rec
     assert [one["number"] for one in receiver.told()] == [4, 5, 6, 7]  # each once
 
 
+def test_others_that_were_not_let_in_are_tried_again(receiver, tmp_path):
+    gate, now = Gate(receiver), [0.0]
+    gate.dislikes = {1, 2, 3}
+    sink = WebhookSink(section(tmp_path, receiver.url), tmp_path, lambda: now[0])
+    waiting = [verdict(1), verdict(2), verdict(3)]
+    assert worked_off(sink, waiting, now, 12) == {}
+    gate.dislikes = {1}
+    assert list(worked_off(sink, waiting, now, 3)) == [1]
+    assert waiting == []
+    assert [one["number"] for one in receiver.told()] == [2, 3]
+
+
 def test_what_was_taken_out_of_its_turn_is_in_no_batch_later(receiver, tmp_path):
     gate, now = Gate(receiver), [0.0]
     gate.dislikes = {1, 2, 3}
