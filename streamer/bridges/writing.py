@@ -56,9 +56,10 @@ class Writing:
 
     def __init__(self, database: sqlite3.Connection, now: int, tried: int) -> None:
         self._database, self._now, self._tried = database, now, tried
+        self.n_letters_dropped = 0
         self._changes: dict[str, int] = {}
         self._labelled = False
-        self.n_dropped = self.n_letters_dropped = 0
+        self.n_dropped = 0
 
     @property
     def born(self) -> int:

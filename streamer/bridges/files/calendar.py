@@ -73,12 +73,12 @@ class Calendar:
         self._doubts = True
 
     def _newest(self, clock: date) -> date:
-        """Of the days that have files, the newest that is not to come."""
+        """Of the days that have files the newest: of one to come the clock counts."""
         found: list[date] = []
         for folder in days_of(self._folder):
             with suppress(ValueError):  # 2026-99-99
                 found.append(date.fromisoformat(folder.name))
-        return max((day for day in found if day <= clock), default=clock)
+        return max(found, default=clock)
 
     def _read(self) -> _Seen | None:
         try:
