@@ -9,11 +9,13 @@ from pydantic import BaseModel, ValidationError
 def one_line(error: ValidationError, model: type[BaseModel]) -> str:
     """The first problem that pydantic found, and how many more there are.
 
+    A key that is unknown comes first: one that is missing is likely the one that was meant.
+
     Args:
         model: the whole configuration, whose keys are named where one is unknown.
     """
     problems = error.errors(include_url=False)
-    first = problems[0]
+    first = next((one for one in problems if one["type"] == "extra_forbidden"), problems[0])
     # Union members ("literal['all']", "int") and list indices appear in pydantic's path; keys are enough.
     location = [part for part in first["loc"] if isinstance(part, int) or str(part).isidentifier()]
     key = ".".join(map(str, location)) or "config"

@@ -262,7 +262,7 @@ class Detector:
         return found
 
     def status(self) -> dict[str, Any]:
-        """What an operator asks: images, capacity, arrivals, bytes, matcher, state, threshold."""
+        """What an operator asks: images, capacity, arrivals, bytes, matcher, state, frozen, threshold."""
         ring = self.ring
         n_quarantined = 0 if ring is None else len(ring.quarantined)
         n_images = 0 if ring is None else len(ring) - n_quarantined
@@ -276,6 +276,7 @@ class Detector:
             "max_bytes": int(self.config.ring.max_bytes),
             "matcher": self.config.ring.matcher if ring is None else ring.store.name,
             "state": self.verdict.state(n_images - 1, self._cut_short),
+            "frozen": self.events.frozen,
             "threshold": self.threshold,
             "threshold_rule": self.verdict.rule.rule,
             "known_frames": len(self.verdict.known),

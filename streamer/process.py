@@ -211,7 +211,10 @@ class BridgeProcess(OwnProcess):
 
     def __init__(self, bridge: str, folder: Path, settings: Mapping[str, Any]) -> None:
         queue = {"path": str(folder / f"{bridge}-queue"), **settings.get("queue", {})}
-        super().__init__(folder, {**settings, "queue": queue, "status": dict(settings.get("status", {}))})
+        status = dict(settings.get("status", {}))
+        if status.get("endpoint") == _ANY_ADDRESS:
+            status["endpoint"] = urlsplit(free_port()).netloc
+        super().__init__(folder, {**settings, "queue": queue, "status": status})
         self.name, self.arguments = f"bridge-{bridge}", (bridge,)
         self.status: str | None = None
         """Where it answers scrapes, `host:port`."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from streamer.bridges import plain
 from streamer.bridges.config import Loaded
 from streamer.bridges.queue import Letter, Queue
 from streamer.bridges.run import open_queue
@@ -23,7 +24,7 @@ def show(loaded: Loaded) -> None:
     """
     with _opened(loaded) as queue:
         for letter in queue.letters():
-            click.echo(json.dumps(_plain(letter), ensure_ascii=False))
+            click.echo(json.dumps(_plain(letter)))
 
 
 def redeliver(loaded: Loaded) -> None:
@@ -64,5 +65,5 @@ def _plain(letter: Letter) -> dict[str, Any]:
         "pub_seq": item.pub_seq,
         "stream": item.stream,
         "before": item.before,
-        "header": item.header,
+        "header": plain.plain(item.header),
     }

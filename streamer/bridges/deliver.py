@@ -3,6 +3,7 @@
 import asyncio
 import random
 import sqlite3
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
@@ -11,11 +12,14 @@ import structlog
 
 from streamer.bridges.common import Retry
 from streamer.bridges.queue import Queue
+from streamer.bridges.seldom import Seldom
 from streamer.bridges.sink import Counting, Item, Refused, Sink, Undelivered, Watchful
 
 log = structlog.get_logger()
 
 _LOOK_S = 1.0
+_SAY_S = 60.0
+# Between two lines that say that the receiver is away.
 # Another process may have put dead letters back.
 _FINISH_S, _CLOSE_S = 20.0, 5.0
 
@@ -30,14 +34,23 @@ class Deliverer:
         retry: how long to pause after a failure.
 
     Attributes:
-        up: whether the receiver took what it was last handed; None before the first try.
+        up: whether the receiver is there: it let us in, and since the last failure it took an item, or the
+            connection stood for `longest_s`; None before the first try.
         retries: tries that failed.
     """
 
     def __init__(self, name: str, queue: Queue, sink: Sink, retry: Retry) -> None:
         self._name, self._queue, self._sink, self._retry = name, queue, sink, retry
         self._more, self._stopping = asyncio.Event(), asyncio.Event()
-        self._failures, self._refusing = 0, False
+        # Whoever lets us in and then takes nothing, or cuts us off, is not there: that it was opened is no
+        # proof then, and pauses go on growing.
+        self._failures, self._doubted, self._proven = 0, False, False
+        self._opened_at = 0.0
+        self._said: bool | None = None
+        self._said_down_at, self._times_down = -float("inf"), 0
+        self._faults = Seldom("bridge_sink_failed", "failures", "error")
+        self._unreadable = Seldom("bridge_queue_unreadable", "failures", "error")
+        self._refusals = Seldom("bridge_refused", "refused")
         self.up: bool | None = None
         self.retries = 0
 
@@ -73,6 +86,8 @@ class Deliverer:
             await asyncio.gather(working, stopping, return_exceptions=True)
             with suppress(Exception):
                 await asyncio.wait_for(self._sink.close(), _CLOSE_S)
+            for seldom in (self._faults, self._unreadable, self._refusals):
+                seldom.flush()
         if not working.cancelled() and (error := working.exception()) is not None:
             raise error
 
@@ -92,31 +107,31 @@ class Deliverer:
         except Exception as error:
             await self._failed(error)
             return False
-        if not self._refusing:  # else the next delivery shows: until it is taken, pauses go on growing
-            self._worked()
+        self._opened_at, self._proven = time.monotonic(), False
+        if not self._doubted:
+            self._is_up()
         return True
 
     async def _deliver(self, items: list[Item]) -> bool:
         """Hand over a batch; whether the connection still stands."""
         try:
             count = await self._sink.deliver(items)
-        except Refused as refused:
-            self._worked()
+        except Refused as refused:  # of the item alone: who refuses all that comes is not seen to be there
             await self._bury(items[0], str(refused))
             return True
         except Exception as error:
-            self._refusing = True
+            self._doubted = True
             await self._failed(error)
             return False
-        self._worked()
+        self._works()
         arrived = items[: min(max(count, 1), len(items))]
         await self._written(partial(self._queue.delivered, arrived))
         return True
 
     async def _bury(self, item: Item, reason: str) -> None:
-        log.warning(
-            "bridge_refused", bridge=self._name, number=item.number, item=item.kind, stream=item.stream,
-            frame_id=item.header.get("frame_id"), reason=reason, what_now="kept as a dead letter: --dead",
+        self._refusals.add(
+            bridge=self._name, number=item.number, item=item.kind, stream=item.stream,
+            frame_id=item.header.get("frame_id"), reason=reason, what_now="kept as dead letters: --dead",
         )  # fmt: skip
         await self._written(partial(self._queue.refused, item, reason))
 
@@ -124,7 +139,7 @@ class Deliverer:
         try:
             return await asyncio.to_thread(self._queue.first)
         except sqlite3.Error as error:
-            log.error("bridge_queue_unreadable", bridge=self._name, error=" ".join(str(error).split()))
+            self._unreadable.add(bridge=self._name, error=" ".join(str(error).split()))
             await self._pause(_LOOK_S)
             return []
 
@@ -151,8 +166,11 @@ class Deliverer:
             for task in (lost, more):
                 task.cancel()
             await asyncio.gather(lost, more, return_exceptions=True)
+        if not self._proven and time.monotonic() - self._opened_at >= self._retry.longest_s:
+            self._works()
         if lost.cancelled():
             return True
+        self._doubted = not self._proven
         await self._failed(lost.exception() or Undelivered("the connection is gone"))
         return False
 
@@ -160,20 +178,34 @@ class Deliverer:
         with suppress(TimeoutError):
             await asyncio.wait_for(self._more.wait(), _LOOK_S)
 
-    def _worked(self) -> None:
-        if self.up is not True:
+    def _works(self) -> None:
+        """There is proof that the receiver is there."""
+        self._is_up()
+        self._failures, self._doubted, self._proven = 0, False, True
+
+    def _is_up(self) -> None:
+        self.up = True
+        if self._said is not True:
             log.info("bridge_receiver_up", bridge=self._name, failed_tries=self._failures)
-        self.up, self._failures, self._refusing = True, 0, False
+            self._said = True
+
+    def _is_down(self, error: BaseException) -> None:
+        """Tell it once, and of a receiver that comes and goes once a minute."""
+        self._times_down += self.up is not False
+        self.up = False
+        if not isinstance(error, Undelivered):
+            if self._faults.add(bridge=self._name, exc_info=error):
+                self._said = False
+        elif self._said is not False and time.monotonic() - self._said_down_at >= _SAY_S:
+            log.warning(
+                "bridge_receiver_down", bridge=self._name, error=str(error), times=self._times_down,
+                what_now="what is said waits",
+            )  # fmt: skip
+            self._said, self._said_down_at, self._times_down = False, time.monotonic(), 0
 
     async def _failed(self, error: BaseException) -> None:
-        """Tell it once, and pause: the longer the more often it failed, and never all bridges at once."""
-        if not isinstance(error, Undelivered):
-            log.error("bridge_sink_failed", bridge=self._name, exc_info=error)
-        elif self.up is not False:
-            log.warning(
-                "bridge_receiver_down", bridge=self._name, error=str(error), what_now="what is said waits"
-            )
-        self.up = False
+        """Tell it, and pause: the longer the more often it failed, and never all bridges at once."""
+        self._is_down(error)
         self.retries += 1
         longest = min(self._retry.longest_s, self._retry.first_s * 2 ** min(self._failures, 40))
         self._failures += 1

@@ -16,9 +16,11 @@ from typing import Any
 import structlog
 
 from streamer.bridges.schema import FILE, open_queue
+from streamer.bridges.seldom import Seldom
 from streamer.bridges.sink import Item
 from streamer.bridges.writing import Draft, Writing
-from streamer.wire.frame import unpack
+from streamer.errors import WireError
+from streamer.wire.frame import pack, unpack
 
 log = structlog.get_logger()
 
@@ -28,6 +30,7 @@ _BYTES = 4 * 2**20
 _LETTERS = 10_000
 _MAX_HEADER = 8 * 2**20
 _COLUMNS = "number, kind, topic, pub_seq, stream, before, header, payload, picture, at"
+_HEADER = _COLUMNS.split(", ").index("header")
 _ALL = "number, kind, topic, pub_seq, stream, key, before, header, payload, picture, bytes, at"
 
 
@@ -66,6 +69,10 @@ class Queue:
         clock: Callable[[], int] = time.time_ns,
     ) -> None:
         self.failed: str | None = None
+        self._full = Seldom("bridge_queue_full", "dropped")
+        self._letters_full = Seldom("bridge_dead_letters_full", "dropped")
+        self._damaged = Seldom("bridge_item_damaged", "lost")
+        self._failures, self._said_failed = Seldom("bridge_queue_failed", "failures", "error"), False
         self._lock = threading.RLock()
         self._clock, self._path = clock, folder / FILE
         self._max_items, self._max_bytes = max_items, max_bytes
@@ -113,28 +120,49 @@ class Queue:
                 self._undo(error)
                 raise
             self._say(None)
-            if writing.n_dropped:
-                log.warning(
-                    "bridge_queue_full", dropped=writing.n_dropped, what_now="the oldest go, and are told"
-                )
+            self._full.add(writing.n_dropped, what_now="the oldest go, and are told")
+            self._letters_full.add(
+                writing.n_letters_dropped, what_now="the oldest dead letters go: see --dead, --redeliver"
+            )
+            self._damaged.add(0)
 
     def first(self, most: int = TOGETHER) -> list[Item]:
-        """The items that come next, oldest first; what is not said to be `delivered` comes again."""
-        found: list[Item] = []
-        size = 0
+        """The items that come next, oldest first; what is not said to be `delivered` comes again.
+
+        One that cannot be read is given up: counted, logged, and told in its place as lost.
+
+        Raises:
+            sqlite3.Error: the disk cannot be read, or one is to be given up and the disk takes no write.
+        """
         with self._lock:
-            rows = self._database.execute(
-                f"SELECT {_COLUMNS}, bytes FROM item ORDER BY number LIMIT ?",  # noqa: S608 - ours
-                (min(most, TOGETHER),),
-            )
-            for *row, n_bytes in rows:
-                size += n_bytes
-                if found and size > _BYTES:
-                    break
-                found.append(_item(row))
+            found, damaged = self._read(most)
+            while damaged is not None:
+                number, error = damaged
+                with self.writing() as writing:
+                    writing.give_up(number)
+                self._damaged.add(1, number=number, error=error, what_now="it is told as lost")
+                found, damaged = self._read(most)
             if found:
                 self._tried = max(self._tried, found[-1].number)
         return found
+
+    def _read(self, most: int) -> tuple[list[Item], tuple[int, str] | None]:
+        """What comes next, up to an item that cannot be read: its number, and why."""
+        found: list[Item] = []
+        size = 0
+        rows = self._database.execute(
+            f"SELECT {_COLUMNS}, bytes FROM item ORDER BY number LIMIT ?",  # noqa: S608 - ours
+            (min(most, TOGETHER),),
+        )
+        for *row, n_bytes in rows:
+            size += n_bytes
+            if found and size > _BYTES:
+                break
+            try:
+                found.append(_item(row))
+            except WireError as error:
+                return found, (row[0], str(error))
+        return found, None
 
     def delivered(self, items: list[Item]) -> None:
         """These have arrived.
@@ -173,8 +201,12 @@ class Queue:
             if row is None:
                 return
             *columns, reason, refused = row
-            item = _item(columns)
-            last = item.number
+            last = columns[0]
+            try:
+                item = _item(columns)
+            except WireError as error:
+                columns[_HEADER] = pack({})
+                item, reason = _item(columns), f"{reason} (damaged since: {error})"
             yield Letter(item, reason, refused)
 
     def redeliver(self) -> int:
@@ -202,6 +234,8 @@ class Queue:
 
     def close(self) -> None:
         """Close the database."""
+        for seldom in (self._full, self._letters_full, self._damaged, self._failures):
+            seldom.flush()
         with self._lock:
             self._database.close()
 
@@ -224,15 +258,20 @@ class Queue:
 
     def _say(self, failed: str | None) -> None:
         if failed is not None and self.failed is None:
-            log.error(
-                "bridge_queue_failed", error=failed, what_now="nothing is kept; it is asked for again later"
-            )
-        if failed is None and self.failed is not None:
+            what_now = "nothing is kept; it is asked for again later"
+            self._said_failed = self._failures.add(error=failed, what_now=what_now) or self._said_failed
+        if failed is None and self.failed is not None and self._said_failed:
             log.info("bridge_queue_works_again")
+            self._said_failed = False
         self.failed = failed
 
 
 def _item(row: Any) -> Item:
+    """Of a row.
+
+    Raises:
+        WireError: its header is damaged.
+    """
     number, kind, topic, pub_seq, stream, before, header, payload, picture, at = row
     label = None if before is None else bool(before)
     return Item(

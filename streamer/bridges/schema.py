@@ -37,11 +37,13 @@ COUNTERS = (
     "delivered",
     "dropped",
     "refused",
+    "letters_dropped",
     "lost",
     "born",
 )
-"""`number`: the last one given; `items`, `bytes`: that wait; `dead`, `dead_bytes`: of the letters kept; the
-rest counts since the queue began, which was at `born`, nanoseconds since 1970."""
+"""`number`: the last one given; `items`, `bytes`: that wait; `dead`, `dead_bytes`: of the letters kept;
+`lost`: messages gone from the history, and items found damaged. All but the first five count since the queue
+began, which was at `born`, nanoseconds since 1970."""
 
 
 def open_queue(folder: Path, bridge: str, born: int) -> sqlite3.Connection:
@@ -107,6 +109,9 @@ def _prepare(connection: sqlite3.Connection, path: Path, bridge: str, born: int)
             f"queue.path: {path}: was written by another version of the bridges (format {version}, expected "
             f"{VERSION}); let that one empty it, or move it away"
         )
+    known = {name for (name,) in connection.execute("SELECT name FROM counter")}
+    if missing := [(name, 0) for name in COUNTERS if name not in known]:  # what was not counted before
+        connection.executemany("INSERT OR IGNORE INTO counter VALUES (?, ?)", missing)
     (whose,) = connection.execute("SELECT value FROM about WHERE name = 'bridge'").fetchone()
     if whose != bridge:
         raise StreamerError(

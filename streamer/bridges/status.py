@@ -47,8 +47,12 @@ class Figures(Collector):
             "delivered": ("Items that arrived", counters["delivered"]),
             "retries": ("Tries that failed, since the start", self._deliverer.retries),
             "dead": ("Items that the receiver refused", counters["refused"]),
+            "letters_dropped": ("Dead letters that went for want of room", counters["letters_dropped"]),
             "dropped": ("Items that went for want of room in the queue", counters["dropped"]),
-            "lost": ("Messages that were missed and are gone from the history", counters["lost"]),
+            "lost": (
+                "Messages gone from the history before they were heard, and items found damaged",
+                counters["lost"],
+            ),
             "bad_messages": ("Messages that no detector sends, passed over", self._follower.n_bad),
         }
         counts |= {f"{self._name}_{key}": what for key, what in self._deliverer.counts.items()}

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from streamer.bridges.sink import Kind
+from streamer.errors import WireError
 from streamer.wire.frame import VERSION, pack, unpack
 
 _REMEMBERED = 200_000
@@ -14,7 +15,7 @@ _ITEM_BYTES = 200
 # Of an item beside header, payload and picture.
 _MAX_MARK = 4096
 _LOOK = 64
-_FULL = "queue_full"
+_FULL, _DAMAGED = "queue_full", "damaged"
 
 
 @dataclass(frozen=True)
@@ -50,10 +51,12 @@ class Writing:
 
     Attributes:
         n_dropped: items that went for want of room.
+        n_letters_dropped: dead letters that did.
     """
 
     def __init__(self, database: sqlite3.Connection, now: int, tried: int) -> None:
         self._database, self._now, self._tried = database, now, tried
+        self.n_letters_dropped = 0
         self._changes: dict[str, int] = {}
         self._labelled = False
         self.n_dropped = 0
@@ -113,6 +116,15 @@ class Writing:
                     self.count(name, more)
         return size
 
+    def give_up(self, number: int) -> None:
+        """An item that cannot be read any more is lost: in its place stands that it is."""
+        row = self._database.execute(
+            "SELECT bytes, stream, key FROM item WHERE number = ?", (number,)
+        ).fetchone()
+        self._take_out(number, *row)
+        self.count("lost", 1)
+        self._put_mark(1, number, number, _DAMAGED)
+
     def count(self, name: str, more: int) -> None:
         """Add to a counter."""
         self._changes[name] = self._changes.get(name, 0) + more
@@ -126,8 +138,9 @@ class Writing:
                 "SELECT number, bytes FROM dead ORDER BY number LIMIT 1"
             ).fetchone()
             self._database.execute("DELETE FROM dead WHERE number = ?", (number,))
-            self.count("dead", -1)
-            self.count("dead_bytes", -size)
+            self.n_letters_dropped += 1
+            for name, more in (("dead", -1), ("dead_bytes", -size), ("letters_dropped", 1)):
+                self.count(name, more)
 
     def finish(self, max_items: int, max_bytes: int) -> None:
         """Keep the bounds, and write down the counters."""
@@ -174,22 +187,30 @@ class Writing:
         first = min([row[0] for row in going] + [mark["first"] for mark in marks])
         last = going[-1][0]
         for number, n_bytes, _, stream, key, _ in going:
-            self._database.execute("DELETE FROM item WHERE number = ?", (number,))
-            self.count("items", -1)
-            self.count("bytes", -n_bytes)
-            if key is not None:  # the receiver does not know of it: a later verdict is told
-                self._database.execute("DELETE FROM told WHERE stream = ? AND key = ?", (stream, key))
+            self._take_out(number, n_bytes, stream, key)
+        self._put_mark(lost, first, last, _FULL)
+        n_new = len(going) - len(marks)
+        self.n_dropped += n_new
+        self.count("dropped", n_new)
+
+    def _take_out(self, number: int, n_bytes: int, stream: str | None, key: str | None) -> None:
+        self._database.execute("DELETE FROM item WHERE number = ?", (number,))
+        self.count("items", -1)
+        self.count("bytes", -n_bytes)
+        if key is not None:  # the receiver does not know of it: a later verdict is told
+            self._database.execute("DELETE FROM told WHERE stream = ? AND key = ?", (stream, key))
+
+    def _put_mark(self, lost: int, first: int, last: int, reason: str) -> None:
+        """An item in the place of the last that is gone, which says how many are."""
         header = {"v": VERSION, "kind": "dropped", "lost": lost, "first": first, "last": last, "topic": ""}
-        packed = pack({**header, "reason": _FULL})
+        packed = pack({**header, "reason": reason})
         size = _ITEM_BYTES + len(packed)
         self._database.execute(
             "INSERT INTO item VALUES (?, 'dropped', '', -1, NULL, NULL, NULL, ?, NULL, NULL, ?, ?)",
             (last, packed, size, self._now),
         )
-        n_new = len(going) - len(marks)
-        self.n_dropped += n_new
-        for name, more in (("items", 1), ("bytes", size), ("dropped", n_new)):
-            self.count(name, more)
+        self.count("items", 1)
+        self.count("bytes", size)
 
     def _counter(self, name: str) -> int:
         (value,) = self._database.execute("SELECT value FROM counter WHERE name = ?", (name,)).fetchone()
@@ -204,5 +225,8 @@ def _mark(row: Any) -> dict[str, Any] | None:
     """What an item says of others that went before, or None where it is none of these."""
     if row[2] != "dropped" or len(row[5]) > _MAX_MARK:
         return None
-    header = unpack(row[5], _MAX_MARK)
+    try:
+        header = unpack(row[5], _MAX_MARK)
+    except WireError:  # damaged: it goes as any other
+        return None
     return header if header.get("reason") == _FULL and "lost" in header else None

@@ -64,6 +64,19 @@ class Tally:
         self.warned += other.warned
         self.events += other.events
 
+    def without(self, other: "Tally") -> "Tally":
+        """What was entered beside another tally, which is part of this one."""
+        rest = self.copy()
+        rest.received -= other.received
+        rest.scored -= other.scored
+        rest.anomalous -= other.anomalous
+        rest.late -= other.late
+        rest.dropped.subtract(other.dropped)
+        rest.refused.subtract(other.refused)
+        rest.warned.subtract(other.warned)
+        rest.events.subtract(other.events)
+        return rest
+
     def as_dict(self) -> dict[str, Any]:
         """The tally as `status` shows it."""
         return {
@@ -107,6 +120,8 @@ class Ledger:
     def __init__(self) -> None:
         self._settled = threading.Condition()
         self._streams: dict[str, Tally] = {}
+        self._not_counted: dict[str, Tally] = {}
+        """By stream what its tally holds that was not entered for it in this run."""
         self._changed: set[str] = set()
         self._resumed: set[str] = set()
 
@@ -159,6 +174,7 @@ class Ledger:
                 self._resumed.add(stream)
                 counts.add(past)
                 counts.last = counts.last or past.last
+                self._not_counted.setdefault(stream, Tally()).add(past)
 
         self._enter(stream, go_on)
 
@@ -166,8 +182,10 @@ class Ledger:
         """A stream lost its place, all of its frames settled: its tally goes to `-`, so that totals stay."""
         with self._settled:
             counts = self._streams.pop(stream, None)
+            self._not_counted.pop(stream, None)
             if counts is not None:
                 self._streams.setdefault(NO_STREAM, Tally()).add(counts)
+                self._not_counted.setdefault(NO_STREAM, Tally()).add(counts)
                 self._changed |= {stream, NO_STREAM}
 
     def take_changed(
@@ -205,6 +223,19 @@ class Ledger:
         """Each stream by itself, with the `last_frame` that was scored, null before the first."""
         with self._settled:
             return {name: counts.with_last() for name, counts in self._streams.items()}
+
+    def since_start(self) -> dict[str, dict[str, Any]]:
+        """Each stream's tally without what an earlier run counted, and `-` without that of streams it closed.
+
+        As Prometheus wants counters: a kill may take the last counts back, and one that goes down by a few is
+        to it one that began anew, and what it shows all counted since.
+        """
+        with self._settled:
+            nothing = Tally()
+            return {
+                name: counts.without(self._not_counted.get(name, nothing)).as_dict()
+                for name, counts in self._streams.items()
+            }
 
     def as_one(self) -> AbstractContextManager[object]:
         """What is done inside, `wait_for` sees all of or none: an id released and the frame entered."""

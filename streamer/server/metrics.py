@@ -63,11 +63,12 @@ class Metrics:
 
     Args:
         status: the service's status, asked at every scrape.
+        counts: by stream what was counted since the start, asked likewise.
     """
 
-    def __init__(self, status: Callable[[], dict[str, Any]]) -> None:
+    def __init__(self, status: Callable[[], dict[str, Any]], counts: Callable[[], dict[str, Any]]) -> None:
         self.registry = CollectorRegistry()
-        self.registry.register(_LedgerCollector(status))
+        self.registry.register(_LedgerCollector(status, counts))
         ProcessCollector(registry=self.registry)
         self._latency = Histogram(
             "musc_latency_seconds", "Time a frame spent in a phase", ["phase"],
@@ -130,16 +131,17 @@ class Metrics:
 
 
 class _LedgerCollector(Collector):
-    def __init__(self, status: Callable[[], dict[str, Any]]) -> None:
-        self._status = status
+    def __init__(self, status: Callable[[], dict[str, Any]], counts: Callable[[], dict[str, Any]]) -> None:
+        self._status, self._counts = status, counts
 
     def describe(self) -> Iterator[Metric]:
         # Without this, registering would ask for a status before the service has one.
         return iter(())
 
     def collect(self) -> Iterator[Metric]:
-        status = self._status()
-        streams = status["streams"]
+        status, counts = self._status(), self._counts()
+        # One that lost its place between the two has no figures any more.
+        streams = {name: {**one, **counts[name]} for name, one in status["streams"].items() if name in counts}
         received = CounterMetricFamily("musc_frames_received", "Messages received", labels=["stream"])
         scored = CounterMetricFamily("musc_frames_scored", "Frames scored and published", labels=["stream"])
         dropped = CounterMetricFamily("musc_frames_dropped", "Frames dropped", labels=["stream", "reason"])
@@ -150,6 +152,11 @@ class _LedgerCollector(Collector):
         capacity = GaugeMetricFamily("musc_ring_capacity", "Images the ring holds at most", labels=["stream"])
         state = GaugeMetricFamily(
             "musc_stream_state", "1 for the state a stream is in", labels=["stream", "state"]
+        )
+        frozen = GaugeMetricFamily(
+            "musc_stream_frozen",
+            "1 while the newest frames are one picture, or show nothing",
+            labels=["stream"],
         )
         for name, stream in streams.items():
             received.add_metric([name], stream["received"])
@@ -163,9 +170,10 @@ class _LedgerCollector(Collector):
                 fill.add_metric([name], stream["images"])
                 aside.add_metric([name], stream.get("quarantined", 0))
                 capacity.add_metric([name], stream["capacity"])
+                frozen.add_metric([name], float(stream.get("frozen", False) and stream["state"] != "asleep"))
                 for one in _STATES:
                     state.add_metric([name, one], float(stream["state"] == one))
-        yield from (received, scored, dropped, refused, queued, fill, aside, capacity, state)
+        yield from (received, scored, dropped, refused, queued, fill, aside, capacity, state, frozen)
         yield from _verdicts(streams)
         yield from _timing(streams)
         sources = {name: stream.get("source") for name, stream in streams.items()} | status["sources"]

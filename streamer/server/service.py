@@ -77,7 +77,7 @@ class Service:
             self.history.close()
             self._unlock_disk()
             raise
-        self.metrics = Metrics(self.status)
+        self.metrics = Metrics(self.status, self.ledger.since_start)
         self._security = Security(keys, config.transport.insecure)
 
     def start(self) -> None:

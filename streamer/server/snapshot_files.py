@@ -162,6 +162,7 @@ def summary(state: dict[str, Any]) -> dict[str, Any]:
             "bytes": 0,
             "matcher": state["matcher"],
             "state": "asleep",
+            "frozen": state["events"]["flags"][1],
             "threshold": verdict["threshold"],
             "threshold_rule": verdict["rule"].get("rule"),
             "known_frames": len(verdict["known"]),

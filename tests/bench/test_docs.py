@@ -8,6 +8,7 @@ from typing import Annotated, get_args
 
 import pytest
 import yaml
+from extras import bridge_of, missing_for
 from pydantic import TypeAdapter
 
 from musc_online.config import Config, Section, StreamOverride
@@ -154,8 +155,15 @@ def row_of(text, key):
     return row or rows(common)[outer], row is not None
 
 
+def needs(words):
+    """Skips what is of a bridge whose extra is not installed."""
+    if missing_for(bridge_of(words)):
+        pytest.skip(missing_for(bridge_of(words)))
+
+
 @pytest.mark.parametrize("name", KNOWN)
 def test_every_key_of_a_bridge_is_explained_with_its_default(name):
+    needs(name)
     text, compared = section(f"bridges-{name}.md", "Configuration"), 0
     for key, field in leaves(load(name).section):
         (_, cell, *_), alone = row_of(text, key)
@@ -197,6 +205,7 @@ def test_every_metric_is_explained():
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
 def test_commands_can_be_found(page):
+    needs(page.name)
     for module in re.findall(r"python -m ([\w.]+\w)", page.read_text(encoding="utf-8")):
         found = find_spec(module)
         assert found is not None, f"{page.name}: python -m {module}"

@@ -4,12 +4,15 @@ from pathlib import Path
 
 import pytest
 import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from musc_online import config
+from musc_online.config_errors import one_line
 from musc_online.errors import ConfigError
 
-PAGE = Path(__file__).parents[2] / "configs" / "page.yaml"  # of another command
-CONFIGS = sorted(set((Path(__file__).parents[2] / "configs").glob("*.yaml")) - {PAGE})
+FOLDER = Path(__file__).parents[2] / "configs"
+OTHERS = {FOLDER / "page.yaml", *FOLDER.glob("bridge-*.yaml")}  # of other commands
+CONFIGS = sorted(set(FOLDER.glob("*.yaml")) - OTHERS)
 
 
 def test_defaults_are_those_of_the_design():
@@ -31,6 +34,19 @@ def test_defaults_are_those_of_the_design():
         "revise": {"every": 20, "window": 200},
         "warmup": 8,
     }
+
+
+def test_of_several_things_that_are_wrong_a_key_that_is_unknown_comes_first():
+    """What is missing beside it is likely what was meant."""
+
+    class Address(BaseModel):
+        model_config = ConfigDict(extra="forbid")
+        url: str
+
+    with pytest.raises(ValidationError) as error:
+        Address.model_validate({"uri": "x"})
+    line = one_line(error.value, Address)
+    assert line == "unknown key 'uri'; did you mean 'url'? allowed here: url (and 1 more)"
 
 
 def test_configuration_is_frozen():

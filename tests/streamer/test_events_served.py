@@ -30,7 +30,8 @@ def kept(service, kind):
 
 
 def test_a_camera_that_froze_is_told_once_and_nothing_is_anomalous(backbone):
-    with watched(backbone, line_config(), topic="line/") as (service, screen, camera):
+    config = line_config(metrics={"endpoint": "127.0.0.1:0"})
+    with watched(backbone, config, topic="line/") as (service, screen, camera):
         still = png(part(0, 0))
         for number in range(80):
             camera.send(header(number, seq=number), still)
@@ -44,7 +45,12 @@ def test_a_camera_that_froze_is_told_once_and_nothing_is_anomalous(backbone):
         assert event["frame_ids"] == [0, 1, 2, 3, 4]
         assert heard.index(event) == heard.index(scores[4]) + 1, "after the score that brought it"
         assert not any(score["pred_label"] for score in scores)
-        assert state(service)["events"] == {"frozen": 1}
+        assert (state(service)["events"], state(service)["frozen"]) == ({"frozen": 1}, True)
+        assert scrape(service)['musc_stream_frozen{stream="line"}'] == "1.0"
+        camera.send(header(80, seq=80), png(part(0, 1)))
+        screen.until(1, "score")
+        assert not state(service)["frozen"]
+        assert scrape(service)['musc_stream_frozen{stream="line"}'] == "0.0"
 
 
 def test_a_changeover_is_told_and_accepted(backbone):

@@ -80,7 +80,8 @@ def test_the_count_outlives_a_restart(backbone, tmp_path, old):
         score = play(service, range(5))[-1]
     if old:
         tampered(tmp_path / file_name("line"), forget_verdicts)
-    with serving(config(tmp_path, threshold=ALARMING), backbone) as service:
+    again = config(tmp_path, threshold=ALARMING, metrics={"endpoint": "127.0.0.1:0"})
+    with serving(again, backbone) as service:
         shown = control(service, "status")["streams"]["line"]
         assert (shown["scored"], shown["anomalous"]) == (5, 0 if old else 3)
         assert shown["last_frame"] == (None if old else last_of(score))
@@ -88,6 +89,9 @@ def test_the_count_outlives_a_restart(backbone, tmp_path, old):
         status = control(service, "status")
         shown = status["streams"]["line"]
         assert (shown["anomalous"], shown["last_frame"]) == (1 if old else 4, last_of(score))
+        figures = scrape(service)
+        for name in ("received", "scored", "anomalous"):
+            assert figures[f'musc_frames_{name}_total{{stream="line"}}'] == "1.0", "of this run"
         assert identity_holds(status)
 
 
@@ -121,6 +125,38 @@ def test_a_closed_stream_s_count_stays_in_the_totals():
     ledger.close("gone")
     assert (ledger.totals()["anomalous"], ledger.totals()["scored"]) == (2, 4)
     assert (ledger.streams()["-"]["anomalous"], ledger.streams()["-"]["last_frame"]) == (2, None)
+
+
+def test_what_is_scraped_was_counted_in_this_run_and_for_that_stream():
+    """Else a kill, which takes the last counts back, is all that was ever counted once more to Prometheus."""
+    before = Ledger()
+    for number in range(5):
+        before.receive("line")
+        before.score("line", LastFrame(number, number, True), late=True)
+    before.drop("line", "drop_oldest")
+    before.refuse("line", "undecodable")
+    before.event("line", "drift")
+    ledger = Ledger()
+    ledger.receive("line")
+    for tally in (before.streams()["line"], before.streams()["line"]):  # the history's, then a snapshot's
+        ledger.resume("line", tally)
+    ledger.refuse("line", "undecodable")
+    now = ledger.since_start()["line"]
+    assert (now["received"], now["queued"]) == (1, 0)
+    assert (now["scored"], now["anomalous"], now["late"]) == (0, 0, 0)
+    assert (now["dropped"], now["refused"], now["events"]) == (
+        {"drop_oldest": 0},
+        {"undecodable": 1},
+        {"drift": 0},
+    )
+    assert ledger.streams()["line"]["refused"] == {"undecodable": 2}
+    ledger.refuse("-", "bad_header")
+    ledger.close("line")
+    assert ledger.since_start().keys() == {"-"}
+    assert ledger.since_start()["-"]["refused"] == {"undecodable": 0, "bad_header": 1}
+    assert ledger.streams()["-"]["refused"] == {"undecodable": 2, "bad_header": 1}
+    ledger.receive("line")
+    assert ledger.since_start()["line"]["received"] == 1
 
 
 def test_the_table_shows_it_in_80_columns(backbone, monkeypatch):

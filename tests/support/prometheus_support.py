@@ -22,6 +22,8 @@ FOLDER = ROOT / "configs" / "prometheus"
 BOARD = json.loads((ROOT / "configs" / "grafana" / "musc-online.json").read_text(encoding="utf-8"))
 _TRIES = 5
 _NO_METRICS = {"ALERTS", "Inf"}
+_FASTER = 15
+# Than the files say: a second in place of 15.
 _PUT_IN = {"$__rate_interval": "1m", "$instance": ".*", "$stream": ".*", "$bridge": ".*"}
 # What Grafana puts in their place.
 _WORDS = {"and", "or", "unless", "on", "without", "by", "sum", "max", "count", "offset", "group_left"}
@@ -64,6 +66,21 @@ def metrics_of(expression):
     return {name for name in names if name not in _WORDS | _NO_METRICS}
 
 
+def selectors_of(expression):
+    """Names of metrics in PromQL, each with what it asks of labels: `name{label="value"}`."""
+    return {
+        found[0]
+        for name in metrics_of(expression)
+        for found in re.finditer(rf"(?<![\w:.]){name}(?![\w:])(?:\{{[^}}]*\}})?", expression)
+    }
+
+
+def labels_of(expression):
+    """Labels that PromQL groups or matches by."""
+    lists = re.findall(r"\b(?:by|on|without|group_left)\s*\(([^)]*)\)", expression)
+    return {label.strip() for one in lists for label in one.split(",") if label.strip()}
+
+
 def board_expressions():
     """Of the dashboard's panels, variables and annotations, as Prometheus gets them."""
     found = [target["expr"] for panel in BOARD["panels"] for target in panel.get("targets", [])]
@@ -79,8 +96,14 @@ def board_expressions():
     return found
 
 
+def _faster(duration):
+    """`30s` or `5m` in so much less."""
+    seconds = int(duration[:-1]) * {"s": 1, "m": 60}[duration[-1]]
+    return f"{seconds * 1000 // _FASTER}ms"
+
+
 class Prometheus:
-    """Starts at `with`, and is ended after it. Scrapes and evaluates every second.
+    """Starts at `with`, and is ended after it. All is `_FASTER`: scrapes, evaluations, the `for` of alerts.
 
     Args:
         folder: for its files and data.
@@ -96,7 +119,7 @@ class Prometheus:
         for path in FOLDER.glob("*.yml"):
             shutil.copy(path, folder)
         values = yaml.safe_load((FOLDER / "prometheus.yml").read_text(encoding="utf-8"))
-        values["global"] = dict.fromkeys(values["global"], "1s")
+        values["global"] = {name: _faster(value) for name, value in values["global"].items()}
         values["scrape_configs"] = [
             {**job, "static_configs": [{"targets": [targets[job["job_name"]]]}]}
             | ({} if token is None else {"authorization": {"credentials_file": str(token)}})
@@ -104,6 +127,10 @@ class Prometheus:
             if job["job_name"] in targets
         ]
         self._write("prometheus.yml", values)
+        groups = yaml.safe_load((FOLDER / "musc-rules.yml").read_text(encoding="utf-8"))
+        for rule in (rule for group in groups["groups"] for rule in group["rules"] if "for" in rule):
+            rule["for"] = _faster(rule["for"])
+        self._write("musc-rules.yml", groups)
         if plant:
             self._write("musc-plant.yml", {"groups": [{"name": "musc-plant", "rules": list(plant)}]})
 

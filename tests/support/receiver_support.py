@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 from bridge_support import Arrival
 
+from streamer.process import free_port
+
 BRIDGE = "tcp_bridge"
 
 
@@ -32,20 +34,23 @@ class Receiver:
         items: what it got and acknowledged, in its order.
         got: what it got, acknowledged or not.
         refuses: whether it refuses an item.
+        holds: what it says nothing to while `answers` is cleared; by default to anything.
         answers: cleared while it reads and says nothing.
+        cuts: whether it cuts whoever comes off at once.
     """
 
     def __init__(self) -> None:
         self.items: list[dict[str, Any]] = []
         self.got: list[dict[str, Any]] = []
         self.refuses: Callable[[dict[str, Any]], bool] = lambda _: False
+        self.holds: Callable[[dict[str, Any]], bool] = lambda _: True
+        self.cuts = False
         self.answers = threading.Event()
         self.answers.set()
         self.n_connections = 0
         self._server: socketserver.ThreadingTCPServer | None = None
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port: int = probe.getsockname()[1]
+        # None that the system hands out: it stays ours while nobody listens.
+        self.port = int(free_port().rpartition(":")[2])
         self._open: list[socket.socket] = []
 
     def arrivals(self) -> list[Arrival]:
@@ -60,6 +65,8 @@ class Receiver:
         class Handler(socketserver.StreamRequestHandler):
             def handle(self) -> None:
                 receiver.n_connections += 1
+                if receiver.cuts:
+                    return
                 receiver._open.append(self.connection)
                 with suppress(OSError):
                     for line in self.rfile:
@@ -78,14 +85,18 @@ class Receiver:
             self._server.shutdown()
             self._server.server_close()
             self._server = None
+        self.cut_off()
+        self.answers.set()
+
+    def cut_off(self) -> None:
+        """Cut the connections that stand."""
         while self._open:
             with suppress(OSError):
                 self._open.pop().shutdown(socket.SHUT_RDWR)
-        self.answers.set()
 
     def _answer(self, item: dict[str, Any]) -> bytes:
         self.got.append(item)
-        while not self.answers.wait(0.1):
+        while self.holds(item) and not self.answers.wait(0.1):
             if self._server is None:
                 return b""
         if self.refuses(item):

@@ -1,5 +1,6 @@
 """A real page process without a browser: who asks it over HTTP, and frames that are in its store."""
 
+import shutil
 import subprocess
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
@@ -8,6 +9,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
+import pytest
 
 from streamer.page.store import Store
 from streamer.process import PageProcess
@@ -129,6 +131,8 @@ def fill(folder: Path, messages: Sequence[Message], then: Callable[[Store], None
 
 def certificate(folder: Path, *names: str) -> tuple[Path, Path]:
     """A certificate for names and addresses, signed by itself, and its key."""
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is missing: Debian's package openssl is not installed")
     cert, key = folder / "page.pem", folder / "page.key"
     subprocess.run(
         [

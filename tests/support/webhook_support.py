@@ -11,6 +11,8 @@ from typing import Any
 from standardwebhooks import Webhook as Signer
 from streamer_support import PATIENCE_S, until
 
+from streamer.process import free_port
+
 SECRET = "whsec_" + "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLw3O"  # 24 bytes, of nobody
 OTHER = "whsec_" + "C2FVsBQIhrscChlQIMV+b5sSYspob7oD"
 
@@ -21,6 +23,7 @@ class Handler(BaseHTTPRequestHandler):
     """One connection."""
 
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # what is written in two pieces comes at once
     server: "_Server"
 
     def do_POST(self) -> None:
@@ -78,7 +81,7 @@ class Receiver:
         self.always: Answer | None = None
         self.hanging = threading.Event()
         self.let_go = threading.Event()
-        self._port = 0
+        self._port = int(free_port().rpartition(":")[2])  # stays ours while nobody listens
         self._server: _Server | None = None
 
     def __enter__(self) -> "Receiver":
@@ -101,7 +104,6 @@ class Receiver:
         """Listen, on the port it had before."""
         self._server = _Server(("127.0.0.1", self._port), Handler)
         self._server.receiver = self
-        self._port = self._server.server_port
         if self._tls is not None:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(*map(str, self._tls))

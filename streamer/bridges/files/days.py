@@ -11,6 +11,7 @@ from pathlib import Path
 import structlog
 
 from streamer.bridges.files.names import DAY, LINES, OVERLAY, OVERLAYS
+from streamer.bridges.seldom import Seldom
 
 log = structlog.get_logger()
 
@@ -60,6 +61,7 @@ class Keeping:
         self._folder, self._days, self._max_bytes = folder, days, max_bytes
         self.bytes = 0
         self.deleted = Deleted()
+        self._stuck = Seldom("file_not_deleted", "files")
 
     def grown(self, n_bytes: int) -> bool:
         """Count what was written; whether `tidy` has something to do."""
@@ -97,7 +99,7 @@ class Keeping:
             )
 
     def _delete(self, day: Path, files: list[Kept], why: str) -> None:
-        gone = [one for one in files if _unlinked(one.path)]
+        gone = [one for one in files if self._unlinked(one.path)]
         if not gone:
             return
         n_bytes = sum(one.size for one in gone)
@@ -109,6 +111,14 @@ class Keeping:
                 folder.rmdir()
         self.deleted.days += not day.exists()
         log.info("files_deleted", day=day.name, files=len(gone), bytes=n_bytes, why=why)
+
+    def _unlinked(self, path: Path) -> bool:
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            self._stuck.add(path=str(path), error=error.strerror)
+            return False
+        return True
 
 
 def _ours(folder: Path, names: re.Pattern[str]) -> Iterator[Kept]:
@@ -128,12 +138,3 @@ def _up_to(n_bytes: int, files: list[Kept]) -> Iterator[Kept]:
             return
         n_bytes -= one.size
         yield one
-
-
-def _unlinked(path: Path) -> bool:
-    try:
-        path.unlink(missing_ok=True)
-    except OSError as error:
-        log.warning("file_not_deleted", path=str(path), error=error.strerror)
-        return False
-    return True

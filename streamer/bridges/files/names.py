@@ -7,9 +7,9 @@ from streamer.bridges.sink import Item
 
 DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 LINES = re.compile(r"told-(\d{4,9})\.(csv|jsonl)", re.ASCII)
-OVERLAYS, NEW = "overlays", ".new"
+OVERLAYS, NEW, CLOCK = "overlays", ".new", ".clock"
 OVERLAY = re.compile(r"[A-Za-z0-9_-]+_\d{10,20}-[0-9a-f]{8}\.(?:jpg|png)|\.new", re.ASCII)
-"""`NEW` is what a process that was killed has left of the last one."""
+"""`NEW` is what a process that was killed has left of the last one; `CLOCK` is beside the days."""
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9_]+")
 _CHARACTERS = 48

@@ -14,12 +14,14 @@ from typing import TypeVar
 import structlog
 
 from streamer.bridges import plain
+from streamer.bridges.files.calendar import Calendar
 from streamer.bridges.files.config import Files
 from streamer.bridges.files.days import Keeping
 from streamer.bridges.files.lines import Lines, formats
 from streamer.bridges.files.names import NEW, OVERLAYS, overlay_name
 from streamer.bridges.files.overlays import drawn, wanted
 from streamer.bridges.identity import bridge_id, sync_folder
+from streamer.bridges.seldom import Seldom
 from streamer.bridges.sink import Item, Undelivered
 from streamer.errors import StreamerError, WireError
 from streamer.folder_lock import FolderLock
@@ -41,14 +43,19 @@ class FilesSink:
         now_ns: nanoseconds since 1970; no item is of a later day.
 
     Raises:
-        StreamerError: the id cannot be used.
+        StreamerError: the id cannot be used, or the folder is the queue's.
     """
 
     def __init__(self, section: Files, queue: Path, now_ns: Callable[[], int] = time.time_ns) -> None:
+        if section.folder.resolve() == queue.resolve():
+            raise StreamerError(
+                f"files.folder: {section.folder} is the folder of the queue (queue.path); set another one"
+            )
         self._section, self._now_ns = section, now_ns
         self._bridge = bridge_id(queue)
         self._folder = section.folder
         self._keeping = Keeping(section.folder, section.days, section.max_bytes)
+        self._calendar = None if section.days is None else Calendar(section.folder, section.days)
         local = section.time == "local"
         self._lines = [
             Lines(section.folder, self._bridge, form, section.file_bytes, sync=section.sync)
@@ -60,6 +67,7 @@ class FilesSink:
         self._lock: FolderLock | None = None
         self._day = ""
         self._overlays = self._undrawn = 0
+        self._not_drawn = Seldom("overlay_not_drawn", "pictures")
 
     async def open(self) -> None:
         """Mend what a crash tore, delete what is too old, and again every hour.
@@ -87,6 +95,7 @@ class FilesSink:
 
     async def close(self) -> None:
         """Stop deleting, and let others have the folder; no file is held open."""
+        self._not_drawn.flush()
         task, self._tidying = self._tidying, None
         if task is not None:
             task.cancel()
@@ -136,7 +145,9 @@ class FilesSink:
 
     def _tidy(self) -> None:
         writing = {lines.writing for lines in self._lines if lines.writing is not None}
-        self._keeping.tidy(self._date(self._now_ns()), writing)
+        now_ns = self._now_ns()
+        today = self._date(now_ns)
+        self._keeping.tidy(today if self._calendar is None else self._calendar.today(today, now_ns), writing)
 
     def _write(self, items: list[Item]) -> int:
         done = 0
@@ -187,7 +198,7 @@ class FilesSink:
             picture = drawn(item, self._section.overlays)
         except (WireError, ValueError) as error:
             self._undrawn += 1
-            log.warning("overlay_not_drawn", stream=item.stream, number=item.number, error=str(error))
+            self._not_drawn.add(stream=item.stream, number=item.number, error=str(error))
             return None
         self._make(day / OVERLAYS)
         name = overlay_name(item, self._bridge, self._section.overlays.format)

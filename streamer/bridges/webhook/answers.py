@@ -6,7 +6,9 @@ from email.utils import parsedate_to_datetime
 from enum import Enum
 
 _LONGEST = 64
-_TIMEOUT, _GONE, _TOO_EARLY, _TOO_MANY = 408, 410, 425, 429
+_GONE = 410
+_LATER = frozenset({408, 425, 429})
+_NOT_LET_IN = frozenset({401, 402, 403, 404, 405, 407, 421, 423, 426, 428})
 
 
 class Meaning(Enum):
@@ -15,6 +17,8 @@ class Meaning(Enum):
     TAKEN = "taken"
     AGAIN = "again"
     """Nothing is wrong with the item: it is sent again later."""
+    BARRED = "barred"
+    """We are not let in, or not there: of the caller, the address or the route, as a rule not of the item."""
     GONE = "gone"
     """The receiver wants nothing more, ever."""
     NEVER = "never"
@@ -22,15 +26,19 @@ class Meaning(Enum):
 
 
 def meaning(status: int) -> Meaning:
-    """Of an HTTP status: 2xx taken, 410 gone, any other 4xx but 408, 425 and 429 never, and the rest again.
+    """Of an HTTP status.
 
-    3xx too: redirects are not followed, and nothing is wrong with the item.
+    2xx is taken, and 410 gone, as Standard Webhooks has it: no more is sent. 401 to 405, 407, 421,
+    423, 426 and 428 say that we are not let in. Any other 4xx but 408, 425 and 429 is of the item: never.
+    The rest is again, 3xx too: redirects are not followed, and nothing is wrong with the item.
     """
     if 200 <= status < 300:
         return Meaning.TAKEN
     if status == _GONE:
         return Meaning.GONE
-    if 400 <= status < 500 and status not in {_TIMEOUT, _TOO_EARLY, _TOO_MANY}:
+    if status in _NOT_LET_IN:
+        return Meaning.BARRED
+    if 400 <= status < 500 and status not in _LATER:
         return Meaning.NEVER
     return Meaning.AGAIN
 

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Self
 from urllib.parse import SplitResult, urlsplit
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, ValidationError, model_validator
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from streamer.bridges.common import ConfigPath, Section, expanded
 
@@ -60,8 +61,12 @@ class Webhook(Section):
     @classmethod
     def _hide(cls, given: Any) -> Any:
         """What may hold a secret is looked at here: what is wrong with it is said without showing it."""
-        if not isinstance(given, Mapping):
+        if isinstance(given, Webhook):
             return given
+        if not isinstance(given, Mapping):
+            raise _without_value("expected keys, such as url: and secret_files:")
+        if any("://" in str(key) or PREFIX in str(key) for key in given):
+            raise _without_value("has an address or a secret where a key is expected, such as url:")
         looked_at = dict(given)
         for key in given.keys() & _ADDRESSES:
             looked_at[key] = _expanded(key, given[key])
@@ -99,7 +104,15 @@ class Webhook(Section):
         return f"{parts.scheme}://{parts.netloc}"
 
 
+def _without_value(text: str) -> ValidationError:
+    """An error that does not show what was given."""
+    what = PydanticCustomError("value_error", "{text}", {"text": text})
+    return ValidationError.from_exception_data("Webhook", [InitErrorDetails(type=what, input={})])
+
+
 def _expanded(key: str, value: Any) -> Any:
+    if value is not None and not isinstance(value, str):
+        raise ValueError(f"{key}: is no text, expected one address, such as https://host/path")
     if isinstance(value, str) and len(value) > _LONGEST:
         raise ValueError(f"{key}: is longer than any address, expected up to {_LONGEST} characters")
     try:
@@ -111,12 +124,17 @@ def _expanded(key: str, value: Any) -> Any:
 def _places(key: str, value: Any) -> Any:
     """Where secrets are; one place may stand without a list around it."""
     places = [value] if isinstance(value, str) else value
-    if isinstance(places, list | tuple) and any(str(one).strip().startswith(PREFIX) for one in places):
+    listed = places if isinstance(places, list | tuple) else [places]
+    if any(_is_secret(one) for one in listed):
         raise ValueError(
             f"{key}: holds a secret itself, which does not stand here; put it into a file or a variable, and "
             "name that"
         )
     return places
+
+
+def _is_secret(place: Any) -> bool:
+    return place.strip().startswith(PREFIX) if isinstance(place, str) else PREFIX in str(place)
 
 
 def _split(key: str, address: str, schemes: tuple[str, ...], *, may_log_in: bool = False) -> SplitResult:

@@ -32,9 +32,10 @@ def _of_file(path: Path) -> list[Signer]:
         about = path.stat()
         if not stat.S_ISREG(about.st_mode) or about.st_size > _FILE_BYTES:
             raise StreamerError(f"webhook.secret_files: {path} is no file of secrets; {_HOW} > FILE")
-        if about.st_mode & 0o007:
+        if about.st_mode & 0o077:
             raise StreamerError(
-                f"webhook.secret_files: {path} can be read or written by everybody; chmod 600 {path}"
+                f"webhook.secret_files: {path} can be read or written by others than its owner (mode "
+                f"{stat.S_IMODE(about.st_mode):04o}); chmod 600 {path}"
             )
         text = path.read_text(encoding="ascii")
     except (OSError, UnicodeDecodeError) as error:

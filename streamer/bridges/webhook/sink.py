@@ -13,8 +13,10 @@ import httpx
 import structlog
 
 from streamer.bridges.identity import bridge_id
+from streamer.bridges.seldom import Seldom
 from streamer.bridges.sink import Item, Refused, Undelivered
 from streamer.bridges.webhook.answers import Meaning, meaning, retry_after_s
+from streamer.bridges.webhook.barred import Barred
 from streamer.bridges.webhook.body import body, message_id, signed
 from streamer.bridges.webhook.config import Webhook
 from streamer.bridges.webhook.pending import Pending
@@ -41,6 +43,10 @@ class _Answer:
     retry_after: str | None
     excerpt: str
 
+    @property
+    def meaning(self) -> Meaning:
+        return meaning(self.status)
+
 
 class WebhookSink:
     """A sink that posts.
@@ -63,6 +69,8 @@ class WebhookSink:
         self._clock = clock
         self._client: httpx.AsyncClient | None = None
         self._not_before = -float("inf")
+        self._barred = Barred(clock)
+        self._batches = Seldom("webhook_batch_refused", "batches", "info")
         self._alone_until = -1
         self._gone = False
 
@@ -95,24 +103,58 @@ class WebhookSink:
             Refused: the receiver will not take the first.
         """
         self._check_may_send()
-        chosen = items[:1] if items[0].number <= self._alone_until else self._pending.choose(items)
+        if self._barred.has_passed(items[0]):
+            return 1
+        is_alone = items[0].number <= self._alone_until
+        chosen = items[:1] if is_alone else self._pending.choose(self._barred.to_send(items))
+        answer = await self._told(chosen)
+        if answer.meaning is Meaning.TAKEN:
+            return len(chosen)
+        if answer.meaning is Meaning.BARRED and not self._barred.again(items[0]):
+            raise Undelivered(f"{self._said(answer)}: it is asked again until it lets us in")
+        if len(chosen) > 1:
+            # Which of them it is that the receiver does not take, nobody said: they go one by one.
+            self._alone_until = chosen[-1].number
+            self._batches.add(status=answer.status, what_now="their items go one by one")
+            return await self.deliver(items)
+        if answer.meaning is Meaning.BARRED:
+            return await self._try_another(items, answer)
+        raise Refused(self._said(answer))
+
+    async def _try_another(self, items: Sequence[Item], before: _Answer) -> int:
+        """Whether it is the first item alone that the receiver does not let in: then it will never be taken.
+
+        Raises:
+            Undelivered: no other waits, or none is let in.
+            Refused: another one is taken, and this one still is not.
+        """
+        other = self._barred.another(items)
+        if other is None or (await self._told([other])).meaning is not Meaning.TAKEN:
+            raise Undelivered(f"{self._said(before)}: it is asked again until it lets us in")
+        self._barred.passed(other)
+        answer = await self._told(items[:1])
+        if answer.meaning is Meaning.TAKEN:
+            return 1
+        raise Refused(f"{self._said(answer)} again and again, and took item {other.number} meanwhile")
+
+    async def _told(self, chosen: Sequence[Item]) -> _Answer:
+        """The answer to some items: that they are taken, that they never will be, or that we are not let in.
+
+        Raises:
+            Undelivered: none, or one that means later.
+        """
         answer = await self._post(chosen)
-        said = f"{self._section.receiver} answered {answer.status}{answer.excerpt}"
-        match meaning(answer.status):
-            case Meaning.TAKEN:
-                return len(chosen)
-            case Meaning.AGAIN:
-                raise Undelivered(f"{said}{self._pause(answer)}")
-            case Meaning.GONE:
-                self._gone = True
-                log.error("webhook_gone", receiver=self._section.receiver)
-                raise Undelivered(_gone(self._section.receiver))
-            case Meaning.NEVER if len(chosen) == 1:
-                raise Refused(said)
-        # Which of them it is that the receiver does not take, nobody said: they go one by one.
-        self._alone_until = chosen[-1].number
-        log.info("webhook_batch_refused", items=len(chosen), status=answer.status)
-        return await self.deliver(items)
+        if answer.meaning is Meaning.GONE:
+            self._gone = True
+            log.error("webhook_gone", receiver=self._section.receiver)
+            raise Undelivered(_gone(self._section.receiver))
+        pause = self._pause(answer) if answer.meaning in {Meaning.AGAIN, Meaning.BARRED} else ""
+        if answer.meaning is Meaning.AGAIN or pause:
+            raise Undelivered(f"{self._said(answer)}{pause}")
+        return answer
+
+    def _said(self, answer: _Answer) -> str:
+        return f"{self._section.receiver} answered {answer.status}{answer.excerpt}"
 
     async def close(self) -> None:
         """Close the connection."""

@@ -131,7 +131,8 @@ def test_a_bridge_says_how_it_is(tmp_path, detector, receiver):
         now = figures(bridge)
         assert (now["up"], now["lag_seconds"], now["dead_total"], now["detector_up"]) == (1, 0, 0, 1)
         assert now["delivered_total"] >= 5
-        assert (now["dropped_total"], now["lost_total"], now["bad_messages_total"]) == (0, 0, 0)
+        named = ("dropped_total", "letters_dropped_total", "lost_total", "bad_messages_total")
+        assert [now[name] for name in named] == [0, 0, 0, 0]
         assert "bridge_receiver_down" in bridge.log
         assert bridge.log.count("bridge_receiver_up") == 2
 
@@ -171,6 +172,8 @@ def test_at_sigterm_what_is_being_delivered_is_finished(tmp_path, detector, rece
         Line(detector, "ended") as line,
     ):
         until(lambda: receiver.items)
+        # Only verdicts wait: what else may come first goes by, that a busy detector was away for one.
+        receiver.holds = lambda item: item["kind"] == "verdict"
         receiver.answers.clear()
         line.show()
         until(lambda: [one["kind"] for one in receiver.got].count("verdict"))

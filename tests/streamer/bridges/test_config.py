@@ -1,5 +1,7 @@
 """A bridge's configuration: what is wrong is one line with key, value and what was expected."""
 
+from pathlib import Path
+
 import pytest
 from click.testing import CliRunner
 
@@ -92,6 +94,12 @@ def test_a_name_that_is_no_bridge_is_told(tmp_path, name):
         StreamerError, match="expected one of mqtt, webhook, files, opcua, or a Python module"
     ):
         read(tmp_path, OWN, name)
+
+
+@pytest.mark.parametrize("name", ["webhook", "files"])
+def test_the_configuration_that_is_shipped_loads(name):
+    shipped = Path(__file__).parents[3] / "configs" / f"bridge-{name}.yaml"
+    assert config.load(name, shipped).common.queue.path.name == f"bridge-{name}"
 
 
 def test_a_bridge_must_not_be_named_as_a_section_that_all_have(tmp_path, monkeypatch):

@@ -1,77 +1,21 @@
-"""Files by day: what they hold, also after a crash, on a full disk, beside an editor, of hostile names."""
+"""Files by day: what they hold, also after a crash, on a full disk, beside an editor."""
 
-import asyncio
-import csv
-import json
 import os
 import resource
 import time
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
 import pytest
-from item_support import AT_NS, HOUR_NS, availability, event, queue_folder, verdict
+from item_support import AT_NS, HOUR_NS, availability, event, verdict
 from pydantic import ValidationError
+from told_support import DAY, jpeg, names, objects, rows, sink, using, write
 
 from streamer.bridges.files import Files, FilesSink
-from streamer.bridges.files.rows import COLUMNS, HEAD
-from streamer.bridges.sink import Item, Undelivered
-from streamer.maps import PatchGrid, encode_map, interpolate
-
-DAY = "2026-11-30"
-NOW_NS = AT_NS + HOUR_NS
-
-
-def sink(folder: Path, now_ns: int = NOW_NS, queue: str = "queue", **more: Any) -> FilesSink:
-    return FilesSink(
-        Files(folder=folder / "told", **more), queue_folder(folder / queue, "files"), lambda: now_ns
-    )
-
-
-def using(one: FilesSink, work: Callable[[FilesSink], Awaitable[Any]]) -> Any:
-    async def run() -> Any:
-        await one.open()
-        try:
-            return await work(one)
-        finally:
-            await one.close()
-
-    return asyncio.run(run())
-
-
-def write(one: FilesSink, *items: Item) -> int:
-    return using(one, lambda opened: opened.deliver(items))
-
-
-def rows(folder: Path, name: str = f"{DAY}/told-0001.csv") -> list[dict[str, str]]:
-    with (folder / "told" / name).open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file, strict=True))
-
-
-def objects(folder: Path, name: str = f"{DAY}/told-0001.jsonl") -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (folder / "told" / name).read_text("ascii").splitlines()]
-
-
-def names(folder: Path) -> list[str]:
-    told = folder / "told"
-    return sorted(
-        str(path.relative_to(told)) for path in told.rglob("*") if path.is_file() and path != told / "lock"
-    )
-
-
-def jpeg(height: int = 96, width: int = 128) -> bytes:
-    return cv2.imencode(".jpg", np.full((height, width, 3), 90, np.uint8))[1].tobytes()
-
-
-def mapped(encoding: str = "grid") -> dict[str, Any]:
-    """A map that is hot in its upper left quarter, as it travels."""
-    scores = np.full((8, 8), 0.1, np.float32)
-    scores[:4, :4] = 0.9
-    entry, payload = encode_map(interpolate(scores, (56, 56)), encoding, PatchGrid(scores))
-    return {"anomaly_map": entry, "payload": payload}
+from streamer.bridges.files.appended import Appended
+from streamer.bridges.files.rows import COLUMNS, HEAD, json_number
+from streamer.bridges.sink import Undelivered
+from streamer.errors import StreamerError
 
 
 def test_a_verdict_its_revision_and_its_final_are_a_line_each(tmp_path):
@@ -270,153 +214,32 @@ def test_a_full_disk_is_undelivered_and_mends_itself(tmp_path, sync):
     assert [line["number"] for line in objects(tmp_path)] == list(range(20))
 
 
+def test_of_lines_that_a_full_disk_broke_off_nothing_is_left_in_the_file(tmp_path):
+    path = tmp_path / "lines"
+    file = Appended(path, b"", b"", json_number, sync=False)
+    assert file.add(b"whole\n") == 6
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, hard))
+    try:
+        with pytest.raises(OSError, match="too large"):
+            file.add(b"torn by the disk\n")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert path.read_bytes() == b"whole\n"
+    assert not file.changed()
+
+
+def test_the_queues_folder_is_none_for_files(tmp_path):
+    (tmp_path / "told").mkdir()
+    (tmp_path / "same").symlink_to("told")
+    with pytest.raises(StreamerError, match=r"files\.folder: .*told is the folder of the queue .*another"):
+        sink(tmp_path, queue="same")
+
+
 def test_a_folder_that_cannot_be_used_is_undelivered(tmp_path):
     (tmp_path / "told").write_bytes(b"")
     with pytest.raises(Undelivered, match=r"files\.folder: .*told"):
         write(sink(tmp_path), verdict(1))
-
-
-@pytest.mark.parametrize("encoding", ["grid", "float32", "png16"])
-@pytest.mark.parametrize("image_format", ["jpeg", "png"])
-def test_an_anomalous_frame_gets_its_picture_with_map_and_outline(tmp_path, encoding, image_format):
-    hot = verdict(2, label=True, picture=jpeg(), **mapped(encoding))
-    one = sink(tmp_path, overlays={"format": image_format})
-    write(one, verdict(1, picture=jpeg(), **mapped(encoding)), hot)
-    drawn = [name for name in names(tmp_path) if "overlays" in name]
-    assert len(drawn) == 1
-    assert objects(tmp_path)[1]["overlay"] == rows(tmp_path)[1]["overlay"] == drawn[0]
-    assert rows(tmp_path)[0]["overlay"] == ""
-    assert drawn[0].endswith({"jpeg": ".jpg", "png": ".png"}[image_format])
-    picture = cv2.imread(str(tmp_path / "told" / drawn[0]))
-    assert picture.shape == (240, 960, 3)
-    plain, heat, outlined = np.hsplit(picture.astype(int), 3)
-    hot_part, cold_part = np.s_[20:90, 20:120], np.s_[160:220, 200:300]
-    assert np.abs(plain[:, :300] - 90).max() < 8
-    assert heat[hot_part].mean() > heat[cold_part].mean() + 40
-    red = (outlined[..., 2] > 200) & (outlined[..., 0] < 90)
-    assert red[:130, :170].sum() > 100
-    assert not red[cold_part].any()
-
-
-def test_a_frame_is_drawn_when_it_becomes_anomalous_and_not_at_each_word_of_it(tmp_path):
-    words = [
-        verdict(1, label=False, picture=jpeg(), **mapped()),
-        verdict(2, kind="revision", label=True, before=False, revision=1, picture=jpeg()),
-        verdict(3, kind="revision", label=True, before=True, revision=2, picture=jpeg()),
-        verdict(4, kind="revision", label=False, before=True, revision=3, picture=jpeg()),
-        verdict(5, kind="revision", label=True, before=False, is_final=True, **mapped()),
-        verdict(6, kind="revision", label=True, before=False, is_final=True),
-    ]
-    write(sink(tmp_path), *words)
-    assert [bool(row["overlay"]) for row in rows(tmp_path)] == [False, True, False, False, True, False]
-    (tmp_path / "all").mkdir()
-    write(sink(tmp_path / "all", overlays={"of": "all"}), *words)
-    assert [bool(row["overlay"]) for row in rows(tmp_path / "all")] == [True, True, False, False, True, False]
-
-
-def test_a_picture_that_cannot_be_drawn_costs_no_line(tmp_path):
-    entry = mapped()["anomaly_map"]
-    one = sink(tmp_path)
-    items = [
-        verdict(1, label=True, picture=b"no jpeg"),
-        verdict(2, label=True, picture=jpeg(), anomaly_map=entry, payload=b"short"),
-        verdict(
-            3,
-            label=True,
-            picture=jpeg(),
-            anomaly_map={"encoding": "float32", "shape": [1, 1]},
-            payload=b"\0\0\xc0\x7f",
-        ),
-        verdict(4, label=True, picture=b"\xff\xd8\xff\xc0\0\x11\x08\xff\xff\xff\xff" + bytes(20)),
-    ]
-    assert write(one, *items) == 4
-    assert one.counts()["overlays_failed"][1] == 4
-    assert [row["overlay"] for row in rows(tmp_path)] == [""] * 4
-
-
-def test_names_are_safe_whatever_frames_and_streams_are_called(tmp_path):
-    hostile = [
-        "../../../etc/x",
-        "/abs",
-        "..",
-        "",
-        "con.",
-        "a/b",
-        "a\\b",
-        "a:b",
-        "a b",
-        "\x00",
-        "-rf",
-        "é" * 300,
-        "x" * 300,
-        "\udcff",
-    ]
-    items = [
-        verdict(n, label=True, stream=name, frame_id=name, picture=jpeg()) for n, name in enumerate(hostile)
-    ]
-    write(sink(tmp_path), *items)
-    drawn = [row["overlay"] for row in rows(tmp_path)]
-    assert len(set(drawn)) == len(hostile)
-    inside = set(map(str, tmp_path.rglob("*"))) - set(map(str, (tmp_path / "queue").rglob("*")))
-    for name in drawn:
-        day, folder, file = name.split("/")
-        assert (day, folder) == (DAY, "overlays")
-        assert len(file) < 140
-        assert file.isascii()
-        assert file.removesuffix(".jpg").replace("-", "").replace("_", "").isalnum()
-        assert file[0].isalnum()
-        assert str(tmp_path / "told" / name) in inside
-    assert sorted(names(tmp_path)) == sorted([*drawn, f"{DAY}/told-0001.csv", f"{DAY}/told-0001.jsonl"])
-
-
-def test_a_day_that_is_too_old_goes_and_what_is_somebodys_stays(tmp_path):
-    told = tmp_path / "told"
-    for day in ("2026-11-20", "2026-11-27", "2026-11-28"):
-        (told / day / "overlays").mkdir(parents=True)
-        (told / day / "told-0001.csv").write_bytes(HEAD)
-        (told / day / "overlays" / "a_b_0000000001-0123abcd.jpg").write_bytes(b"x")
-    (told / "2026-11-20" / "notes.txt").write_bytes(b"mine")
-    (told / "2026-1-1").mkdir()
-    (told / "2026-11-01").symlink_to(told / "2026-11-28")
-    one = sink(tmp_path, days=3)
-    write(one, verdict(1))
-    assert names(tmp_path) == [
-        "2026-11-20/notes.txt",
-        "2026-11-28/overlays/a_b_0000000001-0123abcd.jpg",
-        "2026-11-28/told-0001.csv",
-        f"{DAY}/told-0001.csv",
-        f"{DAY}/told-0001.jsonl",
-    ]
-    assert (told / "2026-11-01").is_symlink()
-    counts = one.counts()
-    assert (counts["deleted"][1], counts["deleted_days"][1]) == (4, 1)
-
-
-def test_beyond_its_bytes_the_oldest_days_go_and_never_what_is_being_written(tmp_path):
-    told = tmp_path / "told"
-    for day in ("2026-11-27", "2026-11-28"):
-        (told / day).mkdir(parents=True)
-        (told / day / "told-0001.csv").write_bytes(HEAD + b"x" * 600_000 + b"\n")
-    one = sink(tmp_path, max_bytes=2**20, file_bytes=4096, sync=False)
-    write(one, *[verdict(n) for n in range(50)])
-    assert not (told / "2026-11-27").exists()
-    assert (told / "2026-11-28").exists()
-    assert one.counts()["deleted_days"][1] == 1
-
-    async def work(opened: FilesSink) -> None:
-        for start in range(50, 3000, 50):
-            await opened.deliver([verdict(n) for n in range(start, start + 50)])
-            kept = sum((told / name).stat().st_size for name in names(tmp_path))
-            assert kept == opened.bytes <= 2**20 + 100_000
-
-    using(one, work)
-    assert not (told / "2026-11-28").exists()
-    assert one.counts()["deleted"][1] > 20
-    parts = sorted(
-        int(name.split("-")[-1].split(".")[0]) for name in names(tmp_path) if name.endswith(".csv")
-    )
-    assert parts == list(range(parts[0], parts[-1] + 1))
-    assert rows(tmp_path, f"{DAY}/told-{parts[-1]:04d}.csv")[-1]["number"] == "2999"
 
 
 def test_a_line_that_is_longer_than_a_file_may_be_is_written_whole(tmp_path):

@@ -7,7 +7,8 @@ import sqlite3
 import hypothesis.strategies as st
 import pytest
 from hypothesis import given, settings
-from store_support import Clock, verdict
+from queue_support import PLENTY, a_queue, fill, named
+from store_support import verdict
 
 from streamer.bridges.common import Tell
 from streamer.bridges.queue import Queue
@@ -17,7 +18,6 @@ from streamer.errors import StreamerError
 from streamer.following.gaps import Hole, Taken
 
 STREAMS = ("left", "right")
-PLENTY = {"max_items": 10**6, "max_bytes": 10**9}
 
 
 class World:
@@ -127,81 +127,10 @@ def test_killed_between_any_two_statements_nothing_is_lost_and_only_the_unconfir
     assert n_repeated <= 4 * n_deaths
 
 
-def a_queue(folder, **options):
-    folder.mkdir(exist_ok=True)
-    return Queue(folder, "tcp", **{**PLENTY, "clock": Clock(), **options})
-
-
-def fill(queue, count, begin=0, **fields):
-    with queue.writing() as writing:
-        told = [
-            Joined(verdict(f"p{number}", pub_seq=number, **fields)) for number in range(begin, begin + count)
-        ]
-        Telling(Tell(), maps=True).write(Taken(), told, writing)
-
-
-def named(items):
-    return [item.header.get("frame_id") for item in items]
-
-
-def test_of_too_many_items_the_oldest_that_were_not_tried_go_and_it_is_told_in_their_place(tmp_path):
-    queue = a_queue(tmp_path, max_items=20)
-    fill(queue, 10)
-    tried = queue.first(3)
-    fill(queue, 30, begin=10)
-    assert queue.counters()["items"] == 20
-    kept = queue.first()
-    assert kept[:3] == tried
-    mark, rest = kept[3], kept[4:]
-    assert mark.kind == "dropped"
-    assert mark.header["reason"] == "queue_full"
-    assert named(rest) == [f"p{number}" for number in range(24, 40)]
-    assert (mark.header["lost"], mark.header["first"], mark.header["last"]) == (21, 4, 24)
-    assert [one.number for one in kept] == sorted(one.number for one in kept)
-    assert queue.counters()["dropped"] == 21
-    fill(queue, 1, begin=40)  # all of it may have gone out meanwhile: nothing more goes
-    assert named(queue.first())[4:] == [*named(rest), "p40"]
-    queue.delivered(queue.first(4))
-    queue.close()
-    queue = a_queue(tmp_path, max_items=20)
-    assert named(queue.first()) == [*named(rest), "p40"]
-    queue.close()
-
-
-def test_a_mark_of_what_went_goes_with_more_and_counts_on(tmp_path):
-    queue = a_queue(tmp_path, max_items=10)
-    for begin in range(0, 50, 5):
-        fill(queue, 5, begin=begin)
-    (mark, *rest) = queue.first()
-    assert mark.header["lost"] == 50 - len(rest) == queue.counters()["dropped"]
-    assert named(rest) == [f"p{number}" for number in range(50 - len(rest), 50)]
-    queue.close()
-
-
-def test_bytes_are_bounded_too(tmp_path):
-    queue = a_queue(tmp_path, max_bytes=100_000)
-    fill(queue, 200, meta={"note": "x" * 2000})
-    counters = queue.counters()
-    assert counters["bytes"] <= 100_000
-    assert counters["items"] < 50
-    items = []
-    while found := queue.first():
-        items += found
-        queue.delivered(found)
-    assert named(items)[-1] == "p199"
-    assert (queue.counters()["items"], queue.counters()["bytes"]) == (0, 0)
-    queue.close()
-
-
-def test_of_a_frame_whose_verdict_went_for_want_of_room_the_next_one_is_told(tmp_path):
-    queue = a_queue(tmp_path, max_items=3)
-    fill(queue, 6, label=True)
-    queue.delivered(queue.first())
-    for frame in ("p0", "p5"):
-        revision = verdict(frame, "revision", label=True, pub_seq=0)
-        with queue.writing() as writing:
-            Telling(Tell(), maps=False).write(Taken(), [Joined(revision)], writing)
-    assert named(queue.first()) == ["p0"]  # of p5 the same was told
+def test_what_is_written_outlives_a_power_cut(tmp_path):
+    queue = a_queue(tmp_path)
+    assert queue._database.execute("PRAGMA synchronous").fetchone() == (2,)  # FULL
+    assert queue._database.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     queue.close()
 
 
@@ -225,17 +154,6 @@ def test_what_is_refused_is_kept_apart_and_put_back_in_its_place(tmp_path):
     assert (counters["items"], counters["dead"], counters["dead_bytes"]) == (4, 0, 0)
     queue.delivered(queue.first())
     assert (queue.counters()["items"], queue.counters()["bytes"]) == (0, 0)
-    queue.close()
-
-
-def test_dead_letters_are_bounded(tmp_path, monkeypatch):
-    monkeypatch.setattr("streamer.bridges.queue._LETTERS", 3)
-    queue = a_queue(tmp_path)
-    fill(queue, 5)
-    for item in queue.first():
-        queue.refused(item, "no")
-    assert named(letter.item for letter in queue.letters()) == ["p2", "p3", "p4"]
-    assert (queue.counters()["dead"], queue.counters()["refused"]) == (3, 5)
     queue.close()
 
 

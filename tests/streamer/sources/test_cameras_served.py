@@ -13,6 +13,13 @@ from streamer.ask import ask
 pytest.importorskip("av", reason="PyAV is not installed: pip install -e '.[camera]'")
 
 CAMERAS = pytest.mark.parametrize("kind", [RtspCamera, MjpegCamera])
+RTSP_AT_LEAST = pytest.mark.parametrize(
+    "kind", [RtspCamera, pytest.param(MjpegCamera, marks=pytest.mark.slow)]
+)
+"""`test_camera_told.py` and `test_watched.py` do the like with the other kind."""
+MJPEG_AT_LEAST = pytest.mark.parametrize(
+    "kind", [pytest.param(RtspCamera, marks=pytest.mark.slow), MjpegCamera]
+)
 
 
 class Line:
@@ -42,7 +49,7 @@ class Line:
         return self.status()
 
 
-@CAMERAS
+@RTSP_AT_LEAST
 def test_a_camera_that_is_killed_and_started_again_goes_on(detector, kind):
     line = Line(detector, f"killed-{kind.__name__}")
     with kind() as camera, Publish("--source", camera.url, "--fps", "5", *line.options) as publish:
@@ -64,7 +71,7 @@ def test_a_camera_that_is_killed_and_started_again_goes_on(detector, kind):
         assert not any("Traceback" in said for said in publish.said)
 
 
-@CAMERAS
+@MJPEG_AT_LEAST
 def test_a_camera_that_is_not_there_yet_is_waited_for(detector, kind):
     line = Line(detector, f"later-{kind.__name__}")
     with kind() as camera:
@@ -79,7 +86,7 @@ def test_a_camera_that_is_not_there_yet_is_waited_for(detector, kind):
         line.settled()
 
 
-@CAMERAS
+@RTSP_AT_LEAST
 def test_a_camera_that_falls_silent_is_noticed(detector, kind):
     line = Line(detector, f"silent-{kind.__name__}")
     with (

@@ -17,6 +17,14 @@ from streamer.sources.genicam import GenicamCamera
 
 pytestmark = needs_fake_camera
 FREE = "trigger=off&region=0,0,128,96&frame_rate=50"
+LOSSES = (
+    "packets_lost",
+    "packets_resent",
+    "frames_missing",
+    "frames_incomplete",
+    "frames_overtaken",
+    "underruns",
+)
 
 
 @pytest.fixture(scope="module")
@@ -84,19 +92,17 @@ def test_the_camera_is_set_as_the_address_says(fake: FakeCamera) -> None:
         assert registers.get("get_gain") == 3
         assert registers.get("get_frame_rate") == 50
         assert registers.get("gv_get_packet_size") == 1000
-        assert camera.facts() == {
+        facts = camera.facts()
+        # It runs free: on a busy machine pictures are lost before this one looks.
+        losses = {name: facts.pop(name) for name in LOSSES}
+        assert all(isinstance(count, int) and count >= 0 for count in losses.values())
+        assert facts == {
             "camera": "127.0.0.1",
             "pixel_format": "BayerGB8",
             "width": 128,
             "height": 96,
             "trigger": "off",
             "clock": "arrival",
-            "packets_lost": 0,
-            "packets_resent": 0,
-            "frames_missing": 0,
-            "frames_incomplete": 0,
-            "frames_overtaken": 0,
-            "underruns": 0,
         }
     finally:
         camera.close()

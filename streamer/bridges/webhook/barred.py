@@ -1,0 +1,56 @@
+"""An item to which alone the receiver says no, told from a receiver that says no to everything."""
+
+import time
+from collections.abc import Callable, Sequence
+from itertools import takewhile
+
+from streamer.bridges.sink import Item
+
+_TIMES, _FOR_S = 5, 60.0
+
+
+class Barred:
+    """Counts how often in a row the item at the head of the line was not let in, and what was let in instead.
+
+    Args:
+        clock: seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._number, self._times, self._since = -1, 0, 0.0
+        self._passed: set[int] = set()
+        self._asked: set[int] = set()
+
+    def again(self, head: Item) -> bool:
+        """The head was not let in; whether 5 times and for a minute: then another may be tried."""
+        if head.number != self._number:
+            self._number, self._times, self._since = head.number, 0, self._clock()
+            self._asked.clear()
+        self._times += 1
+        return self._times >= _TIMES and self._clock() - self._since >= _FOR_S
+
+    def another(self, items: Sequence[Item]) -> Item | None:
+        """Of what waits behind the head one that was not taken: each time another, which may be as bad."""
+        behind = [item for item in items[1:] if item.number not in self._passed]
+        if all(item.number in self._asked for item in behind):
+            self._asked.clear()
+        found = next((item for item in behind if item.number not in self._asked), None)
+        if found is not None:
+            self._asked.add(found.number)
+        return found
+
+    def passed(self, item: Item) -> None:
+        """It was taken out of its turn."""
+        self._passed.add(item.number)
+
+    def to_send(self, items: Sequence[Item]) -> Sequence[Item]:
+        """Of items that go out together those before the first that was taken out of its turn."""
+        return list(takewhile(lambda item: item.number not in self._passed, items))
+
+    def has_passed(self, item: Item) -> bool:
+        """Whether an item was taken out of its turn, which now has come."""
+        if item.number not in self._passed:
+            return False
+        self._passed.remove(item.number)
+        return True
