@@ -72,7 +72,7 @@ def test_bad_frames_of_ever_new_names_make_no_number_begin_anew(backbone, monkey
     """Numbers of what the history does not keep are only here, in so many places."""
     places = 16
     monkeypatch.setattr("streamer.server.outbox._TOPICS", places)
-    with watched(backbone, limits={"streams": 2}) as (service, screen, camera):
+    with watched(backbone, limits={"streams": 2}) as (_, screen, camera):
         camera.send(word(), b"")
         camera.picture(0)
         screen.until(1, "score")
