@@ -51,8 +51,8 @@ PLACES = [
         f"{address}{key}={{}}{rest}"
         for address in ("http://cam/video?", "rtsp://cam/user=admin_", "srt://cam:9?mode=a&", "rtsp:/cam/1?")
         for key in (
-            "pass", "passwd", "password", "password1", "pwd", "psw", "pw", "loginpas", "pas", "passphrase", "token",
-            "api_key", "secret", "auth", "sig", "pass%77ord", "%70%77%64", "Password",
+            "pass", "passwd", "password", "password1", "pwd", "psw", "pw", "loginpas", "pas", "passphrase",
+            "token", "api_key", "secret", "auth", "sig", "pass%77ord", "%70%77%64", "Password",
         )
         for rest in ("", "&fps=5", "_channel=1.sdp")
     ),
