@@ -68,6 +68,21 @@ def test_frames_and_words_of_ever_new_names_are_bounded_counted_and_told(backbon
         assert len(service_beats[0].header["sources"]) <= MOST
 
 
+def test_bad_frames_of_ever_new_names_make_no_number_begin_anew(backbone, monkeypatch):
+    """Numbers of what the history does not keep are only here, in so many places."""
+    places = 16
+    monkeypatch.setattr("streamer.server.outbox._TOPICS", places)
+    with watched(backbone, limits={"streams": 2}) as (_, screen, camera):
+        camera.send(word(), b"")
+        camera.picture(0)
+        screen.until(1, "score")
+        for number in range(3 * places):
+            camera.send(header(1, f"evil-{number}", number, encoding="jpeg"), b"\xff\xd8junk")
+            screen.until(1, "error")
+        camera.send(word(), b"")
+        assert screen.until(1, "source")[0]["pub_seq"] == 1
+
+
 def test_heartbeats_of_a_crowded_detector_can_be_read(backbone):
     """Of more streams than a heartbeat names `status` has all that was said."""
     most = 3 * IN_HEARTBEAT
@@ -119,7 +134,7 @@ def test_no_figure_takes_the_names_out_of_the_status_tables(backbone):
 @pytest.mark.parametrize("count", [0, 999_999_999, 10**9, 2**63 - 1])
 def test_tables_of_the_largest_counts_keep_their_names(count):
     stream = {
-        "state": "degraded", "images": 9999, "capacity": 9999, "received": count, "scored": count,
+        "state": "degraded", "images": 10**6, "capacity": 10**6, "received": count, "scored": count,
         "dropped": {"a": count}, "refused": {"b": count}, "queued": 99, "anomalous": count, "late": count,
         "threshold": 1e300, "last_frame": {"frame_id": "part-17", "pred_label": True, "scored_ns": 10**18},
         "latency_ms": {"n": 1000, "p50": 1e13, "p95": 1e13, "p99": 1e13},

@@ -25,6 +25,7 @@ ADDRESSES = [
     ("http://cam/video?pwd=s3/cr3t", "http://cam/video?pwd=***"),
     ("http://cam/video?psw=se_a=cr3t&x", "http://cam/video?psw=***"),
     ("http://cam/video?pass%77ord=s3cr3t", "http://cam/video?pass%77ord=***"),
+    ("http://cam/video?%70%77%64=s3cr3t%21&fps=5", "http://cam/video?%70%77%64=***&fps=5"),
     ("http://cam/video?access_token=s3cr3t", "http://cam/video?access_token=***"),
     ("http://gate/?to=rtsp%3A%2F%2Feye%3As3cr3t%40cam", "http://gate/?to=***@cam"),
     ("srt://cam:9?passphrase=s3cr3t12345&streamid=a", "srt://cam:9?passphrase=***&streamid=a"),
@@ -50,8 +51,8 @@ PLACES = [
         f"{address}{key}={{}}{rest}"
         for address in ("http://cam/video?", "rtsp://cam/user=admin_", "srt://cam:9?mode=a&", "rtsp:/cam/1?")
         for key in (
-            "pass", "passwd", "password", "password1", "pwd", "psw", "pw", "loginpas", "passphrase", "token",
-            "api_key", "secret", "auth", "sig", "pass%77ord", "%70%77%64", "Password",
+            "pass", "passwd", "password", "password1", "pwd", "psw", "pw", "loginpas", "pas", "passphrase",
+            "token", "api_key", "secret", "auth", "sig", "pass%77ord", "%70%77%64", "Password",
         )
         for rest in ("", "&fps=5", "_channel=1.sdp")
     ),
