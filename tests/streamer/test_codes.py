@@ -2,13 +2,16 @@
 
 import ast
 import inspect
+import re
 from pathlib import Path
 
 import streamer
 from streamer.wire.codes import CODES
 
-# The page answers browsers over HTTP, in words of its own.
-PAGE = Path(inspect.getfile(streamer)).parent / "page"
+# The page answers browsers over HTTP, and bridges answer the plant, in words of their own.
+STREAMER = Path(inspect.getfile(streamer)).parent
+PAGE, MQTT = STREAMER / "page", STREAMER / "bridges" / "mqtt"
+DOCS = STREAMER.parent / "docs"
 TOLD_BY = {"WireError": 0, "_tell": 1, "refuse": 1, "warn": 1, "answer_now": 2, "_used": 2}
 """Who takes a code, and as which argument."""
 NO_CODES = {"drop_oldest", "drop_newest", "block", "scored"}
@@ -31,10 +34,17 @@ def codes_in(path):
 
 def test_no_code_is_sent_that_is_not_listed():
     """`snapshot_lost` was missing, and so were two that only requests can get."""
-    sources = [path for path in sorted(PAGE.parent.rglob("*.py")) if PAGE not in path.parents]
+    sources = [path for path in sorted(STREAMER.rglob("*.py")) if not {PAGE, MQTT} & set(path.parents)]
     sent = {code for path in sources for code in codes_in(path) if isinstance(code, str)}
     assert {"snapshot_lost", "unknown_frame", "internal", "bad_parts", "busy", "out_of_order"} <= sent
     assert sent - CODES.keys() == set()
+
+
+def test_no_answer_to_a_command_by_mqtt_has_a_code_that_its_page_does_not_list():
+    listed = set(re.findall(r"`(\w+)`", (DOCS / "bridges-mqtt.md").read_text(encoding="utf-8")))
+    sent = {code for path in sorted(MQTT.rglob("*.py")) for code in codes_in(path) if isinstance(code, str)}
+    assert {"malformed", "outcome_unknown"} <= sent
+    assert sent - listed == set()
 
 
 def test_every_code_listed_can_be_sent():
