@@ -66,6 +66,7 @@ def test_a_receiver_that_lets_in_and_cuts_off_is_asked_ever_less_often_and_told_
         asyncio.run(work())
     ended = bounds.index(0.5, 1)  # what was taken in between ended the long pauses
     assert ended >= 7
+    assert bounds.count(0.5) == 2
     assert bounds[:ended] == [min(0.5 * 2**n, 30_000) for n in range(ended)]
     # It was away again within a minute: that is not told.
     told = [line["event"] for line in lines if line["event"].startswith("bridge_receiver")]
