@@ -4,11 +4,12 @@ import json
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -27,7 +28,8 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.subscribeoptions import SubscribeOptions
 from streamer_support import PATIENCE_S, until
 
-from streamer.process import free_port
+from streamer.bridges.mqtt.memory import NAME
+from streamer.process import OwnProcess, free_port
 
 MOSQUITTO = shutil.which("mosquitto", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
 needs_mosquitto = pytest.mark.skipif(
@@ -297,3 +299,19 @@ def _written(path: Path, what: Any) -> Path:
         path.write_bytes(what.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
         path.chmod(0o600)
     return path
+
+
+@contextmanager
+def stopped(process: OwnProcess) -> Iterator[None]:
+    """It does nothing meanwhile."""
+    os.kill(process.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(process.pid, signal.SIGCONT)
+
+
+def begun(folder: Path) -> list[str]:
+    """Ids of the commands that the bridge has begun."""
+    with closing(sqlite3.connect(folder / NAME)) as database:
+        return [command_id for (command_id,) in database.execute("SELECT id FROM command")]
