@@ -14,6 +14,7 @@ from typing import Any
 
 from asyncua import Client, Node, ua
 from bridge_support import Arrival
+from item_support import queue_folder
 from streamer_support import PATIENCE_S
 
 from streamer.bridges.common import Common
@@ -58,7 +59,9 @@ class Served:
 
     def open(self) -> None:
         """Start the server, at the same port as before."""
-        self.sink = BRIDGE.make(BRIDGE.section(**self.section), Common(queue={"path": self.folder}))
+        self.sink = BRIDGE.make(
+            BRIDGE.section(**self.section), Common(queue={"path": queue_folder(self.folder, "opcua")})
+        )
         self.do(self.sink.open())
         self.section["endpoint"] = self.endpoint
 

@@ -15,8 +15,6 @@ from streamer.errors import StreamerError
 
 FILE = "opcua-kept.db"
 _VERSION = 1
-_BEGUN_ANEW = 10_000
-"""An item so far behind the newest is not one that is delivered again: its queue has been made anew."""
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS items (
@@ -47,10 +45,14 @@ class State:
 class Kept:
     """The last results and messages of each stream, by their numbers, and what the variables show.
 
+    Numbers count up for as long as the file is there. Those of a queue begin again when it is moved away and
+    a new one is made: they are then told as going on behind the last, for a client asks by the last it has.
+
     `add` may run in a thread of its own beside everything else; one at a time.
 
     Args:
         folder: of the queue; must exist.
+        queue: id of the queue, whose items are to be added.
         keep: results, and as many messages, of each stream.
         streams: of so many there are variables and counters; items of all together are kept in their room.
 
@@ -58,7 +60,7 @@ class Kept:
         StreamerError: the file is damaged or cannot be written.
     """
 
-    def __init__(self, folder: Path, keep: int, streams: int) -> None:
+    def __init__(self, folder: Path, queue: str, keep: int, streams: int) -> None:
         self.path = folder / FILE
         self._keep, self._most = keep, 2 * keep * streams
         self._streams_most = streams
@@ -67,6 +69,7 @@ class Kept:
             self._writer.executescript(_SCHEMA)
             self._reader = self._connect()
             self.instance = self._instance()
+            self._before = self._told_before(queue)
             self.states = self._load()
         except sqlite3.Error as error:
             raise StreamerError(
@@ -85,7 +88,7 @@ class Kept:
         return connection
 
     def _instance(self) -> str:
-        """Part of every result id: numbers begin again when the folder is emptied, ids must not."""
+        """Part of every result id: numbers begin again when this file is gone, ids must not."""
         self._check_version()
         self._writer.execute("INSERT OR IGNORE INTO facts VALUES ('instance', ?)", (secrets.token_hex(4),))
         found = self._writer.execute("SELECT value FROM facts WHERE name = 'instance'").fetchone()
@@ -96,6 +99,22 @@ class Kept:
         found = self._writer.execute("SELECT value FROM facts WHERE name = 'version'").fetchone()[0]
         if found != str(_VERSION):
             raise StreamerError(f"{self.path}: is of version {found}, expected {_VERSION}; move it away")
+
+    def _told_before(self, queue: str) -> int:
+        """The newest number that was told before this queue's first; the same as long as the queue is."""
+        writer = self._writer
+        writer.execute("BEGIN IMMEDIATE")
+        facts = dict(writer.execute("SELECT name, value FROM facts").fetchall())
+        if facts.get("queue") != queue:
+            facts["before"] = str(self.newest)
+            known = [("queue", queue), ("before", facts["before"])]
+            writer.executemany("INSERT OR REPLACE INTO facts VALUES (?, ?)", known)
+        writer.execute("COMMIT")
+        return int(facts["before"])
+
+    def number_of(self, queued: int) -> int:
+        """The number under which an item of the queue is told."""
+        return self._before + queued
 
     def _load(self) -> dict[str, State]:
         rows = self._writer.execute("SELECT stream, body FROM streams ORDER BY stream").fetchall()
@@ -127,7 +146,6 @@ class Kept:
         writer = self._writer
         writer.execute("BEGIN IMMEDIATE")
         try:
-            self._begin_anew(items[0].number)
             touched: dict[str, State] = {}
             whole = [self._add(one, touched) for one in items]
             for stream, state in touched.items():
@@ -142,15 +160,6 @@ class Kept:
             raise
         self.states |= touched
         return whole
-
-    def _begin_anew(self, number: int) -> None:
-        newest = self._writer.execute("SELECT max(number) FROM items").fetchone()[0] or 0
-        if number <= newest - _BEGUN_ANEW:
-            self._writer.execute("DELETE FROM items")
-            self.instance = secrets.token_hex(4)
-            self._writer.execute("UPDATE facts SET value = ? WHERE name = 'instance'", (self.instance,))
-            for state in self.states.values():
-                state.newest = {}
 
     def _add(self, one: Told, touched: dict[str, State]) -> Told:
         found = self._writer.execute("SELECT body FROM items WHERE number = ?", (one.number,)).fetchone()

@@ -12,6 +12,8 @@ from streamer.bridges.opcua.told import told
 from streamer.bridges.sink import Item
 from streamer.errors import StreamerError
 
+QUEUE = "0123456789abcdef"
+
 
 def results(*numbers, **fields):
     return [told(verdict(number, **fields), Names()) for number in numbers]
@@ -24,7 +26,7 @@ def numbers(kept, stream=None, after=0):
 
 
 def test_each_stream_keeps_its_own_last_results(tmp_path):
-    kept = Kept(tmp_path, keep=3, streams=8)
+    kept = Kept(tmp_path, QUEUE, keep=3, streams=8)
     kept.add(results(1, 2, 3, 4, stream="a"))
     kept.add(results(5, stream="b"))
     kept.add(results(*range(6, 16), stream="a"))
@@ -39,7 +41,7 @@ def test_each_stream_keeps_its_own_last_results(tmp_path):
 
 
 def test_streams_beyond_the_most_are_kept_in_the_room_of_all(tmp_path):
-    kept = Kept(tmp_path, keep=5, streams=4)
+    kept = Kept(tmp_path, QUEUE, keep=5, streams=4)
     for number in range(1, 2500, 10):
         kept.add([one for i in range(10) for one in results(number + i, stream=f"s{number + i}")])
     assert len(kept.states) == 4
@@ -50,7 +52,7 @@ def test_streams_beyond_the_most_are_kept_in_the_room_of_all(tmp_path):
 
 
 def test_what_is_told_again_is_the_same_and_is_not_counted_again(tmp_path):
-    kept = Kept(tmp_path, keep=10, streams=8)
+    kept = Kept(tmp_path, QUEUE, keep=10, streams=8)
     first = kept.add(results(1, 2))
     again = kept.add(results(2, 3))
     assert again[0] == first[1]
@@ -60,7 +62,7 @@ def test_what_is_told_again_is_the_same_and_is_not_counted_again(tmp_path):
 
 
 def test_a_batch_that_the_disk_does_not_take_leaves_nothing_behind(tmp_path):
-    kept = Kept(tmp_path, keep=10, streams=8)
+    kept = Kept(tmp_path, QUEUE, keep=10, streams=8)
     kept.add(results(1))
     before = kept.states["line"]
     broken = results(2, 3)
@@ -74,7 +76,7 @@ def test_a_batch_that_the_disk_does_not_take_leaves_nothing_behind(tmp_path):
 
 
 def test_a_full_disk_is_said_and_what_was_kept_is_still_read(tmp_path):
-    kept = Kept(tmp_path, keep=10, streams=8)
+    kept = Kept(tmp_path, QUEUE, keep=10, streams=8)
     kept.add(results(1))
     pages = kept._writer.execute("PRAGMA page_count").fetchone()[0]
     kept._writer.execute(f"PRAGMA max_page_count = {pages}")
@@ -84,21 +86,37 @@ def test_a_full_disk_is_said_and_what_was_kept_is_still_read(tmp_path):
     kept.close()
 
 
-def test_a_queue_that_was_made_anew_gives_new_ids_and_its_results_are_found(tmp_path):
-    kept = Kept(tmp_path, keep=10, streams=8)
-    (old,) = kept.add(results(20_000))
-    (new,) = kept.add(results(1))
-    assert numbers(kept) == [1]
-    assert old.values["ResultId"].rpartition("-")[0] != new.values["ResultId"].rpartition("-")[0]
-    assert kept.get(new.values["ResultId"])["ItemNumber"] == 1
-    assert kept.get(old.values["ResultId"]) is None
-    assert new.values["PreviousItemNumber"] == 0
-    assert kept.states["line"].counters["Results"] == 2
+def test_another_queue_goes_on_behind_the_last_number_that_was_told(tmp_path):
+    kept = Kept(tmp_path, QUEUE, keep=10, streams=8)
+    (old,) = kept.add(results(kept.number_of(7)))
+    kept.close()
+    for _ in range(2):  # and so it is after the next start
+        kept = Kept(tmp_path, "f" * 16, keep=10, streams=8)
+        (new,) = kept.add(results(kept.number_of(1), frame_id="new", pred_label=False))
+        assert (old.number, new.number) == (7, 8)
+        assert new.values["FrameId"] == "new"
+        assert new.values["PreviousItemNumber"] == 7
+        assert numbers(kept) == [7, 8]
+        assert kept.get(old.values["ResultId"])["FrameId"] == "part-7"
+        assert kept.states["line"].counters["Results"] == 2
+        assert kept.states["line"].last["FrameId"] == "new"
+        kept.close()
+    # One that is moved back is another one again: its numbers would be those of other results.
+    kept = Kept(tmp_path, QUEUE, keep=10, streams=8)
+    assert kept.number_of(8) == 16
     kept.close()
 
 
+def test_one_queue_keeps_its_numbers_over_restarts(tmp_path):
+    for number in (1, 2, 3):
+        kept = Kept(tmp_path, QUEUE, keep=10, streams=8)
+        assert kept.number_of(number) == number
+        kept.add(results(number))
+        kept.close()
+
+
 def test_ids_that_are_none_find_nothing(tmp_path):
-    kept = Kept(tmp_path, keep=10, streams=8)
+    kept = Kept(tmp_path, QUEUE, keep=10, streams=8)
     kept.add(results(1))
     for given in (
         "",
@@ -114,12 +132,12 @@ def test_ids_that_are_none_find_nothing(tmp_path):
 
 
 def test_a_damaged_file_is_told_in_one_line_and_a_new_one_is_its_owners_alone(tmp_path):
-    kept = Kept(tmp_path, keep=10, streams=8)
+    kept = Kept(tmp_path, QUEUE, keep=10, streams=8)
     assert stat.S_IMODE(kept.path.stat().st_mode) == 0o600
     kept.close()
     (tmp_path / FILE).write_bytes(b"no database" * 1000)
     with pytest.raises(StreamerError, match=r"cannot be used .*delete it"):
-        Kept(tmp_path, keep=10, streams=8)
+        Kept(tmp_path, QUEUE, keep=10, streams=8)
 
 
 @pytest.mark.parametrize(
@@ -138,7 +156,7 @@ def test_a_damaged_file_is_told_in_one_line_and_a_new_one_is_its_owners_alone(tm
     ],
 )
 def test_a_header_of_anything_becomes_values_of_the_right_kind(tmp_path, header):
-    kept = Kept(tmp_path, keep=10, streams=8)
+    kept = Kept(tmp_path, QUEUE, keep=10, streams=8)
     (one,) = kept.add([told(Item(1, "verdict", "s/score", 0, "s", header), Names())])
     assert kept.get(one.values["ResultId"]) == one.values
     assert isinstance(one.text, str)

@@ -14,7 +14,6 @@ from opcua_support import Served, node_of, run, watching
 from streamer_support import PATIENCE_S, until
 
 from streamer.bridges.opcua import keys
-from streamer.bridges.opcua.config import OpcuaSection
 
 WORDS = "correct horse battery"
 CLIENT_URI = "urn:test:plc"
@@ -148,11 +147,11 @@ def test_a_channel_without_security_gets_no_session(secure, user):
 def test_a_signed_channel_that_is_not_encrypted_is_not_opened(secure, folder):
     async def client():
         opc = await secured(secure, folder, mode=ua.MessageSecurityMode.Sign)
-        opc.uaclient._timeout = 1.0  # the server says nothing to it
+        opc.uaclient._timeout = PATIENCE_S
         async with opc:
             pass
 
-    with pytest.raises((ua.UaError, TimeoutError, ConnectionError)):
+    with pytest.raises(ConnectionError):  # the server says nothing to it, and hangs up
         run(client())
 
 
@@ -276,8 +275,9 @@ def test_a_message_that_announces_too_much_is_cut_off_at_once(plain, monkeypatch
 def test_a_request_of_many_chunks_is_refused_and_others_are_served(plain):
     async def client():
         async with Client(plain.endpoint) as opc:
-            opc.uaclient._timeout = 1.0  # it is told by an error of the connection, or not at all
-            with pytest.raises((ua.UaError, TimeoutError, ConnectionError)):
+            opc.uaclient._timeout = PATIENCE_S
+            # The server says so and hangs up; whether what it says is read before is the network's.
+            with pytest.raises((ua.uaerrors.BadRequestTooLarge, ConnectionError)):
                 await opc.get_node(ua.NodeId("x" * 200_000, 3)).read_value()
         async with Client(plain.endpoint) as opc:
             assert await node_of(opc, "bridge/LastItemNumber").read_value() >= 0
@@ -313,24 +313,3 @@ def test_a_client_that_reads_no_answers_is_asked_for_no_more_until_it_does(plain
         while left:
             left -= len(bare.recv(2**20))
         until(transport.is_reading)
-
-
-@pytest.mark.parametrize(
-    ("section", "said"),
-    [
-        ({"endpoint": "opc.tcp://0.0.0.0:4840/x"}, "open to the network without encryption"),
-        ({"endpoint": "opc.tcp://plc.example:4840/x"}, "open to the network without encryption"),
-        ({"endpoint": "http://127.0.0.1:4840"}, "expected opc.tcp://HOST:PORT/NAME"),
-        ({"endpoint": "opc.tcp://127.0.0.1"}, "expected opc.tcp://HOST:PORT/NAME"),
-        ({"endpoint": "opc.tcp://me:secret@127.0.0.1:4840"}, "expected opc.tcp://HOST:PORT/NAME"),
-        ({"endpoint": "opc.tcp://127.0.0.1:99999"}, "expected opc.tcp://HOST:PORT/NAME"),
-        ({"commands": {"allow": ["reset"]}}, "allow"),
-        ({"commands": {"users": ["anna"]}}, "without security nobody has one"),
-        ({"security": {"certificate": "x"}}, "key"),
-        ({"keep": {"results": 0}}, "results"),
-    ],
-)
-def test_a_configuration_that_cannot_be_is_refused(section, said):
-    with pytest.raises(ValueError, match=said) as told:
-        OpcuaSection(**section)
-    assert "secret" not in str(told.value).replace(str(section), "")

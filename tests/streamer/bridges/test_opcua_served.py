@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from asyncua import Client, ua
+from item_support import queue_folder
 from opcua_support import NANOSECONDS, Served, Watcher, call, fetched, node_of, run, verdict, watching
 
 from streamer.bridges.common import Common
@@ -405,7 +406,7 @@ def test_a_port_that_is_taken_is_tried_again_and_told(tmp_path):
         other.listen()
         endpoint = f"opc.tcp://127.0.0.1:{other.getsockname()[1]}/x"
         section = BRIDGE.section(endpoint=endpoint)
-        sink = BRIDGE.make(section, Common(queue={"path": tmp_path}))
+        sink = BRIDGE.make(section, Common(queue={"path": queue_folder(tmp_path, "opcua")}))
         with pytest.raises(Undelivered, match=r"opcua.endpoint: .*cannot be served"):
             asyncio.run(sink.open())
         with pytest.raises(Undelivered, match="is not open"):
