@@ -15,6 +15,8 @@ from streamer.errors import StreamerError
 
 FILE = "opcua-kept.db"
 _VERSION = 1
+_DEFAULTS_BYTES = 300
+"""Of the fields that a body leaves out. What is in it, as JSON with its names, is longer than as OPC UA."""
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS items (
@@ -166,7 +168,7 @@ class Kept:
         if found is not None:
             return Told(one.kind, one.number, one.stream, json.loads(found[0]), one.newest, one.told_again)
         state = touched.get(one.stream) or self._copy(one.stream)
-        values = {**one.values, "PreviousItemNumber": state.newest.get(one.kind, 0)}
+        values = {**one.values, "PreviousItemNumber": self._previous(one, state)}
         if one.kind == "result":
             values["ResultId"] = self.result_id(one.number)
         whole = Told(one.kind, one.number, one.stream, values, one.newest, one.told_again)
@@ -177,6 +179,17 @@ class Kept:
             "INSERT INTO items VALUES (?, ?, ?, ?)", (one.number, one.kind, one.stream, json.dumps(values))
         )
         return whole
+
+    def _previous(self, one: Told, state: State) -> int:
+        """Number of its stream's item before it; of what has no state, or is told again: if it is kept."""
+        newest = state.newest.get(one.kind, 0)
+        if 0 < newest < one.number:
+            return newest
+        found = self._writer.execute(
+            "SELECT max(number) FROM items WHERE kind = ? AND stream = ? AND number < ?",
+            (one.kind, one.stream, one.number),
+        ).fetchone()[0]
+        return int(found or 0)
 
     def _copy(self, stream: str) -> State:
         known = self.states.get(stream)
@@ -216,7 +229,7 @@ class Kept:
         return None if found is None else dict(json.loads(found[0]))
 
     def after(
-        self, kind: str, stream: str | None, number: int, most: int
+        self, kind: str, stream: str | None, number: int, most: int, most_bytes: int
     ) -> tuple[list[dict[str, Any]], bool]:
         """Fields of at most `most` items behind a number, oldest first, and whether there are more.
 
@@ -225,6 +238,7 @@ class Kept:
             stream: None for all.
             number: of the last item that is known already; 0 for none.
             most: 1 or more.
+            most_bytes: of all of them, as a client gets them; one comes however large it is.
         """
         where, given = "kind = ? AND number > ?", [kind, min(number, 2**63 - 1)]
         if stream is not None:
@@ -232,8 +246,14 @@ class Kept:
         rows = self._reader.execute(
             f"SELECT body FROM items WHERE {where} ORDER BY number LIMIT ?",  # noqa: S608  (constants)
             (*given, most + 1),
-        ).fetchall()
-        return [json.loads(body) for (body,) in rows[:most]], len(rows) > most
+        )
+        found: list[dict[str, Any]] = []
+        for (body,) in rows:
+            most_bytes -= len(body) + _DEFAULTS_BYTES
+            if len(found) == most or (found and most_bytes < 0):
+                return found, True
+            found.append(json.loads(body))
+        return found, False
 
     def oldest(self, kind: str, stream: str | None) -> int:
         """Number of the oldest item that is kept; 0 where there is none."""

@@ -117,7 +117,7 @@ class OpcuaSink:
         limits = self._section.limits
         self._kept = kept = Kept(self._folder, self._queue, self._section.keep.results, limits.streams)
         self._server = server = await self._new_server()
-        calls = Calls(kept, self._section.commands, self._say, value_of)
+        calls = Calls(kept, self._section.commands, self._say, value_of, int(limits.message_bytes))
         self._space = space = Space(server, limits.streams)
         await space.build(calls.by_name())
         for stream, state in kept.states.items():

@@ -1,5 +1,6 @@
 """What is kept for clients that were away: bounded, counted once, on disk before it leaves the queue."""
 
+import json
 import sqlite3
 import stat
 
@@ -20,7 +21,7 @@ def results(*numbers, **fields):
 
 
 def numbers(kept, stream=None, after=0):
-    found, more = kept.after("result", stream, after, 1000)
+    found, more = kept.after("result", stream, after, 1000, 2**20)
     assert not more
     return [one["ItemNumber"] for one in found]
 
@@ -113,6 +114,33 @@ def test_one_queue_keeps_its_numbers_over_restarts(tmp_path):
         assert kept.number_of(number) == number
         kept.add(results(number))
         kept.close()
+
+
+def test_an_item_names_the_one_before_it_though_it_was_told_and_left_before(tmp_path):
+    kept = Kept(tmp_path, QUEUE, keep=2, streams=1)
+    kept.add(results(1))
+    kept.add(results(2, 3, 4))
+    # A bridge that was killed delivers again: all of them, though two have left meanwhile.
+    again = kept.add(results(2, 3, 4))
+    assert [one.values["PreviousItemNumber"] for one in again] == [0, 2, 3]
+    assert numbers(kept) == [3, 4]
+    kept.add(results(5, stream="beyond the most"))
+    (one,) = kept.add(results(6, stream="beyond the most"))
+    assert one.values["PreviousItemNumber"] == 5
+    kept.close()
+
+
+def test_an_answer_has_no_more_bytes_than_a_message_and_one_result_at_least(tmp_path):
+    kept = Kept(tmp_path, QUEUE, keep=10, streams=8)
+    kept.add(results(1, 2, 3, 4))
+    (body,) = kept.after("result", None, 3, 1, 0)[0]
+    most = 2 * (len(json.dumps(body)) + 300)
+    found, more = kept.after("result", None, 0, 10, most)
+    assert ([one["ItemNumber"] for one in found], more) == ([1, 2], True)
+    found, more = kept.after("result", None, 2, 10, most)
+    assert ([one["ItemNumber"] for one in found], more) == ([3, 4], False)
+    assert kept.after("result", None, 0, 10, 0)[1]
+    kept.close()
 
 
 def test_ids_that_are_none_find_nothing(tmp_path):

@@ -291,6 +291,21 @@ def test_results_are_fetched_by_number_and_by_id(served):
     run(client())
 
 
+def test_results_whose_names_are_long_are_fetched_in_messages_that_a_client_takes(served):
+    async def client(after):
+        async with Client(served.endpoint) as opc:
+            found = await fetched(opc, after, "stream/long/ResultManagement")
+            return [one["ItemNumber"] for one in found]
+
+    long = "\U0001f642" * 300
+    meta = dict.fromkeys(("part_id", "job_id", "external_id", "product_id"), long)
+    fields = {"stream": "long", "meta": meta, "state": long, "known_defect": long, "model_id": long}
+    first = served.number + 1
+    served.deliver(*(verdict(first + i, **fields) for i in range(250)))
+    served.number += 250
+    assert run(client(first - 1)) == list(range(first, first + 250))
+
+
 @pytest.mark.parametrize(
     ("given", "code"),
     [
