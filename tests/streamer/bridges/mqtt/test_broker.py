@@ -7,9 +7,10 @@ import threading
 from urllib.parse import unquote
 
 import pytest
+from certificate_support import certificates
 from mqtt_items import revision, score
 from mqtt_sinks import BASE, all_delivered, delivered_at_last, run, sink_of, sinking
-from mqtt_support import Listener, broker, certificates, needs_mosquitto, password_file, retained
+from mqtt_support import Listener, broker, needs_mosquitto, password_file, retained
 from streamer_support import PATIENCE_S
 
 from streamer.bridges.sink import Counting, Item, Refused, Undelivered

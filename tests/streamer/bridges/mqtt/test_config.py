@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from mqtt_support import certificates
+from certificate_support import certificates
 
 from streamer.bridges import config
 from streamer.bridges.mqtt import tls

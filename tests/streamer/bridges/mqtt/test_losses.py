@@ -85,9 +85,9 @@ def test_a_state_is_on_disk_before_the_queue_lets_go_of_its_verdict(tmp_path, mo
             await sink.open()
             send = Connection.send
             with monkeypatch.context() as patch:
-                # Of what is handed over the broker confirms the first, and then is gone.
-                patch.setattr(Connection, "send", lambda self, messages: send(self, messages[:1]))
-                assert await sink.deliver([score(1), score(2)]) == 1
+                # Of what is handed over the broker confirms the first two, and then is gone.
+                patch.setattr(Connection, "send", lambda self, messages: send(self, messages[:2]))
+                assert await sink.deliver([score(1), score(2), score(3)]) == 2
             sink._connection.abandon()  # and nothing of what ends a bridge in order
 
         async def again():
@@ -97,7 +97,7 @@ def test_a_state_is_on_disk_before_the_queue_lets_go_of_its_verdict(tmp_path, mo
         run(killed())
         run(again())
         told = retained(running.port)[f"{BASE}/streams/line/state"]
-    assert b'"number":2' in told
+    assert b'"number":3' in told
 
 
 def test_another_queue_begins_its_states_anew(tmp_path):
