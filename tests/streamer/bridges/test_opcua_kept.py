@@ -123,6 +123,7 @@ def test_an_item_names_the_one_before_it_though_it_was_told_and_left_before(tmp_
     # A bridge that was killed delivers again: all of them, though two have left meanwhile.
     again = kept.add(results(2, 3, 4))
     assert [one.values["PreviousItemNumber"] for one in again] == [0, 2, 3]
+    assert kept.states["line"].counters["Results"] == 4
     assert numbers(kept) == [3, 4]
     kept.add(results(5, stream="beyond the most"))
     (one,) = kept.add(results(6, stream="beyond the most"))
@@ -201,4 +202,10 @@ def test_a_header_of_anything_becomes_values_of_the_right_kind(tmp_path, header)
     assert one.values.get("Verdict", 0) == 0
     assert one.values.get("References", 0) < 2**32
     one.values.get("PartId", "").encode()
+    kept.close()
+
+
+def test_what_the_queue_lets_go_of_is_not_undone_by_a_power_cut(tmp_path):
+    kept = Kept(tmp_path, QUEUE, keep=10, streams=8)
+    assert kept._writer.execute("PRAGMA synchronous").fetchone() == (2,)  # full
     kept.close()
