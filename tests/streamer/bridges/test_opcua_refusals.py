@@ -99,7 +99,10 @@ def test_a_channel_without_security_gets_no_session(secure, user):
         run(client())
 
 
-def test_a_signed_channel_that_is_not_encrypted_is_not_opened(secure, folder):
+def test_a_signed_channel_that_is_not_encrypted_is_not_opened(secure, folder, monkeypatch):
+    # A connection that comes to nothing is closed after a while too: not here.
+    monkeypatch.setattr(secure.sink._server.iserver, "max_pending_activation_seconds", 1e6)
+
     async def client():
         opc = await secured(secure, folder, mode=ua.MessageSecurityMode.Sign)
         opc.uaclient._timeout = PATIENCE_S
