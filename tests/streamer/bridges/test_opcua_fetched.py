@@ -147,12 +147,20 @@ def test_after_a_restart_nodes_values_numbers_and_results_are_what_they_were(tmp
         assert run(look(served.endpoint)) == before
         served.tell(stream="kept")
         _, values, results, newest = run(look(served.endpoint))
+        served.close()
+        (tmp_path / "queue.sqlite").rename(tmp_path / "moved.sqlite")
+        served.open()
+        served.deliver(verdict(1, "of another queue", stream="kept", pred_label=False))
+        _, values_then, results_then, newest_then = run(look(served.endpoint))
     assert before[1] == ["part-5", 2, 5, "part-4", 5]
     assert [one["ItemNumber"] for one in before[2]] == [4, 5, 6]  # three are kept
     assert values == ["part-7", 2, 7, "part-4", 6]
     assert [one["ItemNumber"] for one in results] == [5, 6, 7]
     assert [one["PreviousItemNumber"] for one in results] == [4, 5, 6]
     assert newest == 7
+    assert values_then == ["of another queue", 1, 8, "part-4", 7]
+    assert [one["ItemNumber"] for one in results_then] == [6, 7, 8]
+    assert newest_then == 8
 
 
 def test_a_port_that_is_taken_is_tried_again_and_told(tmp_path):
