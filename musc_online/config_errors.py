@@ -1,6 +1,7 @@
 """What is wrong with a configuration, as one line that names the key, the value and what was expected."""
 
 import difflib
+from types import UnionType
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -42,8 +43,14 @@ def _unknown_key(location: list[str], model: type[BaseModel]) -> str:
     section: Any = model
     for part in location[:-1]:
         # A list's index stands for its element: streams.0.rin is a key of one stream's section.
-        section = get_args(section)[0] if part.isdigit() else section.model_fields[part].annotation
+        section = get_args(section)[0] if part.isdigit() else _section(section.model_fields[part].annotation)
     allowed = list(section.model_fields)
     close = difflib.get_close_matches(location[-1], allowed, n=1)
     hint = f"did you mean '{close[0]}'? " if close else ""
     return f"unknown key {'.'.join(location)!r}; {hint}allowed here: {', '.join(allowed)}"
+
+
+def _section(wanted: Any) -> Any:
+    """Of a section that may be left out, written `Tls | None`, the section."""
+    parts = [one for one in get_args(wanted) if isinstance(one, type) and issubclass(one, BaseModel)]
+    return parts[0] if isinstance(wanted, UnionType) and parts else wanted

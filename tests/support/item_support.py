@@ -50,7 +50,7 @@ def event(number: int, **more: Any) -> Item:
 
 def queue_folder(folder: Path, bridge: str) -> Path:
     """A folder with an empty queue, from which a sink has its bridge's id."""
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     Queue(folder, bridge, max_items=100, max_bytes=2**20).close()
     return folder
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from asyncua import Client, Node, ua
 from bridge_support import Arrival
+from item_support import queue_folder
 from streamer_support import PATIENCE_S
 
 from streamer.bridges.common import Common
@@ -35,8 +36,9 @@ def run(work: Coroutine[Any, Any, Any]) -> Any:
 class Served:
     """A sink that is open, its loop in a thread; `deliver` returns when the sink has."""
 
-    def __init__(self, folder: Path, **section: Any) -> None:
+    def __init__(self, folder: Path, control: str | None = None, **section: Any) -> None:
         self.folder = folder
+        self.detector = {} if control is None else {"control": control}
         self.section = {"endpoint": ENDPOINT, **section}
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
@@ -58,7 +60,10 @@ class Served:
 
     def open(self) -> None:
         """Start the server, at the same port as before."""
-        self.sink = BRIDGE.make(BRIDGE.section(**self.section), Common(queue={"path": self.folder}))
+        self.sink = BRIDGE.make(
+            BRIDGE.section(**self.section),
+            Common(queue={"path": queue_folder(self.folder, "opcua")}, detector=self.detector),
+        )
         self.do(self.sink.open())
         self.section["endpoint"] = self.endpoint
 

@@ -150,7 +150,8 @@ class Words:
         self.counts["again"] += 1
         if known is None:
             raise WireError(
-                "outcome_unknown", "was begun before and not answered; look before you say it again"
+                "outcome_unknown",
+                "was begun before, and its answer is not known; look before you say it again",
             )
         return known
 

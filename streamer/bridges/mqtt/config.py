@@ -2,13 +2,15 @@
 
 import ipaddress
 import os
+import re
 import stat
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import ByteSize, Field, field_validator, model_validator
 
 from streamer.bridges.common import Bytes, ConfigPath, Seconds, Section
+from streamer.bridges.hidden import SecretPath, keys_only, name_of, untold
 from streamer.bridges.mqtt.topics import check_levels, check_prefix
 from streamer.errors import StreamerError
 
@@ -17,6 +19,7 @@ Word = Literal["confirm", "accept", "reject", "threshold"]
 
 _EXAMPLE = "expected HOST:PORT, e.g. 127.0.0.1:1883, or 8883 with tls"
 _MOST_SECRET = 64 * 1024
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 def _levels(text: str) -> str:
@@ -35,8 +38,13 @@ class Tls(Section):
 
     ca: ConfigPath | None = None
     cert: ConfigPath | None = None
-    key: ConfigPath | None = None
+    key: SecretPath | None = None
     server_name: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _has_keys(cls, given: Any) -> Any:
+        return keys_only(given, "ca: ca.pem")
 
     @model_validator(mode="after")
     def _key_and_cert_go_together(self) -> Self:
@@ -92,8 +100,8 @@ class Mqtt(Section):
     plaintext: bool = False
     version: Literal["5", "3.1.1"] = "5"
     username: Annotated[str, Field(min_length=1, max_length=1024)] | None = None
-    password_file: ConfigPath | None = None
-    password_env: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] | None = None
+    password_file: SecretPath | None = None
+    password_env: str | None = None
     client_id: Annotated[str, Field(min_length=1, max_length=200)] | None = None
     keepalive_s: Annotated[int, Field(ge=5, le=3600)] = 30
     session_expiry_s: Annotated[int, Field(ge=0, le=2**32 - 1)] = 0
@@ -111,12 +119,39 @@ class Mqtt(Section):
     def _may_be_a_number(cls, version: object) -> object:
         return "5" if version == 5 and not isinstance(version, bool) else version
 
+    @model_validator(mode="before")
+    @classmethod
+    def _has_keys(cls, given: Any) -> Any:
+        return keys_only(given, "address: 127.0.0.1:1883")
+
+    @field_validator("password_env", mode="before")
+    @classmethod
+    def _is_a_name(cls, name: object) -> object:
+        if name is None or (isinstance(name, str) and _VARIABLE.fullmatch(name)):
+            return name
+        raise untold("expected the name of an environment variable (what stands there is not shown)")
+
+    @field_validator("username", mode="before")
+    @classmethod
+    def _is_no_list(cls, username: object) -> object:
+        """With a password beside it, say."""
+        if username is None or isinstance(username, str):
+            return username
+        raise untold("expected one user's name, as text; put it in quotes")
+
+    @field_validator("address", mode="before")
+    @classmethod
+    def _holds_no_login(cls, address: object) -> object:
+        if not isinstance(address, str) or "@" in address:
+            raise untold(f"{_EXAMPLE}, as text; the user is username and password_file")
+        return address
+
     @field_validator("address")
     @classmethod
     def _host_and_port(cls, address: str) -> str:
         host, colon, port = address.rpartition(":")
-        if "@" in address or "/" in address:
-            raise ValueError(f"{_EXAMPLE}; no scheme, and the user is username and password_file")
+        if "/" in address:
+            raise ValueError(f"{_EXAMPLE}; no scheme")
         if not (host.strip("[]") and colon and port.isdecimal() and 0 < int(port) <= 65535):
             raise ValueError(_EXAMPLE)
         if ":" in host and not (host.startswith("[") and host.endswith("]")):
@@ -187,8 +222,8 @@ class Mqtt(Section):
             given = os.environ.get(self.password_env)
             if not given:
                 raise StreamerError(
-                    f"mqtt.password_env: the environment has no '{self.password_env}'; set it, or use "
-                    "mqtt.password_file"
+                    "mqtt.password_env: the environment has no variable of that name, which is not shown, or "
+                    "it is empty; set it, or use mqtt.password_file"
                 )
             return given
         return None if self.password_file is None else _secret(self.password_file)
@@ -204,7 +239,7 @@ def _secret(path: Path) -> str:
         secret = path.read_text(encoding="utf-8").removesuffix("\n").removesuffix("\r")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
-        raise StreamerError(f"mqtt.password_file: {path} cannot be read ({reason})") from None
+        raise StreamerError(f"mqtt.password_file: {name_of(path)} cannot be read ({reason})") from None
     if not secret or "\n" in secret:
         raise StreamerError(f"mqtt.password_file: {path} holds no password, expected one line")
     return secret

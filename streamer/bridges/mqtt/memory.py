@@ -13,6 +13,8 @@ from streamer.errors import StreamerError
 NAME = "mqtt.sqlite"
 _SCHEMA = 1
 _COMMANDS = 10_000
+_ANSWER_BYTES = 16 * 2**20
+"""Of all answers that are kept; of the oldest beyond it only that they were begun is known."""
 _TABLES = """
 CREATE TABLE IF NOT EXISTS command (
     number INTEGER PRIMARY KEY, name TEXT NOT NULL, id TEXT NOT NULL, digest BLOB NOT NULL, answer BLOB,
@@ -21,10 +23,18 @@ CREATE TABLE IF NOT EXISTS command (
 CREATE TABLE IF NOT EXISTS state (stream TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS announced (topic TEXT PRIMARY KEY) WITHOUT ROWID;
 """
+_FORGET = """
+UPDATE command SET answer = NULL WHERE answer IS NOT NULL AND number <= (
+    SELECT max(number) FROM (
+        SELECT number, sum(length(answer)) OVER (ORDER BY number DESC) AS together FROM command
+        WHERE answer IS NOT NULL
+    ) WHERE together > ?
+)
+"""
 
 
 class Memory:
-    """A small database in the bridge's folder, for one process.
+    """A small database in the bridge's folder, for one process; some tens of MiB at most.
 
     Args:
         folder: that is there; only its owner may read the file.
@@ -55,7 +65,8 @@ class Memory:
         if version not in {0, _SCHEMA}:
             raise StreamerError(f"{path}: is of another release (version {version}, expected {_SCHEMA})")
         self._database.execute("PRAGMA journal_mode = WAL")
-        self._database.execute("PRAGMA synchronous = NORMAL")
+        # What the queue lets go of, and what a command has begun, must not be undone by a power cut.
+        self._database.execute("PRAGMA synchronous = FULL")
         self._database.executescript(_TABLES)
         self._database.execute(f"PRAGMA user_version = {_SCHEMA}")
 
@@ -73,7 +84,7 @@ class Memory:
 
         Returns:
             None where it is new; else the digest and the answer of the one that was begun under this id, None
-            for an answer that was never known.
+            for an answer that was never known, or is no longer.
 
         Raises:
             StreamerError: it cannot be written; then it must not be done.
@@ -84,11 +95,9 @@ class Memory:
             ).fetchone()
             if found is not None:
                 return found[0], found[1]
-            self._database.execute("PRAGMA synchronous = FULL")
             made = self._database.execute(
                 "INSERT INTO command (name, id, digest) VALUES (?, ?, ?)", (name, command_id, digest)
             )
-            self._database.execute("PRAGMA synchronous = NORMAL")
             self._database.execute(
                 "DELETE FROM command WHERE number <= ?", ((made.lastrowid or 0) - _COMMANDS,)
             )
@@ -102,7 +111,12 @@ class Memory:
         Raises:
             StreamerError: it cannot be written.
         """
-        self._write([("UPDATE command SET answer = ? WHERE name = ? AND id = ?", (answer, name, command_id))])
+        self._write(
+            [
+                ("UPDATE command SET answer = ? WHERE name = ? AND id = ?", (answer, name, command_id)),
+                (_FORGET, (_ANSWER_BYTES,)),
+            ]
+        )
 
     def states(self) -> dict[str, dict[str, Any]]:
         """States by stream, as `keep_states` was given them.

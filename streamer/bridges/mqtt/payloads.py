@@ -40,11 +40,12 @@ _CUTTABLE = ("meta", "regions", "frame_ids", "latency_ms")
 _DEEPEST = 16
 
 
-def payload(item: Item, *, most: int, picture: bool = False) -> bytes:
+def payload(item: Item, bridge: str, *, most: int, picture: bool = False) -> bytes:
     """An item as JSON in UTF-8.
 
     Args:
         item: a verdict, event, operator's word, loss or error.
+        bridge: id of the queue that its number is of.
         most: bytes that may be sent; of what is longer parts are left out, and named in `cut`.
         picture: whether the frame's picture was sent before it.
 
@@ -54,6 +55,7 @@ def payload(item: Item, *, most: int, picture: bool = False) -> bytes:
     told: dict[str, Any] = {
         "v": VERSION,
         "kind": item.kind,
+        "bridge": bridge,
         "number": item.number,
         "topic": item.topic or item.header.get("topic", ""),
         "pub_seq": item.pub_seq,

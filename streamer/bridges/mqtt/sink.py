@@ -2,7 +2,6 @@
 
 import asyncio
 import hashlib
-import json
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -15,25 +14,21 @@ import structlog
 from streamer.ask import ask
 from streamer.auth import client_keys
 from streamer.bridges.common import Common
+from streamer.bridges.identity import bridge_id
 from streamer.bridges.mqtt import tls
 from streamer.bridges.mqtt.commands import Words
 from streamer.bridges.mqtt.config import Mqtt
 from streamer.bridges.mqtt.connection import Connection
 from streamer.bridges.mqtt.counted import in_status
-from streamer.bridges.mqtt.discovery import Discovery, stale
+from streamer.bridges.mqtt.discovery import Discovery
 from streamer.bridges.mqtt.memory import Memory
 from streamer.bridges.mqtt.messages import Forbidden, Never, Outgoing
-from streamer.bridges.mqtt.payloads import VERSION, encode, payload
-from streamer.bridges.mqtt.states import States
+from streamer.bridges.mqtt.saying import OFFLINE, Saying
 from streamer.bridges.mqtt.topics import Topics
 from streamer.bridges.sink import Item, Refused, Undelivered
 from streamer.errors import StreamerError
 
 log = structlog.get_logger()
-
-ONLINE, OFFLINE = b"online", b"offline"
-_PROPERTIES = 512
-"""Bytes of a packet beside its payload and topic, at most."""
 
 
 class MqttSink:
@@ -41,7 +36,7 @@ class MqttSink:
 
     Args:
         settings: its section.
-        common: what all bridges have in common.
+        common: what all bridges have in common; its queue has been opened.
 
     Raises:
         StreamerError: one line: a password, certificate or key that cannot be read, a folder not written.
@@ -51,10 +46,13 @@ class MqttSink:
         self._settings, self._common = settings, common
         self._topics = Topics(settings.prefix, settings.line)
         self._access()
-        common.queue.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        bridge = bridge_id(common.queue.path)
         self._memory = Memory(common.queue.path)
-        self._states = States(self._memory.states())
-        self._discovery = self._make_discovery()
+        self.counted: Counter[str] = Counter()
+        """`connections`, `lost`, `topics_left_out`, `pictures_left_out`, `commands_lost`."""
+        self._saying = Saying(
+            settings, self._topics, self._memory, bridge, self._make_discovery(), self.counted
+        )
         self._words = Words(
             settings.commands,
             self._topics,
@@ -64,19 +62,13 @@ class MqttSink:
         )
         self._connection: Connection | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._detector: bytes | None = None
-        self._announced: set[str] = set()
-        self._unsaid: set[str] = set()
-        self._forbidden: set[str] = set()
-        self.counted: Counter[str] = Counter()
-        """`connections`, `lost`, `topics_left_out`, `pictures_left_out`, `commands_lost`."""
 
     def figures(self) -> dict[str, int]:
         """Counts since the start: of connections, of what was left out, and of commands by outcome."""
         commands = {f"commands_{outcome}": count for outcome, count in dict(self._words.counts).items()}
         told, connection = Counter(self.counted), self._connection
         if connection is not None:
-            told["commands_lost"] += connection.terms.arrivals_lost
+            told["commands_lost"] += connection.arrivals_lost
         return {name: count for name, count in {**told, **commands}.items() if count}
 
     def counts(self) -> Mapping[str, tuple[str, int]]:
@@ -109,10 +101,10 @@ class MqttSink:
             Refused: the first is too large for the broker, or it will never take it.
         """
         connection = await self._connected()
-        messages, ends = self._messages(connection, items)
+        messages, ends = self._saying.of_items(items, connection.terms.packet_bytes)
         of_items = len(messages)
-        streams = sorted(self._unsaid)
-        messages += self._allowed([self._state(stream) for stream in streams])
+        streams, states = self._saying.unsaid_states()
+        messages += states
         try:
             confirmed = await connection.send(messages)
             while confirmed < ends[0]:  # its picture, and not yet itself
@@ -120,11 +112,13 @@ class MqttSink:
         except (Forbidden, Never) as error:
             if error.topic in {messages[end - 1].topic for end in ends}:
                 raise
-            self._leave_out(error)
+            self._saying.leave_out(error)
             raise Undelivered(f"{error}; it goes on without") from None
-        if confirmed == len(messages):
-            self._unsaid -= set(streams)
-            self._keep_states(streams)
+        self._saying.keep_states(streams)
+        if confirmed >= of_items:
+            with suppress(Undelivered):  # then all that is retained is said in the next connection
+                await self._say(connection, messages[confirmed:])
+                self._saying.states_said(streams)
         return bisect_right(ends, confirmed)
 
     async def close(self) -> None:
@@ -136,82 +130,10 @@ class MqttSink:
         try:
             if connection is not None and not connection.is_lost:
                 with suppress(Undelivered, Refused):
-                    await connection.send([Outgoing(self._topics.availability, OFFLINE, True, is_json=False)])
+                    await connection.send([self._saying.availability(OFFLINE)])
                 await connection.goodbye()
         finally:
             self._memory.close()
-
-    # --- what is sent
-
-    def _messages(self, connection: Connection, items: Sequence[Item]) -> tuple[list[Outgoing], list[int]]:
-        """Messages of the first items, and how many there are up to each item's last one."""
-        messages: list[Outgoing] = []
-        ends: list[int] = []
-        for item in items:
-            try:
-                messages += self._of_item(connection, item)
-            except Refused:
-                if not ends:
-                    raise
-                break  # it is the first next time
-            ends.append(len(messages))
-        return messages, ends
-
-    def _of_item(self, connection: Connection, item: Item) -> list[Outgoing]:
-        if item.kind == "availability":
-            self._detector = ONLINE if item.header.get("detector") == "up" else OFFLINE
-            return [Outgoing(self._topics.detector, self._detector, retain=True, is_json=False)]
-        topic = self._topics.of(item.stream, item.kind)
-        picture = self._picture(connection, item)
-        told = payload(item, most=self._most(connection, topic), picture=picture is not None)
-        if self._states.take(item) and item.stream is not None:
-            self._unsaid.add(item.stream)
-        messages = [*self._allowed(self._introduced(item.stream)), *([] if picture is None else [picture])]
-        return [*messages, Outgoing(topic, told)]
-
-    def _most(self, connection: Connection, topic: str) -> int:
-        most, packet = int(self._settings.max_payload_bytes), connection.terms.packet_bytes
-        return most if packet is None else min(most, packet - len(topic) - _PROPERTIES)
-
-    def _picture(self, connection: Connection, item: Item) -> Outgoing | None:
-        if item.picture is None or item.stream is None:
-            return None
-        topic = self._topics.of(item.stream, "picture")
-        if topic in self._forbidden:
-            return None
-        packet = connection.terms.packet_bytes or 2**28
-        if len(item.picture) > min(self._settings.max_picture_bytes, packet - len(topic) - _PROPERTIES):
-            self.counted["pictures_left_out"] += 1
-            return None
-        facts = (("number", str(item.number)), ("frame_id", json.dumps(item.header.get("frame_id"))))
-        return Outgoing(topic, item.picture, is_json=False, facts=facts)
-
-    def _state(self, stream: str) -> Outgoing:
-        return Outgoing(self._topics.of(stream, "state"), encode(self._states.body(stream)), retain=True)
-
-    def _own_state(self) -> Outgoing:
-        told = {"v": VERSION, "kind": "bridge", "counts": self.figures()}
-        return Outgoing(self._topics.bridge, encode(told), retain=True)
-
-    def _introduced(self, stream: str | None) -> list[Outgoing]:
-        """What Home Assistant must know of a stream that it has not heard of in this connection."""
-        if self._discovery is None or stream is None or stream in self._announced:
-            return []
-        if stream not in self._states:  # there are too many
-            return []
-        found = self._discovery.messages(stream)
-        try:
-            self._memory.announce(found)
-        except StreamerError as error:
-            log.error("mqtt_not_kept", error=str(error))
-        self._announced.add(stream)  # if it does not arrive, the next connection says it again
-        return [Outgoing(topic, body, retain=True) for topic, body in found.items()]
-
-    def _keep_states(self, streams: Sequence[str]) -> None:
-        try:
-            self._memory.keep_states({stream: self._states.body(stream) for stream in streams})
-        except StreamerError as error:
-            log.error("mqtt_not_kept", error=str(error))
 
     # --- the connection
 
@@ -221,7 +143,7 @@ class MqttSink:
             return self._connection
         if self._connection is not None:
             self.counted["lost"] += 1
-            self.counted["commands_lost"] += self._connection.terms.arrivals_lost
+            self.counted["commands_lost"] += self._connection.arrivals_lost
             self._connection = None
         try:
             password, context = self._access()
@@ -249,45 +171,24 @@ class MqttSink:
 
     async def _greet(self, connection: Connection) -> None:
         """Whatever is retained is said again: the broker may have lost it."""
-        self._announced.clear()
-        told = [one for stream in self._told_streams() for one in self._introduced(stream)]
-        gone = stale(self._memory.announced(), [message.topic for message in told])
-        await self._say(connection, [Outgoing(topic, b"", retain=True, is_json=False) for topic in gone])
-        if gone:
-            with suppress(StreamerError):
-                self._memory.removed(gone)
-        told += [self._state(stream) for stream in self._states.streams]
-        if self._detector is not None:
-            told.append(Outgoing(self._topics.detector, self._detector, retain=True, is_json=False))
         self.counted["connections"] += 1
-        told.append(self._own_state())
-        told.append(Outgoing(self._topics.availability, ONLINE, retain=True, is_json=False))
+        told = self._saying.retained(self._common.tell.streams, self.figures())
+        removals = self._saying.removals(told)
+        await self._say(connection, removals)
+        self._saying.removed(removals)
         await self._say(connection, told)
 
     async def _say(self, connection: Connection, messages: Sequence[Outgoing]) -> None:
         """All of them, but for those that the broker refuses."""
-        messages, sent = self._allowed(messages), 0
+        messages, sent = self._saying.allowed(messages), 0
         while sent < len(messages):
             try:
                 sent += await connection.send(messages[sent:])
             except (Forbidden, Never) as error:
-                self._leave_out(error)
+                self._saying.leave_out(error)
                 if connection.is_lost:  # as some do who forbid something
                     raise Undelivered(str(error)) from None
                 sent += 1
-
-    def _leave_out(self, error: Forbidden | Never) -> None:
-        """Verdicts go on where the broker does not let us say what is beside them."""
-        log.warning("mqtt_left_out", topic=error.topic, error=str(error), until="the next start")
-        self.counted["topics_left_out"] += 1
-        self._forbidden.add(error.topic)
-
-    def _allowed(self, messages: Sequence[Outgoing]) -> list[Outgoing]:
-        return [message for message in messages if message.topic not in self._forbidden]
-
-    def _told_streams(self) -> list[str]:
-        chosen = self._common.tell.streams
-        return [stream for stream in self._states.streams if chosen is None or stream in chosen]
 
     async def _listen(self, connection: Connection) -> None:
         """Do commands one after the other, for as long as there is somebody to answer."""
@@ -295,7 +196,7 @@ class MqttSink:
             answer = await self._words.answer(arrival)
             if answer is not None:
                 try:
-                    await connection.send([answer, self._own_state()])
+                    await connection.send([answer, self._saying.own_state(self.figures())])
                 except (Undelivered, Refused) as error:
                     log.warning("mqtt_not_answered", error=str(error))
             if not connection.is_lost:

@@ -30,12 +30,18 @@ class States:
     """States by stream; an item that comes again is counted once.
 
     Args:
-        kept: of a run before, as `body` gave them.
+        bridge: id of the queue that numbers are of.
+        kept: of a run before, as `body` gave them; a state that is of another queue begins anew: its number
+            would hold back all that come.
     """
 
-    def __init__(self, kept: Mapping[str, Mapping[str, Any]] | None = None) -> None:
+    def __init__(self, bridge: str, kept: Mapping[str, Mapping[str, Any]] | None = None) -> None:
+        self._bridge = bridge
         self._bodies: dict[str, dict[str, Any]] = {
-            stream: {**body, "counts": dict(body["counts"])} for stream, body in (kept or {}).items()
+            stream: {**body, "counts": dict(body["counts"])}
+            if body.get("bridge") == bridge
+            else _begun(stream, bridge)
+            for stream, body in (kept or {}).items()
         }
 
     def __contains__(self, stream: object) -> bool:
@@ -59,7 +65,7 @@ class States:
         if body is None:
             if len(self._bodies) >= STREAMS:
                 return False
-            body = self._bodies[item.stream] = _begun(item.stream)
+            body = self._bodies[item.stream] = _begun(item.stream, self._bridge)
         if item.number <= body["number"]:
             return False
         body["number"] = item.number
@@ -72,11 +78,12 @@ class States:
         return True
 
 
-def _begun(stream: str) -> dict[str, Any]:
+def _begun(stream: str, bridge: str) -> dict[str, Any]:
     last = dict.fromkeys((*_LAST, "threshold", "state"))
     return {
         "v": VERSION,
         "kind": "state",
+        "bridge": bridge,
         "number": -1,
         "stream": stream,
         **last,

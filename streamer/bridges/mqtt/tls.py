@@ -3,6 +3,7 @@
 import ssl
 from typing import Any
 
+from streamer.bridges.hidden import name_of
 from streamer.bridges.mqtt.config import Tls
 from streamer.errors import StreamerError
 
@@ -51,8 +52,8 @@ def context(tls: Tls) -> Context:
             made.load_cert_chain(tls.cert, tls.key, password=_no_password)
         except (OSError, ssl.SSLError) as error:
             raise StreamerError(
-                f"mqtt.tls.cert, mqtt.tls.key: {tls.cert}, {tls.key}: no certificate and its key as PEM, "
-                f"without a password ({_reason(error)})"
+                f"mqtt.tls.cert, mqtt.tls.key: {tls.cert}, {name_of(tls.key)}: no certificate and its "
+                f"key as PEM, without a password ({_reason(error)})"
             ) from None
     return made
 

@@ -1,14 +1,16 @@
 """The section `opcua` of a bridge's configuration."""
 
 import ipaddress
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import ByteSize, Field, model_validator
+from pydantic import ByteSize, Field, field_validator, model_validator
 
 from streamer.bridges.common import Bytes, ConfigPath, Seconds, Section
+from streamer.bridges.hidden import SecretPath, keys_only, untold
 
 APPLICATION_URI = "urn:musc-online:opcua-bridge"
+_EXAMPLE = "expected opc.tcp://HOST:PORT/NAME, e.g. opc.tcp://127.0.0.1:4840/line"
 Word = Literal["confirm", "accept", "threshold"]
 """What a client may be let say to the detector."""
 _Key = Annotated[str, Field(min_length=1, max_length=128)]
@@ -18,9 +20,14 @@ class Security(Section):
     """Own certificate, whom to trust, who may log in; `python -m streamer.bridges.opcua.keys` makes them."""
 
     certificate: ConfigPath
-    key: ConfigPath
+    key: SecretPath
     trusted: ConfigPath
-    users: ConfigPath
+    users: SecretPath
+
+    @model_validator(mode="before")
+    @classmethod
+    def _has_keys(cls, given: Any) -> Any:
+        return keys_only(given, "users: opcua/users")
 
 
 class Names(Section):
@@ -69,6 +76,18 @@ class OpcuaSection(Section):
     limits: Limits = Limits()
     heartbeat_s: Annotated[Seconds, Field(ge=0.05, le=3_600)] = 1.0
 
+    @model_validator(mode="before")
+    @classmethod
+    def _has_keys(cls, given: Any) -> Any:
+        return keys_only(given, "endpoint: opc.tcp://127.0.0.1:4840/line")
+
+    @field_validator("endpoint", mode="before")
+    @classmethod
+    def _holds_no_login(cls, endpoint: object) -> object:
+        if not isinstance(endpoint, str) or "@" in endpoint:
+            raise untold(f"{_EXAMPLE}, as text, without a user; who may log in stands in security.users")
+        return endpoint
+
     @model_validator(mode="after")
     def _guarded(self) -> Self:
         host, _ = self.address  # raises where it is none
@@ -88,17 +107,15 @@ class OpcuaSection(Section):
         """Host and port of the endpoint; port 0 for a free one.
 
         Raises:
-            ValueError: it is no endpoint of OPC UA's own protocol, or names a user.
+            ValueError: it is no endpoint of OPC UA's own protocol.
         """
         try:
             url = urlsplit(self.endpoint)
             host, port = url.hostname, url.port
         except ValueError:
             host, port = None, None
-        if host is None or port is None or url.scheme != "opc.tcp" or "@" in url.netloc:
-            raise ValueError(
-                "endpoint: expected opc.tcp://HOST:PORT/NAME, e.g. opc.tcp://127.0.0.1:4840/line"
-            )
+        if host is None or port is None or url.scheme != "opc.tcp":
+            raise ValueError(f"endpoint: {_EXAMPLE}")
         return host, port
 
 

@@ -15,8 +15,8 @@ from streamer.errors import StreamerError
 
 FILE = "opcua-kept.db"
 _VERSION = 1
-_BEGUN_ANEW = 10_000
-"""An item so far behind the newest is not one that is delivered again: its queue has been made anew."""
+_DEFAULTS_BYTES = 300
+"""Of the fields that a body leaves out. What is in it, as JSON with its names, is longer than as OPC UA."""
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS items (
@@ -47,10 +47,14 @@ class State:
 class Kept:
     """The last results and messages of each stream, by their numbers, and what the variables show.
 
+    Numbers count up for as long as the file is there. Those of a queue begin again when it is moved away and
+    a new one is made: they are then told as going on behind the last, for a client asks by the last it has.
+
     `add` may run in a thread of its own beside everything else; one at a time.
 
     Args:
         folder: of the queue; must exist.
+        queue: id of the queue, whose items are to be added.
         keep: results, and as many messages, of each stream.
         streams: of so many there are variables and counters; items of all together are kept in their room.
 
@@ -58,7 +62,7 @@ class Kept:
         StreamerError: the file is damaged or cannot be written.
     """
 
-    def __init__(self, folder: Path, keep: int, streams: int) -> None:
+    def __init__(self, folder: Path, queue: str, keep: int, streams: int) -> None:
         self.path = folder / FILE
         self._keep, self._most = keep, 2 * keep * streams
         self._streams_most = streams
@@ -67,6 +71,7 @@ class Kept:
             self._writer.executescript(_SCHEMA)
             self._reader = self._connect()
             self.instance = self._instance()
+            self._before = self._told_before(queue)
             self.states = self._load()
         except sqlite3.Error as error:
             raise StreamerError(
@@ -85,7 +90,7 @@ class Kept:
         return connection
 
     def _instance(self) -> str:
-        """Part of every result id: numbers begin again when the folder is emptied, ids must not."""
+        """Part of every result id: numbers begin again when this file is gone, ids must not."""
         self._check_version()
         self._writer.execute("INSERT OR IGNORE INTO facts VALUES ('instance', ?)", (secrets.token_hex(4),))
         found = self._writer.execute("SELECT value FROM facts WHERE name = 'instance'").fetchone()
@@ -96,6 +101,22 @@ class Kept:
         found = self._writer.execute("SELECT value FROM facts WHERE name = 'version'").fetchone()[0]
         if found != str(_VERSION):
             raise StreamerError(f"{self.path}: is of version {found}, expected {_VERSION}; move it away")
+
+    def _told_before(self, queue: str) -> int:
+        """The newest number that was told before this queue's first; the same as long as the queue is."""
+        writer = self._writer
+        writer.execute("BEGIN IMMEDIATE")
+        facts = dict(writer.execute("SELECT name, value FROM facts").fetchall())
+        if facts.get("queue") != queue:
+            facts["before"] = str(self.newest)
+            known = [("queue", queue), ("before", facts["before"])]
+            writer.executemany("INSERT OR REPLACE INTO facts VALUES (?, ?)", known)
+        writer.execute("COMMIT")
+        return int(facts["before"])
+
+    def number_of(self, queued: int) -> int:
+        """The number under which an item of the queue is told."""
+        return self._before + queued
 
     def _load(self) -> dict[str, State]:
         rows = self._writer.execute("SELECT stream, body FROM streams ORDER BY stream").fetchall()
@@ -127,7 +148,6 @@ class Kept:
         writer = self._writer
         writer.execute("BEGIN IMMEDIATE")
         try:
-            self._begin_anew(items[0].number)
             touched: dict[str, State] = {}
             whole = [self._add(one, touched) for one in items]
             for stream, state in touched.items():
@@ -143,21 +163,12 @@ class Kept:
         self.states |= touched
         return whole
 
-    def _begin_anew(self, number: int) -> None:
-        newest = self._writer.execute("SELECT max(number) FROM items").fetchone()[0] or 0
-        if number <= newest - _BEGUN_ANEW:
-            self._writer.execute("DELETE FROM items")
-            self.instance = secrets.token_hex(4)
-            self._writer.execute("UPDATE facts SET value = ? WHERE name = 'instance'", (self.instance,))
-            for state in self.states.values():
-                state.newest = {}
-
     def _add(self, one: Told, touched: dict[str, State]) -> Told:
         found = self._writer.execute("SELECT body FROM items WHERE number = ?", (one.number,)).fetchone()
         if found is not None:
             return Told(one.kind, one.number, one.stream, json.loads(found[0]), one.newest, one.told_again)
         state = touched.get(one.stream) or self._copy(one.stream)
-        values = {**one.values, "PreviousItemNumber": state.newest.get(one.kind, 0)}
+        values = {**one.values, "PreviousItemNumber": self._previous(one, state)}
         if one.kind == "result":
             values["ResultId"] = self.result_id(one.number)
         whole = Told(one.kind, one.number, one.stream, values, one.newest, one.told_again)
@@ -168,6 +179,17 @@ class Kept:
             "INSERT INTO items VALUES (?, ?, ?, ?)", (one.number, one.kind, one.stream, json.dumps(values))
         )
         return whole
+
+    def _previous(self, one: Told, state: State) -> int:
+        """Number of its stream's item before it; of what has no state, or is told again: if it is kept."""
+        newest = state.newest.get(one.kind, 0)
+        if 0 < newest < one.number:
+            return newest
+        found = self._writer.execute(
+            "SELECT max(number) FROM items WHERE kind = ? AND stream = ? AND number < ?",
+            (one.kind, one.stream, one.number),
+        ).fetchone()[0]
+        return int(found or 0)
 
     def _copy(self, stream: str) -> State:
         known = self.states.get(stream)
@@ -207,7 +229,7 @@ class Kept:
         return None if found is None else dict(json.loads(found[0]))
 
     def after(
-        self, kind: str, stream: str | None, number: int, most: int
+        self, kind: str, stream: str | None, number: int, most: int, most_bytes: int
     ) -> tuple[list[dict[str, Any]], bool]:
         """Fields of at most `most` items behind a number, oldest first, and whether there are more.
 
@@ -216,6 +238,7 @@ class Kept:
             stream: None for all.
             number: of the last item that is known already; 0 for none.
             most: 1 or more.
+            most_bytes: of all of them, as a client gets them; one comes however large it is.
         """
         where, given = "kind = ? AND number > ?", [kind, min(number, 2**63 - 1)]
         if stream is not None:
@@ -223,8 +246,14 @@ class Kept:
         rows = self._reader.execute(
             f"SELECT body FROM items WHERE {where} ORDER BY number LIMIT ?",  # noqa: S608  (constants)
             (*given, most + 1),
-        ).fetchall()
-        return [json.loads(body) for (body,) in rows[:most]], len(rows) > most
+        )
+        found: list[dict[str, Any]] = []
+        for (body,) in rows:
+            most_bytes -= len(body) + _DEFAULTS_BYTES
+            if len(found) == most or (found and most_bytes < 0):
+                return found, True
+            found.append(json.loads(body))
+        return found, False
 
     def oldest(self, kind: str, stream: str | None) -> int:
         """Number of the oldest item that is kept; 0 where there is none."""

@@ -25,6 +25,8 @@ CALLER: ContextVar[str | None] = ContextVar("caller", default=None)
 
 _MOST = 200
 """Results of one answer; there may be more."""
+_BESIDE_ITEMS = 4096
+"""Bytes of an answer beside its results, at most."""
 _SCALARS = tuple(field for field in RESULT_FIELDS if not field.is_array)
 _WAITING = 4
 """Words that may wait for the detector at a time."""
@@ -93,12 +95,19 @@ class Calls:
         commands: which words of the detector are allowed.
         say: to the detector.
         as_value: a field's value as OPC UA has it, of its name and all values.
+        most_bytes: of an answer: what is longer than the server's messages are, no client reads.
     """
 
     def __init__(
-        self, kept: Kept, commands: Commands, say: Say, as_value: Callable[[str, Mapping[str, Any]], Any]
+        self,
+        kept: Kept,
+        commands: Commands,
+        say: Say,
+        as_value: Callable[[str, Mapping[str, Any]], Any],
+        most_bytes: int,
     ) -> None:
         self._kept, self._commands = kept, commands
+        self._most_bytes = most_bytes - _BESIDE_ITEMS
         self._say, self._as_value = say, as_value
         self._waiting = 0
 
@@ -144,7 +153,8 @@ class Calls:
             return asked
         number, most = asked
         stream = stream_of(parent)
-        found, more = self._kept.after(kind, stream, number, min(most or _MOST, _MOST))
+        most = min(most or _MOST, _MOST)
+        found, more = self._kept.after(kind, stream, number, most, self._most_bytes)
         columns = [
             ua.Variant([self._as_value(field.name, one) for one in found], field.kind, is_array=True)
             for field in fields

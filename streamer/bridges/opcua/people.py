@@ -12,6 +12,7 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from streamer.bridges.hidden import name_of
 from streamer.errors import StreamerError
 
 _SUFFIXES = (".der", ".pem", ".crt", ".cer")
@@ -110,7 +111,9 @@ class Users:
             text = self._path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
-            raise StreamerError(f"security.users: {self._path} cannot be read ({reason}); {how}") from None
+            raise StreamerError(
+                f"security.users: {name_of(self._path)} cannot be read ({reason}); {how}"
+            ) from None
         lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
         pairs = [line.partition(":") for line in lines]
         for number, (name, _, hashed) in enumerate(pairs, 1):

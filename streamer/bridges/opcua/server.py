@@ -6,6 +6,7 @@ asyncua 2.1 buffers a message of any announced size, and answers that nobody rea
 import asyncio
 import math
 import struct
+from typing import Any
 
 from asyncua import Server, ua
 from asyncua.common.connection import TransportLimits
@@ -44,6 +45,14 @@ class _Connection(OPCUAProtocol):  # type: ignore[misc]
             if announced > _CHUNK_BYTES + 1 or len(self._buffer) > 2 * _CHUNK_BYTES:
                 self._buffer = b""
                 self._cut()
+
+    async def _process_one_msg(self, header: Any, buf: Any) -> bool:
+        """Ends with a message that cannot be read or is not secured as it must be; the library goes on."""
+        try:
+            return bool(await super()._process_one_msg(header, buf))
+        except Exception:
+            self._cut()
+            raise
 
     def pause_writing(self) -> None:
         """Who does not read its answers is not asked for more, and cut off in the end."""

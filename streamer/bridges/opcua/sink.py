@@ -4,6 +4,7 @@ import asyncio
 import sqlite3
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -18,6 +19,8 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from streamer.auth import client_keys
 from streamer.bridges.common import Common
+from streamer.bridges.hidden import name_of
+from streamer.bridges.identity import bridge_id
 from streamer.bridges.opcua import logs, names
 from streamer.bridges.opcua.config import OpcuaSection, Security
 from streamer.bridges.opcua.events import Events
@@ -46,7 +49,7 @@ class OpcuaSink:
 
     Args:
         section: of the configuration.
-        common: what all bridges have in common.
+        common: what all bridges have in common; its queue has been opened.
 
     Raises:
         StreamerError: a certificate, a key, or the file of users cannot be used.
@@ -55,6 +58,7 @@ class OpcuaSink:
     def __init__(self, section: OpcuaSection, common: Common) -> None:
         self._section = section
         self._folder: Path = common.queue.path
+        self._queue = bridge_id(self._folder)
         self._control = common.detector.control
         self._keys = client_keys(common.detector.key, common.detector.server_key)
         security = section.security
@@ -110,11 +114,10 @@ class OpcuaSink:
         await probe.wait_closed()
 
     async def _start(self) -> None:
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         limits = self._section.limits
-        self._kept = kept = Kept(self._folder, self._section.keep.results, limits.streams)
+        self._kept = kept = Kept(self._folder, self._queue, self._section.keep.results, limits.streams)
         self._server = server = await self._new_server()
-        calls = Calls(kept, self._section.commands, self._say, value_of)
+        calls = Calls(kept, self._section.commands, self._say, value_of, int(limits.message_bytes))
         self._space = space = Space(server, limits.streams)
         await space.build(calls.by_name())
         for stream, state in kept.states.items():
@@ -166,7 +169,10 @@ class OpcuaSink:
         kept, space, events = self._kept, self._space, self._events
         if kept is None or space is None or events is None:
             raise Undelivered("opcua: the server is not open")
-        batch = [told(item, self._section.names) for item in items[:_BATCH]]
+        batch = [
+            told(replace(item, number=kept.number_of(item.number)), self._section.names)
+            for item in items[:_BATCH]
+        ]
         try:
             whole = await asyncio.to_thread(kept.add, batch)
         except sqlite3.Error as error:
@@ -232,7 +238,8 @@ def read_own(security: Security) -> tuple[x509.Certificate, PrivateKeyTypes]:
         key = load_pem_private_key(security.key.read_bytes(), None)
     except (OSError, ValueError, TypeError) as error:
         raise StreamerError(
-            f"security.key: {security.key} is no private key as PEM without a password ({_reason(error)})"
+            f"security.key: {name_of(security.key)} is no private key as PEM without a password "
+            f"({_reason(error)})"
         ) from None
     if key.public_key() != certificate.public_key():
         raise StreamerError(f"security.key: {security.key} is not that of {security.certificate}")

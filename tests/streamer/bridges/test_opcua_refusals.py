@@ -8,38 +8,16 @@ from pathlib import Path
 
 import pytest
 from asyncua import Client, ua
-from asyncua.crypto.security_policies import SecurityPolicyBasic256Sha256
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from opcua_keys import WORDS, make_keys, secured, security
 from opcua_support import Served, node_of, run, watching
 from streamer_support import PATIENCE_S, until
 
 from streamer.bridges.opcua import keys
-from streamer.bridges.opcua.config import OpcuaSection
-
-WORDS = "correct horse battery"
-CLIENT_URI = "urn:test:plc"
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Keys of the server, of a client that it trusts, and of one that it does not."""
-    made = tmp_path_factory.mktemp("keys")
-    keys.make(made, ("127.0.0.1",))
-    keys.add_user(made / "users", "plc-1", WORDS)
-    keys.add_user(made / "users", "plc-2", WORDS)
-    for name in ("plc", "stranger"):
-        pair, certificate = keys.certify(name, ("127.0.0.1",), CLIENT_URI)
-        (made / f"{name}.key.pem").write_bytes(
-            pair.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-        )
-        (made / f"{name}.der").write_bytes(certificate.public_bytes(Encoding.DER))
-    (made / "trusted" / "plc.der").write_bytes((made / "plc.der").read_bytes())
-    return made
-
-
-def security(folder: Path) -> dict[str, str]:
-    files = {"certificate": "server.pem", "key": "server.key", "trusted": "trusted", "users": "users"}
-    return {name: str(folder / file) for name, file in files.items()}
+    return make_keys(tmp_path_factory.mktemp("keys"))
 
 
 @pytest.fixture(scope="module")
@@ -59,30 +37,6 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     }
     with Served(tmp_path_factory.mktemp("plain"), limits=limits) as running:
         yield running
-
-
-async def secured(
-    served: Served,
-    folder: Path,
-    name: str = "plc",
-    user: str | None = "plc-1",
-    password: str = WORDS,
-    mode: ua.MessageSecurityMode = ua.MessageSecurityMode.SignAndEncrypt,
-) -> Client:
-    opc = Client(served.endpoint)
-    opc.application_uri = CLIENT_URI
-    opc.session_timeout = 60_000
-    await opc.set_security(
-        SecurityPolicyBasic256Sha256,
-        str(folder / f"{name}.der"),
-        str(folder / f"{name}.key.pem"),
-        server_certificate=str(folder / "server.pem"),
-        mode=mode,
-    )
-    if user is not None:
-        opc.set_user(user)
-        opc.set_password(password)
-    return opc
 
 
 def test_a_trusted_client_with_a_password_reads_and_hears(secure, folder):
@@ -145,14 +99,17 @@ def test_a_channel_without_security_gets_no_session(secure, user):
         run(client())
 
 
-def test_a_signed_channel_that_is_not_encrypted_is_not_opened(secure, folder):
+def test_a_signed_channel_that_is_not_encrypted_is_not_opened(secure, folder, monkeypatch):
+    # A connection that comes to nothing is closed after a while too: not here.
+    monkeypatch.setattr(secure.sink._server.iserver, "max_pending_activation_seconds", 1e6)
+
     async def client():
         opc = await secured(secure, folder, mode=ua.MessageSecurityMode.Sign)
-        opc.uaclient._timeout = 1.0  # the server says nothing to it
+        opc.uaclient._timeout = PATIENCE_S
         async with opc:
             pass
 
-    with pytest.raises((ua.UaError, TimeoutError, ConnectionError)):
+    with pytest.raises(ConnectionError):  # the server says nothing to it, and hangs up
         run(client())
 
 
@@ -276,8 +233,9 @@ def test_a_message_that_announces_too_much_is_cut_off_at_once(plain, monkeypatch
 def test_a_request_of_many_chunks_is_refused_and_others_are_served(plain):
     async def client():
         async with Client(plain.endpoint) as opc:
-            opc.uaclient._timeout = 1.0  # it is told by an error of the connection, or not at all
-            with pytest.raises((ua.UaError, TimeoutError, ConnectionError)):
+            opc.uaclient._timeout = PATIENCE_S
+            # The server says so and hangs up; whether what it says is read before is the network's.
+            with pytest.raises((ua.uaerrors.BadRequestTooLarge, ConnectionError)):
                 await opc.get_node(ua.NodeId("x" * 200_000, 3)).read_value()
         async with Client(plain.endpoint) as opc:
             assert await node_of(opc, "bridge/LastItemNumber").read_value() >= 0
@@ -313,24 +271,3 @@ def test_a_client_that_reads_no_answers_is_asked_for_no_more_until_it_does(plain
         while left:
             left -= len(bare.recv(2**20))
         until(transport.is_reading)
-
-
-@pytest.mark.parametrize(
-    ("section", "said"),
-    [
-        ({"endpoint": "opc.tcp://0.0.0.0:4840/x"}, "open to the network without encryption"),
-        ({"endpoint": "opc.tcp://plc.example:4840/x"}, "open to the network without encryption"),
-        ({"endpoint": "http://127.0.0.1:4840"}, "expected opc.tcp://HOST:PORT/NAME"),
-        ({"endpoint": "opc.tcp://127.0.0.1"}, "expected opc.tcp://HOST:PORT/NAME"),
-        ({"endpoint": "opc.tcp://me:secret@127.0.0.1:4840"}, "expected opc.tcp://HOST:PORT/NAME"),
-        ({"endpoint": "opc.tcp://127.0.0.1:99999"}, "expected opc.tcp://HOST:PORT/NAME"),
-        ({"commands": {"allow": ["reset"]}}, "allow"),
-        ({"commands": {"users": ["anna"]}}, "without security nobody has one"),
-        ({"security": {"certificate": "x"}}, "key"),
-        ({"keep": {"results": 0}}, "results"),
-    ],
-)
-def test_a_configuration_that_cannot_be_is_refused(section, said):
-    with pytest.raises(ValueError, match=said) as told:
-        OpcuaSection(**section)
-    assert "secret" not in str(told.value).replace(str(section), "")

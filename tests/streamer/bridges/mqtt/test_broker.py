@@ -1,60 +1,23 @@
 """The sink against Debian's mosquitto; what it hands on comes from a list, without a detector."""
 
-import asyncio
-import contextlib
 import dataclasses
 import signal
 import socket
 import threading
-from contextlib import asynccontextmanager
 from urllib.parse import unquote
 
 import pytest
+from certificate_support import certificates
 from mqtt_items import revision, score
-from mqtt_support import Listener, broker, certificates, needs_mosquitto, password_file, retained
-from streamer_support import PATIENCE_S, until
+from mqtt_sinks import BASE, all_delivered, delivered_at_last, run, sink_of, sinking
+from mqtt_support import Listener, broker, needs_mosquitto, password_file, retained
+from streamer_support import PATIENCE_S
 
-from streamer.bridges.common import Common
-from streamer.bridges.mqtt import BRIDGE
 from streamer.bridges.sink import Counting, Item, Refused, Undelivered
 
 pytestmark = needs_mosquitto
-BASE = "musc/line"
 UP = Item(0, "availability", "", -1, None, {"detector": "up"})
 VERSIONS = ["5", "3.1.1"]
-
-
-def sink_of(folder, address, tell=None, **section):
-    common = Common.model_validate({"queue": {"path": str(folder / "queue")}, "tell": tell or {}})
-    return BRIDGE.make(BRIDGE.section.model_validate({"address": address, **section}), common)
-
-
-@asynccontextmanager
-async def sinking(folder, address, tell=None, **section):
-    sink = sink_of(folder, address, tell, **section)
-    try:
-        await sink.open()
-        yield sink
-    finally:
-        await sink.close()
-
-
-async def all_delivered(sink, items):
-    """As the base does it: until all have arrived."""
-    while items:
-        items = items[await sink.deliver(items) :]
-
-
-async def delivered_at_last(sink, items):
-    """As the base does it, whatever happens in between."""
-    while items:
-        with contextlib.suppress(Undelivered):
-            items = items[await sink.deliver(items) :]
-        await asyncio.sleep(0.01)
-
-
-def run(work):
-    return asyncio.run(asyncio.wait_for(work, PATIENCE_S))
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -122,55 +85,6 @@ def test_streams_of_any_name_have_topics_of_their_own(tmp_path, version):
     levels = [one.topic.split("/")[3] for one in told]
     assert [unquote(one) for one in levels if one != "%"] == [name for name in NAMES if name]
     assert len(set(levels)) == len(NAMES)
-
-
-@asynccontextmanager
-async def between(port):
-    """An address that leads to a broker, and an event: cleared, nothing that the broker says gets through."""
-    speaks, pumps = asyncio.Event(), []
-    speaks.set()
-
-    async def pump(source, sink, gate):
-        with contextlib.suppress(OSError):
-            while data := await source.read(65536):
-                if gate is not None:
-                    await gate.wait()
-                sink.write(data)
-                await sink.drain()
-        sink.close()
-
-    async def connected(reader, writer):
-        broker_reader, broker_writer = await asyncio.open_connection("127.0.0.1", port)
-        pumps.append(asyncio.ensure_future(pump(broker_reader, writer, speaks)))
-        await pump(reader, broker_writer, None)
-
-    server = await asyncio.start_server(connected, "127.0.0.1", 0)
-    async with server:
-        yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}", speaks
-        speaks.set()
-        await asyncio.gather(*pumps)
-
-
-@pytest.mark.parametrize(("ours", "brokers", "sent"), [(7, 0, 7), (500, 2, 2)])
-def test_no_more_is_on_the_way_than_both_sides_take(tmp_path, ours, brokers, sent):
-    lines = ["allow_anonymous true", f"max_inflight_messages {brokers}"]
-    with broker(tmp_path, lines) as running:
-
-        async def work():
-            async with between(running.port) as (address, speaks):
-                sink = sink_of(tmp_path, address, in_flight=ours, timeout_s=1, client_id="the-bridge")
-                try:
-                    await delivered_at_last(sink, [score(0)])
-                    speaks.clear()
-                    with pytest.raises(Undelivered, match="no confirm"):
-                        await sink.deliver([score(number, "held") for number in range(1, 100)])
-                finally:
-                    await sink.close()
-
-        run(work())
-        until(lambda: retained(running.port)[f"{BASE}/availability"] == b"offline")  # by the last will
-        told = [line for line in running.log.splitlines() if "Received PUBLISH from the-bridge" in line]
-        assert sum(f"{BASE}/streams/held/verdict" in line for line in told) == sent
 
 
 def test_what_the_broker_never_takes_is_refused_and_the_rest_goes_on(tmp_path):
@@ -355,62 +269,3 @@ def test_a_server_that_is_no_broker_holds_nobody_up(tmp_path):
 
         run(refused())
         thread.join()
-
-
-def test_a_broker_that_stops_answering_is_left_and_found_again(tmp_path):
-    items = [score(number) for number in range(50)]
-    with broker(tmp_path) as running, Listener(running.port, f"{BASE}/#") as listener:
-
-        async def work():
-            sink = sink_of(tmp_path, running.address, timeout_s=1)
-            try:
-                await delivered_at_last(sink, items[:10])
-                running.signal(signal.SIGSTOP)
-                with pytest.raises(Undelivered, match="no confirm"):
-                    await sink.deliver(items[10:])
-                with pytest.raises(Undelivered):
-                    await asyncio.wait_for(sink.lost(), PATIENCE_S)
-                running.signal(signal.SIGCONT)
-                await delivered_at_last(sink, items[10:])
-                assert sink.counted["lost"] >= 1
-            finally:
-                await sink.close()
-
-        run(work())
-        listener.until_last(f"{BASE}/availability", b"offline")
-    numbers = [one.said["number"] for one in listener.of(f"{BASE}/streams/line/verdict")]
-    assert list(dict.fromkeys(numbers)) == list(range(50))
-
-
-def test_a_broker_that_is_killed_is_noticed_while_nothing_is_told_and_is_told_all_that_is_kept(tmp_path):
-    with broker(tmp_path) as running:
-
-        async def work():
-            async with sinking(tmp_path, running.address) as sink:
-                await all_delivered(sink, [UP, score(1)])
-                waiting = asyncio.ensure_future(sink.lost())
-                running.kill()
-                with pytest.raises(Undelivered, match="lost"):
-                    await asyncio.wait_for(waiting, PATIENCE_S)
-                with pytest.raises(Undelivered, match="refused"):
-                    await sink.open()
-                await asyncio.to_thread(running.start)  # without what it had
-                await sink.open()
-                return await asyncio.to_thread(retained, running.port)
-
-        kept = run(work())
-    assert kept[f"{BASE}/availability"] == b"online"
-    assert kept[f"{BASE}/detector/availability"] == b"online"
-    assert b'"scores":1' in kept[f"{BASE}/streams/line/state"]
-
-
-def test_counts_go_on_after_a_restart_of_the_bridge(tmp_path):
-    with broker(tmp_path) as running:
-        for number in (1, 2):
-
-            async def work(number=number):
-                async with sinking(tmp_path, running.address) as sink:
-                    await all_delivered(sink, [score(1), score(number)])
-
-            run(work())
-        assert b'"scores":2' in retained(running.port)[f"{BASE}/streams/line/state"]

@@ -1,17 +1,14 @@
 """Operators' words by way of a real broker and bridge to a real detector, and what must not get there."""
 
+import asyncio
 import json
-import os
-import signal
-import sqlite3
-from contextlib import closing, contextmanager
 
 import pytest
 from bridge_support import Line, bridging, published
-from mqtt_support import Listener, broker, needs_mosquitto, retained
-from streamer_support import until
-
-from streamer.bridges.mqtt.memory import NAME
+from mqtt_items import score
+from mqtt_sinks import between, run, sinking
+from mqtt_support import Listener, begun, broker, needs_mosquitto, retained, stopped
+from streamer_support import PATIENCE_S, until
 
 pytestmark = needs_mosquitto
 BASE = "musc/press"
@@ -222,6 +219,45 @@ def test_a_command_on_its_way_does_not_hold_up_the_end(tmp_path, running, detect
         operator.until_last("musc/ending/availability", b"offline")
 
 
+def test_answers_and_verdicts_together_are_no_more_than_the_broker_takes(tmp_path, detector):
+    """Whoever may publish commands could else have a strict broker cut the bridge off."""
+    told = json.dumps({"id": "a", "stream": "no such", "value": 0.5}).encode()
+    control = {"control": detector.endpoints["control"]}
+    section = {"client_id": "us", "timeout_s": PATIENCE_S, "commands": {"allow": ["threshold"]}}
+    with (
+        broker(tmp_path, ["allow_anonymous true", "max_inflight_messages 2"]) as running,
+        Listener(running.port, "musc/line/#") as operator,
+    ):
+
+        def sent(what):
+            return [one for one in running.log.splitlines() if f"Received PUBLISH from us (d0, {what}" in one]
+
+        async def work():
+            async with (
+                between(running.port) as (address, speaks),
+                sinking(tmp_path, address, detector=control, **section) as sink,
+            ):
+                with stopped(detector):  # the command waits for it
+                    operator.say("musc/line/commands/threshold", told)
+                    await asyncio.to_thread(until, lambda: begun(tmp_path / "queue") == ["a"])
+                    before = len(sent("q1"))
+                    speaks.clear()  # nothing is confirmed from here on
+                    verdicts = asyncio.ensure_future(sink.deliver([score(n) for n in range(1, 50)]))
+                    await asyncio.to_thread(until, lambda: len(sent("q1")) > before)
+                while not sink.counts()["commands_refused"][1]:
+                    await asyncio.sleep(0.01)
+                # On the same connection, behind whatever else was sent; at QoS 0 it counts for nothing.
+                sink._connection._client.publish("mark", qos=0)
+                await asyncio.to_thread(until, lambda: sent("q0"))
+                on_the_way = len(sent("q1")) - before
+                speaks.set()
+                assert await verdicts == 49
+                await asyncio.to_thread(operator.until, "musc/line/answers/threshold")
+                return on_the_way
+
+        assert run(work()) == 2
+
+
 @pytest.mark.slow
 def test_words_go_through_a_broker_of_before_as_well(tmp_path, running, detector):
     part = shown(detector, "old", 2)[0]
@@ -241,19 +277,3 @@ def test_words_go_through_a_broker_of_before_as_well(tmp_path, running, detector
         answer = operator.until("musc/old/answers/confirm")[-1].said
         assert (answer["ok"], answer["id"]) == (True, "1")
         assert "musc/old/answers/confirm" not in retained(running.port)
-
-
-@contextmanager
-def stopped(process):
-    """It does nothing meanwhile."""
-    os.kill(process.pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(process.pid, signal.SIGCONT)
-
-
-def begun(folder):
-    """Ids of the commands that the bridge has begun."""
-    with closing(sqlite3.connect(folder / NAME)) as database:
-        return [command_id for (command_id,) in database.execute("SELECT id FROM command")]

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from mqtt_support import certificates
+from certificate_support import certificates
 
 from streamer.bridges import config
 from streamer.bridges.mqtt import tls
@@ -46,11 +46,49 @@ def loaded(folder: Path, **section):
         ({"keepalive_s": 1}, "keepalive_s"),
         ({"in_flight": 0}, "in_flight"),
         ({"no_such_key": 1}, "no_such_key"),
+        ({"tls": {"cafile": "a.pem"}}, r"unknown key 'mqtt.tls.cafile'; .*allowed here: ca, cert"),
     ],
 )
 def test_a_wrong_value_is_one_line_that_names_its_key(tmp_path, section, said):
     with pytest.raises(StreamerError, match=said) as raised:
         loaded(tmp_path, **section)
+    assert "\n" not in str(raised.value)
+
+
+MISTAKEN = [
+    f"mqtt://me:{SECRET}@127.0.0.1:1883",
+    [SECRET],
+    {f"me:{SECRET}@127.0.0.1": 1883},
+    {"password": SECRET},
+    {"address": f"mqtt://me:{SECRET}@127.0.0.1:1883"},
+    {"address": f"me:{SECRET}@127.0.0.1:1883"},
+    {"address": [f"me:{SECRET}@127.0.0.1:1883"]},
+    {"username": ["me", SECRET]},
+    *(
+        {"username": "me", key: given}
+        for key in ("password_file", "password_env")
+        for given in (SECRET, f"${SECRET}", f"~{SECRET}", [SECRET], {"me": SECRET}, f"a\n{SECRET}")
+    ),
+    {"tls": SECRET},
+    {"tls": {"cert": "a.pem", "key": f"-----BEGIN PRIVATE KEY-----\n{SECRET}"}},
+    {"tls": {"cert": "a.pem", "key": SECRET}},
+]
+
+
+def used(file):
+    """As at the start of the bridge."""
+    section = config.load("mqtt", file).section
+    section.password()
+    tls.context(section.tls)
+
+
+@pytest.mark.parametrize("section", MISTAKEN)
+def test_a_secret_that_stands_where_none_belongs_is_not_shown(tmp_path, section):
+    file = tmp_path / "bridge.yaml"
+    file.write_text(yaml.safe_dump({"queue": {"path": str(tmp_path / "queue")}, "mqtt": section}))
+    with pytest.raises(StreamerError, match="mqtt") as raised:
+        used(file)
+    assert SECRET not in str(raised.value)
     assert "\n" not in str(raised.value)
 
 
@@ -87,7 +125,7 @@ def test_a_password_comes_from_a_file_that_only_its_owner_reads(tmp_path):
 def test_a_password_comes_from_the_environment(monkeypatch):
     section = Mqtt(username="u", password_env="MUSC_TEST_PASSWORD")  # noqa: S106
     monkeypatch.delenv("MUSC_TEST_PASSWORD", raising=False)
-    with pytest.raises(StreamerError, match="has no 'MUSC_TEST_PASSWORD'"):
+    with pytest.raises(StreamerError, match="the environment has no variable of that name"):
         section.password()
     monkeypatch.setenv("MUSC_TEST_PASSWORD", SECRET)
     assert section.password() == SECRET

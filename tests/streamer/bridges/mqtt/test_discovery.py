@@ -6,6 +6,7 @@ import re
 
 import jinja2
 import pytest
+from item_support import queue_folder
 from mqtt_items import score
 from mqtt_support import broker, needs_mosquitto, retained
 from streamer_support import PATIENCE_S
@@ -21,7 +22,9 @@ def handed_on(folder, address, items, tell=None, **section):
     """One run of the bridge from its start to its end."""
 
     async def work():
-        common = Common.model_validate({"queue": {"path": str(folder / "queue")}, "tell": tell or {}})
+        common = Common.model_validate(
+            {"queue": {"path": str(queue_folder(folder / "queue", "mqtt"))}, "tell": tell or {}}
+        )
         sink = BRIDGE.make(BRIDGE.section.model_validate({"address": address, **section}), common)
         try:
             await sink.open()

@@ -11,10 +11,11 @@ from streamer.bridges.mqtt.states import COUNTS, STREAMS, States
 from streamer.bridges.sink import Item, Refused
 
 MOST = 256 * 1024
+BRIDGE = "0123456789abcdef"
 
 
 def said(item, most=MOST, **more):
-    return json.loads(payload(item, most=most, **more))
+    return json.loads(payload(item, BRIDGE, most=most, **more))
 
 
 def test_a_verdict_has_the_same_fields_whatever_its_header_lacks():
@@ -22,6 +23,7 @@ def test_a_verdict_has_the_same_fields_whatever_its_header_lacks():
     assert list(whole) == list(bare)
     assert whole["frame_id"] == "part-0003"
     assert whole["number"] == whole["pub_seq"] == 3
+    assert whole["bridge"] == BRIDGE
     assert whole["before"] is None
     assert whole["is_partial"] is True
     assert "anomaly_map" not in whole
@@ -30,7 +32,7 @@ def test_a_verdict_has_the_same_fields_whatever_its_header_lacks():
 
 def test_every_field_stands_on_the_page():
     page = (Path(__file__).parents[4] / "docs" / "bridges-mqtt.md").read_text()
-    states = States()
+    states = States(BRIDGE)
     states.take(score(1))
     fields = {
         *said(score(1)),
@@ -66,7 +68,7 @@ def test_what_json_cannot_say_is_null_and_the_rest_stays():
 
 
 def test_every_payload_is_ascii_on_one_line():
-    encoded = payload(score(0, frame_id="a\nb\u2029c\x7f"), most=MOST)
+    encoded = payload(score(0, frame_id="a\nb\u2029c\x7f"), BRIDGE, most=MOST)
     assert encoded.isascii()
     assert b"\n" not in encoded
 
@@ -79,7 +81,7 @@ def test_of_what_is_too_long_parts_are_left_out_and_named():
     assert len(told["regions"]) == 64
     assert said(item, most=1000)["cut"] == ["meta", "regions"]
     with pytest.raises(Refused, match=r"verdict 0: has \d+ bytes"):
-        payload(item, most=300)
+        payload(item, BRIDGE, most=300)
 
 
 @pytest.mark.parametrize("kind", [kind for kind in FIELDS if kind != "verdict"])
@@ -97,7 +99,7 @@ def test_what_is_gone_from_the_history_says_of_which_topic():
 
 
 def test_the_state_is_the_newest_score_and_later_words_of_the_same_frame():
-    states = States()
+    states = States(BRIDGE)
     states.take(score(1))
     states.take(score(2, pred_label=True))
     assert states.body("line")["pred_label"] is True
@@ -113,17 +115,29 @@ def test_the_state_is_the_newest_score_and_later_words_of_the_same_frame():
 
 
 def test_what_comes_again_is_counted_once_also_after_a_restart():
-    states = States()
+    states = States(BRIDGE)
     items = [score(1), score(2), Item(3, "dropped", "line/dropped", -1, "line", {"lost": 4})]
     assert all(map(states.take, items))
-    again = States({stream: json.loads(encode(states.body(stream))) for stream in states.streams})
+    again = States(BRIDGE, {stream: json.loads(encode(states.body(stream))) for stream in states.streams})
     assert not any(map(again.take, items))
     assert again.take(score(4))
     assert again.body("line")["counts"] == dict.fromkeys(COUNTS, 0) | {"scores": 3, "dropped": 4}
 
 
+def test_a_state_of_another_queue_begins_anew_whose_numbers_are_lower():
+    states = States(BRIDGE)
+    states.take(score(5000))
+    body = json.loads(encode(states.body("line")))
+    anew = States("f" * 16, {"line": body})
+    assert anew.streams == ["line"]  # so the broker is told that nothing is known of it
+    assert (anew.body("line")["frame_id"], anew.body("line")["counts"]["scores"]) == (None, 0)
+    assert anew.take(score(1, pred_label=True))
+    assert (anew.body("line")["frame_id"], anew.body("line")["pred_label"]) == ("part-0001", True)
+    assert (anew.body("line")["bridge"], body["bridge"]) == ("f" * 16, BRIDGE)
+
+
 def test_a_number_and_the_same_as_text_are_two_frames():
-    states = States()
+    states = States(BRIDGE)
     states.take(score(1, frame_id="17"))
     late = revision(2, of=1, revision=1, label=True, before=False)
     states.take(dataclasses.replace(late, header={**late.header, "frame_id": 17}))
@@ -131,7 +145,7 @@ def test_a_number_and_the_same_as_text_are_two_frames():
 
 
 def test_streams_that_never_end_do_not_fill_the_memory():
-    states = States()
+    states = States(BRIDGE)
     for number in range(STREAMS + 10):
         states.take(score(number, f"s{number}"))
     assert len(states.streams) == STREAMS
