@@ -3,7 +3,7 @@
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from typing import Any, ClassVar, Protocol
 
@@ -13,9 +13,11 @@ from zmq.utils.monitor import recv_monitor_message
 
 from streamer.auth import ClientKeys
 from streamer.errors import WireError
-from streamer.following.gaps import Gaps, Taken
+from streamer.following.gaps import Gaps
 from streamer.following.numbers import KEPT_BY_HISTORY, check_pub_seq
 from streamer.following.presence import Heard
+from streamer.following.taken import Came, Taken
+from streamer.following.topics import Cursor
 from streamer.sockets import Context, Socket, connect
 from streamer.wire.checks import NO_STREAM
 from streamer.wire.frame import pack, unpack
@@ -31,11 +33,15 @@ _QUEUE, _QUESTIONS = 2000, 10
 _MAX_PART = 64 * 2**20
 _MAX_ANSWER = 96 * 2**20
 _ANSWER_S, _TRIES = 5.0, 2
+_LONGEST_S = 40.0
+# Where more patience is asked for: twice as long each time, for a history that is only slow.
 _PROBE_S = 10.0
+_AGAIN_S = 1.0
 _MANY = 50
 # Messages of one answer of the history beyond which they are no news.
 _PROBE = (topic_of(NO_STREAM, "error"), 2**62)
 # What is asked to see whether anybody answers: for messages that there are not.
+_BEAT = topic_of(NO_STREAM, "status")
 
 
 class Endpoints(Protocol):
@@ -62,7 +68,10 @@ class Follower(threading.Thread, ABC):
         keys: CURVE keys where it asks for them.
         heard: is told of everything.
         known: of each topic the last number kept and the digest of its message.
-        scores_first: of a stream whose scores have a gap, nothing else is handed on until it is filled.
+        scores_first: of a stream whose scores have a gap, nothing else is handed on until it is filled, and
+            what is lost is told before what follows it.
+        patience_s: that a history which does not answer, of a detector that is heard, is waited for beyond
+            the first few seconds; then what comes goes on, and what is missing is lost.
 
     Raises:
         StreamerError: an endpoint is malformed.
@@ -76,20 +85,23 @@ class Follower(threading.Thread, ABC):
         endpoints: Endpoints,
         keys: ClientKeys | None,
         heard: Heard,
-        known: Mapping[str, tuple[int, bytes | None]],
+        known: Mapping[str, Cursor],
         *,
         scores_first: bool = False,
+        patience_s: float = 0.0,
     ) -> None:
         super().__init__(name="follow", daemon=True)
-        self._heard = heard
+        self._heard, self._patience_s = heard, patience_s
         self._stopping = threading.Event()
-        self._gaps = Gaps(known, scores_first=scores_first)
+        self._gaps = Gaps(known, scores_first=scores_first, look_up=self._cursor)
         self._context = Context()
         self._asked: tuple[str, int] | None = None
         self._asked_at = 0.0
         self._answers: bool | None = None  # not known yet
+        self._away_since: float | None = None
+        self._is_blind = False
         self._unanswered = self._number = 0
-        self._probe_at = 0.0
+        self._probe_at = self._ask_at = 0.0
         try:
             self._scores = connect(
                 self._context, zmq.SUB, endpoints.scores, keys=keys, hwm=_QUEUE, max_part=_MAX_PART
@@ -106,8 +118,16 @@ class Follower(threading.Thread, ABC):
             raise
 
     @abstractmethod
-    def _known(self) -> Mapping[str, tuple[int, bytes | None]]:
+    def _known(self) -> Mapping[str, Cursor]:
         """Of each topic the last number kept and the digest of its message."""
+
+    def _cursor(self, topic: str) -> Cursor | None:
+        """The same of one topic; None where nothing of it is kept."""
+        return self._known().get(topic)
+
+    def _unkept(self) -> Collection[str] | None:
+        """Streams of which something that was handed on is not kept yet; None where that may be all."""
+        return ()
 
     @abstractmethod
     def _keep(self, taken: Taken, *, quiet: bool = False) -> None:
@@ -132,6 +152,9 @@ class Follower(threading.Thread, ABC):
     def _answering(self, answers: bool) -> None:
         """The history answers, or does not."""
 
+    def _gave_up(self) -> None:
+        """What is missing is no longer waited for."""
+
     def stop(self) -> None:
         """End, once what has come is kept."""
         self._stopping.set()
@@ -146,12 +169,16 @@ class Follower(threading.Thread, ABC):
         for socket in (self._scores, self._control, self._monitor):
             poller.register(socket, zmq.POLLIN)
         try:
+            again = False
             while not self._stopping.is_set():
                 try:
+                    if again:
+                        self._begin_again()
+                        again = False
                     self._turn(dict(poller.poll(_POLL_MS)))
                 except Exception:  # whatever a message brings about: it is one message, and told
                     log.exception(f"{self.whose}_follow_failed")
-                    self._begin_again()
+                    again = True
                     self._stopping.wait(1.0)
         finally:
             with suppress(zmq.ZMQError):
@@ -161,8 +188,10 @@ class Follower(threading.Thread, ABC):
 
     def _begin_again(self) -> None:
         """Ask for what follows what is kept: something that came was not."""
-        self._gaps.restart(self._known())
-        self._gaps.check_all(self._topics())
+        self._asked = None  # of what was taken then
+        known = self._known()
+        self._gaps.restart(known)
+        self._gaps.check_all(self._topics(known))
 
     def _turn(self, ready: dict[Any, int]) -> None:
         if self._monitor in ready:
@@ -174,6 +203,8 @@ class Follower(threading.Thread, ABC):
             self._take_live()
         self._ask()
         self._look()
+        if self._gaps.are_many and (unkept := self._unkept()) is not None:
+            self._gaps.forget(unkept)
 
     def _take_live(self) -> None:
         """What the socket has ready, and what comes within a moment, is one transaction."""
@@ -194,10 +225,12 @@ class Follower(threading.Thread, ABC):
                 self._heard.heard(message, live=True)
                 if message.kind in {"status", "source"}:
                     beat = True
+                    if message.topic == _BEAT:
+                        self._gaps.beat()
                 elif message.kind in KEPT_BY_HISTORY:
                     kept.add(self._gaps.live(message, check_pub_seq(message)))
                 elif message.kind == "picture":
-                    kept.messages.append(message)
+                    kept.steps.append(Came(message, live=True))
             except WireError:
                 self._bad()
         self._keep(kept)
@@ -210,11 +243,12 @@ class Follower(threading.Thread, ABC):
         self._asked, self._unanswered = None, 0
         if self._answers is False:
             self._answers = None
-        self._gaps.check_all(self._topics())
+        self._gaps.check_all(self._topics(self._known()))
 
-    def _topics(self) -> list[str]:
-        """Topics that there may be, of all streams heard of."""
-        streams = self._heard.streams()
+    def _topics(self, known: Collection[str] = ()) -> list[str]:
+        """Topics that there may be, of all streams heard of and of those that are known."""
+        streams = dict.fromkeys([*self._heard.streams(), *(topic.rpartition("/")[0] for topic in known)])
+        streams.pop(NO_STREAM, None)
         return [
             topic_of(NO_STREAM, "error"),
             *(topic_of(stream, kind) for stream in streams for kind in KEPT_BY_HISTORY),
@@ -224,14 +258,18 @@ class Follower(threading.Thread, ABC):
         """Ask the history for what is missing, one question at a time, and see whether it answers."""
         now = time.monotonic()
         if self._asked is not None:
-            if now - self._asked_at < _ANSWER_S:
+            if now - self._asked_at < self._answer_s():
                 return
             self._asked, self._unanswered = None, self._unanswered + 1
             if self._unanswered >= _TRIES and self._heard.is_up:
-                self._answers, self._probe_at = False, now + _PROBE_S
+                self._is_away(now)
                 self._answering(False)
-        if self._answers is False:  # what comes goes on, and what is missing is lost
-            self._keep(self._gaps.unanswered())
+        if self._patience_s and not self._heard.is_up:
+            self._away_since = None  # there is nobody who could answer
+        if self._answers is False and self._is_over(now):
+            self._keep(self._gaps.unanswered())  # what comes goes on, and what is missing is lost
+        if now < self._ask_at:
+            return
         request = self._gaps.next_request()
         if request is None and not self._answers and self._heard.is_up and now >= self._probe_at:
             request = _PROBE
@@ -245,6 +283,26 @@ class Follower(threading.Thread, ABC):
         with suppress(zmq.ZMQError):
             self._control.send_multipart([b"%d" % self._number, b"", body], zmq.DONTWAIT)
 
+    def _answer_s(self) -> float:
+        """How long an answer is waited for."""
+        longer = 2.0 ** min(self._unanswered, 10) if self._patience_s else 1.0
+        return max(_ANSWER_S, min(_ANSWER_S * longer, _LONGEST_S, self._patience_s))
+
+    def _is_away(self, now: float) -> None:
+        """The history does not answer, or cannot say now, or never could."""
+        self._answers, self._probe_at = False, now + _PROBE_S
+        self._ask_at = now + (_AGAIN_S if self._patience_s else 0.0)
+        self._away_since = now if self._away_since is None else self._away_since
+
+    def _is_over(self, now: float) -> bool:
+        """Whether a history that is away has been waited for long enough."""
+        if self._away_since is None or now - self._away_since < self._patience_s:
+            return False
+        if not self._is_blind:
+            self._is_blind = True
+            self._gave_up()
+        return True
+
     def _take_answer(self) -> None:
         parts = self._control.recv_multipart(zmq.DONTWAIT)
         if self._asked is None or len(parts) != 3 or parts[0] != b"%d" % self._number:
@@ -254,12 +312,14 @@ class Follower(threading.Thread, ABC):
             answer = unpack(parts[2], _MAX_ANSWER)
         except WireError:
             answer = {}
-        if answer.get("ok") is not True:  # it cannot say now, or never could
-            self._answers, self._probe_at = False, time.monotonic() + _PROBE_S
+        if answer.get("ok") is not True:
+            self._is_away(time.monotonic())
+            if self._patience_s:
+                self._answering(False)
             return
-        if self._answers is False:  # what was given up meanwhile may be there
-            self._gaps.check_all(self._topics())
-        self._answers = True
+        if self._is_blind:  # what was given up meanwhile may be there
+            self._gaps.check_all(self._topics(self._known()))
+        self._answers, self._away_since, self._is_blind, self._ask_at = True, None, False, 0.0
         self._answering(True)
         if (topic, first) == _PROBE:
             return
@@ -268,7 +328,9 @@ class Follower(threading.Thread, ABC):
         messages = [one for one in messages if one[1].topic == topic]
         for _, message in messages:
             self._heard.heard(message, live=False)
-        kept = self._gaps.answer(topic, messages, bool(more))
+        following = answer.get("next")
+        following = following if type(following) is int and 0 <= following < 2**63 else None
+        kept = self._gaps.answer(topic, messages, bool(more), following)
         self._keep(kept, quiet=len(kept.messages) > _MANY)
 
 

@@ -1,6 +1,7 @@
 """The page's follower: what a detector says is kept and told, how it is, and what is too old deleted."""
 
 import time
+from collections.abc import Collection
 from contextlib import suppress
 from typing import Any
 
@@ -10,7 +11,7 @@ from streamer.auth import ClientKeys
 from streamer.errors import StreamerError
 from streamer.following.follower import Endpoints
 from streamer.following.follower import Follower as Following
-from streamer.following.gaps import Taken
+from streamer.following.taken import Taken
 from streamer.page.health import DOWN_S, Health
 from streamer.page.hub import Hub
 from streamer.page.overview import Overview
@@ -59,6 +60,9 @@ class Follower(Following):
 
     def _known(self) -> dict[str, tuple[int, bytes | None]]:
         return self._store.topics()
+
+    def _unkept(self) -> Collection[str] | None:
+        return None if self._store.failed is not None else ()
 
     def _bad(self) -> None:
         self._store.count_bad()

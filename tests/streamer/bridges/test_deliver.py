@@ -17,7 +17,7 @@ from streamer.bridges.common import Retry, Tell
 from streamer.bridges.deliver import Deliverer
 from streamer.bridges.queue import Queue
 from streamer.bridges.telling import Joined, Telling
-from streamer.following.gaps import Taken
+from streamer.following.taken import Taken
 
 FAST = Retry(first_s=0.01, longest_s=0.05)
 

@@ -10,7 +10,7 @@ from store_support import NOON, SECOND, Clock, message, verdict
 from streamer.bridges.common import Tell
 from streamer.bridges.queue import Queue
 from streamer.bridges.telling import Joined, Telling
-from streamer.following.gaps import Hole, Taken
+from streamer.following.taken import Hole, Taken
 
 
 @pytest.fixture
@@ -20,10 +20,10 @@ def queue(tmp_path):
     queue.close()
 
 
-def tell(queue, *messages, holes=(), **rules):
+def tell(queue, *messages, holes=(), live=False, **rules):
     telling = Telling(Tell(**rules), maps=False)
     with queue.writing() as writing:
-        telling.write(Taken(holes=list(holes)), [Joined(one) for one in messages], writing)
+        telling.write(Taken(), [*(Joined(one, live=live) for one in messages), *holes], writing)
     items = queue.first()
     queue.delivered(items)
     return items, telling.bad

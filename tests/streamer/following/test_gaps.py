@@ -224,7 +224,7 @@ def test_what_waits_is_bounded():
     detector.publish()
     for _ in range(3000):
         page.hear(detector.publish())
-    assert len(page.gaps._topics[TOPIC].waiting) == 2000
+    assert len(page.gaps._topics.get(TOPIC).waiting) == 2000
     page.ask()
     assert page.ids() == [f"p{number}" for number in range(3002)]
     assert sum(hole.lost for hole in page.holes) == 0
