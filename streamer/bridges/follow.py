@@ -13,7 +13,7 @@ from streamer.bridges.telling import Joined, Telling, availability
 from streamer.following.follower import Endpoints, Follower
 from streamer.following.presence import DOWN_S, Presence
 from streamer.following.taken import Hole, Taken
-from streamer.following.topics import Cursor
+from streamer.following.topic import Cursor
 from streamer.wire.published import Message
 
 log = structlog.get_logger()
@@ -95,7 +95,7 @@ class BridgeFollower(Follower):
             log.warning(
                 "bridge_history_away",
                 what_now="it is asked again; what follows a gap waits",
-                gives_up_after_s=self._patience_s,
+                gives_up_after_s=self._patience.seconds,
             )
         self.history_away = not answers
 
@@ -157,7 +157,7 @@ class BridgeFollower(Follower):
 
     def _tell_up(self, up: bool) -> None:
         if not up:
-            self._answers, self.history_away = None, False
+            self._patience.answers, self.history_away = None, False
         try:
             with self._queue.writing() as writing:
                 writing.put(availability("up" if up else "down"))

@@ -15,9 +15,10 @@ from streamer.auth import ClientKeys
 from streamer.errors import WireError
 from streamer.following.gaps import Gaps
 from streamer.following.numbers import KEPT_BY_HISTORY, check_pub_seq
+from streamer.following.patience import Patience
 from streamer.following.presence import Heard
 from streamer.following.taken import Came, Taken
-from streamer.following.topics import Cursor
+from streamer.following.topic import Cursor
 from streamer.sockets import Context, Socket, connect
 from streamer.wire.checks import NO_STREAM
 from streamer.wire.frame import pack, unpack
@@ -32,11 +33,7 @@ _POLL_MS = 200
 _QUEUE, _QUESTIONS = 2000, 10
 _MAX_PART = 64 * 2**20
 _MAX_ANSWER = 96 * 2**20
-_ANSWER_S, _TRIES = 5.0, 2
-_LONGEST_S = 40.0
-# Where more patience is asked for: twice as long each time, for a history that is only slow.
 _PROBE_S = 10.0
-_AGAIN_S = 1.0
 _MANY = 50
 # Messages of one answer of the history beyond which they are no news.
 _PROBE = (topic_of(NO_STREAM, "error"), 2**62)
@@ -91,17 +88,14 @@ class Follower(threading.Thread, ABC):
         patience_s: float = 0.0,
     ) -> None:
         super().__init__(name="follow", daemon=True)
-        self._heard, self._patience_s = heard, patience_s
+        self._heard, self._patience = heard, Patience(patience_s)
         self._stopping = threading.Event()
         self._gaps = Gaps(known, scores_first=scores_first, look_up=self._cursor)
         self._context = Context()
         self._asked: tuple[str, int] | None = None
         self._asked_at = 0.0
-        self._answers: bool | None = None  # not known yet
-        self._away_since: float | None = None
-        self._is_blind = False
-        self._unanswered = self._number = 0
-        self._probe_at = self._ask_at = 0.0
+        self._number = 0
+        self._probe_at = 0.0
         try:
             self._scores = connect(
                 self._context, zmq.SUB, endpoints.scores, keys=keys, hwm=_QUEUE, max_part=_MAX_PART
@@ -240,9 +234,8 @@ class Follower(threading.Thread, ABC):
 
     def _connected(self) -> None:
         """A detector is there, perhaps another one than before: what it was asked before is not answered."""
-        self._asked, self._unanswered = None, 0
-        if self._answers is False:
-            self._answers = None
+        self._asked = None
+        self._patience.begin()
         self._gaps.check_all(self._topics(self._known()))
 
     def _topics(self, known: Collection[str] = ()) -> list[str]:
@@ -258,20 +251,21 @@ class Follower(threading.Thread, ABC):
         """Ask the history for what is missing, one question at a time, and see whether it answers."""
         now = time.monotonic()
         if self._asked is not None:
-            if now - self._asked_at < self._answer_s():
+            if now - self._asked_at < self._patience.answer_s:
                 return
-            self._asked, self._unanswered = None, self._unanswered + 1
-            if self._unanswered >= _TRIES and self._heard.is_up:
-                self._is_away(now)
+            self._asked = None
+            if self._patience.miss(now, is_up=self._heard.is_up):
+                self._probe_at = now + _PROBE_S
                 self._answering(False)
-        if self._patience_s and not self._heard.is_up:
-            self._away_since = None  # there is nobody who could answer
-        if self._answers is False and self._is_over(now):
+        if self._patience.is_over(now, is_up=self._heard.is_up):
+            if not self._patience.gave_up:
+                self._patience.gave_up = True
+                self._gave_up()
             self._keep(self._gaps.unanswered())  # what comes goes on, and what is missing is lost
-        if now < self._ask_at:
+        if now < self._patience.ask_at:
             return
         request = self._gaps.next_request()
-        if request is None and not self._answers and self._heard.is_up and now >= self._probe_at:
+        if request is None and not self._patience.answers and self._heard.is_up and now >= self._probe_at:
             request = _PROBE
             self._probe_at = now + _PROBE_S
         if request is None:
@@ -283,43 +277,24 @@ class Follower(threading.Thread, ABC):
         with suppress(zmq.ZMQError):
             self._control.send_multipart([b"%d" % self._number, b"", body], zmq.DONTWAIT)
 
-    def _answer_s(self) -> float:
-        """How long an answer is waited for."""
-        longer = 2.0 ** min(self._unanswered, 10) if self._patience_s else 1.0
-        return max(_ANSWER_S, min(_ANSWER_S * longer, _LONGEST_S, self._patience_s))
-
-    def _is_away(self, now: float) -> None:
-        """The history does not answer, or cannot say now, or never could."""
-        self._answers, self._probe_at = False, now + _PROBE_S
-        self._ask_at = now + (_AGAIN_S if self._patience_s else 0.0)
-        self._away_since = now if self._away_since is None else self._away_since
-
-    def _is_over(self, now: float) -> bool:
-        """Whether a history that is away has been waited for long enough."""
-        if self._away_since is None or now - self._away_since < self._patience_s:
-            return False
-        if not self._is_blind:
-            self._is_blind = True
-            self._gave_up()
-        return True
-
     def _take_answer(self) -> None:
         parts = self._control.recv_multipart(zmq.DONTWAIT)
         if self._asked is None or len(parts) != 3 or parts[0] != b"%d" % self._number:
             return  # of a question that was given up
-        (topic, first), self._asked, self._unanswered = self._asked, None, 0
+        (topic, first), self._asked = self._asked, None
         try:
             answer = unpack(parts[2], _MAX_ANSWER)
         except WireError:
             answer = {}
         if answer.get("ok") is not True:
-            self._is_away(time.monotonic())
-            if self._patience_s:
+            now = time.monotonic()
+            self._patience.refuse(now)
+            self._probe_at = now + _PROBE_S
+            if self._patience.seconds:
                 self._answering(False)
             return
-        if self._is_blind:  # what was given up meanwhile may be there
+        if self._patience.answered():  # what was given up meanwhile may be there
             self._gaps.check_all(self._topics(self._known()))
-        self._answers, self._away_since, self._is_blind, self._ask_at = True, None, False, 0.0
         self._answering(True)
         if (topic, first) == _PROBE:
             return

@@ -70,16 +70,15 @@ class Gaps:
         for name in topics:
             self._topics.want(name)
         self._tails.clear()
-        for _, topic in self._topics.items():
-            topic.checked, topic.probing, topic.asking, topic.held = False, False, True, None
-            topic.certain = 0
+        for _, topic in self._topics.in_order():
+            topic.check()
 
     def check_new(self, topics: Iterable[str]) -> None:
         """Ask for everything of topics that were not heard of before."""
         self._topics.want_unseen(topics)
 
     def beat(self) -> None:
-        """A heartbeat of the detector came: after a few, nothing that it sent before is on its way any more."""
+        """A heartbeat of the detector came: after a few, nothing of before is on its way any more."""
         for name, (following, beats) in list(self._tails.items()):
             if beats > 1:
                 self._tails[name] = following, beats - 1
@@ -105,11 +104,11 @@ class Gaps:
         """A message that came by itself; it waits where something before it is missing."""
         taken = Taken()
         self._tick += 1
-        topic = self._topics.load(message.topic)
-        if topic is None:
+        if self._topics.are_full_for(message.topic):
             self.left_out += 1
             self._topics.want(message.topic)
             return taken
+        topic = self._topics.load(message.topic)
         stream = message.topic.rpartition("/")[0]
         if self._scores_first and stream != NO_STREAM:
             self._topics.want_unseen(topic_of(stream, kind) for kind in KEPT_BY_HISTORY)
@@ -122,15 +121,10 @@ class Gaps:
         Topics for which messages wait come first, scores before what is said of them, then what was asked
         for the longest ago. What would have to wait for scores is not asked for before them.
         """
-        asking = self._asking()
-        if not asking:
-            self._topics.next_due()
-            asking = self._asking()
-        if not asking:
+        found = self._topics.next_to_ask(scores_first=self._scores_first)
+        if found is None:
             return None
-        name = min(asking)[-1]
-        topic = self._topics.get(name)
-        assert topic is not None
+        name, topic = found
         self._tick += 1
         topic.asked = self._tick
         if topic.probing:
@@ -169,7 +163,7 @@ class Gaps:
         taken = Taken()
         self._topics.drop_due()
         self._tails.clear()
-        for name, topic in sorted(self._topics.items(), key=lambda one: (_rank(one[0]), one[0])):
+        for name, topic in self._topics.in_order():
             if topic.is_idle:
                 continue
             if topic.held is not None:
@@ -182,8 +176,11 @@ class Gaps:
     def _enter(self, topic: Topic, one: Waiting, taken: Taken) -> None:
         """Take a live message, or let it wait."""
         message, number = one.message, one.number
+        # Before the first of a topic there is nothing to ask for, whether or not the history answers.
+        asks = topic.asking and not (self._scores_first and topic.last < 0 and number == 0 and not topic.held)
         # What the same topic said before it and waits, it waits for.
-        if not (topic.asking or topic.waiting or self._is_early(one)):
+        if not (asks or topic.waiting or self._is_early(one)):
+            topic.asking = topic.asking and topic.urgent  # others may wait for it
             if number == topic.last + 1 and (topic.checked or topic.last < 0):
                 topic.checked = True
                 self._accept(topic, message, number, taken, live=True)
@@ -198,16 +195,6 @@ class Gaps:
         while len(topic.waiting) > _BUFFERED or (self._bytes > _BUFFERED_BYTES and len(topic.waiting) > 1):
             self._bytes -= _size(topic.waiting.popleft().message)
             topic.asking = True
-
-    def _asking(self) -> list[tuple[int, int, int, str]]:
-        """What the history is to be asked for, the most urgent the least."""
-        found = []
-        for name, topic in self._topics.items():
-            if topic.asking and topic.held is None:
-                scores = self._topics.get(name.rpartition("/")[0] + SCORE) if self._scores_first else None
-                if scores is None or scores is topic or not scores.asking:
-                    found.append((int(not (topic.waiting or topic.urgent)), _rank(name), topic.asked, name))
-        return found
 
     def _take_answer(self, name: str, topic: Topic, answer: Answer, taken: Taken) -> None:
         messages, following = answer.messages, answer.following
@@ -259,16 +246,10 @@ class Gaps:
                 for _, message in answer.messages:
                     self._scored.add(message)
                 self._take_answer(name, topic, answer, taken)
-            if not topic.asking and topic.waiting:
-                self._drain(topic, taken)
-
-    def _drain(self, topic: Topic, taken: Taken) -> None:
-        """What waited for nothing but scores is looked at again."""
-        waiting = list(topic.waiting)
-        topic.waiting.clear()
-        for one in waiting:
-            self._bytes -= _size(one.message)
-            self._enter(topic, one, taken)
+            for _ in range(0 if topic.asking else len(topic.waiting)):  # what waited for nothing but scores
+                one = topic.waiting.popleft()
+                self._bytes -= _size(one.message)
+                self._enter(topic, one, taken)
 
     def _scores_of(self, name: str) -> Topic | None:
         """The scores that what a topic says waits for; None where it waits for none."""
@@ -277,8 +258,7 @@ class Gaps:
             return None
         scores = self._topics.get(stream + SCORE)
         if scores is None:
-            scores = self._topics.load(stream + SCORE, by_all_means=True)
-            assert scores is not None
+            scores = self._topics.load(stream + SCORE)
             scores.asking = True
         return scores
 
@@ -344,10 +324,6 @@ class Gaps:
         if self._scores_first and message.kind in {"score", "revision"}:
             self._scored.add(message)
         taken.steps.append(Came(message, live))
-
-
-def _rank(name: str) -> int:
-    return 0 if name.endswith(SCORE) else 1
 
 
 def _size(message: Message) -> int:

@@ -26,7 +26,7 @@ class Came:
 
 @dataclass
 class Taken:
-    """`steps`: messages to keep and holes to tell, in order; `anew`: topics that the detector numbers anew."""
+    """`steps`: messages to keep and holes to tell, in order; `anew`: topics that are numbered anew."""
 
     steps: list[Came | Hole] = field(default_factory=list)
     anew: list[str] = field(default_factory=list)

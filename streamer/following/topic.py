@@ -42,11 +42,11 @@ class Answer:
 class Topic:
     """`last`: the last number taken, -1 for none, and the digest of that message.
 
-    `is_new`: never heard of before, so that what is no longer there was never missed. `checked`: whether it is
-    known to be of the count the detector is at now. `asking`: the history is to be asked, `urgent` if others
-    wait for it; `asked`: the tick at which it was asked last. `sure`: the tick up to which all that was said
-    before is taken or lost. `certain`: what has a smaller number and is not in
-    the history will not come live either. `probing`: the last number is not in the history, which is asked
+    `is_new`: never heard of before, so that what is no longer there was never missed. `checked`: whether it
+    is known to be of the count the detector is at now. `asking`: the history is to be asked, `urgent` if
+    others wait for it; `asked`: the tick at which it was asked last. `sure`: the tick up to which all that
+    was said before is taken or lost. `certain`: what has a smaller number and is not in the history will not
+    come live either. `probing`: the last number is not in the history, which is asked
     whether it has any. `fetched`: digests of messages that the history gave and that may come live as well.
     `held`: an answer that waits for the scores said before a tick. The rest is the hole that is being filled.
     """
@@ -85,6 +85,10 @@ class Topic:
             return False
         # The history no longer has it: what comes live and is not beyond it must be of another count.
         return any(one.number <= self.last for one in self.waiting)
+
+    def check(self) -> None:
+        """The detector may be another one than before."""
+        self.checked, self.probing, self.asking, self.held, self.certain = False, False, True, None, 0
 
     def begin_anew(self) -> None:
         """The next number is 0."""

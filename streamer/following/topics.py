@@ -1,12 +1,12 @@
 """The topics of one detector by name: those that are not looked at are held as names alone."""
 
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from streamer.following.topic import SCORE, Cursor, Topic
 
 _TOPICS = 4096
-# Beyond these, topics not heard of for the longest time are forgotten: what is kept of them is looked up again.
+# Beyond these, topics not heard of for the longest time are forgotten: what is kept is looked up again.
 _NAMES = 200_000
 
 
@@ -34,20 +34,33 @@ class Topics:
             else:
                 self.want(name)
 
-    def items(self) -> Iterator[tuple[str, Topic]]:
-        """Those in memory, in no order that matters."""
-        return iter(self._known.items())
+    def in_order(self) -> list[tuple[str, Topic]]:
+        """Those in memory, scores first."""
+        return sorted(self._known.items(), key=lambda one: (_rank(one[0]), one[0]))
+
+    def next_to_ask(self, *, scores_first: bool) -> tuple[str, Topic] | None:
+        """The topic that the history is to be asked for next: see `Gaps.next_request`."""
+        found = self._asking(scores_first)
+        if not found and self._due:
+            self.load(next(iter(self._due)))
+            found = self._asking(scores_first)
+        if not found:
+            return None
+        name = min(found)[-1]
+        return name, self._known[name]
 
     def get(self, name: str) -> Topic | None:
         """A topic that is in memory."""
         return self._known.get(name)
 
-    def load(self, name: str, *, by_all_means: bool = False) -> Topic | None:
-        """A topic, looked up where it is not in memory; None where that is full."""
+    def are_full_for(self, name: str) -> bool:
+        """Whether there is no room for a topic that is not in memory."""
+        return name not in self._known and len(self._known) >= (2 if self._look_up else 1) * _TOPICS
+
+    def load(self, name: str) -> Topic:
+        """A topic, looked up where it is not in memory."""
         topic = self._known.get(name)
         if topic is None:
-            if len(self._known) >= (2 if self._look_up else 1) * _TOPICS and not by_all_means:
-                return None
             cursor = None if self._look_up is None else self._look_up(name)
             # One that the history was asked for is not new, though it had nothing.
             topic = Topic(is_new=name not in self._seen) if cursor is None else Topic(*cursor)
@@ -72,11 +85,6 @@ class Topics:
         for name in names:
             if name not in self._known and name not in self._seen:
                 self.want(name)
-
-    def next_due(self) -> None:
-        """Load one of those that the history is to be asked for."""
-        if self._due:
-            self.load(next(iter(self._due)), by_all_means=True)
 
     def drop_due(self) -> None:
         """Nobody can be asked."""
@@ -108,3 +116,18 @@ class Topics:
                 return
             if topic.is_idle and name not in busy and name.rpartition("/")[0] not in busy:
                 del self._known[name]
+
+    def _asking(self, scores_first: bool) -> list[tuple[int, int, int, str]]:
+        """What the history is to be asked for, the most urgent the least."""
+        found = []
+        for name, topic in self._known.items():
+            if not topic.asking or topic.held is not None:
+                continue
+            scores = self._known.get(name.rpartition("/")[0] + SCORE) if scores_first else None
+            if scores is None or scores is topic or not scores.asking:
+                found.append((int(not (topic.waiting or topic.urgent)), _rank(name), topic.asked, name))
+        return found
+
+
+def _rank(name: str) -> int:
+    return 0 if name.endswith(SCORE) else 1

@@ -106,7 +106,7 @@ class Follower(Following):
             if up != was_up and (up or was_up or now - self._begun > DOWN_S):
                 self._overview.was_up = up
                 if not up:
-                    self._overview.control_answers, self._answers = None, None
+                    self._overview.control_answers = self._patience.answers = None
                 change = self._store.end_alarm if up else self._store.begin_alarm
                 told = change(NO_STREAM, "detector")
                 self._hub.tell([*told, self._overview.update()], self._store.cursor)

@@ -96,6 +96,15 @@ def test_pictures_in_memory_are_bounded(now, monkeypatch):
     assert [one.picture is not None for one in join.take([score(4), score(9)], live=False)] == [False, True]
 
 
+def test_a_hole_is_told_between_what_came_before_it_and_what_follows(now):
+    join = a_joining(now)
+    hole, elsewhere = (Hole(f"{stream}/score", 3, 4, lost=2, filled=0) for stream in ("line", "other"))
+    assert join.take([score("a"), elsewhere], live=True) == [elsewhere]
+    told = join.take([hole, score("b")], live=True)
+    assert [one if one is hole else one.message["frame_id"] for one in told] == ["a", hole]
+    assert set(join.holds) == {"line"}
+
+
 def test_what_is_held_is_forgotten_where_it_comes_again(now):
     join = a_joining(now)
     join.take([score("a")], live=True)

@@ -1,66 +1,121 @@
-"""A verdict comes before those that revise it, whatever is dropped and whoever restarts."""
+"""A verdict comes before those that revise it, and what is lost is told in its place, whatever happens.
+
+A detector with a history of any length, whose camera's clock jumps, and which scores frames anew under old
+ids; what it says is dropped, the subscriber restarts, is answered late, and forgets quiet topics.
+"""
 
 import hypothesis.strategies as st
+import pytest
 from hypothesis import given, settings
+from store_support import message as a_message
 from store_support import verdict
 
+from streamer.following import topics
 from streamer.following.gaps import Gaps
 from streamer.following.numbers import digest_of
+from streamer.following.taken import Came
 from streamer.server.history import Entry, History
 from streamer.wire.frame import pack
 from streamer.wire.published import topic_of, unpack_message
 
 PLENTY = 10**9
-TOPICS = [topic_of("line", kind) for kind in ("score", "revision", "event")]
+STREAMS = ("line", "left")
+TOPICS = [topic_of(stream, kind) for stream in STREAMS for kind in ("score", "revision", "event")]
 
 
 class Detector:
     """Scores frames and revises the last few of them, each message in the history before it goes out."""
 
-    def __init__(self):
-        self.history = History(None, max_messages=PLENTY, max_bytes=PLENTY)
-        self.numbers = dict.fromkeys(TOPICS, 0)
-        self.n_frames = 0
-        self.said = []
+    def __init__(self, most=PLENTY):
+        self.history = History(None, max_messages=most, max_bytes=PLENTY)
+        self.frames = {stream: [] for stream in STREAMS}
+        self.said = {topic: [] for topic in TOPICS}
 
-    def score(self):
-        self.n_frames += 1
-        return self._publish(verdict(f"p{self.n_frames}", at=self.n_frames))
+    def score(self, stream="line", at=0, again=False):
+        """The score of one more frame, `again` under the id of the last one."""
+        frames = self.frames[stream]
+        name = frames[-1]["frame_id"] if again and frames else f"p{len(frames)}"
+        fields = {"frame_id": name, "seq": len(frames), "at": at}
+        frames.append(fields)
+        return self._publish(verdict(stream=stream, **fields))
 
-    def revise(self, back):
-        frame = max(1, self.n_frames - back)
-        return self._publish(verdict(f"p{frame}", "revision", at=frame, revision=len(self.said) + 1))
+    def revise(self, back=0, stream="line"):
+        fields = self.frames[stream][max(0, len(self.frames[stream]) - 1 - back)]
+        number = len(self.said[topic_of(stream, "revision")]) + 1
+        return self._publish(verdict(kind="revision", stream=stream, revision=number, **fields))
+
+    def say(self, what, stream, at, back):
+        if what == "event":
+            return self._publish(a_message("event", stream, event="repeat"))
+        if what == "revise" and self.frames[stream]:
+            return self.revise(back, stream)
+        return self.score(stream, at, again=what == "again")
 
     def fetch(self, topic, first):
+        following = self.history.next_number(topic)
         found, more = self.history.fetch(topic, first, 2**62, limit=2, max_bytes=PLENTY)
-        return [(one.pub_seq, unpack_message([topic.encode(), one.header])) for one in found], more
+        return [(one.pub_seq, _message(topic, one.header)) for one in found], more, following
 
     def _publish(self, message):
-        number = self.numbers[message.topic]
-        self.numbers[message.topic] += 1
+        number = len(self.said[message.topic])
         header = {key: value for key, value in message.items() if key != "v"}
         body = pack({"v": 1, **header, "pub_seq": number})
         self.history.add([Entry(message.topic, number, body, None)])
-        self.said.append(unpack_message([message.topic.encode(), body]))
-        return self.said[-1]
+        self.said[message.topic].append(_message(message.topic, body))
+        return self.said[message.topic][-1]
+
+
+def _message(topic, body):
+    return unpack_message([topic.encode(), body])
+
+
+def frame_of(message):
+    return message["stream"], message["seq"]
 
 
 class Subscriber:
-    """One who asks now and then; an answer may come late, after what was published meanwhile."""
+    """One who asks now and then; an answer may come late, after what was published meanwhile.
 
-    def __init__(self, detector):
-        self.detector, self.taken, self.answer = detector, [], None
-        self.kept = {}
+    Checks what it is handed: each number of a topic once, in order, or told as lost before what follows it,
+    and only if the history does not have it; no revision before its score.
+    """
+
+    def __init__(self, detector, says_next=True):
+        self.detector, self.says_next, self.answer = detector, says_next, None
+        self.taken, self.holes, self.kept, self.ends = [], [], {}, {}
+        self.revised = set()
         self.restart()
 
     def restart(self):
-        self.gaps, self.answer = Gaps(self.kept, scores_first=True), None
+        self.gaps, self.answer = Gaps(self.kept, scores_first=True, look_up=self.kept.get), None
         self.gaps.check_all(TOPICS)
 
     def keep(self, taken):
         assert not taken.anew
-        self.taken += taken.messages
-        self.kept |= {one.topic: (one["pub_seq"], digest_of(one)) for one in taken.messages}
+        for step in taken.steps:
+            if isinstance(step, Came):
+                self._follows(step.message.topic, step.message["pub_seq"])
+                self._take(step.message)
+            elif step.lost:
+                assert step.lost == step.last - step.first + 1
+                self._follows(step.topic, step.first)
+                assert not self.detector.history.fetch(
+                    step.topic, step.first, step.last, limit=1, max_bytes=1
+                )[0]
+                self.holes.append(step)
+                self.kept[step.topic] = step.last, None
+
+    def _follows(self, topic, number):
+        if topic in self.kept:  # else all that the history no longer has was never missed
+            assert number == self.kept[topic][0] + 1
+
+    def _take(self, message):
+        self.taken.append(message)
+        self.kept[message.topic] = message["pub_seq"], digest_of(message)
+        if message.kind == "score":
+            assert frame_of(message) not in self.revised
+        elif message.kind == "revision":
+            self.revised.add(frame_of(message))
 
     def hear(self, message):
         self.keep(self.gaps.live(message, message["pub_seq"]))
@@ -68,12 +123,13 @@ class Subscriber:
     def ask(self):
         """Send a question; its answer is of this moment."""
         if self.answer is None and (request := self.gaps.next_request()) is not None:
-            self.answer = request[0], self.detector.fetch(*request)
+            messages, more, following = self.detector.fetch(*request)
+            self.answer = request[0], messages, more, following if self.says_next else None
 
     def read(self):
         if self.answer is not None:
-            (topic, (messages, more)), self.answer = self.answer, None
-            self.keep(self.gaps.answer(topic, messages, more))
+            answer, self.answer = self.answer, None
+            self.keep(self.gaps.answer(*answer))
 
     def catch_up(self):
         for _ in range(10_000):
@@ -83,66 +139,177 @@ class Subscriber:
                 return
         raise AssertionError("it asks for ever")
 
+    def connect(self):
+        self.answer = None
+        self.gaps.check_all([*TOPICS, *self.kept])
+
+    def forget(self):
+        self.gaps.forget(())
+
+    def beat(self, times=1):
+        for _ in range(times):
+            self.gaps.beat()
+
+    def kinds(self):
+        return [one.kind for one in self.taken]
+
 
 STEPS = st.lists(
     st.tuples(
         st.sampled_from(
-            ["score", "score", "revise", "revise", "ask", "read", "settle", "restart", "connect"]
+            [
+                *("score", "score", "again", "revise", "revise", "event", "ask", "read", "beat"),
+                *("catch_up", "restart", "connect", "forget"),
+            ]
         ),
+        st.sampled_from(STREAMS),
         st.booleans(),
         st.integers(0, 3),
+        st.sampled_from([0, 1, -3600, 10**6]),
     ),
     max_size=80,
 )
 
 
 @settings(max_examples=100)
-@given(STEPS)
-def test_no_revision_comes_before_its_score(steps):
-    detector = Detector()
-    subscriber = Subscriber(detector)
-    for step, is_heard, back in steps:
-        match step:
-            case "score" | "revise":
-                if step == "revise" and not detector.n_frames:
-                    continue
-                message = detector.score() if step == "score" else detector.revise(back)
+@given(STEPS, st.sampled_from([PLENTY, PLENTY, 1, 3, 10]), st.booleans())
+def test_no_revision_comes_before_its_score_and_no_number_goes_without_a_word(steps, most, says_next):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(topics, "_TOPICS", 2)
+        detector = Detector(most)
+        subscriber = Subscriber(detector, says_next)
+        clock = 0
+        for step, stream, is_heard, back, jump in steps:
+            clock = max(0, clock + jump)
+            if step in {"score", "again", "revise", "event"}:
+                message = detector.say(step, stream, clock, back)
                 if is_heard:
                     subscriber.hear(message)
-            case "ask":
-                subscriber.ask()
-            case "read":
-                subscriber.read()
-            case "settle":
-                subscriber.catch_up()
-            case "restart":
-                subscriber.restart()
-            case "connect":
-                subscriber.answer = None
-                subscriber.gaps.check_all(TOPICS)
-    subscriber.gaps.check_all(TOPICS)
-    subscriber.answer = None
-    subscriber.catch_up()
-    for kind in ("score", "revision"):
-        said = [one["frame_id"] for one in detector.said if one.kind == kind]
-        assert [one["frame_id"] for one in subscriber.taken if one.kind == kind] == said
-    scored = set()
-    for one in subscriber.taken:
-        if one.kind == "score":
-            scored.add(one["frame_id"])
-        assert one["frame_id"] in scored
+            else:
+                getattr(subscriber, step)()
+        subscriber.connect()
+        subscriber.catch_up()
+        subscriber.beat(3)
+        subscriber.catch_up()
+    for topic, said in detector.said.items():
+        taken = [one for one in subscriber.taken if one.topic == topic]
+        kept = detector.history.fetch(topic, 0, PLENTY, limit=PLENTY, max_bytes=PLENTY)[0]
+        assert {one.pub_seq for one in kept} <= {one["pub_seq"] for one in taken}
+        lost = sum(one.lost for one in subscriber.holes if one.topic == topic)
+        if topic in subscriber.kept:
+            first = min([taken[0]["pub_seq"]] if taken else [], default=0)
+            begins = min([first, *(one.first for one in subscriber.holes if one.topic == topic)])
+            if says_next:
+                assert len(taken) + lost == len(said) - begins
+            assert most < PLENTY or (begins, lost) == (0, 0)
 
 
-def test_a_dropped_score_is_noticed_by_the_revision_behind_it():
+def test_a_dropped_score_is_noticed_by_the_revision_behind_it_whatever_the_cameras_clock_says():
     detector = Detector()
     subscriber = Subscriber(detector)
-    subscriber.hear(detector.score())
+    subscriber.hear(detector.score(at=7200))
     subscriber.catch_up()
-    detector.score()
-    subscriber.hear(detector.revise(0))
-    assert [one.kind for one in subscriber.taken] == ["score"]
+    detector.score(at=0)  # set back by two hours
+    subscriber.hear(detector.revise())
+    assert subscriber.kinds() == ["score"]
     subscriber.catch_up()
-    assert [one.kind for one in subscriber.taken] == ["score", "score", "revision"]
+    assert subscriber.kinds() == ["score", "score", "revision"]
     subscriber.hear(detector.revise(1))
     assert subscriber.gaps.next_request() is None
     assert len(subscriber.taken) == 4
+
+
+def test_the_revisions_of_a_frame_of_before_ask_once():
+    detector = Detector(2)
+    subscriber = Subscriber(detector)
+    subscriber.catch_up()
+    detector.score()
+    detector.revise()
+    detector.revise()  # the score has left the history
+    subscriber.hear(detector.revise())
+    subscriber.catch_up()
+    assert subscriber.kinds() == ["revision"] * 2
+    subscriber.hear(detector.revise())
+    assert subscriber.kinds() == ["revision"] * 3
+
+
+def test_scores_that_have_all_left_the_history_are_told_as_lost_on_a_line_that_idles():
+    detector = Detector(3)
+    subscriber = Subscriber(detector)
+    subscriber.hear(detector.score())
+    subscriber.catch_up()
+    for _ in range(8):
+        detector.score()
+    for _ in range(3):
+        detector.revise()
+    subscriber.restart()
+    subscriber.catch_up()
+    assert subscriber.holes == []  # one may still be on its way
+    subscriber.beat(3)
+    subscriber.catch_up()
+    assert [(one.topic, one.first, one.last, one.lost) for one in subscriber.holes] == [
+        ("line/score", 1, 8, 8)
+    ]
+    subscriber.restart()
+    subscriber.catch_up()
+    subscriber.beat(3)
+    subscriber.catch_up()
+    assert len(subscriber.holes) == 1
+    subscriber.hear(detector.score())
+    subscriber.catch_up()
+    assert subscriber.taken[-1]["pub_seq"] == 9
+
+
+def test_what_was_still_on_its_way_is_not_told_as_lost():
+    detector = Detector(1)
+    subscriber = Subscriber(detector)
+    subscriber.catch_up()
+    subscriber.hear(detector.score())
+    late = detector.score()
+    detector.revise(1)
+    subscriber.gaps.check_all(TOPICS)
+    subscriber.catch_up()
+    subscriber.hear(late)
+    subscriber.beat(3)
+    subscriber.catch_up()
+    assert [one["pub_seq"] for one in subscriber.taken if one.kind == "score"] == [0, 1]
+    assert subscriber.holes == []
+
+
+def test_a_message_that_came_live_is_known_to_have_though_the_history_gave_it_too():
+    detector = Detector()
+    subscriber = Subscriber(detector)
+    detector.score()
+    subscriber.gaps.live(detector.score(), 1)
+    taken = subscriber.gaps.answer("line/score", *detector.fetch("line/score", 0))
+    assert [one.live for one in taken.steps if isinstance(one, Came)] == [False, True]
+
+
+def test_what_did_not_fit_the_buffer_while_an_answer_was_on_its_way_is_asked_for_again(monkeypatch):
+    monkeypatch.setattr("streamer.following.gaps._BUFFERED", 3)
+    detector = Detector()
+    subscriber = Subscriber(detector)
+    subscriber.catch_up()
+    detector.score()
+    subscriber.hear(detector.score())
+    subscriber.ask()
+    for _ in range(9):
+        subscriber.hear(detector.score())
+    subscriber.catch_up()
+    assert [one["pub_seq"] for one in subscriber.taken] == list(range(11))
+    assert subscriber.holes == []
+
+
+def test_a_history_that_is_given_up_costs_what_was_missing_and_nothing_that_came():
+    detector = Detector()
+    subscriber = Subscriber(detector)
+    subscriber.catch_up()
+    detector.score()
+    detector.score()
+    subscriber.hear(detector.score())
+    subscriber.hear(detector.revise(2))
+    assert subscriber.taken == []
+    taken = subscriber.gaps.unanswered()
+    assert [(one.topic, one.first, one.last) for one in taken.holes] == [("line/score", 0, 1)]
+    assert [one.kind for one in taken.messages] == ["score", "revision"]
+    assert subscriber.gaps.next_request() is None
