@@ -177,10 +177,12 @@ class Gaps:
         """Take a live message, or let it wait."""
         message, number = one.message, one.number
         # Before the first of a topic there is nothing to ask for, whether or not the history answers.
-        asks = topic.asking and not (self._scores_first and topic.last < 0 and number == 0 and not topic.held)
+        is_first = self._scores_first and topic.last < 0 and number == 0
+        if is_first and not (topic.waiting or topic.held):
+            topic.asking = topic.urgent  # where others wait for it
         # What the same topic said before it and waits, it waits for.
-        if not (asks or topic.waiting or self._is_early(one)):
-            topic.asking = topic.asking and topic.urgent  # others may wait for it
+        asks = topic.asking and not is_first
+        if not (asks or topic.waiting or topic.held or self._is_early(one)):
             if number == topic.last + 1 and (topic.checked or topic.last < 0):
                 topic.checked = True
                 self._accept(topic, message, number, taken, live=True)
