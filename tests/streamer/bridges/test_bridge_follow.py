@@ -215,7 +215,14 @@ def test_a_hole_that_is_filled_page_by_page_is_told_once_whenever_the_bridge_is_
             follower._keep(follower._gaps.answer("line/score", page, more=True))
             told = [item.header for item in queue.first()]
             assert queue.counters()["lost"] == sum(one.get("lost", 0) for one in told)
-    assert [one.get("lost", one.get("frame_id")) for one in told] == ["p0", 29, *(f"p{n}" for n in range(30, 34)), 1, "p35", "p36"]
+    assert [one.get("lost", one.get("frame_id")) for one in told] == [
+        "p0",
+        29,
+        *(f"p{n}" for n in range(30, 34)),
+        1,
+        "p35",
+        "p36",
+    ]
 
 
 def test_verdicts_of_very_many_streams_are_all_told_also_after_a_restart(tmp_path, monkeypatch):
