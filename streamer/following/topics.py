@@ -70,15 +70,12 @@ class Topics:
         self._known.move_to_end(name)
         return topic
 
-    def want(self, name: str) -> bool:
-        """The history is to be asked for a topic, later; False where there are too many."""
+    def want(self, name: str) -> None:
+        """The history is to be asked for a topic, later, unless there are far too many."""
         if (topic := self._known.get(name)) is not None:
             topic.asking = True
         elif len(self._due) < _NAMES:
             self._due[name] = None
-        else:
-            return name in self._due
-        return True
 
     def want_unseen(self, names: Iterable[str]) -> None:
         """The history is to be asked for those it was not asked for yet."""

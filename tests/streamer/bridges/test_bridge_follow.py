@@ -228,7 +228,7 @@ def test_a_hole_that_is_filled_page_by_page_is_told_once_whenever_the_bridge_is_
 def test_verdicts_of_very_many_streams_are_all_told_also_after_a_restart(tmp_path, monkeypatch):
     monkeypatch.setattr(topics, "_TOPICS", 20)
     for start in range(2):
-        with idle(tmp_path) as (follower, queue):
+        with idle(tmp_path) as (follower, _):
             for number in range(100):
                 one = verdict(start, stream=f"lot-{number}", pub_seq=start)
                 follower._keep(follower._gaps.live(one, start))

@@ -219,6 +219,17 @@ def test_a_dropped_score_is_noticed_by_the_revision_behind_it_whatever_the_camer
     assert len(subscriber.taken) == 4
 
 
+def test_a_frame_that_is_scored_anew_under_its_old_id_is_another_one():
+    detector = Detector()
+    subscriber = Subscriber(detector)
+    subscriber.hear(detector.score())
+    subscriber.catch_up()
+    detector.score(again=True)
+    subscriber.hear(detector.revise())
+    subscriber.catch_up()
+    assert subscriber.kinds() == ["score", "score", "revision"]
+
+
 def test_the_revisions_of_a_frame_of_before_ask_once():
     detector = Detector(2)
     subscriber = Subscriber(detector)
