@@ -13,6 +13,7 @@ from zmq.utils.monitor import recv_monitor_message
 
 from streamer.auth import ClientKeys
 from streamer.errors import WireError
+from streamer.following.answers import MAX_ANSWER, read_answer
 from streamer.following.gaps import Gaps
 from streamer.following.numbers import KEPT_BY_HISTORY, check_pub_seq
 from streamer.following.patience import Patience
@@ -21,7 +22,7 @@ from streamer.following.taken import Came, Taken
 from streamer.following.topic import Cursor
 from streamer.sockets import Context, Socket, connect
 from streamer.wire.checks import NO_STREAM
-from streamer.wire.frame import pack, unpack
+from streamer.wire.frame import pack
 from streamer.wire.published import Message, topic_of, unpack_message
 
 log = structlog.get_logger()
@@ -32,7 +33,6 @@ _TOGETHER = 400
 _POLL_MS = 200
 _QUEUE, _QUESTIONS = 2000, 10
 _MAX_PART = 64 * 2**20
-_MAX_ANSWER = 96 * 2**20
 _PROBE_S = 10.0
 _MANY = 50
 # Messages of one answer of the history beyond which they are no news.
@@ -105,7 +105,7 @@ class Follower(threading.Thread, ABC):
             self._monitor.linger = 0
             # No REQ socket: one that asks again before it is answered throws its connection away.
             self._control = connect(
-                self._context, zmq.DEALER, endpoints.control, keys=keys, hwm=_QUESTIONS, max_part=_MAX_ANSWER
+                self._context, zmq.DEALER, endpoints.control, keys=keys, hwm=_QUESTIONS, max_part=MAX_ANSWER
             )
         except BaseException:
             self._context.destroy(linger=0)
@@ -282,13 +282,9 @@ class Follower(threading.Thread, ABC):
         if self._asked is None or len(parts) != 3 or parts[0] != b"%d" % self._number:
             return  # of a question that was given up
         (topic, first), self._asked = self._asked, None
-        try:
-            answer = unpack(parts[2], _MAX_ANSWER)
-        except WireError:
-            answer = {}
-        if answer.get("ok") is not True:
-            now = time.monotonic()
-            self._patience.refuse(now)
+        answer = read_answer(parts[2], topic)
+        if answer is None:
+            self._patience.refuse(now := time.monotonic())
             self._probe_at = now + _PROBE_S
             if self._patience.seconds:
                 self._answering(False)
@@ -298,26 +294,7 @@ class Follower(threading.Thread, ABC):
         self._answering(True)
         if (topic, first) == _PROBE:
             return
-        listed, more = answer.get("messages"), answer.get("more")
-        messages = [] if not isinstance(listed, list) else [one for one in map(_of_history, listed) if one]
-        messages = [one for one in messages if one[1].topic == topic]
-        for _, message in messages:
+        for _, message in answer.messages:
             self._heard.heard(message, live=False)
-        following = answer.get("next")
-        following = following if type(following) is int and 0 <= following < 2**63 else None
-        kept = self._gaps.answer(topic, messages, bool(more), following)
+        kept = self._gaps.answer(topic, answer.messages, answer.more, answer.following)
         self._keep(kept, quiet=len(kept.messages) > _MANY)
-
-
-def _of_history(entry: object) -> tuple[int, Message] | None:
-    """A message as the history keeps it, with its number; None where it cannot be read."""
-    if not isinstance(entry, dict):
-        return None
-    topic, header, payload = entry.get("topic"), entry.get("header"), entry.get("map")
-    if not isinstance(topic, str) or not isinstance(header, bytes):
-        return None
-    parts = [topic.encode("utf-8", "replace"), header]
-    with suppress(WireError):
-        message = unpack_message([*parts, payload] if isinstance(payload, bytes) else parts)
-        return check_pub_seq(message), message
-    return None

@@ -6,8 +6,8 @@ each topic in the order of its numbers.
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 
+from streamer.following.early import Early
 from streamer.following.numbers import KEPT_BY_HISTORY
-from streamer.following.scored import Scored
 from streamer.following.taken import Came, Hole, Taken
 from streamer.following.topic import SCORE, Answer, Cursor, Topic, Waiting
 from streamer.following.topics import Topics
@@ -48,7 +48,7 @@ class Gaps:
     ) -> None:
         self._scores_first = scores_first
         self._topics = Topics(look_up)
-        self._scored = Scored()
+        self._early = Early(self._topics, is_on=scores_first)
         self._tails: dict[str, tuple[int, int]] = {}
         self._bytes = self._tick = 0
         self.left_out = 0
@@ -57,7 +57,7 @@ class Gaps:
     def restart(self, known: Mapping[str, Cursor]) -> None:
         """Begin again with what the store has kept."""
         self._topics.restart(known)
-        self._scored = Scored()
+        self._early = Early(self._topics, is_on=self._scores_first)
         self._tails.clear()
         self._bytes = 0
 
@@ -148,10 +148,8 @@ class Gaps:
             return taken
         self._tick += 1
         answer = Answer(messages, more, following)
-        scores = self._scores_of(name)
-        if scores is not None and any(self._may_be_early(message) for _, message in messages):
-            # What it says may be of frames that were scored since their scores were asked for.
-            topic.held, scores.asking, scores.urgent = (answer, self._tick), True, True
+        if self._early.must_wait(name, answer):
+            topic.held = answer, self._tick
             return taken
         self._take_answer(name, topic, answer, taken)
         if self._scores_first and name.endswith(SCORE) and topic.sure == topic.asked:
@@ -182,7 +180,7 @@ class Gaps:
             topic.asking = topic.urgent  # where others wait for it
         # What the same topic said before it and waits, it waits for.
         asks = topic.asking and not is_first
-        if not (asks or topic.waiting or topic.held or self._is_early(one)):
+        if not (asks or topic.waiting or topic.held or self._early.is_early(one)):
             if number == topic.last + 1 and (topic.checked or topic.last < 0):
                 topic.checked = True
                 self._accept(topic, message, number, taken, live=True)
@@ -246,38 +244,12 @@ class Gaps:
             if topic.held is not None and topic.held[1] <= sure:
                 (answer, _), topic.held = topic.held, None
                 for _, message in answer.messages:
-                    self._scored.add(message)
+                    self._early.note(message)
                 self._take_answer(name, topic, answer, taken)
             for _ in range(0 if topic.asking else len(topic.waiting)):  # what waited for nothing but scores
                 one = topic.waiting.popleft()
                 self._bytes -= _size(one.message)
                 self._enter(topic, one, taken)
-
-    def _scores_of(self, name: str) -> Topic | None:
-        """The scores that what a topic says waits for; None where it waits for none."""
-        stream = name.rpartition("/")[0]
-        if not self._scores_first or name.endswith(SCORE) or stream == NO_STREAM:
-            return None
-        scores = self._topics.get(stream + SCORE)
-        if scores is None:
-            scores = self._topics.load(stream + SCORE)
-            scores.asking = True
-        return scores
-
-    def _is_early(self, one: Waiting) -> bool:
-        """Whether it must wait for scores: some are missing, or that of the frame which it revises is."""
-        scores = self._scores_of(one.message.topic)
-        if scores is None:
-            return False
-        if one.tick <= scores.sure:
-            return False
-        if not scores.asking and one.message.kind == "revision" and not self._scored.knows(one.message):
-            scores.asking = True
-        scores.urgent = scores.urgent or scores.asking
-        return scores.asking
-
-    def _may_be_early(self, message: Message) -> bool:
-        return message.kind != "revision" or not self._scored.knows(message)
 
     def _begin_anew(self, name: str, topic: Topic, taken: Taken) -> None:
         topic.begin_anew()
@@ -296,7 +268,7 @@ class Gaps:
             if not blind and one.number > topic.last + 1 and one.tick > topic.asked:
                 topic.asking = True  # what is before it may have been published since
                 return
-            if not blind and self._is_early(one):
+            if not blind and self._early.is_early(one):
                 break
             topic.waiting.popleft()
             self._bytes -= _size(one.message)
@@ -323,8 +295,7 @@ class Gaps:
 
     def _accept(self, topic: Topic, message: Message, number: int, taken: Taken, *, live: bool) -> None:
         topic.take(number, message)
-        if self._scores_first and message.kind in {"score", "revision"}:
-            self._scored.add(message)
+        self._early.note(message)
         taken.steps.append(Came(message, live))
 
 

@@ -230,6 +230,22 @@ def test_a_frame_that_is_scored_anew_under_its_old_id_is_another_one():
     assert subscriber.kinds() == ["score", "score", "revision"]
 
 
+def test_what_came_while_what_was_before_it_was_asked_for_waits_for_its_score_too():
+    detector = Detector()
+    subscriber = Subscriber(detector)
+    subscriber.hear(detector.score())
+    subscriber.catch_up()
+    detector.revise()
+    subscriber.hear(detector.revise())
+    subscriber.ask()
+    detector.score()
+    subscriber.hear(detector.revise())
+    subscriber.read()
+    assert subscriber.kinds() == ["score", "revision", "revision"]
+    subscriber.catch_up()
+    assert subscriber.kinds() == ["score", "revision", "revision", "score", "revision"]
+
+
 def test_the_revisions_of_a_frame_of_before_ask_once():
     detector = Detector(2)
     subscriber = Subscriber(detector)
