@@ -4,6 +4,7 @@ No sockets and no clock: who calls it hands over what came, live or in answer, a
 each topic in the order of its numbers.
 """
 
+from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping
 
 from streamer.following.early import Early
@@ -50,7 +51,7 @@ class Gaps:
         self._topics = Topics(look_up)
         self._early = Early(self._topics, is_on=scores_first)
         self._tails: dict[str, tuple[int, int]] = {}
-        self._bytes = self._tick = 0
+        self._bytes = self._tick = self._checked = 0
         self.left_out = 0
         self.restart(known)
 
@@ -70,6 +71,7 @@ class Gaps:
         for name in topics:
             self._topics.want(name)
         self._tails.clear()
+        self._checked = self._tick
         for _, topic in self._topics.in_order():
             topic.check()
 
@@ -147,7 +149,7 @@ class Gaps:
         if topic is None or not topic.asking:
             return taken
         self._tick += 1
-        answer = Answer(messages, more, following)
+        answer = Answer(topic.merged(messages), more, following)
         if self._early.must_wait(name, answer):
             topic.held = answer, self._tick
             return taken
@@ -246,12 +248,19 @@ class Gaps:
                 for _, message in answer.messages:
                     self._early.note(message)
                 self._take_answer(name, topic, answer, taken)
-            for _ in range(0 if topic.asking else len(topic.waiting)):  # what waited for nothing but scores
-                one = topic.waiting.popleft()
-                self._bytes -= _size(one.message)
-                self._enter(topic, one, taken)
+            if not topic.asking:  # what waited for nothing but scores
+                waiting, topic.waiting = topic.waiting, deque()
+                for one in waiting:
+                    self._bytes -= _size(one.message)
+                    self._enter(topic, one, taken)
 
     def _begin_anew(self, name: str, topic: Topic, taken: Taken) -> None:
+        while topic.waiting and topic.waiting[0].tick <= self._checked:  # of the count of before
+            one = topic.waiting.popleft()
+            self._bytes -= _size(one.message)
+            if one.number > topic.last:
+                self._skip_to(name, topic, one.number, taken)
+                self._accept(topic, one.message, one.number, taken, live=True)
         topic.begin_anew()
         taken.anew.append(name)
 

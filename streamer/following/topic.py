@@ -86,6 +86,12 @@ class Topic:
         # The history no longer has it: what comes live and is not beyond it must be of another count.
         return any(one.number <= self.last for one in self.waiting)
 
+    def merged(self, messages: list[tuple[int, Message]]) -> list[tuple[int, Message]]:
+        """What the history gave, with what came live between it and has left the history already."""
+        end = messages[-1][0] if messages else -1
+        came = {one.number: one.message for one in self.waiting if self.last < one.number <= end}
+        return sorted({**came, **dict(messages)}.items(), key=lambda one: one[0])
+
     def check(self) -> None:
         """The detector may be another one than before."""
         self.checked, self.probing, self.asking, self.held, self.certain = False, False, True, None, 0
