@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 
 from streamer.following.early import Early
 from streamer.following.numbers import KEPT_BY_HISTORY
+from streamer.following.tails import Tails
 from streamer.following.taken import Came, Hole, Taken
 from streamer.following.topic import SCORE, Answer, Cursor, Topic, Waiting
 from streamer.following.topics import Topics
@@ -20,8 +21,6 @@ __all__ = ["Gaps", "Hole", "Taken"]
 _BUFFERED = 2000
 _BUFFERED_BYTES = 64 * 2**20
 # Of live messages that wait while their topic is filled; of more the oldest go, and are asked for.
-_BEATS = 3
-# More than one, since they may lie a while before they are read.
 _THINNED = ("/error", "/dropped")
 # Of these the history deletes by who sent them, not the oldest first.
 
@@ -50,7 +49,7 @@ class Gaps:
         self._scores_first = scores_first
         self._topics = Topics(look_up)
         self._early = Early(self._topics, is_on=scores_first)
-        self._tails: dict[str, tuple[int, int]] = {}
+        self._tails = Tails(self._topics)
         self._bytes = self._tick = self._checked = 0
         self.left_out = 0
         self.restart(known)
@@ -81,13 +80,7 @@ class Gaps:
 
     def beat(self) -> None:
         """A heartbeat of the detector came: after a few, nothing of before is on its way any more."""
-        for name, (following, beats) in list(self._tails.items()):
-            if beats > 1:
-                self._tails[name] = following, beats - 1
-                continue
-            del self._tails[name]
-            if (topic := self._topics.get(name)) is not None:
-                topic.asking, topic.certain = True, following
+        self._tails.beat()
 
     @property
     def are_many(self) -> bool:
@@ -181,8 +174,7 @@ class Gaps:
         if is_first and not (topic.waiting or topic.held):
             topic.asking = topic.urgent  # where others wait for it
         # What the same topic said before it and waits, it waits for.
-        asks = topic.asking and not is_first
-        if not (asks or topic.waiting or topic.held or self._early.is_early(one)):
+        if not (topic.asking or topic.waiting or topic.held or self._early.is_early(one)):
             if number == topic.last + 1 and (topic.checked or topic.last < 0):
                 topic.checked = True
                 self._accept(topic, message, number, taken, live=True)
@@ -233,7 +225,7 @@ class Gaps:
             topic.last, topic.digest, topic.is_new = topic.certain - 1, None, False
         topic.certain = 0
         if following > topic.last + 1:
-            self._tails[name] = following, _BEATS
+            self._tails.note(name, following)
         else:
             topic.is_new = False
 

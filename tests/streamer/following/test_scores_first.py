@@ -251,6 +251,33 @@ def test_all_that_waited_for_a_score_goes_on_behind_it():
     assert subscriber.kinds() == ["score", "score", *["revision"] * 3]
 
 
+def test_what_waits_for_scores_that_nobody_knows_of_goes_on_once_the_first_one_comes():
+    detector = Detector()
+    subscriber = Subscriber(detector)
+    detector.say("event", "line", 0, 0)
+    while subscriber.answer is None or subscriber.answer[0] != "line/event":
+        subscriber.read()
+        subscriber.ask()
+    subscriber.read()
+    assert subscriber.taken == []
+    subscriber.hear(detector.score())
+    subscriber.catch_up()
+    assert subscriber.kinds() == ["score", "event"]
+
+
+def test_of_more_than_can_wait_for_a_score_the_oldest_are_asked_for(monkeypatch):
+    monkeypatch.setattr("streamer.following.gaps._BUFFERED", 3)
+    detector = Detector()
+    subscriber = Subscriber(detector)
+    subscriber.hear(detector.score())
+    subscriber.catch_up()
+    detector.score()
+    for _ in range(6):
+        subscriber.hear(detector.revise())
+    subscriber.catch_up()
+    assert subscriber.kinds() == ["score", "score", *["revision"] * 6]
+
+
 def test_the_revisions_of_a_frame_of_before_ask_once():
     detector = Detector(2)
     subscriber = Subscriber(detector)
