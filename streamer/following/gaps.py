@@ -188,7 +188,6 @@ class Gaps:
         self._bytes += _size(message)
         while len(topic.waiting) > _BUFFERED or (self._bytes > _BUFFERED_BYTES and len(topic.waiting) > 1):
             self._bytes -= _size(topic.waiting.popleft().message)
-            topic.asking = True
 
     def _take_answer(self, name: str, topic: Topic, answer: Answer, taken: Taken) -> None:
         messages, following = answer.messages, answer.following
