@@ -147,7 +147,7 @@ class Gaps:
             topic.held = answer, self._tick
             return taken
         self._take_answer(name, topic, answer, taken)
-        if self._scores_first and name.endswith(SCORE) and topic.sure == topic.asked:
+        if self._scores_first and name.endswith(SCORE):
             self._release(name.rpartition("/")[0], topic.sure, taken)
         return taken
 
@@ -236,8 +236,6 @@ class Gaps:
                 continue
             if topic.held is not None and topic.held[1] <= sure:
                 (answer, _), topic.held = topic.held, None
-                for _, message in answer.messages:
-                    self._early.note(message)
                 self._take_answer(name, topic, answer, taken)
             if not topic.asking:  # what waited for nothing but scores
                 waiting, topic.waiting = topic.waiting, deque()
@@ -258,9 +256,8 @@ class Gaps:
     def _flush(self, name: str, topic: Topic, taken: Taken, *, blind: bool) -> None:
         """Take what came live meanwhile, and tell what there was of a hole.
 
-        Args:
-            blind: the history cannot say whether a number that was there before is the same message, nor what
-                was published since it was asked.
+        `blind`: the history cannot say whether a number that was there before is the same message, nor what
+        was published since it was asked.
         """
         topic.asking = False
         while topic.waiting:

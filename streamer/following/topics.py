@@ -64,7 +64,7 @@ class Topics:
             cursor = None if self._look_up is None else self._look_up(name)
             # One that the history was asked for is not new, though it had nothing.
             topic = Topic(is_new=name not in self._seen) if cursor is None else Topic(*cursor)
-            topic.asking = name in self._due or cursor is not None
+            topic.asking = name in self._due
             self._due.pop(name, None)
             self._known[name] = topic
         self._known.move_to_end(name)

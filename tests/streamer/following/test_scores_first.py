@@ -335,6 +335,34 @@ def test_what_was_still_on_its_way_is_not_told_as_lost():
     assert subscriber.holes == []
 
 
+def test_what_comes_after_all_though_it_was_told_as_lost_is_no_sign_of_another_count():
+    detector = Detector(1)
+    subscriber = Subscriber(detector)
+    subscriber.hear(detector.score())
+    late = detector.score()
+    detector.revise(1)
+    subscriber.connect()
+    subscriber.catch_up()
+    subscriber.beat(3)
+    subscriber.catch_up()
+    assert [(one.first, one.last) for one in subscriber.holes if one.topic == "line/score"] == [(1, 1)]
+    subscriber.hear(late)
+    subscriber.catch_up()
+    subscriber.hear(detector.score())
+    assert [one["pub_seq"] for one in subscriber.taken if one.kind == "score"] == [0, 2]
+
+
+def test_the_first_of_a_topic_that_was_empty_are_missed_where_they_are_gone():
+    detector = Detector(1)
+    subscriber = Subscriber(detector)
+    subscriber.catch_up()
+    for _ in range(3):
+        detector.say("event", "line", 0, 0)
+    subscriber.hear(detector.say("event", "line", 0, 0))
+    subscriber.catch_up()
+    assert [(one.topic, one.first, one.last) for one in subscriber.holes] == [("line/event", 0, 2)]
+
+
 def test_a_message_that_came_live_is_known_to_have_though_the_history_gave_it_too():
     detector = Detector()
     subscriber = Subscriber(detector)
