@@ -292,7 +292,8 @@ def test_the_revisions_of_a_frame_of_before_ask_once():
     assert subscriber.kinds() == ["revision"] * 3
 
 
-def test_scores_that_have_all_left_the_history_are_told_as_lost_on_a_line_that_idles():
+def test_scores_that_have_all_left_the_history_are_told_as_lost_on_a_line_that_idles(monkeypatch):
+    monkeypatch.setattr(topics, "_TOPICS", 0)
     detector = Detector(3)
     subscriber = Subscriber(detector)
     subscriber.hear(detector.score())
@@ -304,6 +305,7 @@ def test_scores_that_have_all_left_the_history_are_told_as_lost_on_a_line_that_i
     subscriber.restart()
     subscriber.catch_up()
     assert subscriber.holes == []  # one may still be on its way
+    subscriber.forget()
     subscriber.beat(3)
     subscriber.catch_up()
     assert [(one.topic, one.first, one.last, one.lost) for one in subscriber.holes] == [
@@ -361,6 +363,30 @@ def test_the_first_of_a_topic_that_was_empty_are_missed_where_they_are_gone():
     subscriber.hear(detector.say("event", "line", 0, 0))
     subscriber.catch_up()
     assert [(one.topic, one.first, one.last) for one in subscriber.holes] == [("line/event", 0, 2)]
+
+
+def test_what_would_have_to_wait_for_scores_is_not_asked_for_before_them():
+    detector = Detector()
+    subscriber = Subscriber(detector)
+    subscriber.hear(detector.score())
+    subscriber.catch_up()
+    subscriber.connect()
+    detector.revise()
+    subscriber.hear(detector.revise())
+    assert subscriber.gaps.next_request() == ("line/score", 0)
+
+
+def test_a_topic_of_which_something_waits_is_not_forgotten(monkeypatch):
+    monkeypatch.setattr(topics, "_TOPICS", 0)
+    detector = Detector(1)
+    subscriber = Subscriber(detector)
+    subscriber.hear(detector.score())
+    detector.score()
+    subscriber.hear(detector.score())
+    detector.revise()  # from here on the history has no scores
+    subscriber.forget()
+    subscriber.catch_up()
+    assert [one["pub_seq"] for one in subscriber.taken if one.kind == "score"] == [0, 2]
 
 
 def test_a_message_that_came_live_is_known_to_have_though_the_history_gave_it_too():
