@@ -365,6 +365,22 @@ def test_the_first_of_a_topic_that_was_empty_are_missed_where_they_are_gone():
     assert [(one.topic, one.first, one.last) for one in subscriber.holes] == [("line/event", 0, 2)]
 
 
+@pytest.mark.parametrize("beats", [0, 3])
+def test_who_is_new_has_missed_nothing_of_what_is_gone(beats):
+    detector = Detector(1)
+    for _ in range(3):
+        detector.say("event", "line", 0, 0)
+    detector.score()  # from here on the history has no events
+    subscriber = Subscriber(detector)
+    subscriber.catch_up()
+    subscriber.beat(beats)
+    subscriber.catch_up()
+    subscriber.hear(detector.say("event", "line", 0, 0))
+    subscriber.catch_up()
+    assert subscriber.kinds() == ["score", "event"]
+    assert subscriber.holes == []
+
+
 def test_what_would_have_to_wait_for_scores_is_not_asked_for_before_them():
     detector = Detector()
     subscriber = Subscriber(detector)
@@ -377,13 +393,13 @@ def test_what_would_have_to_wait_for_scores_is_not_asked_for_before_them():
 
 
 def test_a_topic_of_which_something_waits_is_not_forgotten(monkeypatch):
-    monkeypatch.setattr(topics, "_TOPICS", 0)
     detector = Detector(1)
     subscriber = Subscriber(detector)
     subscriber.hear(detector.score())
     detector.score()
     subscriber.hear(detector.score())
     detector.revise()  # from here on the history has no scores
+    monkeypatch.setattr(topics, "_TOPICS", 0)
     subscriber.forget()
     subscriber.catch_up()
     assert [one["pub_seq"] for one in subscriber.taken if one.kind == "score"] == [0, 2]
