@@ -365,6 +365,21 @@ def test_the_first_of_a_topic_that_was_empty_are_missed_where_they_are_gone():
     assert [(one.topic, one.first, one.last) for one in subscriber.holes] == [("line/event", 0, 2)]
 
 
+def test_an_answer_waits_for_scores_of_several_pages():
+    detector = Detector()
+    subscriber = Subscriber(detector)
+    subscriber.hear(detector.score())
+    subscriber.catch_up()
+    subscriber.connect()
+    subscriber.ask()  # for the scores, of which there are no more yet
+    subscriber.read()
+    for _ in range(5):
+        detector.score()
+    detector.revise()
+    subscriber.catch_up()
+    assert subscriber.kinds() == [*["score"] * 6, "revision"]
+
+
 @pytest.mark.parametrize("beats", [0, 3])
 def test_who_is_new_has_missed_nothing_of_what_is_gone(beats):
     detector = Detector(1)
