@@ -1,16 +1,66 @@
-"""Delivering over real connections: in order, to the end, whatever is refused or damaged."""
+"""Delivering over real connections: receivers that are away, come back, say no, or say nothing."""
 
 import asyncio
+import random
 import sqlite3
+from contextlib import asynccontextmanager
 
-from deliver_support import FAST, delivering, fill, ids, queue, receiver, until
+import pytest
+from receiver_support import receiving
+from store_support import verdict
+from streamer_support import PATIENCE_S
 from structlog.testing import capture_logs
-from tcp_bridge import Tcp
+from tcp_bridge import Tcp, WatchfulTcp
 
 from streamer.bridges import deliver
+from streamer.bridges.common import Retry, Tell
 from streamer.bridges.deliver import Deliverer
+from streamer.bridges.queue import Queue
+from streamer.bridges.telling import Joined, Telling
+from streamer.following.gaps import Taken
 
-__all__ = ["queue", "receiver"]
+FAST = Retry(first_s=0.01, longest_s=0.05)
+
+
+@pytest.fixture
+def queue(tmp_path):
+    queue = Queue(tmp_path, "tcp", max_items=10**6, max_bytes=10**9)
+    yield queue
+    queue.close()
+
+
+@pytest.fixture
+def receiver():
+    with receiving() as receiver:
+        yield receiver
+
+
+def fill(queue, count, begin=0):
+    told = [Joined(verdict(number, pub_seq=number)) for number in range(begin, begin + count)]
+    with queue.writing() as writing:
+        Telling(Tell(), maps=False).write(Taken(), told, writing)
+
+
+def ids(items):
+    return [item["header"]["frame_id"] for item in items]
+
+
+async def until(condition):
+    async with asyncio.timeout(PATIENCE_S):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+@asynccontextmanager
+async def delivering(queue, sink, retry=FAST):
+    """A deliverer that runs, and is stopped in the orderly way."""
+    one = Deliverer("tcp", queue, sink, retry)
+    running = asyncio.create_task(one.run())
+    try:
+        yield one
+    finally:
+        one.stop()
+        await running
 
 
 def test_what_waits_arrives_in_order_and_is_gone_from_the_queue(queue, receiver):
@@ -29,17 +79,28 @@ def test_what_waits_arrives_in_order_and_is_gone_from_the_queue(queue, receiver)
     assert queue.first() == []
 
 
-def test_an_item_that_is_damaged_holds_nothing_up(queue, receiver):
+def test_a_receiver_that_is_away_is_told_once_and_waited_for(queue, receiver):
     async def work():
-        fill(queue, 4)
-        queue._database.execute("UPDATE item SET header = x'00ff' WHERE number IN (1, 3)")
-        async with delivering(queue, Tcp(receiver.port)):
-            await until(lambda: queue.counters()["items"] == 0)
+        receiver.stop()
+        async with delivering(queue, Tcp(receiver.port)) as one:
+            fill(queue, 5)
+            await until(lambda: one.retries > 5)
+            assert one.up is False
+            receiver.start()
+            await until(lambda: len(receiver.items) == 5)
+            assert one.up is True
+            receiver.stop()
+            fill(queue, 5, begin=5)
+            one.wake()
+            await until(lambda: one.up is False)
+            receiver.start()
+            await until(lambda: len(set(ids(receiver.items))) == 10)
 
-    asyncio.run(work())
-    assert [(item["number"], item["header"].get("reason")) for item in receiver.items] == [
-        (1, "damaged"), (2, None), (3, "damaged"), (4, None),
-    ]  # fmt: skip
+    with capture_logs() as lines:
+        asyncio.run(work())
+    told = [line["event"] for line in lines if line["event"].startswith("bridge_receiver")]
+    assert told == ["bridge_receiver_down", "bridge_receiver_up"] * 2
+    assert list(dict.fromkeys(ids(receiver.items))) == list(range(10))
 
 
 def test_of_a_batch_that_broke_off_what_arrived_is_not_sent_again(queue, receiver):
@@ -74,7 +135,7 @@ def test_what_is_refused_holds_nothing_up_and_is_kept(queue, receiver):
 
     with capture_logs() as lines:
         asyncio.run(work())
-    told = [line for line in lines if line["event"] == "bridge_refused"]  # the second one at the end
+    told = [line for line in lines if line["event"] == "bridge_refused"]
     assert [(line["frame_id"], line["reason"]) for line in told] == [
         (0, "the receiver says no"),
         (3, "the receiver says no"),
@@ -104,8 +165,59 @@ def test_a_fault_of_a_sink_loses_nothing_and_is_told(queue, receiver):
 
     with capture_logs() as lines:
         asyncio.run(work())
-    told = [line["failures"] for line in lines if line["event"] == "bridge_sink_failed"]
-    assert told == [1, 2]  # the first at once, and of more no line each
+    assert [line["event"] for line in lines].count("bridge_sink_failed") == 3
+
+
+def test_pauses_are_of_any_length_up_to_twice_the_last_and_no_longer_than_the_longest(
+    queue, receiver, monkeypatch
+):
+    bounds = []
+    monkeypatch.setattr(random, "uniform", lambda low, high: bounds.append((low, high)) or 0.0)
+
+    async def work():
+        receiver.stop()
+        async with delivering(queue, Tcp(receiver.port), Retry(first_s=0.5, longest_s=3)) as one:
+            await until(lambda: one.retries >= 6)
+            receiver.start()
+            fill(queue, 1)
+            await until(lambda: receiver.items)
+            del bounds[:]
+            receiver.stop()
+            fill(queue, 1, begin=1)
+            one.wake()
+            await until(lambda: bounds)
+
+    asyncio.run(work())
+    assert bounds[0] == (0.0, 0.5)
+
+
+def test_the_longest_pause_is_bounded(queue, receiver, monkeypatch):
+    bounds = []
+    monkeypatch.setattr(random, "uniform", lambda low, high: bounds.append(high) or 0.0)
+
+    async def work():
+        receiver.stop()
+        async with delivering(queue, Tcp(receiver.port), Retry(first_s=0.5, longest_s=3)):
+            await until(lambda: len(bounds) >= 6)
+
+    asyncio.run(work())
+    assert bounds[:6] == [0.5, 1.0, 2.0, 3.0, 3.0, 3.0]
+
+
+def test_a_sink_that_notices_a_lost_connection_is_opened_again_without_anything_to_deliver(queue, receiver):
+    async def work():
+        async with delivering(queue, WatchfulTcp(receiver.port)) as one:
+            await until(lambda: receiver.n_connections == 1)
+            receiver.stop()
+            await until(lambda: one.up is False)
+            receiver.start()
+            await until(lambda: receiver.n_connections == 2)
+            await until(lambda: one.up is True)
+            fill(queue, 1)
+            one.wake()
+            await until(lambda: receiver.items)
+
+    asyncio.run(work())
 
 
 def test_what_is_being_delivered_is_finished_at_the_end(queue, receiver):
