@@ -30,13 +30,15 @@ __all__ = [
 class Detector(Section):
     """Where the detector publishes and answers.
 
-    `key` is the bridge's own .key_secret, `server_key` the detector's server.key.
+    `key` is the bridge's own .key_secret, `server_key` the detector's server.key. `history_patience_s`: how
+    long a history that does not answer is waited for before what is missing is given up.
     """
 
     scores: str = SCORES
     control: str = CONTROL
     key: ConfigPath | None = None
     server_key: ConfigPath | None = None
+    history_patience_s: Annotated[Seconds, Field(ge=10, le=604_800)] = 600.0
 
     @model_validator(mode="after")
     def _keys_go_together(self) -> Self:

@@ -2,7 +2,7 @@
 
 import sqlite3
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import structlog
 
@@ -11,13 +11,16 @@ from streamer.bridges.joining import Joining
 from streamer.bridges.queue import Queue
 from streamer.bridges.telling import Joined, Telling, availability
 from streamer.following.follower import Endpoints, Follower
-from streamer.following.gaps import Taken
 from streamer.following.presence import DOWN_S, Presence
+from streamer.following.taken import Hole, Taken
+from streamer.following.topic import Cursor
 from streamer.wire.published import Message
 
 log = structlog.get_logger()
 
 _LOOK_S = 1.0
+_SAY_S = 60.0
+# Between lines in the log on what goes on being lost.
 
 
 class BridgeFollower(Follower):
@@ -29,6 +32,7 @@ class BridgeFollower(Follower):
         queue: takes what is to be told.
         telling: what that is.
         pictures: whether scores wait for their pictures.
+        patience_s: that a history which does not answer is waited for, what comes waiting as well.
         wake: called from this thread when the queue has more.
 
     Raises:
@@ -46,6 +50,7 @@ class BridgeFollower(Follower):
         *,
         pictures: bool,
         wake: Callable[[], object],
+        patience_s: float = 600.0,
     ) -> None:
         self._queue, self._telling, self._wake = queue, telling, wake
         self.presence = Presence()
@@ -53,16 +58,49 @@ class BridgeFollower(Follower):
         self._told_up: bool | None = None
         self._failing = False
         self._look_at, self._begun = 0.0, time.monotonic()
-        self._n_unread = 0
-        super().__init__(endpoints, keys, self.presence, queue.topics(), scores_first=True)
+        self._n_unread = self._n_lost = self._n_left_out = 0
+        self._say_at = 0.0
+        self.history_away = False
+        super().__init__(
+            endpoints, keys, self.presence, queue.topics(), scores_first=True, patience_s=patience_s
+        )
 
     @property
     def n_bad(self) -> int:
         """Messages that no detector sends, passed over."""
         return self._n_unread + self._telling.bad
 
-    def _known(self) -> Mapping[str, tuple[int, bytes | None]]:
+    @property
+    def n_left_out(self) -> int:
+        """Messages that found no room while the history was away, and are asked for again."""
+        return self._gaps.left_out
+
+    def _known(self) -> Mapping[str, Cursor]:
         return self._queue.topics()
+
+    def _cursor(self, topic: str) -> Cursor | None:
+        return self._queue.topic(topic)
+
+    def _unkept(self) -> Collection[str] | None:
+        return None if self._failing else self._joining.holds
+
+    def _begin_again(self) -> None:
+        self._joining.clear()  # it comes again
+        super()._begin_again()
+
+    def _answering(self, answers: bool) -> None:
+        if answers and self.history_away:
+            log.info("bridge_history_back")
+        if not answers and not self.history_away:
+            log.warning(
+                "bridge_history_away",
+                what_now="it is asked again; what follows a gap waits",
+                gives_up_after_s=self._patience.seconds,
+            )
+        self.history_away = not answers
+
+    def _gave_up(self) -> None:
+        log.warning("bridge_history_given_up", what_now="what comes goes on; what is missing is told as lost")
 
     def _bad(self) -> None:
         self._n_unread += 1
@@ -72,14 +110,12 @@ class BridgeFollower(Follower):
         return of == "all" or (of == "alarms" and bool(score.get("pred_label") or score.get("known_defect")))
 
     def _keep(self, taken: Taken, *, quiet: bool = False) -> None:
-        self._write(taken, self._joining.take(taken.messages, live=not quiet))
+        self._write(taken, self._joining.take(taken.steps, live=not quiet))
 
-    def _write(self, taken: Taken, joined: list[Joined]) -> None:
+    def _write(self, taken: Taken, joined: Sequence[Joined | Hole]) -> None:
         for topic in taken.anew:
             log.warning("bridge_counted_anew", topic=topic, what_now="the detector began anew")
-        for hole in taken.holes:
-            log.info("bridge_gap", topic=hole.topic, filled=hole.filled, lost=hole.lost)
-        if not (joined or taken.holes or taken.anew) or self._failing:
+        if not (joined or taken.anew) or self._failing:
             return
         try:
             with self._queue.writing() as writing:
@@ -87,12 +123,16 @@ class BridgeFollower(Follower):
         except sqlite3.Error:
             self._failing = True
             return
+        for hole in taken.holes:
+            log.info("bridge_gap", topic=hole.topic, filled=hole.filled, lost=hole.lost)
+            self._n_lost += hole.lost
         self._wake()
 
     def _look(self) -> None:
         """Notice a detector that is gone, a picture that stays away, a disk that takes more again."""
         if self._joining.holds:
             self._write(Taken(), self._joining.overdue())
+        self._say()
         now, up = time.monotonic(), self.presence.is_up
         if up != self._told_up and (up or self._told_up or now - self._begun > DOWN_S) and not self._failing:
             self._tell_up(up)
@@ -101,12 +141,23 @@ class BridgeFollower(Follower):
         self._look_at = now + _LOOK_S
         if self._failing and self._queue.mend():
             self._failing = False
-            self._joining.clear()
             self._begin_again()  # what was not kept is asked for again
+
+    def _say(self) -> None:
+        """Warn of what is lost or found no room: at once, then every minute."""
+        left_out = self._gaps.left_out - self._n_left_out
+        if not (self._n_lost or left_out) or time.monotonic() < self._say_at:
+            return
+        self._say_at = time.monotonic() + _SAY_S
+        if self._n_lost:
+            log.warning("bridge_lost", messages=self._n_lost, what_now="they are told as dropped")
+        if left_out:
+            log.warning("bridge_too_many_topics", messages=left_out, what_now="they are asked for later")
+        self._n_lost, self._n_left_out = 0, self._gaps.left_out
 
     def _tell_up(self, up: bool) -> None:
         if not up:
-            self._answers = None
+            self._patience.answers, self.history_away = None, False
         try:
             with self._queue.writing() as writing:
                 writing.put(availability("up" if up else "down"))

@@ -2,11 +2,12 @@
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 
 from streamer.bridges.telling import Joined
 from streamer.following.identity import key_of
+from streamer.following.taken import Came, Hole
 from streamer.wire.published import Message
 
 PATIENCE_S = 1.0
@@ -19,7 +20,7 @@ Frame = tuple[str, str]
 
 @dataclass
 class _Waiting:
-    message: Message
+    came: Came
     until: float
     """Monotonic seconds up to which its picture is waited for."""
 
@@ -44,35 +45,42 @@ class Joining:
         self._bytes = 0
 
     @property
-    def holds(self) -> bool:
-        """Whether anything is held back."""
-        return bool(self._held)
+    def holds(self) -> Collection[str]:
+        """Streams of which something is held back."""
+        return self._held.keys()
 
     def clear(self) -> None:
         """Forget what is held: it comes again."""
         self._held.clear()
 
-    def take(self, messages: Iterable[Message], *, live: bool) -> list[Joined]:
+    def take(self, steps: Iterable[Came | Hole], *, live: bool) -> list[Joined | Hole]:
         """What may go on, in its order.
 
         Args:
-            messages: pictures among them.
+            steps: pictures and holes among them.
             live: they came by themselves, so that pictures may follow.
         """
-        ready: list[Joined] = []
-        for message in messages:
+        ready: list[Joined | Hole] = []
+        for step in steps:
+            if isinstance(step, Hole):
+                stream = step.topic.rpartition("/")[0]
+                if stream in self._held:
+                    ready.append(self._released(stream))
+                ready.append(step)
+                continue
+            message = step.message
             stream = message.topic.rpartition("/")[0]
             if message.kind == "picture":
                 self._remember(stream, message)
-                if stream in self._held and self._picture(self._held[stream].message) is not None:
+                if stream in self._held and self._picture(self._held[stream].came.message) is not None:
                     ready.append(self._released(stream))
                 continue
             if stream in self._held:  # it was not the picture: none is to come
                 ready.append(self._released(stream))
             if live and message.kind == "score" and not self._picture(message) and self._expects(message):
-                self._held[stream] = _Waiting(message, self._clock() + PATIENCE_S)
+                self._held[stream] = _Waiting(step, self._clock() + PATIENCE_S)
             else:
-                ready.append(self._joined(message))
+                ready.append(self._joined(step))
         return ready
 
     def overdue(self) -> list[Joined]:
@@ -81,10 +89,10 @@ class Joining:
         return [self._released(stream) for stream, one in list(self._held.items()) if one.until <= now]
 
     def _released(self, stream: str) -> Joined:
-        return self._joined(self._held.pop(stream).message)
+        return self._joined(self._held.pop(stream).came)
 
-    def _joined(self, message: Message) -> Joined:
-        return Joined(message, self._picture(message))
+    def _joined(self, came: Came) -> Joined:
+        return Joined(came.message, self._picture(came.message), came.live)
 
     def _picture(self, message: Message) -> bytes | None:
         frame = _frame(message.topic.rpartition("/")[0], message)

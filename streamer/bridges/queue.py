@@ -90,6 +90,14 @@ class Queue:
             rows = self._database.execute("SELECT topic, pub_seq, digest FROM topic").fetchall()
         return {topic: (number, digest) for topic, number, digest in rows}
 
+    def topic(self, name: str) -> tuple[int, bytes | None] | None:
+        """The same of one topic; None where nothing of it was kept."""
+        with self._lock:
+            row = self._database.execute(
+                "SELECT pub_seq, digest FROM topic WHERE topic = ?", (name,)
+            ).fetchone()
+        return None if row is None else (row[0], row[1])
+
     def counters(self) -> Mapping[str, int]:
         """By name, as `schema.COUNTERS` lists them."""
         with self._lock:

@@ -49,6 +49,7 @@ async def _serve(loaded: Loaded, ready_file: Path | None) -> None:
         follower = BridgeFollower(
             common.detector, keys, queue, Telling(common.tell, maps=loaded.maps), pictures=loaded.pictures,
             wake=lambda: loop.call_soon_threadsafe(deliverer.wake),
+            patience_s=common.detector.history_patience_s,
         )  # fmt: skip
         ending.callback(follower.stop)
 

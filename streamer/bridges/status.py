@@ -42,6 +42,7 @@ class Figures(Collector):
             "lag_seconds": ("Age of the oldest item that waits; 0 where none does", lag),
             "up": ("1 while the receiver takes what it is handed", self._deliverer.up is True),
             "detector_up": ("1 while the detector is heard", self._follower.presence.is_up),
+            "history_away": ("1 while the detector's history does not answer", self._follower.history_away),
         }
         counts = {
             "delivered": ("Items that arrived", counters["delivered"]),
@@ -54,6 +55,7 @@ class Figures(Collector):
                 counters["lost"],
             ),
             "bad_messages": ("Messages that no detector sends, passed over", self._follower.n_bad),
+            "left_out": ("Messages that found no room, and are asked for again", self._follower.n_left_out),
         }
         counts |= {f"{self._name}_{key}": what for key, what in self._deliverer.counts.items()}
         for kind, family in ((gauges, GaugeMetricFamily), (counts, CounterMetricFamily)):

@@ -1,5 +1,6 @@
 """What of all that a detector says is told to the receiver, and with which label it was told before."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,9 +9,9 @@ import structlog
 from streamer.bridges.common import Tell
 from streamer.bridges.writing import Draft, Label, Writing
 from streamer.errors import WireError
-from streamer.following.gaps import Hole, Taken
 from streamer.following.messages import Checked, Event, Verdict, Word, check
 from streamer.following.numbers import check_pub_seq, digest_of
+from streamer.following.taken import Hole, Taken
 from streamer.wire.checks import NO_STREAM
 from streamer.wire.frame import VERSION, pack
 from streamer.wire.published import Message
@@ -20,10 +21,11 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True)
 class Joined:
-    """A message with the picture that belongs to it, where one came."""
+    """A message with the picture that belongs to it, where one came; `live` if it came by itself."""
 
     message: Message
     picture: bytes | None = None
+    live: bool = True
 
 
 class Telling:
@@ -46,24 +48,26 @@ class Telling:
         """Whether a stream is told of; what concerns none always is."""
         return self._streams is None or stream in {None, NO_STREAM} or stream in self._streams
 
-    def write(self, taken: Taken, joined: list[Joined], writing: Writing) -> None:
+    def write(self, taken: Taken, joined: Sequence[Joined | Hole], writing: Writing) -> None:
         """Put what is to be told, and move the cursors past all of it.
 
         Args:
-            taken: its holes, and topics counted anew; its messages come as `joined`.
-            joined: messages in their order, pictures not among them.
+            taken: its topics counted anew; its messages and holes come as `joined`.
+            joined: messages and holes in their order, pictures not among them.
             writing: the transaction.
         """
         for topic in taken.anew:
             writing.forget_topic(topic)
         for one in joined:
-            number = check_pub_seq(one.message)
-            self._write_one(one, number, writing)
-            writing.move(one.message.topic, number, digest_of(one.message))
-        for hole in taken.holes:
-            if hole.lost:
-                writing.count("lost", hole.lost)
-                self._write_hole(hole, writing)
+            if isinstance(one, Joined):
+                number = check_pub_seq(one.message)
+                self._write_one(one, number, writing)
+                writing.move(one.message.topic, number, digest_of(one.message))
+            elif one.lost:
+                writing.count("lost", one.lost)
+                self._write_hole(one, writing)
+                # What follows may be written later, waiting for its picture: told once, whatever happens.
+                writing.move(one.topic, one.last, None)
 
     def _write_one(self, joined: Joined, number: int, writing: Writing) -> None:
         message = joined.message
@@ -75,7 +79,8 @@ class Telling:
             return
         if not self.wants(checked.stream):
             return
-        is_news = self._tell.begin == "history" or _said_ns(message, checked) >= writing.born
+        # What came by itself is news whatever the clocks of the two machines say.
+        is_news = self._tell.begin == "history" or joined.live or _said_ns(message, checked) >= writing.born
         match checked:
             case Verdict():
                 self._write_verdict(joined, checked, number, is_news, writing)

@@ -11,6 +11,8 @@ from streamer.wire.frame import VERSION, pack, unpack
 
 _REMEMBERED = 200_000
 # Frames whose label is remembered; of more those that were told the longest ago are forgotten.
+_TOPICS = 200_000
+# Whose last numbers are kept, twice as many as a detector counts on; of more those silent for longest go.
 _ITEM_BYTES = 200
 # Of an item beside header, payload and picture.
 _MAX_MARK = 4096
@@ -59,6 +61,7 @@ class Writing:
         self.n_letters_dropped = 0
         self._changes: dict[str, int] = {}
         self._labelled = False
+        self._moved: dict[str, tuple[int, bytes | None]] = {}
         self.n_dropped = 0
 
     @property
@@ -96,12 +99,19 @@ class Writing:
         )
         self._labelled = True
 
-    def move(self, topic: str, pub_seq: int, digest: bytes) -> None:
-        """Everything of a topic up to this number is kept, or need not be."""
-        self._database.execute("INSERT OR REPLACE INTO topic VALUES (?, ?, ?)", (topic, pub_seq, digest))
+    def move(self, topic: str, pub_seq: int, digest: bytes | None) -> None:
+        """Everything of a topic up to this number is kept, lost, or need not be kept.
+
+        Args:
+            topic: its name.
+            pub_seq: the number.
+            digest: of its message; None where that was lost.
+        """
+        self._moved[topic] = pub_seq, digest
 
     def forget_topic(self, topic: str) -> None:
         """The detector has begun a topic anew: what comes is numbered from 0 again."""
+        self._moved.pop(topic, None)
         self._database.execute("DELETE FROM topic WHERE topic = ?", (topic,))
 
     def remove(self, numbers: Sequence[int], counter: str) -> int:
@@ -148,6 +158,7 @@ class Writing:
             self._database.execute(
                 "DELETE FROM told WHERE id <= (SELECT max(id) FROM told) - ?", (_REMEMBERED,)
             )
+        self._keep_topics()
         if self._changes.get("items", 0) > 0:
             self._make_room(max_items, max_bytes)
         self._database.executemany(
@@ -156,6 +167,20 @@ class Writing:
         )
         if self._changes.get("items", 0) < 0:
             self._database.execute("PRAGMA incremental_vacuum(64)").fetchall()
+
+    def _keep_topics(self) -> None:
+        """Each move is a new row: the topics silent for longest have the oldest."""
+        is_new = False
+        for topic, cursor in self._moved.items():
+            found = self._database.execute("SELECT 1 FROM topic WHERE topic = ?", (topic,)).fetchone()
+            is_new = is_new or found is None
+            self._database.execute("INSERT OR REPLACE INTO topic VALUES (?, ?, ?)", (topic, *cursor))
+        if is_new:
+            self._database.execute(
+                "DELETE FROM topic WHERE rowid IN (SELECT rowid FROM topic ORDER BY rowid "
+                "LIMIT max(0, (SELECT count(*) FROM topic) - ?))",
+                (_TOPICS,),
+            )
 
     def _make_room(self, max_items: int, max_bytes: int) -> None:
         """The oldest that was not tried goes; in its place stands how many went."""

@@ -3,7 +3,7 @@
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from typing import Any, ClassVar, Protocol
 
@@ -13,12 +13,16 @@ from zmq.utils.monitor import recv_monitor_message
 
 from streamer.auth import ClientKeys
 from streamer.errors import WireError
-from streamer.following.gaps import Gaps, Taken
+from streamer.following.answers import MAX_ANSWER, read_answer
+from streamer.following.gaps import Gaps
 from streamer.following.numbers import KEPT_BY_HISTORY, check_pub_seq
+from streamer.following.patience import Patience
 from streamer.following.presence import Heard
+from streamer.following.taken import Came, Taken
+from streamer.following.topic import Cursor
 from streamer.sockets import Context, Socket, connect
 from streamer.wire.checks import NO_STREAM
-from streamer.wire.frame import pack, unpack
+from streamer.wire.frame import pack
 from streamer.wire.published import Message, topic_of, unpack_message
 
 log = structlog.get_logger()
@@ -29,13 +33,12 @@ _TOGETHER = 400
 _POLL_MS = 200
 _QUEUE, _QUESTIONS = 2000, 10
 _MAX_PART = 64 * 2**20
-_MAX_ANSWER = 96 * 2**20
-_ANSWER_S, _TRIES = 5.0, 2
 _PROBE_S = 10.0
 _MANY = 50
 # Messages of one answer of the history beyond which they are no news.
 _PROBE = (topic_of(NO_STREAM, "error"), 2**62)
 # What is asked to see whether anybody answers: for messages that there are not.
+_BEAT = topic_of(NO_STREAM, "status")
 
 
 class Endpoints(Protocol):
@@ -62,7 +65,10 @@ class Follower(threading.Thread, ABC):
         keys: CURVE keys where it asks for them.
         heard: is told of everything.
         known: of each topic the last number kept and the digest of its message.
-        scores_first: of a stream whose scores have a gap, nothing else is handed on until it is filled.
+        scores_first: of a stream whose scores have a gap, nothing else is handed on until it is filled, and
+            what is lost is told before what follows it.
+        patience_s: that a history which does not answer, of a detector that is heard, is waited for beyond
+            the first few seconds; then what comes goes on, and what is missing is lost.
 
     Raises:
         StreamerError: an endpoint is malformed.
@@ -76,19 +82,19 @@ class Follower(threading.Thread, ABC):
         endpoints: Endpoints,
         keys: ClientKeys | None,
         heard: Heard,
-        known: Mapping[str, tuple[int, bytes | None]],
+        known: Mapping[str, Cursor],
         *,
         scores_first: bool = False,
+        patience_s: float = 0.0,
     ) -> None:
         super().__init__(name="follow", daemon=True)
-        self._heard = heard
+        self._heard, self._patience = heard, Patience(patience_s)
         self._stopping = threading.Event()
-        self._gaps = Gaps(known, scores_first=scores_first)
+        self._gaps = Gaps(known, scores_first=scores_first, look_up=self._cursor)
         self._context = Context()
         self._asked: tuple[str, int] | None = None
         self._asked_at = 0.0
-        self._answers: bool | None = None  # not known yet
-        self._unanswered = self._number = 0
+        self._number = 0
         self._probe_at = 0.0
         try:
             self._scores = connect(
@@ -99,15 +105,23 @@ class Follower(threading.Thread, ABC):
             self._monitor.linger = 0
             # No REQ socket: one that asks again before it is answered throws its connection away.
             self._control = connect(
-                self._context, zmq.DEALER, endpoints.control, keys=keys, hwm=_QUESTIONS, max_part=_MAX_ANSWER
+                self._context, zmq.DEALER, endpoints.control, keys=keys, hwm=_QUESTIONS, max_part=MAX_ANSWER
             )
         except BaseException:
             self._context.destroy(linger=0)
             raise
 
     @abstractmethod
-    def _known(self) -> Mapping[str, tuple[int, bytes | None]]:
+    def _known(self) -> Mapping[str, Cursor]:
         """Of each topic the last number kept and the digest of its message."""
+
+    def _cursor(self, topic: str) -> Cursor | None:
+        """The same of one topic; None where nothing of it is kept."""
+        return self._known().get(topic)
+
+    def _unkept(self) -> Collection[str] | None:
+        """Streams of which something that was handed on is not kept yet; None where that may be all."""
+        return ()
 
     @abstractmethod
     def _keep(self, taken: Taken, *, quiet: bool = False) -> None:
@@ -132,6 +146,9 @@ class Follower(threading.Thread, ABC):
     def _answering(self, answers: bool) -> None:
         """The history answers, or does not."""
 
+    def _gave_up(self) -> None:
+        """What is missing is no longer waited for."""
+
     def stop(self) -> None:
         """End, once what has come is kept."""
         self._stopping.set()
@@ -146,12 +163,16 @@ class Follower(threading.Thread, ABC):
         for socket in (self._scores, self._control, self._monitor):
             poller.register(socket, zmq.POLLIN)
         try:
+            again = False
             while not self._stopping.is_set():
                 try:
+                    if again:
+                        self._begin_again()
+                        again = False
                     self._turn(dict(poller.poll(_POLL_MS)))
                 except Exception:  # whatever a message brings about: it is one message, and told
                     log.exception(f"{self.whose}_follow_failed")
-                    self._begin_again()
+                    again = True
                     self._stopping.wait(1.0)
         finally:
             with suppress(zmq.ZMQError):
@@ -161,8 +182,10 @@ class Follower(threading.Thread, ABC):
 
     def _begin_again(self) -> None:
         """Ask for what follows what is kept: something that came was not."""
-        self._gaps.restart(self._known())
-        self._gaps.check_all(self._topics())
+        self._asked = None  # of what was taken then
+        known = self._known()
+        self._gaps.restart(known)
+        self._gaps.check_all(self._topics(known))
 
     def _turn(self, ready: dict[Any, int]) -> None:
         if self._monitor in ready:
@@ -174,6 +197,8 @@ class Follower(threading.Thread, ABC):
             self._take_live()
         self._ask()
         self._look()
+        if self._gaps.are_many and (unkept := self._unkept()) is not None:
+            self._gaps.forget(unkept)
 
     def _take_live(self) -> None:
         """What the socket has ready, and what comes within a moment, is one transaction."""
@@ -194,10 +219,12 @@ class Follower(threading.Thread, ABC):
                 self._heard.heard(message, live=True)
                 if message.kind in {"status", "source"}:
                     beat = True
+                    if message.topic == _BEAT:
+                        self._gaps.beat()
                 elif message.kind in KEPT_BY_HISTORY:
                     kept.add(self._gaps.live(message, check_pub_seq(message)))
                 elif message.kind == "picture":
-                    kept.messages.append(message)
+                    kept.steps.append(Came(message, live=True))
             except WireError:
                 self._bad()
         self._keep(kept)
@@ -207,14 +234,14 @@ class Follower(threading.Thread, ABC):
 
     def _connected(self) -> None:
         """A detector is there, perhaps another one than before: what it was asked before is not answered."""
-        self._asked, self._unanswered = None, 0
-        if self._answers is False:
-            self._answers = None
-        self._gaps.check_all(self._topics())
+        self._asked = None
+        self._patience.begin()
+        self._gaps.check_all(self._topics(self._known()))
 
-    def _topics(self) -> list[str]:
-        """Topics that there may be, of all streams heard of."""
-        streams = self._heard.streams()
+    def _topics(self, known: Collection[str] = ()) -> list[str]:
+        """Topics that there may be, of all streams heard of and of those that are known."""
+        streams = dict.fromkeys([*self._heard.streams(), *(topic.rpartition("/")[0] for topic in known)])
+        streams.pop(NO_STREAM, None)
         return [
             topic_of(NO_STREAM, "error"),
             *(topic_of(stream, kind) for stream in streams for kind in KEPT_BY_HISTORY),
@@ -224,16 +251,21 @@ class Follower(threading.Thread, ABC):
         """Ask the history for what is missing, one question at a time, and see whether it answers."""
         now = time.monotonic()
         if self._asked is not None:
-            if now - self._asked_at < _ANSWER_S:
+            if now - self._asked_at < self._patience.answer_s:
                 return
-            self._asked, self._unanswered = None, self._unanswered + 1
-            if self._unanswered >= _TRIES and self._heard.is_up:
-                self._answers, self._probe_at = False, now + _PROBE_S
+            self._asked = None
+            if self._patience.miss(now, is_up=self._heard.is_up):
+                self._probe_at = now + _PROBE_S
                 self._answering(False)
-        if self._answers is False:  # what comes goes on, and what is missing is lost
-            self._keep(self._gaps.unanswered())
+        if self._patience.is_over(now, is_up=self._heard.is_up):
+            if not self._patience.gave_up:
+                self._patience.gave_up = True
+                self._gave_up()
+            self._keep(self._gaps.unanswered())  # what comes goes on, and what is missing is lost
+        if now < self._patience.ask_at:
+            return
         request = self._gaps.next_request()
-        if request is None and not self._answers and self._heard.is_up and now >= self._probe_at:
+        if request is None and not self._patience.answers and self._heard.is_up and now >= self._probe_at:
             request = _PROBE
             self._probe_at = now + _PROBE_S
         if request is None:
@@ -249,38 +281,20 @@ class Follower(threading.Thread, ABC):
         parts = self._control.recv_multipart(zmq.DONTWAIT)
         if self._asked is None or len(parts) != 3 or parts[0] != b"%d" % self._number:
             return  # of a question that was given up
-        (topic, first), self._asked, self._unanswered = self._asked, None, 0
-        try:
-            answer = unpack(parts[2], _MAX_ANSWER)
-        except WireError:
-            answer = {}
-        if answer.get("ok") is not True:  # it cannot say now, or never could
-            self._answers, self._probe_at = False, time.monotonic() + _PROBE_S
+        (topic, first), self._asked = self._asked, None
+        answer = read_answer(parts[2], topic)
+        if answer is None:
+            self._patience.refuse(now := time.monotonic())
+            self._probe_at = now + _PROBE_S
+            if self._patience.seconds:
+                self._answering(False)
             return
-        if self._answers is False:  # what was given up meanwhile may be there
-            self._gaps.check_all(self._topics())
-        self._answers = True
+        if self._patience.answered():  # what was given up meanwhile may be there
+            self._gaps.check_all(self._topics(self._known()))
         self._answering(True)
         if (topic, first) == _PROBE:
             return
-        listed, more = answer.get("messages"), answer.get("more")
-        messages = [] if not isinstance(listed, list) else [one for one in map(_of_history, listed) if one]
-        messages = [one for one in messages if one[1].topic == topic]
-        for _, message in messages:
+        for _, message in answer.messages:
             self._heard.heard(message, live=False)
-        kept = self._gaps.answer(topic, messages, bool(more))
+        kept = self._gaps.answer(topic, answer.messages, answer.more, answer.following)
         self._keep(kept, quiet=len(kept.messages) > _MANY)
-
-
-def _of_history(entry: object) -> tuple[int, Message] | None:
-    """A message as the history keeps it, with its number; None where it cannot be read."""
-    if not isinstance(entry, dict):
-        return None
-    topic, header, payload = entry.get("topic"), entry.get("header"), entry.get("map")
-    if not isinstance(topic, str) or not isinstance(header, bytes):
-        return None
-    parts = [topic.encode("utf-8", "replace"), header]
-    with suppress(WireError):
-        message = unpack_message([*parts, payload] if isinstance(payload, bytes) else parts)
-        return check_pub_seq(message), message
-    return None

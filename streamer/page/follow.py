@@ -1,6 +1,7 @@
 """The page's follower: what a detector says is kept and told, how it is, and what is too old deleted."""
 
 import time
+from collections.abc import Collection
 from contextlib import suppress
 from typing import Any
 
@@ -10,7 +11,7 @@ from streamer.auth import ClientKeys
 from streamer.errors import StreamerError
 from streamer.following.follower import Endpoints
 from streamer.following.follower import Follower as Following
-from streamer.following.gaps import Taken
+from streamer.following.taken import Taken
 from streamer.page.health import DOWN_S, Health
 from streamer.page.hub import Hub
 from streamer.page.overview import Overview
@@ -60,6 +61,9 @@ class Follower(Following):
     def _known(self) -> dict[str, tuple[int, bytes | None]]:
         return self._store.topics()
 
+    def _unkept(self) -> Collection[str] | None:
+        return None if self._store.failed is not None else ()
+
     def _bad(self) -> None:
         self._store.count_bad()
 
@@ -102,7 +106,7 @@ class Follower(Following):
             if up != was_up and (up or was_up or now - self._begun > DOWN_S):
                 self._overview.was_up = up
                 if not up:
-                    self._overview.control_answers, self._answers = None, None
+                    self._overview.control_answers = self._patience.answers = None
                 change = self._store.end_alarm if up else self._store.begin_alarm
                 told = change(NO_STREAM, "detector")
                 self._hub.tell([*told, self._overview.update()], self._store.cursor)

@@ -268,6 +268,8 @@ class _Requests:
             )
         if max(abs(first), abs(last)) >= 2**63:
             raise WireError("bad_value", "history: first and last are below 2^63")
+        # Before it is read: what is published meanwhile is not missing.
+        following = self._service.history.next_number(topic)
         found, more = self._service.history.fetch(
             topic, first, last, limit=_FETCH_MESSAGES, max_bytes=_FETCH_BYTES
         )
@@ -275,7 +277,7 @@ class _Requests:
             {"topic": entry.topic, "pub_seq": entry.pub_seq, "header": entry.header, "map": entry.payload}
             for entry in found
         ]
-        return {"messages": messages, "more": more}
+        return {"messages": messages, "more": more, "next": following}
 
     def snapshot(self, _: Mapping[str, Any]) -> dict[str, Any]:
         """Write the rings to disk."""

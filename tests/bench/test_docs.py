@@ -184,7 +184,7 @@ def test_every_figure_of_a_bridge_is_explained():
     explained = rows(section("bridges.md", "Status"))
     for name in named:
         assert {f"musc_bridge_{name}", f"musc_bridge_{name}_total"} & explained.keys(), name
-    assert len(named) == 13
+    assert len(named) == 15
 
 
 def test_the_other_keys_are_explained():

@@ -72,7 +72,8 @@ def test_a_gap_is_filled_word_for_word(backbone):
         answer = control(service, "history", topic="line/score", first=1, last=2)
         fetched = [(one["topic"], msgpack.unpackb(one["header"]), one["map"]) for one in answer["messages"]]
         assert fetched == heard[1:3]
-        assert not answer["more"]
+        assert (answer["more"], answer["next"]) == (False, 4)
+        assert control(service, "history", topic="another/score")["next"] == 0
 
 
 def test_numbers_go_on_after_a_restart(backbone, tmp_path):

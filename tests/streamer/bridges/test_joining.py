@@ -5,6 +5,7 @@ from store_support import picture_message, verdict
 
 from streamer.bridges import joining
 from streamer.bridges.joining import PATIENCE_S, Joining
+from streamer.following.taken import Came, Hole
 
 
 class Now:
@@ -25,11 +26,15 @@ def a_joining(now, expects=True):
 
 
 def score(name, stream="line"):
-    return verdict(name, stream=stream)
+    return Came(verdict(name, stream=stream), live=True)
+
+
+def revision(name, stream="line"):
+    return Came(verdict(name, "revision", stream=stream), live=True)
 
 
 def picture(name, stream="line", jpeg=b"jpeg"):
-    return picture_message(name, jpeg, stream=stream)
+    return Came(picture_message(name, jpeg, stream=stream), live=True)
 
 
 def shown(joined):
@@ -38,9 +43,9 @@ def shown(joined):
 
 def test_a_score_waits_for_its_picture_and_other_streams_for_nothing(now):
     join = a_joining(now)
-    assert shown(
-        join.take([score("a"), score("b", "other"), verdict("c", "revision", stream="third")], live=True)
-    ) == [("c", "revision", None)]
+    assert shown(join.take([score("a"), score("b", "other"), revision("c", "third")], live=True)) == [
+        ("c", "revision", None)
+    ]
     assert shown(join.take([picture("b", "other")], live=True)) == [("b", "score", b"jpeg")]
     assert join.overdue() == []
     assert shown(join.take([picture("a")], live=True)) == [("a", "score", b"jpeg")]
@@ -58,7 +63,7 @@ def test_a_picture_that_does_not_come_is_not_waited_for_any_more(now):
 
 def test_what_the_stream_says_next_means_that_there_is_no_picture(now):
     join = a_joining(now)
-    messages = [score("a"), score("b"), verdict("a", "revision"), picture("x")]
+    messages = [score("a"), score("b"), revision("a"), picture("x")]
     assert shown(join.take(messages, live=True)) == [
         ("a", "score", None),
         ("b", "score", None),
@@ -69,7 +74,7 @@ def test_what_the_stream_says_next_means_that_there_is_no_picture(now):
 def test_a_picture_that_came_before_is_joined_to_what_is_filled_later_and_to_revisions(now):
     join = a_joining(now)
     assert join.take([picture("a")], live=True) == []
-    assert shown(join.take([score("a"), verdict("a", "revision")], live=False)) == [
+    assert shown(join.take([score("a"), revision("a")], live=False)) == [
         ("a", "score", b"jpeg"),
         ("a", "revision", b"jpeg"),
     ]
@@ -89,6 +94,15 @@ def test_pictures_in_memory_are_bounded(now, monkeypatch):
     monkeypatch.setattr(joining, "_MOST", 1)
     join.take([picture(9)], live=True)
     assert [one.picture is not None for one in join.take([score(4), score(9)], live=False)] == [False, True]
+
+
+def test_a_hole_is_told_between_what_came_before_it_and_what_follows(now):
+    join = a_joining(now)
+    hole, elsewhere = (Hole(f"{stream}/score", 3, 4, lost=2, filled=0) for stream in ("line", "other"))
+    assert join.take([score("a"), elsewhere], live=True) == [elsewhere]
+    told = join.take([hole, score("b")], live=True)
+    assert [one if one is hole else one.message["frame_id"] for one in told] == ["a", hole]
+    assert set(join.holds) == {"line"}
 
 
 def test_what_is_held_is_forgotten_where_it_comes_again(now):

@@ -15,7 +15,7 @@ from streamer.bridges.queue import Queue
 from streamer.bridges.schema import FILE
 from streamer.bridges.telling import Joined, Telling, availability
 from streamer.errors import StreamerError
-from streamer.following.gaps import Hole, Taken
+from streamer.following.taken import Hole, Taken
 
 STREAMS = ("left", "right")
 
@@ -218,7 +218,7 @@ def test_items_keep_what_belongs_to_them(tmp_path):
     score = verdict("a", payload=b"map", anomaly_map={"encoding": "png16"})
     gone, filled = Hole("line/score", 3, 7, lost=5, filled=0), Hole("line/score", 8, 9, lost=0, filled=2)
     with queue.writing() as writing:
-        Telling(Tell(), maps=True).write(Taken(holes=[gone, filled]), [Joined(score, b"jpeg")], writing)
+        Telling(Tell(), maps=True).write(Taken(), [Joined(score, b"jpeg"), gone, filled], writing)
         writing.put(availability("down"))
     first, hole, down = queue.first()
     assert (first.payload, first.picture, first.stream, first.before) == (b"map", b"jpeg", "line", None)

@@ -10,7 +10,7 @@ from store_support import NOON, SECOND, Clock, message, verdict
 from streamer.bridges.common import Tell
 from streamer.bridges.queue import Queue
 from streamer.bridges.telling import Joined, Telling
-from streamer.following.gaps import Hole, Taken
+from streamer.following.taken import Hole, Taken
 
 
 @pytest.fixture
@@ -20,10 +20,10 @@ def queue(tmp_path):
     queue.close()
 
 
-def tell(queue, *messages, holes=(), **rules):
+def tell(queue, *messages, holes=(), live=False, **rules):
     telling = Telling(Tell(**rules), maps=False)
     with queue.writing() as writing:
-        telling.write(Taken(holes=list(holes)), [Joined(one) for one in messages], writing)
+        telling.write(Taken(), [*(Joined(one, live=live) for one in messages), *holes], writing)
     items = queue.first()
     queue.delivered(items)
     return items, telling.bad
@@ -147,6 +147,48 @@ def test_a_bridge_that_begins_now_tells_nothing_of_before_but_what_changes(queue
     assert told(queue, revision(3, False, scored_ns=later), begin="now") == [(3, True, False)]
     words = [message("operator", what="pin", frame_id="a", operator_ns=NOON + at) for at in (-1, 1)]
     assert [one.header["operator_ns"] for one in tell(queue, *words, begin="now")[0]] == [NOON + 1]
+
+
+def test_what_came_by_itself_is_news_whatever_the_clocks_say(queue):
+    behind = verdict("a", at=-3600, label=True)
+    assert told(queue, behind, begin="now", live=True) == [(0, None, True)]
+    word = message("operator", what="pin", frame_id="a", operator_ns=NOON - 3600 * SECOND)
+    assert len(tell(queue, word, begin="now", live=True)[0]) == 1
+
+
+def test_of_a_topic_that_is_counted_anew_nothing_is_known(queue):
+    tell(queue, verdict("a", pub_seq=7))
+    with queue.writing() as writing:
+        Telling(Tell(), maps=False).write(Taken(anew=["line/score"]), [], writing)
+    assert queue.topics() == {}
+    with queue.writing() as writing:
+        joined = [Joined(verdict("a", pub_seq=0))]
+        Telling(Tell(), maps=False).write(Taken(anew=["line/score"]), joined, writing)
+    assert queue.topics()["line/score"][0] == 0
+
+
+def test_a_hole_is_told_in_its_place_with_the_number_behind_it(queue):
+    hole = Hole("line/score", 1, 2, lost=2, filled=0)
+    with queue.writing() as writing:
+        steps = [Joined(verdict("a")), hole, Joined(verdict("b", pub_seq=3))]
+        Telling(Tell(), maps=False).write(Taken(), steps, writing)
+    assert [one.kind for one in queue.first()] == ["verdict", "dropped", "verdict"]
+    tell(
+        queue, holes=[Hole("line/score", 4, 9, lost=6, filled=0), Hole("line/score", 4, 9, lost=0, filled=2)]
+    )
+    assert queue.topic("line/score") == (9, None)
+    assert queue.topic("never heard of") is None
+
+
+def test_topics_silent_for_longest_are_forgotten_where_there_are_too_many(queue, monkeypatch):
+    monkeypatch.setattr("streamer.bridges.writing._TOPICS", 3)
+    for number, stream in enumerate(["a", "b", "c", "a", "a", "d"]):
+        tell(queue, verdict(number, stream=stream, pub_seq=number))
+    assert {name: number for name, (number, _) in queue.topics().items()} == {
+        "a/score": 4,
+        "c/score": 2,
+        "d/score": 5,
+    }
 
 
 def test_what_no_detector_says_is_counted_and_passed_over(queue):

@@ -206,6 +206,33 @@ def test_a_detector_that_counts_anew_and_is_past_the_last_number():
     assert page.anew == 1
 
 
+def test_what_waited_when_the_detector_began_anew_is_kept_before_what_is_new():
+    detector = Detector()
+    page = Page(detector)
+    page.hear(detector.publish())
+    detector.publish()
+    page.hear(detector.publish())  # 2 waits for 1, which dies with its detector
+    detector.restart(keeps=False)
+    detector.publish()
+    page.connect()
+    page.hear(detector.publish())
+    page.ask()
+    assert page.ids() == ["p0", "p2", "p3", "p4"]
+    assert page.anew == 1
+
+
+def test_what_came_live_and_has_left_the_history_is_not_lost():
+    detector = Detector(1)
+    page = Page(detector)
+    page.hear(detector.publish())
+    detector.publish()
+    page.hear(detector.publish())
+    detector.publish()
+    page.ask()
+    assert page.ids() == ["p0", "p2", "p3"]
+    assert [hole.lost for hole in page.holes] == [1]
+
+
 def test_a_page_that_is_new_has_missed_nothing():
     detector = Detector(3)
     for _ in range(10):
@@ -224,7 +251,7 @@ def test_what_waits_is_bounded():
     detector.publish()
     for _ in range(3000):
         page.hear(detector.publish())
-    assert len(page.gaps._topics[TOPIC].waiting) == 2000
+    assert len(page.gaps._topics.get(TOPIC).waiting) == 2000
     page.ask()
     assert page.ids() == [f"p{number}" for number in range(3002)]
     assert sum(hole.lost for hole in page.holes) == 0

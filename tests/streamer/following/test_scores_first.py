@@ -1,148 +1,314 @@
-"""A verdict comes before those that revise it, whatever is dropped and whoever restarts."""
+"""A verdict comes before those that revise it, and what is lost is told in its place, whatever happens.
 
-import hypothesis.strategies as st
-from hypothesis import given, settings
-from store_support import verdict
+A detector with a history of any length, whose camera's clock jumps, and which scores frames anew under old
+ids; what it says is dropped, the subscriber restarts, is answered late, and forgets quiet topics.
+"""
 
-from streamer.following.gaps import Gaps
-from streamer.following.numbers import digest_of
-from streamer.server.history import Entry, History
-from streamer.wire.frame import pack
-from streamer.wire.published import topic_of, unpack_message
+import random
 
-PLENTY = 10**9
-TOPICS = [topic_of("line", kind) for kind in ("score", "revision", "event")]
+import pytest
+from following_support import PLENTY, STREAMS, Detector, Subscriber
 
+from streamer.following import topics
+from streamer.following.taken import Came
 
-class Detector:
-    """Scores frames and revises the last few of them, each message in the history before it goes out."""
-
-    def __init__(self):
-        self.history = History(None, max_messages=PLENTY, max_bytes=PLENTY)
-        self.numbers = dict.fromkeys(TOPICS, 0)
-        self.n_frames = 0
-        self.said = []
-
-    def score(self):
-        self.n_frames += 1
-        return self._publish(verdict(f"p{self.n_frames}", at=self.n_frames))
-
-    def revise(self, back):
-        frame = max(1, self.n_frames - back)
-        return self._publish(verdict(f"p{frame}", "revision", at=frame, revision=len(self.said) + 1))
-
-    def fetch(self, topic, first):
-        found, more = self.history.fetch(topic, first, 2**62, limit=2, max_bytes=PLENTY)
-        return [(one.pub_seq, unpack_message([topic.encode(), one.header])) for one in found], more
-
-    def _publish(self, message):
-        number = self.numbers[message.topic]
-        self.numbers[message.topic] += 1
-        header = {key: value for key, value in message.items() if key != "v"}
-        body = pack({"v": 1, **header, "pub_seq": number})
-        self.history.add([Entry(message.topic, number, body, None)])
-        self.said.append(unpack_message([message.topic.encode(), body]))
-        return self.said[-1]
+STEPS = {
+    **{"score": 8, "again": 2, "revise": 12, "event": 2},
+    **{"ask": 6, "read": 6, "beat": 3, "catch_up": 6, "restart": 1, "connect": 1, "forget": 2},
+}
 
 
-class Subscriber:
-    """One who asks now and then; an answer may come late, after what was published meanwhile."""
-
-    def __init__(self, detector):
-        self.detector, self.taken, self.answer = detector, [], None
-        self.kept = {}
-        self.restart()
-
-    def restart(self):
-        self.gaps, self.answer = Gaps(self.kept, scores_first=True), None
-        self.gaps.check_all(TOPICS)
-
-    def keep(self, taken):
-        assert not taken.anew
-        self.taken += taken.messages
-        self.kept |= {one.topic: (one["pub_seq"], digest_of(one)) for one in taken.messages}
-
-    def hear(self, message):
-        self.keep(self.gaps.live(message, message["pub_seq"]))
-
-    def ask(self):
-        """Send a question; its answer is of this moment."""
-        if self.answer is None and (request := self.gaps.next_request()) is not None:
-            self.answer = request[0], self.detector.fetch(*request)
-
-    def read(self):
-        if self.answer is not None:
-            (topic, (messages, more)), self.answer = self.answer, None
-            self.keep(self.gaps.answer(topic, messages, more))
-
-    def catch_up(self):
-        for _ in range(10_000):
-            self.read()
-            self.ask()
-            if self.answer is None:
-                return
-        raise AssertionError("it asks for ever")
+@pytest.mark.parametrize("most", [PLENTY, 1, 3, 10])
+@pytest.mark.parametrize("seed", range(10))
+def test_no_revision_comes_before_its_score_and_no_number_goes_without_a_word(seed, most, monkeypatch):
+    monkeypatch.setattr(topics, "_TOPICS", 2)
+    rng = random.Random(seed)
+    says_next = rng.random() < 0.7
+    detector = Detector(most)
+    subscriber = Subscriber(detector, says_next)
+    clock = 0
+    for step in rng.choices([*STEPS], [*STEPS.values()], k=250):
+        clock = max(0, clock + rng.choice([0, 1, -3600, 10**6]))
+        if step in {"score", "again", "revise", "event"}:
+            message = detector.say(step, rng.choice(STREAMS), clock, rng.randrange(4))
+            if rng.random() < 0.7:
+                subscriber.hear(message)
+        else:
+            getattr(subscriber, step)()
+    subscriber.connect()
+    subscriber.catch_up()
+    subscriber.beat(3)
+    subscriber.catch_up()
+    for topic, said in detector.said.items():
+        taken = [one for one in subscriber.taken if one.topic == topic]
+        kept = detector.history.fetch(topic, 0, PLENTY, limit=PLENTY, max_bytes=PLENTY)[0]
+        assert {one.pub_seq for one in kept} <= {one["pub_seq"] for one in taken}
+        lost = sum(one.lost for one in subscriber.holes if one.topic == topic)
+        if topic in subscriber.kept:
+            first = min([taken[0]["pub_seq"]] if taken else [], default=0)
+            begins = min([first, *(one.first for one in subscriber.holes if one.topic == topic)])
+            if says_next:
+                assert len(taken) + lost == len(said) - begins
+            assert most < PLENTY or (begins, lost) == (0, 0)
 
 
-STEPS = st.lists(
-    st.tuples(
-        st.sampled_from(
-            ["score", "score", "revise", "revise", "ask", "read", "settle", "restart", "connect"]
-        ),
-        st.booleans(),
-        st.integers(0, 3),
-    ),
-    max_size=80,
-)
-
-
-@settings(max_examples=100)
-@given(STEPS)
-def test_no_revision_comes_before_its_score(steps):
+def test_a_dropped_score_is_noticed_by_the_revision_behind_it_whatever_the_cameras_clock_says():
     detector = Detector()
     subscriber = Subscriber(detector)
-    for step, is_heard, back in steps:
-        match step:
-            case "score" | "revise":
-                if step == "revise" and not detector.n_frames:
-                    continue
-                message = detector.score() if step == "score" else detector.revise(back)
-                if is_heard:
-                    subscriber.hear(message)
-            case "ask":
-                subscriber.ask()
-            case "read":
-                subscriber.read()
-            case "settle":
-                subscriber.catch_up()
-            case "restart":
-                subscriber.restart()
-            case "connect":
-                subscriber.answer = None
-                subscriber.gaps.check_all(TOPICS)
-    subscriber.gaps.check_all(TOPICS)
-    subscriber.answer = None
+    subscriber.hear(detector.score(at=7200))
     subscriber.catch_up()
-    for kind in ("score", "revision"):
-        said = [one["frame_id"] for one in detector.said if one.kind == kind]
-        assert [one["frame_id"] for one in subscriber.taken if one.kind == kind] == said
-    scored = set()
-    for one in subscriber.taken:
-        if one.kind == "score":
-            scored.add(one["frame_id"])
-        assert one["frame_id"] in scored
+    detector.score(at=0)  # set back by two hours
+    subscriber.hear(detector.revise())
+    assert subscriber.kinds() == ["score"]
+    subscriber.catch_up()
+    assert subscriber.kinds() == ["score", "score", "revision"]
+    subscriber.hear(detector.revise(1))
+    assert subscriber.gaps.next_request() is None
+    assert len(subscriber.taken) == 4
 
 
-def test_a_dropped_score_is_noticed_by_the_revision_behind_it():
+def test_a_frame_that_is_scored_anew_under_its_old_id_is_another_one():
+    detector = Detector()
+    subscriber = Subscriber(detector)
+    subscriber.hear(detector.score())
+    subscriber.catch_up()
+    detector.score(again=True)
+    subscriber.hear(detector.revise())
+    subscriber.catch_up()
+    assert subscriber.kinds() == ["score", "score", "revision"]
+
+
+def test_what_came_while_what_was_before_it_was_asked_for_waits_for_its_score_too():
+    detector = Detector()
+    subscriber = Subscriber(detector)
+    subscriber.hear(detector.score())
+    subscriber.catch_up()
+    detector.revise()
+    subscriber.hear(detector.revise())
+    subscriber.ask()
+    detector.score()
+    subscriber.hear(detector.revise())
+    subscriber.read()
+    assert subscriber.kinds() == ["score", "revision", "revision"]
+    subscriber.catch_up()
+    assert subscriber.kinds() == ["score", "revision", "revision", "score", "revision"]
+
+
+def test_all_that_waited_for_a_score_goes_on_behind_it():
     detector = Detector()
     subscriber = Subscriber(detector)
     subscriber.hear(detector.score())
     subscriber.catch_up()
     detector.score()
-    subscriber.hear(detector.revise(0))
-    assert [one.kind for one in subscriber.taken] == ["score"]
+    for back in (0, 1, 0):
+        subscriber.hear(detector.revise(back))
     subscriber.catch_up()
-    assert [one.kind for one in subscriber.taken] == ["score", "score", "revision"]
-    subscriber.hear(detector.revise(1))
+    assert subscriber.kinds() == ["score", "score", *["revision"] * 3]
+
+
+def test_what_waits_for_scores_that_nobody_knows_of_goes_on_once_the_first_one_comes():
+    detector = Detector()
+    subscriber = Subscriber(detector)
+    detector.say("event", "line", 0, 0)
+    while subscriber.answer is None or subscriber.answer[0] != "line/event":
+        subscriber.read()
+        subscriber.ask()
+    subscriber.read()
+    assert subscriber.taken == []
+    subscriber.hear(detector.score())
+    subscriber.catch_up()
+    assert subscriber.kinds() == ["score", "event"]
+
+
+def test_of_more_than_can_wait_for_a_score_the_oldest_are_asked_for(monkeypatch):
+    monkeypatch.setattr("streamer.following.gaps._BUFFERED", 3)
+    detector = Detector()
+    subscriber = Subscriber(detector)
+    subscriber.hear(detector.score())
+    subscriber.catch_up()
+    detector.score()
+    for _ in range(6):
+        subscriber.hear(detector.revise())
+    subscriber.catch_up()
+    assert subscriber.kinds() == ["score", "score", *["revision"] * 6]
+
+
+def test_the_revisions_of_a_frame_of_before_ask_once():
+    detector = Detector(2)
+    subscriber = Subscriber(detector)
+    subscriber.catch_up()
+    detector.score()
+    detector.revise()
+    detector.revise()  # the score has left the history
+    subscriber.hear(detector.revise())
+    subscriber.catch_up()
+    assert subscriber.kinds() == ["revision"] * 2
+    subscriber.hear(detector.revise())
+    assert subscriber.kinds() == ["revision"] * 3
+
+
+def test_scores_that_have_all_left_the_history_are_told_as_lost_on_a_line_that_idles(monkeypatch):
+    monkeypatch.setattr(topics, "_TOPICS", 0)
+    detector = Detector(3)
+    subscriber = Subscriber(detector)
+    subscriber.hear(detector.score())
+    subscriber.catch_up()
+    for _ in range(8):
+        detector.score()
+    for _ in range(3):
+        detector.revise()
+    subscriber.restart()
+    subscriber.catch_up()
+    assert subscriber.holes == []  # one may still be on its way
+    subscriber.forget()
+    subscriber.beat(3)
+    subscriber.catch_up()
+    assert [(one.topic, one.first, one.last, one.lost) for one in subscriber.holes] == [
+        ("line/score", 1, 8, 8)
+    ]
+    subscriber.restart()
+    subscriber.catch_up()
+    subscriber.beat(3)
+    subscriber.catch_up()
+    assert len(subscriber.holes) == 1
+    subscriber.hear(detector.score())
+    subscriber.catch_up()
+    assert subscriber.taken[-1]["pub_seq"] == 9
+
+
+def test_what_was_still_on_its_way_is_not_told_as_lost():
+    detector = Detector(1)
+    subscriber = Subscriber(detector)
+    subscriber.catch_up()
+    subscriber.hear(detector.score())
+    late = detector.score()
+    detector.revise(1)
+    subscriber.connect()
+    subscriber.catch_up()
+    subscriber.hear(late)
+    subscriber.beat(3)
+    subscriber.catch_up()
+    assert [one["pub_seq"] for one in subscriber.taken if one.kind == "score"] == [0, 1]
+    assert subscriber.holes == []
+
+
+def test_what_comes_after_all_though_it_was_told_as_lost_is_no_sign_of_another_count():
+    detector = Detector(1)
+    subscriber = Subscriber(detector)
+    subscriber.hear(detector.score())
+    late = detector.score()
+    detector.revise(1)
+    subscriber.connect()
+    subscriber.catch_up()
+    subscriber.beat(3)
+    subscriber.catch_up()
+    assert [(one.first, one.last) for one in subscriber.holes if one.topic == "line/score"] == [(1, 1)]
+    subscriber.hear(late)
+    subscriber.catch_up()
+    subscriber.hear(detector.score())
+    assert [one["pub_seq"] for one in subscriber.taken if one.kind == "score"] == [0, 2]
+
+
+def test_the_first_of_a_topic_that_was_empty_are_missed_where_they_are_gone():
+    detector = Detector(1)
+    subscriber = Subscriber(detector)
+    subscriber.catch_up()
+    for _ in range(3):
+        detector.say("event", "line", 0, 0)
+    subscriber.hear(detector.say("event", "line", 0, 0))
+    subscriber.catch_up()
+    assert [(one.topic, one.first, one.last) for one in subscriber.holes] == [("line/event", 0, 2)]
+
+
+def test_an_answer_waits_for_scores_of_several_pages():
+    detector = Detector()
+    subscriber = Subscriber(detector)
+    subscriber.hear(detector.score())
+    subscriber.catch_up()
+    subscriber.connect()
+    subscriber.ask()  # for the scores, of which there are no more yet
+    subscriber.read()
+    for _ in range(5):
+        detector.score()
+    detector.revise()
+    subscriber.catch_up()
+    assert subscriber.kinds() == [*["score"] * 6, "revision"]
+
+
+@pytest.mark.parametrize("beats", [0, 3])
+def test_who_is_new_has_missed_nothing_of_what_is_gone(beats):
+    detector = Detector(1)
+    for _ in range(3):
+        detector.say("event", "line", 0, 0)
+    detector.score()  # from here on the history has no events
+    subscriber = Subscriber(detector)
+    subscriber.catch_up()
+    subscriber.beat(beats)
+    subscriber.catch_up()
+    subscriber.hear(detector.say("event", "line", 0, 0))
+    subscriber.catch_up()
+    assert subscriber.kinds() == ["score", "event"]
+    assert subscriber.holes == []
+
+
+def test_what_would_have_to_wait_for_scores_is_not_asked_for_before_them():
+    detector = Detector()
+    subscriber = Subscriber(detector)
+    subscriber.hear(detector.score())
+    subscriber.catch_up()
+    subscriber.connect()
+    detector.revise()
+    subscriber.hear(detector.revise())
+    assert subscriber.gaps.next_request() == ("line/score", 0)
+
+
+def test_a_topic_of_which_something_waits_is_not_forgotten(monkeypatch):
+    detector = Detector(1)
+    subscriber = Subscriber(detector)
+    subscriber.hear(detector.score())
+    detector.score()
+    subscriber.hear(detector.score())
+    detector.revise()  # from here on the history has no scores
+    monkeypatch.setattr(topics, "_TOPICS", 0)
+    subscriber.forget()
+    subscriber.catch_up()
+    assert [one["pub_seq"] for one in subscriber.taken if one.kind == "score"] == [0, 2]
+
+
+def test_a_message_that_came_live_is_known_to_have_though_the_history_gave_it_too():
+    detector = Detector()
+    subscriber = Subscriber(detector)
+    detector.score()
+    subscriber.gaps.live(detector.score(), 1)
+    taken = subscriber.gaps.answer("line/score", *detector.fetch("line/score", 0))
+    assert [one.live for one in taken.steps if isinstance(one, Came)] == [False, True]
+
+
+def test_what_did_not_fit_the_buffer_while_an_answer_was_on_its_way_is_asked_for_again(monkeypatch):
+    monkeypatch.setattr("streamer.following.gaps._BUFFERED", 3)
+    detector = Detector()
+    subscriber = Subscriber(detector)
+    subscriber.catch_up()
+    detector.score()
+    subscriber.hear(detector.score())
+    subscriber.ask()
+    for _ in range(9):
+        subscriber.hear(detector.score())
+    subscriber.catch_up()
+    assert [one["pub_seq"] for one in subscriber.taken] == list(range(11))
+    assert subscriber.holes == []
+
+
+def test_a_history_that_is_given_up_costs_what_was_missing_and_nothing_that_came():
+    detector = Detector()
+    subscriber = Subscriber(detector)
+    subscriber.catch_up()
+    detector.score()
+    detector.score()
+    subscriber.hear(detector.score())
+    subscriber.hear(detector.revise(2))
+    assert subscriber.taken == []
+    taken = subscriber.gaps.unanswered()
+    assert [(one.topic, one.first, one.last) for one in taken.holes] == [("line/score", 0, 1)]
+    assert [one.kind for one in taken.messages] == ["score", "revision"]
     assert subscriber.gaps.next_request() is None
-    assert len(subscriber.taken) == 4

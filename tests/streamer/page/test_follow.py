@@ -22,7 +22,7 @@ from streamer_support import (
     watched,
 )
 
-from streamer.following import follower
+from streamer.following import follower, patience
 from streamer.following.messages import KINDS
 from streamer.page import health
 from streamer.page.follow import Follower
@@ -273,7 +273,7 @@ def test_a_history_that_answers_nonsense_holds_nothing_up(tmp_path, wrong):
 
 
 def test_without_answers_what_comes_goes_on_and_is_told_as_lost(tmp_path, monkeypatch):
-    monkeypatch.setattr(follower, "_ANSWER_S", 0.3)
+    monkeypatch.setattr(patience, "ANSWER_S", 0.3)
     with Impostor(None) as detector, following(tmp_path, detector.endpoints) as page:
         detector.wait()
         detector.send(verdict("a", pub_seq=0))
