@@ -255,6 +255,7 @@ def test_status_of_a_full_ring():
         "max_bytes": 2**32,
         "matcher": "gemm",
         "state": "warmup",
+        "frozen": False,
         "threshold": None,
         "threshold_rule": "auto",
         "known_frames": 0,

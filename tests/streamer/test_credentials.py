@@ -64,18 +64,24 @@ def test_a_password_that_ends_the_address_is_refused_before_anybody_is_asked(pas
     assert "cret" not in str(caught.value)
 
 
-def test_a_name_that_may_be_a_password_is_not_asked_for(monkeypatch):
+@pytest.mark.parametrize(
+    ("url", "asked"), [("rtsp://eye:s3@cret.x/z@cam/line", []), ("rtsp://eye:s3cret@cam.x/line", ["cam.x"])]
+)
+def test_a_name_that_may_be_a_password_is_not_asked_for(monkeypatch, url, asked):
     pytest.importorskip("av", reason="PyAV is not installed: pip install -e '.[camera]'")
-    import av.error  # noqa: PLC0415
+    from streamer.sources import stream  # noqa: PLC0415
 
-    from streamer.sources.stream import NetworkStream  # noqa: PLC0415
+    names = []
+    monkeypatch.setattr(stream.socket, "getaddrinfo", lambda name, _: names.append(name))
 
-    asked = []
-    monkeypatch.setattr("streamer.sources.stream.socket.getaddrinfo", lambda name, _: asked.append(name))
-    failure = av.error.OSError(5, "Input/output error")
-    assert NetworkStream("rtsp://eye:s3@cret.x/z@cam/line")._hint(failure) == ""
-    assert NetworkStream("rtsp://eye:s3cret@cam.x/line")._hint(failure) == ""
-    assert asked == ["cam.x"]
+    def opened(*_args, **_options):
+        raise stream.av.error.OSError(5, "Input/output error")
+
+    monkeypatch.setattr(stream.av, "open", opened)
+    with pytest.raises(stream.SourceLost) as caught:
+        stream.NetworkStream(url).open()
+    assert names == asked
+    assert "cret" not in str(caught.value)
 
 
 def test_a_file_that_is_there_keeps_its_name(tmp_path):
