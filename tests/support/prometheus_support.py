@@ -143,6 +143,12 @@ class Prometheus:
                 return self
         pytest.fail(f"prometheus did not come up: {self.log[-2000:]}")
 
+    def kill_and_start(self):
+        """What `kill -9` does to it, and what its data then are worth."""
+        self._process.kill()
+        self._process.wait()
+        self.__enter__()
+
     def __exit__(self, *_):
         self._process.send_signal(signal.SIGTERM)
         try:

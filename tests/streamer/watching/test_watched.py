@@ -144,7 +144,7 @@ def test_every_metric_label_and_value_that_is_named_is_scraped(plant):
             assert set(re.findall(r"(\w+)=", labels)) == there[name], series
 
 
-def test_a_silence_is_told_until_frames_come_again(plant):
+def test_a_silence_is_told_until_frames_come_again_though_prometheus_is_killed_meanwhile(plant):
     prometheus, camera = plant.prometheus, plant.camera
     until(lambda: prometheus.value('musc_source_state{state="live"}') == 1)
     until(lambda: prometheus.value('musc:silent_limit_seconds{stream="line"}') == SILENT_S)
@@ -161,6 +161,8 @@ def test_a_silence_is_told_until_frames_come_again(plant):
     }
     assert told["annotations"]["summary"].startswith("line: no part was looked at for ")
     prometheus.wait_for("MuscCameraLost", "firing")
+    prometheus.kill_and_start()
+    prometheus.wait_for("MuscCameraSilent", "firing")
     camera.hold(False)
     until(lambda: prometheus.alert("MuscCameraSilent") is None)
     until(lambda: prometheus.alert("MuscCameraLost") is None)
