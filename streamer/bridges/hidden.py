@@ -1,5 +1,6 @@
 """Values that may be a secret by mistake: what is wrong with one is told without showing it."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -54,5 +55,11 @@ SecretPath = Annotated[ConfigPath, BeforeValidator(_path)]
 
 
 def name_of(path: Path) -> str:
-    """A file that cannot be read, as an error may name it: what has a folder before it is no password."""
-    return str(path) if path.exists() or len(path.parts) > 1 else "the file (its name may be a secret itself)"
+    """A file that cannot be read, as an error may name it: what is in a folder that there is is no secret.
+
+    A secret in base64 or a token may have a `/` in it, or begin with one.
+    """
+    # Those of pathlib raise the name of what is longer than a file's name may be.
+    is_in_folder = len(path.parent.parts) > path.parent.is_absolute() and os.path.isdir(path.parent)  # noqa: PTH112
+    is_path = os.path.exists(path) or is_in_folder  # noqa: PTH110
+    return str(path) if is_path else "the file (its name may be a secret itself)"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from standardwebhooks import Webhook as Signer
 
+from streamer.bridges.hidden import name_of
 from streamer.bridges.webhook.config import PREFIX, Webhook
 from streamer.errors import StreamerError
 
@@ -41,7 +42,7 @@ def _of_file(path: Path) -> list[Signer]:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "is not ASCII"
         raise StreamerError(
-            f"webhook.secret_files: {path} cannot be read ({reason}); {_HOW} > FILE"
+            f"webhook.secret_files: {name_of(path)} cannot be read ({reason}); {_HOW} > FILE"
         ) from None
     return _each(text, f"secret_files: {path}")
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import httpx
 import structlog
 
+from streamer.bridges.hidden import name_of
 from streamer.bridges.identity import bridge_id
 from streamer.bridges.seldom import Seldom
 from streamer.bridges.sink import Item, Refused, Undelivered
@@ -261,7 +262,7 @@ def _readable(key: str, path: Path | None) -> str | None:
     try:
         text = path.read_bytes()[: 2**20]
     except OSError as error:
-        raise StreamerError(f"webhook.{key}: {path}: cannot be read ({error.strerror})") from None
+        raise StreamerError(f"webhook.{key}: {name_of(path)}: cannot be read ({error.strerror})") from None
     if b"-----BEGIN " not in text:
         raise StreamerError(f"webhook.{key}: {path}: holds no PEM, expected -----BEGIN ...")
     return str(path)

@@ -52,16 +52,23 @@ def test_a_configuration_that_cannot_be_is_refused_in_one_line(tmp_path, section
     assert "\n" not in str(told.value)
 
 
-def test_a_secret_in_place_of_its_file_is_not_shown(tmp_path):
+@pytest.mark.parametrize(
+    "secret", [SECRET, SECRET * 20, f"/{SECRET}", f"{SECRET}/{SECRET}", f"/{SECRET}/{SECRET}="]
+)
+def test_a_secret_in_place_of_its_file_is_not_shown(tmp_path, secret):
     keys.make(tmp_path, ("127.0.0.1",))
     files = {name: str(tmp_path / file) for name, file in FILES.items()}
     with pytest.raises(StreamerError, match="its name may be a secret itself") as users:
-        Users(load(tmp_path, {"security": files | {"users": f"plc-1:{SECRET}"}}).security.users)
+        Users(load(tmp_path, {"security": files | {"users": secret}}).security.users)
     with pytest.raises(StreamerError, match="its name may be a secret itself") as key:
-        read_own(load(tmp_path, {"security": files | {"key": SECRET}}).security)
+        read_own(load(tmp_path, {"security": files | {"key": secret}}).security)
     assert SECRET not in f"{users.value}{key.value}"
-    with pytest.raises(StreamerError, match="no-folder/users cannot be read"):  # no password has a folder
-        Users(Path("no-folder/users"))
+
+
+def test_a_file_that_is_not_there_in_a_folder_that_is_there_is_named(tmp_path):
+    with pytest.raises(StreamerError, match="none cannot be read") as users:
+        Users(tmp_path / "none")
+    assert str(tmp_path / "none") in str(users.value)
 
 
 @pytest.mark.parametrize("section", [OpcuaSection, Security, Names, Keep, Commands, Limits])

@@ -1,6 +1,7 @@
 """Addresses and secrets: what is wrong with one is told without showing it."""
 
 import os
+from pathlib import Path
 
 import pytest
 import yaml
@@ -109,6 +110,22 @@ def test_a_secret_that_others_may_read_is_refused(tmp_path):
     os.mkfifo(given.secret_files[0])
     with pytest.raises(StreamerError, match="no file of secrets"):
         signers(given)
+
+
+@pytest.mark.parametrize("secret", ["hidden", "hidden" * 50, "hidden/hidden="])
+@pytest.mark.parametrize("key", ["secret_files", "client_key"])
+def test_a_secret_without_its_prefix_in_place_of_its_file_is_not_shown(tmp_path, key, secret):
+    cert = tmp_path / "cert.pem"
+    cert.write_text("-----BEGIN CERTIFICATE-----\n", encoding="ascii")
+    given = {"secret_files": (Path(secret),)} if key == "secret_files" else {"client_key": Path(secret)}
+    with pytest.raises(StreamerError, match=f"webhook.{key}: the file .* cannot be read") as error:
+        WebhookSink(
+            section(
+                tmp_path, "https://plant.example/", client_cert=cert if key == "client_key" else None, **given
+            ),
+            tmp_path,
+        )
+    assert secret not in str(error.value)
 
 
 def test_a_variable_that_is_not_there_is_named(tmp_path):

@@ -67,11 +67,21 @@ MISTAKEN = [
     *(
         {"username": "me", key: given}
         for key in ("password_file", "password_env")
-        for given in (SECRET, f"${SECRET}", f"~{SECRET}", [SECRET], {"me": SECRET}, f"a\n{SECRET}")
+        for given in (
+            SECRET,
+            SECRET * 20,
+            f"{SECRET}/{SECRET}",
+            f"${SECRET}",
+            f"~{SECRET}",
+            [SECRET],
+            {"me": SECRET},
+            f"a\n{SECRET}",
+        )
     ),
     {"tls": SECRET},
     {"tls": {"cert": "a.pem", "key": f"-----BEGIN PRIVATE KEY-----\n{SECRET}"}},
     {"tls": {"cert": "a.pem", "key": SECRET}},
+    {"tls": {"cert": "a.pem", "key": SECRET * 20}},
 ]
 
 
