@@ -8,7 +8,7 @@ from enum import Enum
 _LONGEST = 64
 _GONE = 410
 _LATER = frozenset({408, 425, 429})
-_NOT_LET_IN = frozenset({401, 402, 403, 404, 405, 407, 421, 423, 426, 428})
+_NOT_LET_IN = frozenset({400, 401, 402, 403, 404, 405, 407, 421, 423, 426, 428})
 
 
 class Meaning(Enum):
@@ -18,7 +18,8 @@ class Meaning(Enum):
     AGAIN = "again"
     """Nothing is wrong with the item: it is sent again later."""
     BARRED = "barred"
-    """We are not let in, or not there: of the caller, the address or the route, as a rule not of the item."""
+    """We are not let in, not believed, or not there: of the caller, the address or the route, as a rule not
+    of the item."""
     GONE = "gone"
     """The receiver wants nothing more, ever."""
     NEVER = "never"
@@ -28,8 +29,9 @@ class Meaning(Enum):
 def meaning(status: int) -> Meaning:
     """Of an HTTP status.
 
-    2xx is taken, and 410 gone, as Standard Webhooks has it: no more is sent. 401 to 405, 407, 421,
-    423, 426 and 428 say that we are not let in. Any other 4xx but 408, 425 and 429 is of the item: never.
+    2xx is taken, and 410 gone, as Standard Webhooks has it: no more is sent. 400 to 405, 407, 421,
+    423, 426 and 428 say that we are not let in: 400 is what the examples of those who verify signatures
+    answer where the secret or the clock is another. Any other 4xx but 408, 425 and 429 is of the item: never.
     The rest is again, 3xx too: redirects are not followed, and nothing is wrong with the item.
     """
     if 200 <= status < 300:

@@ -50,9 +50,10 @@ def worked_off(sink: WebhookSink, waiting: list[Item], now: list[float], tries: 
     return refused
 
 
-@pytest.mark.parametrize("batch", [1, 3])
-def test_who_lets_nothing_in_is_away_however_long_and_nothing_is_refused(receiver, tmp_path, batch):
-    gate, now = Gate(receiver, 401), [0.0]
+@pytest.mark.parametrize(("batch", "status"), [(1, 401), (3, 401), (1, 400), (3, 400)])
+def test_who_lets_nothing_in_is_away_however_long_and_nothing_is_refused(receiver, tmp_path, batch, status):
+    """400: as of who has another secret, or another clock."""
+    gate, now = Gate(receiver, status), [0.0]
     gate.dislikes = set(range(1, 9))
     sink = WebhookSink(section(tmp_path, receiver.url, batch=batch), tmp_path, lambda: now[0])
     waiting = [verdict(number) for number in range(1, 9)]
