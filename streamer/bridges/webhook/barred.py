@@ -31,13 +31,29 @@ class Barred:
         return self._times >= _TIMES and self._clock() - self._since >= _FOR_S
 
     def another(self, items: Sequence[Item]) -> Item | None:
-        """Of what waits behind the head one that was not taken: each time another, which may be as bad."""
-        behind = [item for item in items[1:] if item.number not in self._passed]
+        """Of what waits behind the head one that was not taken: each time another, which may be as bad.
+
+        Of each frame only what comes first: a revision before its score would not be the last word on it.
+        """
+        behind = self._firsts(items)[1:]
         if all(item.number in self._asked for item in behind):
             self._asked.clear()
         found = next((item for item in behind if item.number not in self._asked), None)
         if found is not None:
             self._asked.add(found.number)
+        return found
+
+    def _firsts(self, items: Sequence[Item]) -> list[Item]:
+        """Of items that were not taken those before which none of the same frame waits."""
+        found: list[Item] = []
+        frames: set[tuple[str | None, object]] = set()
+        for item in items:
+            if item.number in self._passed:
+                continue
+            frame = item.stream, item.header.get("frame_id")
+            if frame[1] is None or frame not in frames:
+                found.append(item)
+            frames.add(frame)
         return found
 
     def passed(self, item: Item) -> None:

@@ -92,6 +92,22 @@ def test_others_that_were_not_let_in_are_tried_again(receiver, tmp_path):
     assert [one["number"] for one in receiver.told()] == [2, 3]
 
 
+def test_of_a_frame_nothing_gets_ahead_of_its_score(receiver, tmp_path):
+    gate, now = Gate(receiver), [0.0]
+    gate.dislikes = {1, 3}
+    revisions = [
+        verdict(number, kind="revision", frame_id=f"part-{number - 1}", before=False) for number in (2, 4)
+    ]
+    sink = WebhookSink(section(tmp_path, receiver.url), tmp_path, lambda: now[0])
+    waiting = [verdict(1), revisions[0], verdict(3), revisions[1]]
+    # Neither revision is tried, though each would get through.
+    assert worked_off(sink, waiting, now, 30) == {}
+    assert receiver.told() == []
+    gate.dislikes = set()
+    assert worked_off(sink, waiting, now, 1) == {}
+    assert [one["number"] for one in receiver.told()] == [1, 2, 3, 4]
+
+
 def test_what_was_taken_out_of_its_turn_is_in_no_batch_later(receiver, tmp_path):
     gate, now = Gate(receiver), [0.0]
     gate.dislikes = {1, 2, 3}
