@@ -9,6 +9,7 @@ import structlog
 from streamer.auth import ClientKeys
 from streamer.bridges.joining import Joining
 from streamer.bridges.queue import Queue
+from streamer.bridges.seldom import Seldom
 from streamer.bridges.telling import Joined, Telling, availability
 from streamer.following.follower import Endpoints, Follower
 from streamer.following.presence import DOWN_S, Presence
@@ -61,6 +62,7 @@ class BridgeFollower(Follower):
         self._n_unread = self._n_lost = self._n_left_out = 0
         self._say_at = 0.0
         self.history_away = False
+        self._unreadable = Seldom("bridge_history_cannot_read", "times")
         super().__init__(
             endpoints, keys, self.presence, queue.topics(), scores_first=True, patience_s=patience_s
         )
@@ -99,7 +101,10 @@ class BridgeFollower(Follower):
             )
         self.history_away = not answers
 
-    def _gave_up(self) -> None:
+    def _gave_up(self, topic: str | None = None) -> None:
+        if topic is not None:
+            self._unreadable.add(topic=topic, what_now="what comes of it goes on; what is missing is lost")
+            return
         log.warning("bridge_history_given_up", what_now="what comes goes on; what is missing is told as lost")
 
     def _bad(self) -> None:
@@ -123,7 +128,7 @@ class BridgeFollower(Follower):
         except sqlite3.Error:
             self._failing = True
             return
-        for hole in taken.holes:
+        for hole in [one for one in taken.holes if one.lost or one.filled]:
             log.info("bridge_gap", topic=hole.topic, filled=hole.filled, lost=hole.lost)
             self._n_lost += hole.lost
         self._wake()

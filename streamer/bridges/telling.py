@@ -63,9 +63,10 @@ class Telling:
                 number = check_pub_seq(one.message)
                 self._write_one(one, number, writing)
                 writing.move(one.message.topic, number, digest_of(one.message))
-            elif one.lost:
-                writing.count("lost", one.lost)
-                self._write_hole(one, writing)
+            elif one.lost or not one.filled:
+                if one.lost:
+                    writing.count("lost", one.lost)
+                    self._write_hole(one, writing)
                 # What follows may be written later, waiting for its picture: told once, whatever happens.
                 writing.move(one.topic, one.last, None)
 

@@ -47,12 +47,10 @@ class Endpoints(Protocol):
     @property
     def scores(self) -> str:
         """Its `transport.scores`."""
-        ...
 
     @property
     def control(self) -> str:
         """Its `transport.control`."""
-        ...
 
 
 class Follower(threading.Thread, ABC):
@@ -125,11 +123,9 @@ class Follower(threading.Thread, ABC):
 
     @abstractmethod
     def _keep(self, taken: Taken, *, quiet: bool = False) -> None:
-        """Keep what came, pictures among it, in its order.
+        """Keep what came, if anything, pictures among it, in its order.
 
-        Args:
-            taken: may be empty.
-            quiet: so many came at once that they are no news.
+        `quiet`: so many came at once that they are no news.
         """
 
     @abstractmethod
@@ -146,8 +142,8 @@ class Follower(threading.Thread, ABC):
     def _answering(self, answers: bool) -> None:
         """The history answers, or does not."""
 
-    def _gave_up(self) -> None:
-        """What is missing is no longer waited for."""
+    def _gave_up(self, topic: str | None = None) -> None:
+        """What is missing is no longer waited for, of all topics or of one that the history cannot read."""
 
     def stop(self) -> None:
         """End, once what has come is kept."""
@@ -271,6 +267,10 @@ class Follower(threading.Thread, ABC):
         if request is None:
             return
         topic, first = request
+        if self._patience.is_given_up(topic, now):
+            self._gave_up(topic)
+            self._keep(self._gaps.refused(topic))
+            return
         body = pack({"kind": "history", "topic": topic, "first": first})
         self._number, self._asked, self._asked_at = self._number + 1, request, now
         # What cannot be sent, to a detector that is not there or refuses our key, is not answered either.
@@ -284,12 +284,12 @@ class Follower(threading.Thread, ABC):
         (topic, first), self._asked = self._asked, None
         answer = read_answer(parts[2], topic)
         if answer is None:
-            self._patience.refuse(now := time.monotonic())
+            is_away = self._patience.refuse_topic(topic, now := time.monotonic())
             self._probe_at = now + _PROBE_S
-            if self._patience.seconds:
+            if self._patience.seconds and is_away:
                 self._answering(False)
             return
-        if self._patience.answered():  # what was given up meanwhile may be there
+        if self._patience.answered(topic):  # what was given up meanwhile may be there
             self._gaps.check_all(self._topics(self._known()))
         self._answering(True)
         if (topic, first) == _PROBE:

@@ -48,7 +48,6 @@ class Gaps:
     ) -> None:
         self._scores_first = scores_first
         self._topics = Topics(look_up)
-        self._early = Early(self._topics, is_on=scores_first)
         self._tails = Tails(self._topics)
         self._bytes = self._tick = self._checked = 0
         self.left_out = 0
@@ -64,8 +63,7 @@ class Gaps:
     def check_all(self, topics: Iterable[str] = ()) -> None:
         """The detector may be another one than before: ask for what follows the last number of each topic.
 
-        Args:
-            topics: that there may be beside those that are known.
+        `topics`: that there may be beside those that are known.
         """
         for name in topics:
             self._topics.want(name)
@@ -88,11 +86,7 @@ class Gaps:
         return self._topics.are_many
 
     def forget(self, busy: Collection[str]) -> None:
-        """Forget topics that are not heard of any more, and of which everything taken is kept.
-
-        Args:
-            busy: streams of which something that was taken is not kept yet.
-        """
+        """Forget topics not heard of any more, but not of `busy` streams: not all of those is kept yet."""
         self._topics.forget({*busy, *self._tails})
 
     def live(self, message: Message, number: int) -> Taken:
@@ -122,10 +116,7 @@ class Gaps:
         name, topic = found
         self._tick += 1
         topic.asked = self._tick
-        if topic.probing:
-            return name, 0
-        # With the last one that is known: whether it is the same tells whether the count is.
-        return name, topic.last + 1 if topic.checked or topic.last < 0 else topic.last
+        return name, topic.first_wanted
 
     def answer(
         self, name: str, messages: list[tuple[int, Message]], more: bool, following: int | None = None
@@ -157,14 +148,25 @@ class Gaps:
         self._topics.drop_due()
         self._tails.clear()
         for name, topic in self._topics.in_order():
-            if topic.is_idle:
-                continue
-            if topic.held is not None:
-                (answer, _), topic.held = topic.held, None
-                self._take_answer(name, topic, Answer(answer.messages, more=False), taken)
-            topic.checked, topic.probing, topic.sure = True, False, self._tick
-            self._flush(name, topic, taken, blind=True)
+            if not topic.is_idle:
+                self._give_up(name, topic, taken)
         return taken
+
+    def refused(self, name: str) -> Taken:
+        """The same of one topic, which the history cannot read."""
+        taken, topic = Taken(), self._topics.get(name)
+        if topic is not None:
+            self._give_up(name, topic, taken)
+            if self._scores_first and name.endswith(SCORE):
+                self._release(name.rpartition("/")[0], topic.sure, taken)
+        return taken
+
+    def _give_up(self, name: str, topic: Topic, taken: Taken) -> None:
+        if topic.held is not None:
+            (answer, _), topic.held = topic.held, None
+            self._take_answer(name, topic, Answer(answer.messages, more=False), taken)
+        topic.checked, topic.probing, topic.sure, topic.urgent = True, False, self._tick, False
+        self._flush(name, topic, taken, blind=True)
 
     def _enter(self, topic: Topic, one: Waiting, taken: Taken) -> None:
         """Take a live message, or let it wait."""
@@ -185,9 +187,9 @@ class Gaps:
                 topic.checked = False  # perhaps the detector counts anew
             topic.asking = True
         topic.waiting.append(one)
-        self._bytes += _size(message)
+        self._bytes += one.bytes
         while len(topic.waiting) > _BUFFERED or (self._bytes > _BUFFERED_BYTES and len(topic.waiting) > 1):
-            self._bytes -= _size(topic.waiting.popleft().message)
+            self._bytes -= topic.waiting.popleft().bytes
 
     def _take_answer(self, name: str, topic: Topic, answer: Answer, taken: Taken) -> None:
         messages, following = answer.messages, answer.following
@@ -220,6 +222,8 @@ class Gaps:
         """The history has nothing up to the next number: that is lost, unless it is still on its way."""
         topic.is_new = was_new and topic.last < 0
         if topic.certain > topic.last + 1:
+            if topic.is_new:  # to be kept: who begins again is not new, and would miss it
+                taken.steps.append(Hole(name, 0, topic.certain - 1, 0, 0))
             self._skip_to(name, topic, topic.certain, taken)
             topic.last, topic.digest, topic.is_new = topic.certain - 1, None, False
         topic.certain = 0
@@ -240,13 +244,13 @@ class Gaps:
             if not topic.asking:  # what waited for nothing but scores
                 waiting, topic.waiting = topic.waiting, deque()
                 for one in waiting:
-                    self._bytes -= _size(one.message)
+                    self._bytes -= one.bytes
                     self._enter(topic, one, taken)
 
     def _begin_anew(self, name: str, topic: Topic, taken: Taken) -> None:
         while topic.waiting and topic.waiting[0].tick <= self._checked:  # of the count of before
             one = topic.waiting.popleft()
-            self._bytes -= _size(one.message)
+            self._bytes -= one.bytes
             if one.number > topic.last:
                 self._skip_to(name, topic, one.number, taken)
                 self._accept(topic, one.message, one.number, taken, live=True)
@@ -268,7 +272,7 @@ class Gaps:
             if not blind and self._early.is_early(one):
                 break
             topic.waiting.popleft()
-            self._bytes -= _size(one.message)
+            self._bytes -= one.bytes
             if one.number <= topic.last:
                 if not blind or topic.was_fetched(one.message, one.number):
                     continue
@@ -294,7 +298,3 @@ class Gaps:
         topic.take(number, message)
         self._early.note(message)
         taken.steps.append(Came(message, live))
-
-
-def _size(message: Message) -> int:
-    return len(message.payload or b"")

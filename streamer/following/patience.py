@@ -26,6 +26,10 @@ class Patience:
         self.ask_at = 0.0
         self._unanswered = 0
         self._away_since: float | None = None
+        self._n_answers = 0
+        # Of topics that were refused: since when, after how many answers, and those that are asked once more.
+        self._refused: dict[str, tuple[float, int]] = {}
+        self._once_more: set[str] = set()
 
     @property
     def answer_s(self) -> float:
@@ -36,6 +40,7 @@ class Patience:
     def begin(self) -> None:
         """A detector is there, perhaps another one than before."""
         self._unanswered = 0
+        self._refused.clear()
         if self.answers is False:
             self.answers = None
 
@@ -53,8 +58,28 @@ class Patience:
         self.ask_at = now + (_AGAIN_S if self.seconds else 0.0)
         self._away_since = now if self._away_since is None else self._away_since
 
-    def answered(self) -> bool:
-        """The history has answered; whether it had been given up."""
+    def refuse_topic(self, topic: str, now: float) -> bool:
+        """It says that it cannot say of a topic; whether that is the history, and not the topic alone."""
+        _, n_answers = self._refused.setdefault(topic, (now, self._n_answers))
+        self._once_more.discard(topic)
+        if self.seconds and n_answers != self._n_answers:  # of others it did say
+            self.ask_at = now + _AGAIN_S
+            return False
+        self.refuse(now)
+        return True
+
+    def is_given_up(self, topic: str, now: float) -> bool:
+        """Whether a topic was refused for so long that it is not asked for again by this connection."""
+        if not self.seconds or topic not in self._refused or topic in self._once_more:
+            return False
+        return now - self._refused[topic][0] >= self.seconds
+
+    def answered(self, topic: str) -> bool:
+        """The history has answered of a topic; whether it had been given up."""
+        self._n_answers += 1
+        self._refused.pop(topic, None)
+        if self.gave_up:
+            self._once_more = set(self._refused)
         gave_up, self.gave_up, self.answers = self.gave_up, False, True
         self._unanswered, self.ask_at, self._away_since = 0, 0.0, None
         return gave_up

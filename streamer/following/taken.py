@@ -7,7 +7,10 @@ from streamer.wire.published import Message
 
 @dataclass(frozen=True)
 class Hole:
-    """Numbers `first` to `last` of a topic did not come live: so many are lost, so many filled."""
+    """Numbers `first` to `last` of a topic did not come live: so many are lost, so many filled.
+
+    Neither: they were gone before anybody could miss them, and are kept as known.
+    """
 
     topic: str
     first: int

@@ -21,6 +21,11 @@ class Waiting:
     number: int
     tick: int
 
+    @property
+    def bytes(self) -> int:
+        """What it takes in memory, about."""
+        return len(self.message.packed) + len(self.message.payload or b"")
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -73,6 +78,16 @@ class Topic:
     def is_idle(self) -> bool:
         """Whether nothing is known of it but its last number."""
         return not (self.asking or self.waiting or self.held)
+
+    @property
+    def first_wanted(self) -> int:
+        """The number from which the history is asked.
+
+        With the last one that is known: whether it is the same tells whether the count is.
+        """
+        if self.probing:
+            return 0
+        return self.last + 1 if self.checked or self.last < 0 else self.last
 
     def is_anew(self, answer: Answer) -> bool:
         """Whether the detector counts from 0 again since the last number that is known."""

@@ -19,13 +19,15 @@ class Topics:
     """
 
     def __init__(self, look_up: Callable[[str], Cursor | None] | None) -> None:
-        self._look_up = look_up
+        self._look_up, self._is_new = look_up, True
         self._known: OrderedDict[str, Topic] = OrderedDict()
         self._due: dict[str, None] = {}
         self._seen: OrderedDict[str, None] = OrderedDict()
 
     def restart(self, known: Mapping[str, Cursor]) -> None:
         """Begin again with what is kept: of very many topics the names alone."""
+        # Only who knew no topic at all has missed nothing of before.
+        self._is_new = not known
         self._known.clear()
         self._due.clear()
         for name, cursor in known.items():
@@ -63,7 +65,8 @@ class Topics:
         if topic is None:
             cursor = None if self._look_up is None else self._look_up(name)
             # One that the history was asked for is not new, though it had nothing.
-            topic = Topic(is_new=name not in self._seen) if cursor is None else Topic(*cursor)
+            is_new = self._is_new and name not in self._seen
+            topic = Topic(is_new=is_new) if cursor is None else Topic(*cursor)
             topic.asking = name in self._due
             self._due.pop(name, None)
             self._known[name] = topic

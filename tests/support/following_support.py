@@ -96,6 +96,9 @@ class Subscriber:
                 )[0]
                 self.holes.append(step)
                 self.kept[step.topic] = step.last, None
+            elif not step.filled:
+                assert (step.topic not in self.kept, step.first) == (True, 0)
+                self.kept[step.topic] = step.last, None
 
     def _follows(self, topic, number):
         if topic in self.kept:  # else all that the history no longer has was never missed

@@ -244,6 +244,19 @@ def test_a_page_that_is_new_has_missed_nothing():
     assert page.holes == []
 
 
+def test_what_waits_is_bounded_by_its_bytes_without_a_map_too(monkeypatch):
+    detector = Detector()
+    page = Page(detector)
+    page.hear(detector.publish())
+    size = len(detector.publish().packed)
+    monkeypatch.setattr("streamer.following.gaps._BUFFERED_BYTES", 10 * size)
+    for _ in range(40):
+        page.hear(detector.publish())
+    assert len(page.gaps._topics.get(TOPIC).waiting) in {9, 10}
+    page.ask()
+    assert page.ids() == [f"p{number}" for number in range(42)]
+
+
 def test_what_waits_is_bounded():
     detector = Detector()
     page = Page(detector)
