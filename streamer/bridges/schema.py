@@ -9,7 +9,7 @@ from pathlib import Path
 from streamer.errors import StreamerError
 
 FILE = "queue.sqlite"
-VERSION = 1
+VERSION = 2
 
 _DAMAGED = frozenset({sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 # Else it is another program that holds it, a disk that is full or read-only: nothing is wrong with the file.

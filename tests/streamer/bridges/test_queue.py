@@ -201,11 +201,12 @@ def test_files_that_are_no_queue_of_this_bridge_are_told_and_left_alone(tmp_path
     (damaged / FILE).write_bytes(b"SQLite format 3\0" + bytes(5000))
     with pytest.raises(StreamerError, match="is no queue of a bridge, or is damaged"):
         a_queue(damaged)
-    later = a_queue(tmp_path / "later")
-    later._database.execute("PRAGMA user_version = 9")
-    later.close()
-    with pytest.raises(StreamerError, match="another version"):
-        a_queue(tmp_path / "later")
+    for version in (1, 9):  # 1: its table `topic` had no rowid
+        other = a_queue(tmp_path / f"{version}")
+        other._database.execute(f"PRAGMA user_version = {version}")
+        other.close()
+        with pytest.raises(StreamerError, match=rf"another version .* \(format {version}, expected 2\)"):
+            a_queue(tmp_path / f"{version}")
 
 
 def test_the_queue_is_its_owners_alone(tmp_path):
