@@ -1,4 +1,4 @@
-"""Which day it is, for deleting what is old: a clock that leaps ahead is not believed at once."""
+"""Which day it is, for deleting what is old: a clock that leaps is not believed at once."""
 
 import json
 from contextlib import suppress
@@ -30,8 +30,9 @@ class _Seen:
 class Calendar:
     """Follows the clock day by day, over restarts too.
 
-    Where the clock is ahead of the last look by more than a tenth of `days`, a week at most, it may be wrong:
-    then the day of before counts, until the bridge has run for a day and the clock still says so.
+    Where the clock is ahead of the last look or behind it by more than a tenth of `days`, a week at most, it
+    may be wrong: then the day of before counts, until the bridge has run for a day and the clock still says
+    so.
 
     Args:
         folder: of the days; what was seen is kept in it.
@@ -42,6 +43,7 @@ class Calendar:
         self._folder = folder
         self._step = max(1, min(7, days // 10))
         self._doubts = False
+        self._counted: date | None = None
 
     def today(self, clock: date, clock_ns: int) -> date:
         """The day from which the age of others counts.
@@ -57,18 +59,32 @@ class Calendar:
         day = date.fromisoformat(seen.day)
         ran_s = min(max(0.0, (clock_ns - seen.clock_ns) / 1e9), _LOOK_S)
         doubted_s = seen.doubted_s + ran_s
-        if (clock - day).days > self._step and doubted_s < _BELIEVED_S:
+        if abs((clock - day).days) > self._step and doubted_s < _BELIEVED_S:
             self._doubt(clock, day)
         else:
             self._doubts, day, doubted_s = False, clock, 0.0
         self._write(_Seen(str(day), clock_ns, doubted_s))
+        self._counted = day
         return day
+
+    def filed(self, day: date, clock: date) -> date:
+        """The day under which something is filed.
+
+        By a clock that is in doubt and behind, nothing goes under a day of the past: once the clock is right
+        again that would be deleted as old.
+
+        Args:
+            day: on which it was said.
+            clock: what the clock says.
+        """
+        counted = self._counted
+        return day if counted is None or (counted - clock).days <= self._step else max(day, counted)
 
     def _doubt(self, clock: date, day: date) -> None:
         if not self._doubts:
             log.warning(
                 "files_clock_jumped", clock=str(clock), counted_from=str(day),
-                what_now="older days are deleted by the clock once it has said so for a day",
+                what_now="days are deleted and named by the clock once it has said so for a day",
             )  # fmt: skip
         self._doubts = True
 
@@ -78,7 +94,7 @@ class Calendar:
         for folder in days_of(self._folder):
             with suppress(ValueError):  # 2026-99-99
                 found.append(date.fromisoformat(folder.name))
-        return max(found, default=clock)
+        return min(clock, max(found, default=clock))
 
     def _read(self) -> _Seen | None:
         try:

@@ -164,8 +164,12 @@ class FilesSink:
     def _by_day(self, items: list[Item]) -> Iterator[tuple[str, list[Item]]]:
         now_ns = self._now_ns()
         # By a clock that is ahead, or a word that is wrong, nothing is written into the future.
-        for day, some in groupby(items, lambda item: str(self._date(min(plain.at_ns(item), now_ns)))):
-            yield day, list(some)
+        for day, some in groupby(items, lambda item: self._day_of(min(plain.at_ns(item), now_ns), now_ns)):
+            yield str(day), list(some)
+
+    def _day_of(self, said_ns: int, now_ns: int) -> date:
+        day = self._date(said_ns)
+        return day if self._calendar is None else self._calendar.filed(day, self._date(now_ns))
 
     def _date(self, ns: int) -> date:
         zone = UTC if self._section.time == "utc" else None

@@ -122,6 +122,30 @@ def test_a_clock_that_leaps_ahead_deletes_nothing_and_is_told(tmp_path):
     assert told == [("2027-11-30", DAY)] * 2  # once a start
 
 
+def test_what_is_told_while_the_clock_is_behind_is_not_deleted_once_it_is_right(tmp_path):
+    machine = Machine(tmp_path, days=90)
+    machine.runs(1, verdict(1))
+    machine.start()
+    machine.now_ns -= 400 * DAY_NS  # started without a battery
+    with capture_logs() as lines:
+        machine.runs(3, verdict(2, scored_ns=machine.now_ns))
+    machine.now_ns += 400 * DAY_NS
+    machine.runs(30)
+    assert kept_days(tmp_path) == [DAY]
+    assert len(rows(tmp_path)) == 2
+    told = [(line["clock"], line["counted_from"]) for line in lines if line["event"] == "files_clock_jumped"]
+    assert told == [("2025-10-26", DAY)]
+
+
+def test_a_clock_that_was_set_back_is_believed_after_a_day(tmp_path):
+    machine = Machine(tmp_path, days=90)
+    machine.runs(1, verdict(1))
+    machine.now_ns -= 40 * DAY_NS
+    machine.runs(30)
+    machine.runs(1, verdict(2, scored_ns=machine.now_ns))
+    assert kept_days(tmp_path) == ["2026-10-22", DAY]
+
+
 def test_a_bridge_that_was_off_for_months_tidies_after_a_day_restarts_or_not(tmp_path):
     archive(tmp_path, DAY, 60)
     machine = Machine(tmp_path, days=90)
