@@ -19,7 +19,7 @@ from streamer.wire.published import Message
 
 log = structlog.get_logger()
 
-_LOOK_S = 1.0
+_LOOK_S, _LONGEST_S = 1.0, 60.0
 _SAY_S = 60.0
 # Between lines in the log on what goes on being lost.
 
@@ -59,6 +59,7 @@ class BridgeFollower(Follower):
         self._told_up: bool | None = None
         self._failing = False
         self._look_at, self._begun = 0.0, time.monotonic()
+        self._mended_at, self._pause_s = -float("inf"), _LOOK_S
         self._n_unread = self._n_lost = self._n_left_out = 0
         self._say_at = 0.0
         self.history_away = False
@@ -126,7 +127,7 @@ class BridgeFollower(Follower):
             with self._queue.writing() as writing:
                 self._telling.write(taken, joined, writing)
         except sqlite3.Error:
-            self._failing = True
+            self._fail()
             return
         for hole in [one for one in taken.holes if one.lost or one.filled]:
             log.info("bridge_gap", topic=hole.topic, filled=hole.filled, lost=hole.lost)
@@ -141,12 +142,18 @@ class BridgeFollower(Follower):
         now, up = time.monotonic(), self.presence.is_up
         if up != self._told_up and (up or self._told_up or now - self._begun > DOWN_S) and not self._failing:
             self._tell_up(up)
-        if now < self._look_at:
-            return
-        self._look_at = now + _LOOK_S
-        if self._failing and self._queue.mend():
-            self._failing = False
-            self._begin_again()  # what was not kept is asked for again
+        if self._failing and now >= self._look_at:
+            self._look_at = now + _LOOK_S
+            if self._queue.mend():
+                self._failing, self._mended_at = False, now
+                self._begin_again()  # what was not kept is asked for again
+
+    def _fail(self) -> None:
+        """Nothing is kept for a while: the longer the sooner it failed again after it had seemed to work."""
+        now = time.monotonic()
+        soon = now - self._mended_at < 2 * _LONGEST_S
+        self._failing, self._pause_s = True, min(2 * self._pause_s, _LONGEST_S) if soon else _LOOK_S
+        self._look_at = now + self._pause_s
 
     def _say(self) -> None:
         """Warn of what is lost or found no room: at once, then every minute."""
@@ -167,7 +174,7 @@ class BridgeFollower(Follower):
             with self._queue.writing() as writing:
                 writing.put(availability("up" if up else "down"))
         except sqlite3.Error:  # told once the disk takes it
-            self._failing = True
+            self._fail()
             return
         self._told_up = up
         (log.info if up else log.warning)("bridge_detector_up" if up else "bridge_detector_down")

@@ -15,7 +15,7 @@ from typing import Any
 
 import structlog
 
-from streamer.bridges.schema import FILE, open_queue
+from streamer.bridges.schema import FILE, check_room, open_queue
 from streamer.bridges.seldom import Seldom
 from streamer.bridges.sink import Item
 from streamer.bridges.writing import Draft, Writing
@@ -234,9 +234,10 @@ class Queue:
     def mend(self) -> bool:
         """After a write that failed: whether the disk takes one again."""
         try:
-            with self.writing():
-                pass
-        except sqlite3.Error:
+            check_room(self._path.parent)
+            with self.writing() as writing:
+                writing.count("items", 0)
+        except (sqlite3.Error, OSError):
             return False
         return True
 

@@ -11,6 +11,8 @@ from streamer.errors import StreamerError
 FILE = "queue.sqlite"
 VERSION = 2
 
+_PROBE_BYTES = 256 * 1024
+
 _DAMAGED = frozenset({sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 # Else it is another program that holds it, a disk that is full or read-only: nothing is wrong with the file.
 
@@ -78,6 +80,24 @@ def open_queue(folder: Path, bridge: str, born: int) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def check_room(folder: Path) -> None:
+    """See whether the disk takes more.
+
+    What SQLite writes over says nothing of it: a small transaction goes into what its log file has already.
+
+    Raises:
+        OSError: it does not.
+    """
+    path = folder / f"{FILE}.probe"
+    try:
+        with path.open("wb") as file:
+            file.write(bytes(_PROBE_BYTES))
+            file.flush()
+            os.fsync(file.fileno())
+    finally:
+        path.unlink(missing_ok=True)
 
 
 def _prepare(connection: sqlite3.Connection, path: Path, bridge: str, born: int) -> None:

@@ -1,6 +1,7 @@
 """The queue: killed between any two statements it loses nothing, and repeats what was not confirmed alone."""
 
 import itertools
+import resource
 import shutil
 import sqlite3
 
@@ -207,6 +208,28 @@ def test_files_that_are_no_queue_of_this_bridge_are_told_and_left_alone(tmp_path
         other.close()
         with pytest.raises(StreamerError, match=rf"another version .* \(format {version}, expected 2\)"):
             a_queue(tmp_path / f"{version}")
+
+
+def test_a_disk_that_has_no_room_is_not_mended_by_what_fits_the_log(tmp_path):
+    """A write may grow no file beyond its bound, as on a disk that is full; within the log one succeeds."""
+    queue = a_queue(tmp_path)
+    bounds = resource.getrlimit(resource.RLIMIT_FSIZE)
+    fill(queue, 20)
+    log_bytes = (tmp_path / f"{FILE}-wal").stat().st_size
+    resource.setrlimit(resource.RLIMIT_FSIZE, (log_bytes, bounds[1]))
+    try:
+        with pytest.raises(sqlite3.Error):
+            fill(queue, 40, begin=100, meta={"note": "x" * 20_000})
+        failed = queue.failed
+        assert failed
+        assert not queue.mend()
+        assert queue.failed == failed
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, bounds)
+    assert queue.mend()
+    assert queue.failed is None
+    assert sorted(path.name for path in tmp_path.iterdir() if path.suffix == ".probe") == []
+    queue.close()
 
 
 def test_the_queue_is_its_owners_alone(tmp_path):
