@@ -18,10 +18,12 @@ from streamer.bridges.sink import Counting, Item, Refused, Sink, Undelivered, Wa
 log = structlog.get_logger()
 
 _LOOK_S = 1.0
+# Another process may have put dead letters back.
 _SAY_S = 60.0
 # Between two lines that say that the receiver is away.
-# Another process may have put dead letters back.
 _FINISH_S, _CLOSE_S = 20.0, 5.0
+_BRIEF_S = 10.0
+# A connection that ended sooner, though it took something, is one of those that others cut again and again.
 
 
 class Deliverer:
@@ -45,7 +47,7 @@ class Deliverer:
         # Whoever lets us in and then takes nothing, or cuts us off, is not there: that it was opened is no
         # proof then, and pauses go on growing.
         self._failures, self._doubted, self._proven = 0, False, False
-        self._opened_at = 0.0
+        self._opened_at, self._brief = 0.0, 0
         self._said: bool | None = None
         self._said_down_at, self._times_down = -float("inf"), 0
         self._faults = Seldom("bridge_sink_failed", "failures", "error")
@@ -121,6 +123,7 @@ class Deliverer:
             return True
         except Exception as error:
             self._doubted = True
+            self._ended()
             await self._failed(error)
             return False
         self._works()
@@ -171,6 +174,7 @@ class Deliverer:
         if lost.cancelled():
             return True
         self._doubted = not self._proven
+        self._ended()
         await self._failed(lost.exception() or Undelivered("the connection is gone"))
         return False
 
@@ -203,11 +207,23 @@ class Deliverer:
             )  # fmt: skip
             self._said, self._said_down_at, self._times_down = False, time.monotonic(), 0
 
+    def _ended(self) -> None:
+        """A connection that took something is gone: of those that soon are, the next comes ever later.
+
+        So two bridges of one client_id, who cut each other off, do not keep a broker busy.
+        """
+        if not (self._proven and isinstance(self._sink, Watchful)):
+            return
+        stood_s = time.monotonic() - self._opened_at
+        brief = self._brief + 1 if stood_s < _BRIEF_S else max(0, self._brief - 1)
+        self._brief = 0 if stood_s >= self._retry.longest_s else brief
+
     async def _failed(self, error: BaseException) -> None:
         """Tell it, and pause: the longer the more often it failed, and never all bridges at once."""
         self._is_down(error)
         self.retries += 1
-        longest = min(self._retry.longest_s, self._retry.first_s * 2 ** min(self._failures, 40))
+        doublings = min(max(self._failures, self._brief - 1), 40)
+        longest = min(self._retry.longest_s, self._retry.first_s * 2**doublings)
         self._failures += 1
         await self._pause(random.uniform(0.0, longest))  # noqa: S311  (spreads tries, keeps no secret)
 

@@ -25,6 +25,7 @@ from streamer.bridges.mqtt.memory import Memory
 from streamer.bridges.mqtt.messages import Forbidden, Never, Outgoing
 from streamer.bridges.mqtt.saying import OFFLINE, Saying
 from streamer.bridges.mqtt.topics import Topics
+from streamer.bridges.seldom import Seldom
 from streamer.bridges.sink import Item, Refused, Undelivered
 from streamer.errors import StreamerError
 
@@ -60,6 +61,7 @@ class MqttSink:
             self._make_ask(),
             most=int(settings.max_payload_bytes),
         )
+        self._connecting = Seldom("mqtt_connected", "times", "info")
         self._connection: Connection | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -134,6 +136,7 @@ class MqttSink:
                 await connection.goodbye()
         finally:
             self._memory.close()
+            self._connecting.flush()
 
     # --- the connection
 
@@ -165,7 +168,7 @@ class MqttSink:
             connection.abandon()
             raise
         self._connection = connection
-        log.info("mqtt_connected", broker=self._settings.address, topics=self._topics.base)
+        self._connecting.add(broker=self._settings.address, topics=self._topics.base)
         self._begin(self._listen(connection))
         return connection
 

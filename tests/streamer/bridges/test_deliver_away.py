@@ -73,6 +73,30 @@ def test_a_receiver_that_lets_in_and_cuts_off_is_asked_ever_less_often_and_told_
     assert told == ["bridge_receiver_down", "bridge_receiver_up"]
 
 
+def test_a_receiver_that_soon_cuts_off_whatever_it_took_is_asked_ever_less_often(
+    queue, receiver, monkeypatch
+):
+    """As two bridges of one MQTT client_id do to each other."""
+    bounds = []
+    monkeypatch.setattr(random, "uniform", lambda low, high: bounds.append(high) or 0.0)
+    monkeypatch.setattr(deliver, "_BRIEF_S", 1e9)
+
+    async def work():
+        async with delivering(queue, WatchfulTcp(receiver.port), Retry(first_s=0.5, longest_s=30_000)) as one:
+            for n in range(7):
+                fill(queue, 1, begin=n)
+                one.wake()
+                await until(lambda n=n: queue.counters()["delivered"] == n + 1)
+                if n == 5:  # from here on it stands long enough
+                    monkeypatch.setattr(deliver, "_BRIEF_S", 0.0)
+                receiver.cut_off()
+                await until(lambda n=n: len(bounds) == n + 1)
+
+    asyncio.run(work())
+    assert bounds == [0.5, 1, 2, 4, 8, 4, 2]
+    assert ids(receiver.items) == list(range(7))
+
+
 def test_a_receiver_that_opens_and_takes_nothing_is_not_said_to_be_up(queue, receiver, monkeypatch):
     """Nor is one that refuses whatever comes."""
     bounds, seen = [], []
