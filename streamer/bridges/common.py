@@ -5,6 +5,7 @@ from typing import Annotated, Literal, Self
 from pydantic import ByteSize, Field, field_validator, model_validator
 
 from musc_online.config_values import Bytes, ConfigPath, Natural, Positive, Seconds, Section, expanded
+from streamer.bridges.untold import untold
 from streamer.errors import WireError
 from streamer.sockets import CONTROL, SCORES, is_local
 from streamer.wire.checks import check_stream
@@ -39,6 +40,13 @@ class Detector(Section):
     key: ConfigPath | None = None
     server_key: ConfigPath | None = None
     history_patience_s: Annotated[Seconds, Field(ge=10, le=604_800)] = 600.0
+
+    @field_validator("scores", "control", mode="before")
+    @classmethod
+    def _holds_no_login(cls, endpoint: object) -> object:
+        if "@" in str(endpoint):
+            raise untold("expected e.g. tcp://127.0.0.1:5555, without a user: the detector knows keys alone")
+        return endpoint
 
     @model_validator(mode="after")
     def _keys_go_together(self) -> Self:

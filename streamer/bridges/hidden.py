@@ -5,18 +5,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ValidationError
-from pydantic_core import InitErrorDetails, PydanticCustomError
+from pydantic import BaseModel, BeforeValidator
 
 from streamer.bridges.common import ConfigPath, expanded
+from streamer.bridges.untold import untold
 
 _LONGEST = 4096
-
-
-def untold(text: str) -> ValidationError:
-    """To be raised by a validator: an error that says `text`, and nothing of what was given."""
-    what = PydanticCustomError("value_error", "{text}", {"text": text})
-    return ValidationError.from_exception_data("", [InitErrorDetails(type=what, input={})])
 
 
 def keys_only(given: Any, example: str) -> Any:

@@ -18,6 +18,7 @@ from streamer.bridges.mqtt.memory import Memory
 from streamer.bridges.mqtt.messages import Arrival, Outgoing
 from streamer.bridges.mqtt.payloads import VERSION, encode
 from streamer.bridges.mqtt.topics import Topics
+from streamer.bridges.seldom import Seldom
 from streamer.errors import StreamerError, WireError
 from streamer.printable import printable
 from streamer.wire.checks import check_stream, shown
@@ -58,6 +59,7 @@ class Words:
     def __init__(self, settings: Commands, topics: Topics, memory: Memory, ask: Ask, *, most: int) -> None:
         self._settings, self._topics, self._memory, self._ask = settings, topics, memory, ask
         self._most = most
+        self._failing = Seldom("mqtt_command", "times")
         self._names = {topics.command(name): name for name in settings.allow}
         self.counts: Counter[str] = Counter()
         """Of commands by how they ended: `done`, or a code of docs/bridges-mqtt.md."""
@@ -83,7 +85,7 @@ class Words:
             told = await self._once(command)
         except WireError as error:
             told = encode(_failed(name, command_id, error))
-            log.warning("mqtt_command", command=name, id=command_id, code=error.code, text=error.text)
+            self._failing.add(command=name, id=command_id, code=error.code, text=error.text)
         except Exception:  # whatever a message brings about: it is one message, and told
             log.exception("mqtt_command_failed", command=name, id=command_id)
             failed = WireError("internal", "an error of the bridge itself; its log has the details")

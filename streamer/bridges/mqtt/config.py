@@ -10,8 +10,9 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import ByteSize, Field, field_validator, model_validator
 
 from streamer.bridges.common import Bytes, ConfigPath, Seconds, Section
-from streamer.bridges.hidden import SecretPath, keys_only, name_of, untold
+from streamer.bridges.hidden import SecretPath, keys_only, name_of
 from streamer.bridges.mqtt.topics import check_levels, check_prefix
+from streamer.bridges.untold import untold
 from streamer.errors import StreamerError
 
 Word = Literal["confirm", "accept", "reject", "threshold"]
@@ -144,6 +145,9 @@ class Mqtt(Section):
     def _holds_no_login(cls, address: object) -> object:
         if not isinstance(address, str) or "@" in address:
             raise untold(f"{_EXAMPLE}, as text; the user is username and password_file")
+        host = address.rpartition(":")[0]
+        if ":" in host and "/" not in host and not (host.startswith("[") and host.endswith("]")):
+            raise untold(f"{_EXAMPLE}; an IPv6 address stands in brackets, the user is username")
         return address
 
     @field_validator("address")
@@ -154,8 +158,6 @@ class Mqtt(Section):
             raise ValueError(f"{_EXAMPLE}; no scheme")
         if not (host.strip("[]") and colon and port.isdecimal() and 0 < int(port) <= 65535):
             raise ValueError(_EXAMPLE)
-        if ":" in host and not (host.startswith("[") and host.endswith("]")):
-            raise ValueError(f"{_EXAMPLE}; an IPv6 address stands in brackets")
         if not address.isprintable() or " " in address:
             raise ValueError(_EXAMPLE)
         return address

@@ -11,6 +11,8 @@ from streamer.bridges.mqtt.config import Mqtt
 _UNDONE = 16
 """Messages that a broker may send us before we have acknowledged any."""
 _BESIDE_A_COMMAND = 4096
+_LEAST_PACKET = 2048
+# A verdict without its regions, its topic and properties.
 
 
 @dataclass
@@ -33,6 +35,11 @@ class Terms:
             self.refusal = "the broker takes no QoS 1; nothing can be handed on for certain"
         elif not getattr(said, "RetainAvailable", 1):
             self.refusal = "the broker keeps no retained messages; availability and state are such"
+        elif self.packet_bytes is not None and self.packet_bytes < _LEAST_PACKET:
+            self.refusal = (
+                f"the broker takes packets of {self.packet_bytes} bytes at most, expected {_LEAST_PACKET}: "
+                "no verdict fits"
+            )
 
 
 def of_connect(settings: Mqtt) -> Properties:

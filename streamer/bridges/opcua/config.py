@@ -7,7 +7,8 @@ from urllib.parse import urlsplit
 from pydantic import ByteSize, Field, field_validator, model_validator
 
 from streamer.bridges.common import Bytes, ConfigPath, Seconds, Section
-from streamer.bridges.hidden import SecretPath, keys_only, untold
+from streamer.bridges.hidden import SecretPath, keys_only
+from streamer.bridges.untold import untold
 
 APPLICATION_URI = "urn:musc-online:opcua-bridge"
 _EXAMPLE = "expected opc.tcp://HOST:PORT/NAME, e.g. opc.tcp://127.0.0.1:4840/line"

@@ -74,6 +74,7 @@ OWN = f"{QUEUE}tcp_bridge: {{port: 7}}\n"
         (f"{OWN}retry: {{first_s: .nan}}", "retry.first_s: got nan"),
         (f"{OWN}status: {{endpoint: '9465'}}", "endpoint: got '9465', expected host:port"),
         (f"{OWN}status: {{endpoint: '0.0.0.0:9465'}}", "open to the network in plaintext; set status"),
+        (f"{OWN}detector: {{scores: 'tcp://me:x@h:1'}}", "detector.scores: expected e.g. tcp://127.0.0.1:5555"),
         (f"{OWN}detector: {{key: a.key_secret}}", "key and server_key go together"),
         ("queue: {path: q, max_items: 3}\ntcp_bridge: {port: 7}", "queue.max_items: got 3, .*greater than"),
         ("queue: {path: q, when_full: block}\ntcp_bridge: {port: 7}", "queue.when_full: got 'block'"),

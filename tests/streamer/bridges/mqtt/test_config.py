@@ -62,6 +62,7 @@ MISTAKEN = [
     {"password": SECRET},
     {"address": f"mqtt://me:{SECRET}@127.0.0.1:1883"},
     {"address": f"me:{SECRET}@127.0.0.1:1883"},
+    {"address": f"me:{SECRET}:127.0.0.1:1883"},
     {"address": [f"me:{SECRET}@127.0.0.1:1883"]},
     {"username": ["me", SECRET]},
     *(

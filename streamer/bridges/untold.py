@@ -1,0 +1,10 @@
+"""What is wrong with a value, told without the value."""
+
+from pydantic import ValidationError
+from pydantic_core import InitErrorDetails, PydanticCustomError
+
+
+def untold(text: str) -> ValidationError:
+    """To be raised by a validator: an error that says `text`, and nothing of what was given."""
+    what = PydanticCustomError("value_error", "{text}", {"text": text})
+    return ValidationError.from_exception_data("", [InitErrorDetails(type=what, input={})])
