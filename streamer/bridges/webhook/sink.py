@@ -29,7 +29,7 @@ log = structlog.get_logger()
 
 _READ_BYTES = 64 * 1024
 """Of an answer: it is read so far, that the connection can serve for the next request, and no farther."""
-_SHOWN = 100
+_SHOWN, _AGAIN = 100, 5
 _HEADERS = {
     "content-type": "application/json",
     "user-agent": "musc-online-bridge",
@@ -133,9 +133,12 @@ class WebhookSink:
         if other is None or (await self._told([other])).meaning is not Meaning.TAKEN:
             raise Undelivered(f"{self._said(before)}: it is asked again until it lets us in")
         self._barred.passed(other)
-        answer = await self._told(items[:1])
-        if answer.meaning is Meaning.TAKEN:
-            return 1
+        for _ in range(_AGAIN):  # a gateway of several nodes may let in at one and not at the other
+            answer = await self._told(items[:1])
+            if answer.meaning is Meaning.TAKEN:
+                return 1
+            if answer.meaning is not Meaning.BARRED:
+                break
         raise Refused(f"{self._said(answer)} again and again, and took item {other.number} meanwhile")
 
     async def _told(self, chosen: Sequence[Item]) -> _Answer:

@@ -136,6 +136,26 @@ def test_an_item_that_is_let_in_after_all_once_another_was_is_taken(receiver, tm
     assert [one["number"] for one in receiver.told()] == [2, 1, 3]
 
 
+def test_a_gateway_that_lets_in_at_some_of_its_nodes_costs_no_item(receiver, tmp_path):
+    """Another was let in, and the first not, again and again: then it was, by another node."""
+    gate, now = Gate(receiver), [0.0]
+    gate.dislikes = {1}
+    through = gate._answer
+
+    def nodes(handler):
+        if len(receiver.told()) == 1 and len(receiver.tried) >= after[0] + 4:
+            gate.dislikes = set()
+        after[0] = after[0] if receiver.told() else len(receiver.tried)
+        through(handler)
+
+    after = [0]
+    receiver.always = nodes
+    sink = WebhookSink(section(tmp_path, receiver.url), tmp_path, lambda: now[0])
+    waiting = [verdict(1), verdict(2), verdict(3)]
+    assert worked_off(sink, waiting, now, 30) == {}
+    assert [one["number"] for one in receiver.told()] == [2, 1, 3]
+
+
 @pytest.mark.parametrize(("step_s", "tries"), [(30.0, 5), (15.0, 5), (6.0, 11), (3600.0, 5)])
 def test_an_item_is_judged_after_so_many_tries_and_so_long(receiver, tmp_path, step_s, tries):
     gate, now = Gate(receiver), [0.0]
