@@ -34,6 +34,7 @@ class SourceFigures:
         age_ms: how old the last one handed out was then; None before the first.
         fps: pictures a second that the camera gives, over the last ones; 0 unless live.
         error: why it is not live, or was not last; "" where it always was.
+        has_failed: it has ended for good, by that error, and not because it was stopped.
         facts: of the device, see `Device.facts`.
     """
 
@@ -50,6 +51,7 @@ class SourceFigures:
     age_ms: float | None = None
     fps: float = 0.0
     error: str = ""
+    has_failed: bool = False
     facts: Mapping[str, int | float | str] = field(default_factory=dict)
 
 
@@ -233,5 +235,11 @@ class LiveReader:
             self._failed = error
             self._newest.end()
             text = self._figures.error if error is None else str(error)
-            self._figures = replace(self._figures, state="ended", since_ns=time.time_ns(), error=text)
+            self._figures = replace(
+                self._figures,
+                state="ended",
+                since_ns=time.time_ns(),
+                error=text,
+                has_failed=error is not None,
+            )
             self._changed.notify_all()
