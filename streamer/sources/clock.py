@@ -3,6 +3,8 @@
 import time
 from typing import NamedTuple, Self
 
+from streamer.sources.pace import HELD_UP_NS, Pace
+
 TRUSTED_NS = 1_000_000_000
 """A device that gives times since 1970 is taken at its word if pictures arrive within so long of them."""
 AHEAD_NS = 5_000_000
@@ -43,6 +45,13 @@ class DeviceClock:
     - else: too late by `way + j`, and 6 ms more or less. A delay that comes shows for half a minute; one
       that stays for a minute is part of `way`. Pictures that come in coding order (B-frames) keep their
       distances; `way` has the codec's delay in it;
+    - a steady time that goes 1 % slower than ours or more (a camera that counts 1/25 s for each picture, and
+      takes longer in the dark), or stops: `Pace` finds out within half a minute, and the arrival counts for
+      as long as it goes on, and half a minute more. Until then times are too early by what it lags, up to
+      20 s; one that lags by less than 1 % makes them too early by 0.6 s at most. One that is too fast hides
+      delays;
+    - a word that lags so, since the reports are made of the same time, is believed until it says more than
+      10 s;
     - a device that is set, or begins its time anew, is begun with anew: the picture's own delay is not known,
       and it counts as taken at its arrival. Of B-frames, one that is set back by less than 3 s is too
       early by as much for up to a minute;
@@ -55,6 +64,12 @@ class DeviceClock:
         self._since_ns = 0
         self._last_ns, self._in_order = 0, 0
         self._word = _Word()
+        self._pace = Pace()
+
+    @property
+    def keeps_pace(self) -> bool:
+        """Whether its steady time goes as fast as ours; else arrivals count."""
+        return self._pace.is_good
 
     def capture(
         self, device_ns: int, arrival: Arrival | None = None, since_1970_ns: int | None = None
@@ -76,13 +91,19 @@ class DeviceClock:
         if since_1970_ns is not None:
             way_ns = arrival.since_1970_ns - since_1970_ns - (delay_ns - shortest_ns)
             apart_ns = arrival.since_1970_ns - arrival.steady_ns - (since_1970_ns - device_ns)
-            if self._word.is_good(way_ns, apart_ns, arrival.steady_ns):
+            is_good = self._word.is_good(way_ns, apart_ns, arrival.steady_ns)
+            if is_good and arrival.since_1970_ns - since_1970_ns <= HELD_UP_NS:
                 return since_1970_ns, True
+        if not self._pace.is_good:
+            return arrival.since_1970_ns, False
         return arrival.since_1970_ns - (delay_ns - shortest_ns), False
 
     def _quickest(self, device_ns: int, delay_ns: int, now_ns: int) -> int:
         """The smallest difference of the clocks, this one and the last ones'."""
         if self._is_set_back(device_ns):
+            self._shortest = []
+            self._pace.begin_anew()
+        if self._pace.look(delay_ns, now_ns):
             self._shortest = []
         if not self._shortest or now_ns - self._since_ns >= _WINDOW_NS:
             self._shortest, self._since_ns = [delay_ns, *self._shortest[:1]], now_ns

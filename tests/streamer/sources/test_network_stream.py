@@ -174,6 +174,23 @@ def test_an_address_of_one_picture_says_what_to_take():
     assert "\n" not in str(lost.value)
 
 
+def test_pictures_one_behind_the_other_have_no_time_but_that_of_their_arrival():
+    def jpegs(connection, _number):
+        connection.recv(4096)
+        connection.sendall(odd_cameras.OK + b"Content-Type: video/x-mjpeg\r\n\r\n")
+        noise = np.random.default_rng(1).integers(0, 255, (64, 64, 3)).astype(np.uint8)
+        for _ in paced(20):  # libav says 25 a second of all such
+            connection.sendall(cv2.imencode(".jpg", noise)[1].tobytes())
+
+    with Served(jpegs) as served:
+        device = opened(f"http://{served.place}")
+        assert device._now.kind[0] in {"mjpeg", "jpeg_pipe"}
+        found = pictures(device, 2)
+        device.close()
+    assert [picture.exact for picture in found] == [False, False]
+    assert device.facts()["clock"] == "arrival"
+
+
 def test_a_name_is_asked_for_once(monkeypatch):
     monkeypatch.setattr(av, "open", lambda *_, **__: pytest.fail("libav asks for the name again"))
     with pytest.raises(SourceLost, match=r"cam\.invalid is not found"):
