@@ -114,7 +114,7 @@ class DeviceClock:
         """Whether the time went back, and not by the order of a codec: that goes back every few pictures."""
         back_ns, self._last_ns = self._last_ns - device_ns, device_ns
         if back_ns <= 0:
-            self._in_order += 1
+            self._in_order += back_ns < 0  # a picture may come in many packets, all of one time
             return False
         in_order, self._in_order = self._in_order, 0
         return back_ns > _REORDERED_NS or in_order > _REORDERED

@@ -35,9 +35,10 @@ def test_a_steady_clock_is_late_by_the_quickest_way(drift, jitter_ms, b_frames, 
     assert is_late([off for _, off, _ in found], -DRIFT_MS, jitter_ms + DRIFT_MS + 200 * b_frames)
 
 
+@pytest.mark.parametrize("packets", [1, 2, 20])
 @pytest.mark.parametrize("fps", [1, 2, 10, 30])
-def test_pictures_in_coding_order_keep_their_distances(fps):
-    camera = SimulatedCamera(fps=fps, b_frames=True, jitter_ms=5)
+def test_pictures_in_coding_order_keep_their_distances(fps, packets):
+    camera = SimulatedCamera(fps=fps, b_frames=True, jitter_ms=5, packets=packets)
     found = sorted((second, 1000 * second + off) for second, off, _ in camera.run(60) if second > 40)
     gaps = [later[1] - earlier[1] for earlier, later in pairwise(found)]
     assert gaps == pytest.approx([1000 / fps] * len(gaps), abs=0.01)
