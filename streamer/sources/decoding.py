@@ -29,12 +29,18 @@ class Decoding:
     Args:
         decoder: of the video; it is told to hold nothing back.
         container: libav's name of it.
+        device_clock: of the camera; `connected` was called for this connection.
         is_cut: whether a packet may be part of a picture.
         incomplete: told of each picture that is damaged.
     """
 
     def __init__(
-        self, decoder: av.VideoCodecContext, container: str, is_cut: bool, incomplete: Callable[[], None]
+        self,
+        decoder: av.VideoCodecContext,
+        container: str,
+        device_clock: DeviceClock,
+        is_cut: bool,
+        incomplete: Callable[[], None],
     ) -> None:
         decoder.flags |= Flags.low_delay
         decoder.thread_type = "SLICE"  # threads that take a frame each hold as many back
@@ -43,7 +49,7 @@ class Decoding:
         self.clock, self.size = "", (0, 0)
         self._decoder, self._incomplete = decoder, incomplete
         self._counts_time = container not in _COUNTS_NOTHING and not container.endswith("_pipe")
-        self._device_clock = DeviceClock()
+        self._device_clock = device_clock
         self._taken: dict[int, tuple[int, bool] | None] = {}
         """By the stream's time; None of what is damaged."""
 

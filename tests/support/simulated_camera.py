@@ -30,6 +30,7 @@ class SimulatedCamera:
         held_ms: how much longer a picture is under way, besides.
         device_set_s: by how much the device's steady clock is set from where it was.
         says_s: by how much its time since 1970 is from the truth; None says none.
+        connects: whether it is connected to anew before the picture of that second.
         ours_set_s: by how much our clock since 1970 is set from the truth.
     """
 
@@ -42,6 +43,7 @@ class SimulatedCamera:
     device_set_s: object = never
     says_s: object = None
     ours_set_s: object = never
+    connects: object = never
     clock: DeviceClock = field(default_factory=DeviceClock)
 
     def run(self, seconds, seed=0):
@@ -54,6 +56,8 @@ class SimulatedCamera:
             jitter = 0 if number % 32 == 0 else chance.uniform(0, self.jitter_ms)
             held = self.held_ms(leaves / S)
             came = max(came, leaves + round(MS * (SLOWEST_MS + jitter + held)))
+            if self.connects(taken / S):
+                self.clock.connected()
             for part in range(self.packets - 1):
                 self._said(taken, came - MS * (self.packets - 1 - part) // 10)
             yield taken / S, *self._said(taken, came)

@@ -226,3 +226,44 @@ def test_a_hold_up_of_more_than_ten_seconds_shows_whole_all_the_same():
     camera = SimulatedCamera(held_ms=lambda s: 12_000 if 60 <= s < 60.1 else 0, says_s=never)
     found = list(camera.run(120))
     assert all(off in {0.0, SLOWEST_MS} for _, off, _ in found)
+
+
+def at_second(start):
+    return lambda seconds: start <= seconds < start + 0.09
+
+
+def another_time(seconds):
+    """Of a steady clock that begins at 60 s from elsewhere."""
+    return 1234.5 if seconds >= 60 else 0
+
+
+def test_a_camera_that_was_believed_is_believed_when_it_is_back_on_a_slow_link():
+    camera = SimulatedCamera(
+        connects=at_second(60), device_set_s=another_time, held_ms=from_second(60, 1500), says_s=never
+    )
+    # Of the same moment: what it says since 1970 is not made of its steady time.
+    assert {(off, exact) for _, off, exact in camera.run(300)} == {(0.0, True)}
+
+
+def test_one_that_was_not_is_not():
+    camera = SimulatedCamera(
+        connects=at_second(60), device_set_s=another_time, says_s=lambda _: -1.5, held_ms=never
+    )
+    assert not any(exact for _, _, exact in camera.run(120))
+
+
+def test_one_that_comes_back_with_its_time_since_1970_wrong_is_told_by_arrivals():
+    camera = SimulatedCamera(
+        connects=at_second(60), device_set_s=another_time, says_s=from_second(60, -HOUR_S)
+    )
+    found = list(camera.run(120))
+    assert {(off, exact) for second, off, exact in found if second >= 60} == {(SLOWEST_MS, False)}
+
+
+@pytest.mark.parametrize("step_s", [2, -2])
+def test_our_clock_that_was_set_while_a_camera_was_away_is_seen(step_s):
+    camera = SimulatedCamera(
+        connects=at_second(60), device_set_s=another_time, says_s=never, ours_set_s=from_second(59.99, step_s)
+    )
+    after = {(off, exact) for second, off, exact in camera.run(120) if second >= 60}
+    assert after == {(SLOWEST_MS, False)}

@@ -16,6 +16,7 @@ from streamer_support import PATIENCE_S, until
 from streamer import live
 from streamer.errors import StreamerError, WireError
 from streamer.sources import LiveReader, SourceLost, device_of
+from streamer.sources.clock import DeviceClock
 from streamer.sources.telling import counts_of
 
 av = pytest.importorskip("av", reason="PyAV is not installed: pip install -e '.[camera]'")
@@ -203,6 +204,23 @@ def test_a_protocol_that_this_libav_does_not_have_can_never_be_opened(monkeypatc
     with pytest.raises(StreamerError, match=r"^source: srt://127\.0\.0\.1/line cannot be read") as failed:
         device.open()
     assert not isinstance(failed.value, SourceLost)
+
+
+def test_what_is_known_of_a_camera_s_clock_outlives_a_connection(monkeypatch):
+    clocks = []
+    look = DeviceClock.capture
+    monkeypatch.setattr(
+        DeviceClock, "capture", lambda clock, *what: clocks.append(clock) or look(clock, *what)
+    )
+    with Served(odd_cameras.in_coding_order) as served:
+        device = device_of(f"http://{served.place}", PATIENCE_S)
+        for _ in range(2):
+            device.open()
+            pictures(device, 1)
+            device.close()
+            clocks.append(None)
+    ends = [number for number, clock in enumerate(clocks) if clock is None]
+    assert clocks[0] is clocks[ends[0] + 1] is not None
 
 
 def test_pixels_are_made_when_they_are_looked_at():
