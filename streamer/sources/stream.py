@@ -88,9 +88,10 @@ class NetworkStream(Device):
         self._find()
         try:
             opened = self._opened()
-            if not self._parsed and opened.kind not in _WHOLE:
+            is_parsed = opened.kind not in _WHOLE  # whoever sets a camera to another codec may do so any time
+            if self._parsed != is_parsed:
                 opened.container.close()
-                self._parsed = True
+                self._parsed = is_parsed
                 opened = self._opened()
         except ProtocolNotFoundError as error:
             if self._was_open:

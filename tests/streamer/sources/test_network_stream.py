@@ -206,6 +206,36 @@ def test_a_protocol_that_this_libav_does_not_have_can_never_be_opened(monkeypatc
     assert not isinstance(failed.value, SourceLost)
 
 
+def test_a_camera_that_is_set_to_another_codec_is_read_as_that_is_to_be(monkeypatch):
+    parsed, av_open = [], av.open
+
+    def opening(where, *what, **how):
+        if isinstance(where, str):  # the camera of this test writes by it
+            parsed.append("fflags" not in how["options"])
+        return av_open(where, *what, **how)
+
+    monkeypatch.setattr(av, "open", opening)
+    part = b"--b\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n%s\r\n" % (len(JPEG), JPEG)
+
+    def answer(connection, number):
+        if number in {1, 2}:
+            odd_cameras.in_coding_order(connection, number)
+            return
+        connection.recv(4096)
+        connection.sendall(odd_cameras.OK + b"Content-Type: multipart/x-mixed-replace; boundary=b\r\n\r\n")
+        for _ in paced(20):
+            connection.sendall(part)
+
+    with Served(answer) as served:
+        device = device_of(f"http://{served.place}", PATIENCE_S)
+        for _ in range(3):
+            device.open()
+            pictures(device, 1)
+            device.close()
+    # MPEG-TS, of which that is known at the second look; then JPEG, as well; then nothing new.
+    assert parsed == [False, True, True, False, False]
+
+
 def test_what_is_known_of_a_camera_s_clock_outlives_a_connection(monkeypatch):
     clocks = []
     look = DeviceClock.capture
