@@ -37,6 +37,7 @@ def live_pictures(
                 if picture is not None:
                     yield picture
                 elif figures.state == "ended":
+                    reader.offer(0.0)  # raises what it failed of, also where there is no room
                     return
     finally:
         tell(_counted(reader.figures()))

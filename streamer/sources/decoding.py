@@ -15,8 +15,8 @@ from streamer.images.jpeg import whole
 from streamer.sources.clock import Arrival, DeviceClock
 from streamer.sources.device import Picture
 
-COUNTS_NOTHING = frozenset({"mpjpeg"})
-"""Containers that have no time: libav numbers the pictures."""
+_COUNTS_NOTHING = frozenset({"mpjpeg", "mjpeg", "image2", "image2pipe"})
+"""Containers that have no time, as all that libav calls a pipe: it numbers the pictures, 25 a second."""
 _HELD = 64
 """Times of pictures that the decoder may hold back; H.264 and H.265 hold 16."""
 _COMPONENT_BITS = 16
@@ -29,12 +29,18 @@ class Decoding:
     Args:
         decoder: of the video; it is told to hold nothing back.
         container: libav's name of it.
+        device_clock: of the camera; `connected` was called for this connection.
         is_cut: whether a packet may be part of a picture.
         incomplete: told of each picture that is damaged.
     """
 
     def __init__(
-        self, decoder: av.VideoCodecContext, container: str, is_cut: bool, incomplete: Callable[[], None]
+        self,
+        decoder: av.VideoCodecContext,
+        container: str,
+        device_clock: DeviceClock,
+        is_cut: bool,
+        incomplete: Callable[[], None],
     ) -> None:
         decoder.flags |= Flags.low_delay
         decoder.thread_type = "SLICE"  # threads that take a frame each hold as many back
@@ -42,8 +48,8 @@ class Decoding:
             decoder.flags2 |= Flags2.chunks
         self.clock, self.size = "", (0, 0)
         self._decoder, self._incomplete = decoder, incomplete
-        self._counts_time = container not in COUNTS_NOTHING
-        self._device_clock = DeviceClock()
+        self._counts_time = container not in _COUNTS_NOTHING and not container.endswith("_pipe")
+        self._device_clock = device_clock
         self._taken: dict[int, tuple[int, bool] | None] = {}
         """By the stream's time; None of what is damaged."""
 
@@ -102,7 +108,7 @@ class Decoding:
             said_ns = 1000 * struct.unpack_from("=q", bytes(packet.get_sidedata("prft")))[0]
         stream_ns = round(packet.pts * packet.time_base * 1_000_000_000)
         taken = self._device_clock.capture(stream_ns, arrival, said_ns)
-        self.clock = "camera" if taken[1] else "stream"
+        self.clock = "camera" if taken[1] else "stream" if self._device_clock.keeps_pace else "arrival"
         return taken
 
 

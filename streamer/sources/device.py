@@ -71,7 +71,8 @@ class Device(Protocol):
 
         Raises:
             SourceLost: not there, or not now: it is tried again.
-            StreamerError: can never be opened: an address, an option, a missing package.
+            StreamerError: can never be opened: an address, an option, a missing package. Of a camera that
+                gave a picture before, it is tried again as one that is lost, every 10 s.
         """
 
     def read(self, timeout_s: float) -> Picture | None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal, Self
 
+from streamer.errors import StreamerError
 from streamer.sources.device import Device, Picture, SourceLost
 from streamer.sources.newest import Newest, Outcome
 
@@ -34,6 +35,7 @@ class SourceFigures:
         age_ms: how old the last one handed out was then; None before the first.
         fps: pictures a second that the camera gives, over the last ones; 0 unless live.
         error: why it is not live, or was not last; "" where it always was.
+        has_failed: it has ended for good, by that error, and not because it was stopped.
         facts: of the device, see `Device.facts`.
     """
 
@@ -50,6 +52,7 @@ class SourceFigures:
     age_ms: float | None = None
     fps: float = 0.0
     error: str = ""
+    has_failed: bool = False
     facts: Mapping[str, int | float | str] = field(default_factory=dict)
 
 
@@ -120,7 +123,7 @@ class LiveReader:
         A camera that is not there yet, or not now, is waited for.
 
         Raises:
-            StreamerError: the camera can never be opened.
+            StreamerError: the camera has given no picture, and can never be opened.
         """
         while not self._stop.is_set():
             picture = self.take(3600.0)
@@ -133,7 +136,7 @@ class LiveReader:
         It is counted as sent.
 
         Raises:
-            StreamerError: the camera can never be opened.
+            StreamerError: the camera has given no picture, and can never be opened.
         """
         picture = self.offer(timeout_s)
         self.settle("sent")
@@ -143,7 +146,7 @@ class LiveReader:
         """As `take`, for who does not know yet whether it can be sent, and says so by `settle`.
 
         Raises:
-            StreamerError: the camera can never be opened.
+            StreamerError: the camera has given no picture, and can never be opened.
         """
         end = time.monotonic() + timeout_s
         with self._changed:
@@ -184,6 +187,12 @@ class LiveReader:
                 except SourceLost as error:
                     self._is_lost(str(error))
                     wait_s = error.wait_s
+                except StreamerError as error:
+                    if self._newest.counts.read == 0:
+                        raise
+                    # It gave pictures with this address: another one is in its place, or it is not set yet.
+                    self._is_lost(str(error))
+                    wait_s = LONGEST_RETRY_S
                 finally:
                     self.device.close()
                 retry_s = FIRST_RETRY_S if self._newest.counts.read > before else retry_s
@@ -233,5 +242,11 @@ class LiveReader:
             self._failed = error
             self._newest.end()
             text = self._figures.error if error is None else str(error)
-            self._figures = replace(self._figures, state="ended", since_ns=time.time_ns(), error=text)
+            self._figures = replace(
+                self._figures,
+                state="ended",
+                since_ns=time.time_ns(),
+                error=text,
+                has_failed=error is not None,
+            )
             self._changed.notify_all()

@@ -14,7 +14,7 @@ from av.error import HTTPForbiddenError, HTTPUnauthorizedError, ProtocolNotFound
 
 from streamer.errors import StreamerError
 from streamer.sources.address import host_of, shown, without_secrets
-from streamer.sources.clock import Arrival
+from streamer.sources.clock import Arrival, DeviceClock
 from streamer.sources.decoding import Decoding
 from streamer.sources.device import Device, Picture, SourceLost
 
@@ -78,6 +78,7 @@ class NetworkStream(Device):
             )
         self._is_rtsp = scheme in {"rtsp", "rtsps"}
         self._parsed = self._was_open = False
+        self._clock = DeviceClock()
         self._now: _Opened | None = None
         self._last: Decoding | None = None
         self._counts = {"frames_incomplete": 0, "times_exact": 0}
@@ -87,9 +88,10 @@ class NetworkStream(Device):
         self._find()
         try:
             opened = self._opened()
-            if not self._parsed and opened.kind not in _WHOLE:
+            is_parsed = opened.kind not in _WHOLE  # whoever sets a camera to another codec may do so any time
+            if self._parsed != is_parsed:
                 opened.container.close()
-                self._parsed = True
+                self._parsed = is_parsed
                 opened = self._opened()
         except ProtocolNotFoundError as error:
             if self._was_open:
@@ -182,7 +184,8 @@ class NetworkStream(Device):
                     "H.264 or JPEG"
                 )
             name = container.format.name
-            decoding = Decoding(decoder, name, not self._parsed, self._incomplete)
+            self._clock.connected()
+            decoding = Decoding(decoder, name, self._clock, not self._parsed, self._incomplete)
             return _Opened(container, container.demux(), stream.index, decoding, (name, decoder.name))
         except BaseException:
             container.close()

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from streamer_support import until
 
-from streamer.errors import WireError
+from streamer.errors import StreamerError, WireError
+from streamer.live import live_pictures
 from streamer.sources.device import Picture, SourceLost
 from streamer.sources.live import LiveReader, SourceFigures
 from streamer.sources.telling import counts_of, telling
@@ -130,3 +131,66 @@ def test_counts_are_whole_numbers_and_not_too_many(camera):
     assert counts_of(figures) == of_reader | {"reconnects": 0, "packets_lost": 3, "exposure_us": 1500}
     many = SourceFigures("x", facts={f"c{number}": number for number in range(99)})
     assert len(counts_of(many)) == 32
+
+
+class Deaf:
+    """A sender that has no room."""
+
+    given_up = 0
+
+    def has_room(self, timeout_s):
+        return False
+
+
+def first_picture(camera, reader):
+    camera.pictures = 1
+    camera.there.set()
+    assert reader.take(180.0) is not None
+
+
+def fails(camera, error, when):
+    """What is told of a camera whose publisher ends by an error: `before` its first picture, or `after`."""
+    heard, reader = Heard(), LiveReader(camera)
+
+    def publish():
+        with telling(reader, heard), reader:
+            if when == "after":
+                first_picture(camera, reader)
+            raise error
+
+    with pytest.raises(type(error)):
+        publish()
+    return heard
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("error", [
+    StreamerError("source: hand:1: gain: this camera has none to set"), MemoryError("in /home/eye"),
+])  # fmt: skip
+def test_a_publisher_that_fails_is_not_said_to_have_ended(camera, error, when):
+    heard = fails(camera, error, when)
+    assert "ended" not in heard.states()
+    last = heard.said[-1]
+    assert last["state"] == {"before": "waiting", "after": "lost"}[when]
+    of_it = {StreamerError: str(error), MemoryError: "its publisher failed: MemoryError"}
+    assert last["text"] == of_it[type(error)]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(143)])
+def test_one_that_is_stopped_is(camera, error):
+    assert fails(camera, error, "after").states()[-1] == "ended"
+
+
+def test_a_camera_that_can_never_be_read_is_not_said_to_have_ended(camera, monkeypatch):
+    monkeypatch.setattr("streamer.sources.telling.EVERY_S", 0.0)
+    heard, error = Heard(), StreamerError("source: hand:1: there is no such format")
+    camera.open = lambda: (_ for _ in ()).throw(error)
+    with LiveReader(camera) as reader, telling(reader, heard):
+        until(lambda: heard.said and heard.said[-1]["text"] == str(error))
+    assert heard.states() == ["waiting"]
+
+
+def test_why_a_camera_can_never_be_read_is_said_though_the_detector_has_no_room(camera):
+    camera.open = lambda: (_ for _ in ()).throw(StreamerError("source: hand:1: there is no such format"))
+    with pytest.raises(StreamerError, match="no such format"):
+        list(live_pictures(LiveReader(camera), Deaf(), lambda line: None))

@@ -25,21 +25,25 @@ class SimulatedCamera:
     Attributes:
         drift: of the device's clocks against ours: 1e-4 is too fast by 100 ppm.
         jitter_ms: pictures come up to so much later than the quickest; every 32nd has none.
+        packets: of each picture, one every 100 us; what is said of the last one counts.
         b_frames: two pictures between are sent behind the one after them.
         held_ms: how much longer a picture is under way, besides.
         device_set_s: by how much the device's steady clock is set from where it was.
         says_s: by how much its time since 1970 is from the truth; None says none.
+        connects: whether it is connected to anew before the picture of that second.
         ours_set_s: by how much our clock since 1970 is set from the truth.
     """
 
     fps: float = 10.0
     drift: float = 0.0
     jitter_ms: float = 0.0
+    packets: int = 1
     b_frames: bool = False
     held_ms: object = never
     device_set_s: object = never
     says_s: object = None
     ours_set_s: object = never
+    connects: object = never
     clock: DeviceClock = field(default_factory=DeviceClock)
 
     def run(self, seconds, seed=0):
@@ -52,6 +56,10 @@ class SimulatedCamera:
             jitter = 0 if number % 32 == 0 else chance.uniform(0, self.jitter_ms)
             held = self.held_ms(leaves / S)
             came = max(came, leaves + round(MS * (SLOWEST_MS + jitter + held)))
+            if self.connects(taken / S):
+                self.clock.connected()
+            for part in range(self.packets - 1):
+                self._said(taken, came - MS * (self.packets - 1 - part) // 10)
             yield taken / S, *self._said(taken, came)
 
     def _order(self, count):

@@ -3,7 +3,7 @@
 from itertools import pairwise
 
 import pytest
-from simulated_camera import MS, NOW, SLOWEST_MS, S, SimulatedCamera
+from simulated_camera import MS, NOW, SLOWEST_MS, S, SimulatedCamera, never
 
 from streamer.sources.clock import AHEAD_NS, TRUSTED_NS, Arrival, DeviceClock
 
@@ -35,9 +35,10 @@ def test_a_steady_clock_is_late_by_the_quickest_way(drift, jitter_ms, b_frames, 
     assert is_late([off for _, off, _ in found], -DRIFT_MS, jitter_ms + DRIFT_MS + 200 * b_frames)
 
 
+@pytest.mark.parametrize("packets", [1, 2, 20])
 @pytest.mark.parametrize("fps", [1, 2, 10, 30])
-def test_pictures_in_coding_order_keep_their_distances(fps):
-    camera = SimulatedCamera(fps=fps, b_frames=True, jitter_ms=5)
+def test_pictures_in_coding_order_keep_their_distances(fps, packets):
+    camera = SimulatedCamera(fps=fps, b_frames=True, jitter_ms=5, packets=packets)
     found = sorted((second, 1000 * second + off) for second, off, _ in camera.run(60) if second > 40)
     gaps = [later[1] - earlier[1] for earlier, later in pairwise(found)]
     assert gaps == pytest.approx([1000 / fps] * len(gaps), abs=0.01)
@@ -150,3 +151,119 @@ def test_what_comes_now_is_stamped_now():
     assert before.since_1970_ns <= said <= after.since_1970_ns
     assert not exact
     assert before.steady_ns < after.steady_ns < NOW
+
+
+OWN, TRUE = "its own time", "the true time"
+
+
+def reports(kind, drift):
+    """What a camera says of the time since 1970: by the clock that drifts, or by a right one every 5 s."""
+    if kind == TRUE:
+        return lambda seconds: -drift * (seconds // 5 * 5)
+    return None if kind is None else never
+
+
+@pytest.mark.parametrize("b_frames", [False, True])
+@pytest.mark.parametrize("jitter_ms", [0, 80])
+@pytest.mark.parametrize("said", [None, OWN, TRUE])
+@pytest.mark.parametrize("pace", [0.1, 0.5, 0.9, 0.98, 1.02, 2.0])
+def test_a_time_that_goes_at_another_pace_makes_old_pictures_for_a_while_only(
+    pace, said, jitter_ms, b_frames
+):
+    drift = pace - 1
+    camera = SimulatedCamera(
+        fps=2, drift=drift, jitter_ms=jitter_ms, b_frames=b_frames, says_s=reports(said, drift)
+    )
+    found = list(camera.run(700))
+    # A word that is made of that time is believed until it lags by 10 s.
+    known = 10 / -drift if said == OWN and drift < 0 else 0
+    until_then = [off for second, off, _ in found if second <= max(45, known)]
+    assert min(until_then) >= -20_000
+    after = [off for second, off, _ in found if second > max(45, known + 5)]
+    order_ms = 1500 * b_frames  # what the pictures that are sent behind later ones are off by
+    assert len(after) > 200
+    assert min(after) >= -order_ms
+    assert max(after) <= SLOWEST_MS + jitter_ms + order_ms
+    if drift > 0:
+        assert min(until_then) >= -order_ms
+
+
+@pytest.mark.parametrize("said", [None, TRUE])
+@pytest.mark.parametrize("pace", [0.991, 0.999])
+def test_a_time_that_is_a_little_too_slow_makes_the_pictures_older_by_little(pace, said):
+    found = list(SimulatedCamera(fps=5, drift=pace - 1, says_s=reports(said, pace - 1)).run(600))
+    assert min(off for _, off, _ in found) >= -600
+
+
+@pytest.mark.parametrize("dark_s", [10, 20, 40])
+@pytest.mark.parametrize("pace", [0.0, 0.5])
+def test_a_time_that_is_too_slow_now_and_then_never_ends_the_pictures_for_long(pace, dark_s):
+    def dark(seconds):
+        return seconds // (2 * dark_s) * dark_s + min(seconds % (2 * dark_s), dark_s)
+
+    camera = SimulatedCamera(fps=5, device_set_s=lambda seconds: (pace - 1) * dark(seconds))
+    found = list(camera.run(1200))
+    assert min(off for _, off, _ in found) >= -20_000 - SLOWEST_MS
+    new = [second for second, off, _ in found if off >= -1000]
+    assert max(later - before for before, later in pairwise(new)) <= 60
+
+
+def test_a_time_that_keeps_pace_again_tells_of_delays_again():
+    camera = SimulatedCamera(
+        device_set_s=lambda s: -0.5 * min(s, 70), held_ms=lambda s: 500 if 120 <= s < 120.4 else 0
+    )
+    found = list(camera.run(180))
+    assert is_late([off for second, off, _ in found if second > 30], 0, 0)
+
+
+def test_a_link_that_fills_up_is_told_by_a_camera_that_says_the_time():
+    camera = SimulatedCamera(held_ms=lambda s: 40 * min(max(0, s - 30), 60), says_s=lambda _: 0.001)
+    found = list(camera.run(300))
+    assert all((off, exact) == (pytest.approx(1.0), True) for _, off, exact in found)
+
+
+def test_a_hold_up_of_more_than_ten_seconds_shows_whole_all_the_same():
+    camera = SimulatedCamera(held_ms=lambda s: 12_000 if 60 <= s < 60.1 else 0, says_s=never)
+    found = list(camera.run(120))
+    assert all(off in {0.0, SLOWEST_MS} for _, off, _ in found)
+
+
+def at_second(start):
+    return lambda seconds: start <= seconds < start + 0.09
+
+
+def another_time(seconds):
+    """Of a steady clock that begins at 60 s from elsewhere."""
+    return 1234.5 if seconds >= 60 else 0
+
+
+def test_a_camera_that_was_believed_is_believed_when_it_is_back_on_a_slow_link():
+    camera = SimulatedCamera(
+        connects=at_second(60), device_set_s=another_time, held_ms=from_second(60, 1500), says_s=never
+    )
+    # Of the same moment: what it says since 1970 is not made of its steady time.
+    assert {(off, exact) for _, off, exact in camera.run(300)} == {(0.0, True)}
+
+
+def test_one_that_was_not_is_not():
+    camera = SimulatedCamera(
+        connects=at_second(60), device_set_s=another_time, says_s=lambda _: -1.5, held_ms=never
+    )
+    assert not any(exact for _, _, exact in camera.run(120))
+
+
+def test_one_that_comes_back_with_its_time_since_1970_wrong_is_told_by_arrivals():
+    camera = SimulatedCamera(
+        connects=at_second(60), device_set_s=another_time, says_s=from_second(60, -HOUR_S)
+    )
+    found = list(camera.run(120))
+    assert {(off, exact) for second, off, exact in found if second >= 60} == {(SLOWEST_MS, False)}
+
+
+@pytest.mark.parametrize("step_s", [2, -2])
+def test_our_clock_that_was_set_while_a_camera_was_away_is_seen(step_s):
+    camera = SimulatedCamera(
+        connects=at_second(60), device_set_s=another_time, says_s=never, ours_set_s=from_second(59.99, step_s)
+    )
+    after = {(off, exact) for second, off, exact in camera.run(120) if second >= 60}
+    assert after == {(SLOWEST_MS, False)}

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -266,6 +267,24 @@ def test_what_can_never_be_opened_is_raised_where_pictures_are_taken(camera):
             next(reader.frames())
         assert reader.figures().state == "ended"
         assert "no such format" in reader.figures().error
+
+
+def test_an_error_of_a_camera_that_gave_pictures_is_a_loss_that_is_tried_again_later(camera, monkeypatch):
+    monkeypatch.setattr(live_module, "LONGEST_RETRY_S", 0.05)
+    with LiveReader(camera) as reader:
+        camera.takes(0)
+        assert shown(reader.take(PATIENCE_S)) == 1
+        camera.error = StreamerError("source: camera:test: gain: this camera has none to set")
+        camera.goes()
+        until(lambda: len(camera.tries) >= 4)
+        figures = reader.figures()
+        assert (figures.state, figures.error) == ("lost", str(camera.error))
+        camera.there.set()
+        camera.takes(0)
+        assert shown(reader.take(PATIENCE_S)) == 2
+        assert (reader.figures().state, reader.figures().reconnects) == ("live", 1)
+    waits = [later - earlier for earlier, later in pairwise(camera.tries[1:])]
+    assert min(waits) >= 0.05
 
 
 def test_a_camera_of_this_machine_that_is_not_there_is_waited_for():

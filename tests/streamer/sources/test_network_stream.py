@@ -16,6 +16,7 @@ from streamer_support import PATIENCE_S, until
 from streamer import live
 from streamer.errors import StreamerError, WireError
 from streamer.sources import LiveReader, SourceLost, device_of
+from streamer.sources.clock import DeviceClock
 from streamer.sources.telling import counts_of
 
 av = pytest.importorskip("av", reason="PyAV is not installed: pip install -e '.[camera]'")
@@ -174,6 +175,23 @@ def test_an_address_of_one_picture_says_what_to_take():
     assert "\n" not in str(lost.value)
 
 
+def test_pictures_one_behind_the_other_have_no_time_but_that_of_their_arrival():
+    def jpegs(connection, _number):
+        connection.recv(4096)
+        connection.sendall(odd_cameras.OK + b"Content-Type: video/x-mjpeg\r\n\r\n")
+        noise = np.random.default_rng(1).integers(0, 255, (64, 64, 3)).astype(np.uint8)
+        for _ in paced(20):  # libav says 25 a second of all such
+            connection.sendall(cv2.imencode(".jpg", noise)[1].tobytes())
+
+    with Served(jpegs) as served:
+        device = opened(f"http://{served.place}")
+        assert device._now.kind[0] in {"mjpeg", "jpeg_pipe"}
+        found = pictures(device, 2)
+        device.close()
+    assert [picture.exact for picture in found] == [False, False]
+    assert device.facts()["clock"] == "arrival"
+
+
 def test_a_name_is_asked_for_once(monkeypatch):
     monkeypatch.setattr(av, "open", lambda *_, **__: pytest.fail("libav asks for the name again"))
     with pytest.raises(SourceLost, match=r"cam\.invalid is not found"):
@@ -186,6 +204,53 @@ def test_a_protocol_that_this_libav_does_not_have_can_never_be_opened(monkeypatc
     with pytest.raises(StreamerError, match=r"^source: srt://127\.0\.0\.1/line cannot be read") as failed:
         device.open()
     assert not isinstance(failed.value, SourceLost)
+
+
+def test_a_camera_that_is_set_to_another_codec_is_read_as_that_is_to_be(monkeypatch):
+    parsed, av_open = [], av.open
+
+    def opening(where, *what, **how):
+        if isinstance(where, str):  # the camera of this test writes by it
+            parsed.append("fflags" not in how["options"])
+        return av_open(where, *what, **how)
+
+    monkeypatch.setattr(av, "open", opening)
+    part = b"--b\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n%s\r\n" % (len(JPEG), JPEG)
+
+    def answer(connection, number):
+        if number in {1, 2}:
+            odd_cameras.in_coding_order(connection, number)
+            return
+        connection.recv(4096)
+        connection.sendall(odd_cameras.OK + b"Content-Type: multipart/x-mixed-replace; boundary=b\r\n\r\n")
+        for _ in paced(20):
+            connection.sendall(part)
+
+    with Served(answer) as served:
+        device = device_of(f"http://{served.place}", PATIENCE_S)
+        for _ in range(3):
+            device.open()
+            pictures(device, 1)
+            device.close()
+    # MPEG-TS, of which that is known at the second look; then JPEG, as well; then nothing new.
+    assert parsed == [False, True, True, False, False]
+
+
+def test_what_is_known_of_a_camera_s_clock_outlives_a_connection(monkeypatch):
+    clocks = []
+    look = DeviceClock.capture
+    monkeypatch.setattr(
+        DeviceClock, "capture", lambda clock, *what: clocks.append(clock) or look(clock, *what)
+    )
+    with Served(odd_cameras.in_coding_order) as served:
+        device = device_of(f"http://{served.place}", PATIENCE_S)
+        for _ in range(2):
+            device.open()
+            pictures(device, 1)
+            device.close()
+            clocks.append(None)
+    ends = [number for number, clock in enumerate(clocks) if clock is None]
+    assert clocks[0] is clocks[ends[0] + 1] is not None
 
 
 def test_pixels_are_made_when_they_are_looked_at():
