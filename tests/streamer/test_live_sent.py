@@ -128,6 +128,47 @@ def test_a_promised_frame_comes_again_as_soon_as_the_detector_is_back():
         sender.abandon()
 
 
+def test_a_frame_that_is_accused_in_the_turn_in_which_it_was_to_go_out_leaves_room_for_others(monkeypatch):
+    with FrameReceiver(reliable=True) as receiver:
+        receiver.acknowledges = False
+        sender = ReliablePublisher(receiver.endpoint, "line", wait_s=PATIENCE_S, live=True, resend_s=3600.0)
+        sent(sender, "under way")
+        until(lambda: sender.has_room(0.0))
+        watch = sender._watch_connection
+
+        def refused():
+            watch()
+            if "accused" in sender._open:
+                sender._refused_without_id("bad_header")
+
+        with monkeypatch.context() as refusal:
+            refusal.setattr(sender, "_watch_connection", refused)
+            with pytest.raises(NoRoom):
+                sender.send(FRAME, "accused", timeout_s=0.0)
+        receiver.acknowledges = True
+        receiver.frame()
+        acknowledged(sender, 1)
+        sender.abandon()
+
+
+def test_after_a_cut_of_the_link_what_was_under_way_comes_again_at_once():
+    with FrameReceiver(reliable=True) as receiver, Link(int(receiver.endpoint.rpartition(":")[2])) as link:
+        receiver.acknowledges = False
+        sender = ReliablePublisher(link.endpoint, "line", wait_s=PATIENCE_S, live=True, resend_s=3600.0)
+        for frame_id in range(4):
+            sent(sender, frame_id)
+            assert receiver.frame().frame_id == frame_id
+        receiver.acknowledges = True
+        link.cut()
+        found = []
+        taker = threading.Thread(target=lambda: found.extend(receiver.frame().frame_id for _ in range(4)))
+        taker.start()
+        acknowledged(sender, 4)
+        taker.join(PATIENCE_S)
+        assert (found, sender.refused) == ([0, 1, 2, 3], {})
+        sender.abandon()
+
+
 def test_with_an_age_limit_what_is_too_old_is_given_up_and_not_sent_again():
     with FrameReceiver(reliable=True) as receiver:
         receiver.acknowledges = False
@@ -181,7 +222,7 @@ def test_frames_of_parts_are_kept_for_a_detector_that_is_away():
 
 
 class Link:
-    """A connection to a port that stops carrying anything, and whose new connections carry again."""
+    """A connection to a port that stops carrying anything, or is cut; new connections carry again."""
 
     def __init__(self, port):
         self._port, self.held = port, threading.Event()
@@ -189,6 +230,7 @@ class Link:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._listener.settimeout(0.05)
         self.endpoint = f"tcp://127.0.0.1:{self._listener.getsockname()[1]}"
+        self._near = []
         self._threads = [threading.Thread(target=self._listen)]
         self._threads[0].start()
 
@@ -201,12 +243,19 @@ class Link:
             thread.join(PATIENCE_S)
         self._listener.close()
 
+    def cut(self):
+        """Both sides see their connection closed."""
+        for near in self._near:
+            near.shutdown(socket.SHUT_RDWR)
+        self._near.clear()
+
     def _listen(self):
         while not self._ended.is_set():
             try:
                 near = self._listener.accept()[0]
             except TimeoutError:
                 continue
+            self._near.append(near)
             self._threads.append(threading.Thread(target=self._carry, args=(near,)))
             self._threads[-1].start()
 
