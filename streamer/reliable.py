@@ -288,7 +288,7 @@ class ReliablePublisher(Sender):
         """One of the open frames is refused, and we are not told which."""
         if not self._open or code in _PASSING:
             return
-        # Who hung up answers nothing that was under way, and a camera's new pictures wait for the end of this.
+        # Who hung up answers nothing that was under way, and a camera's new pictures wait for the end.
         frame_id, is_out = self._doubt.accuse(self._open, quiet=code != HUNG_UP or not self._live)
         if frame_id is None:
             return

@@ -12,12 +12,14 @@ import zmq
 from frame_receiver import FrameReceiver
 from streamer_support import PATIENCE_MS, PATIENCE_S, until
 
-from streamer.errors import NoRoom, WireError
+from streamer.errors import NoRoom, StreamerError, WireError
+from streamer.live import live_pictures
 from streamer.publish import Publisher
+from streamer.push import NOT_ALL_SCORED, send_all
 from streamer.push import _live as live_outcomes
 from streamer.reliable import ReliablePublisher
 from streamer.sockets import Context, connect, socket_endpoint
-from streamer.sources import Device, LiveReader, Picture
+from streamer.sources import Captured, Device, LiveReader, Picture
 
 sends = Publisher.send
 
@@ -199,6 +201,95 @@ def test_a_frame_that_a_detector_says_nothing_of_is_given_up_in_the_end(monkeypa
         sent(sender, "lost")
         until(lambda: sender.has_room(0.0) and sender.given_up == 1)
         sender.close(PATIENCE_S)
+
+
+def test_what_was_given_up_is_in_the_last_line_at_ctrl_c_too(monkeypatch):
+    monkeypatch.setattr("streamer.reliable._SILENT_S", 0.01)
+    lines = []
+    with FrameReceiver(reliable=True) as receiver:
+        receiver.acknowledges = False
+        options = {"wait_s": PATIENCE_S, "live": True, "resend_s": 0.01}
+        sender = ReliablePublisher(receiver.endpoint, "line", max_age_s=0.001, **options)
+        reader = LiveReader(Running())
+        pictures = live_pictures(reader, sender, lines.append)
+        end = time.monotonic() + PATIENCE_S
+        while not reader.figures().given_up:
+            assert time.monotonic() < end
+            sender.send(next(pictures).frame, timeout_s=0.0)
+            reader.settle("sent")
+        with pytest.raises(KeyboardInterrupt):
+            pictures.throw(KeyboardInterrupt())
+        assert f", {reader.figures().given_up} given up, 0 reconnects" in lines[-1]
+        sender.abandon()
+
+
+class Once(Running):
+    """One picture, and no more."""
+
+    def __init__(self):
+        self._pictures = [FRAME]
+
+    def read(self, timeout_s):
+        time.sleep(0.005)
+        return Picture(self._pictures.pop(), time.time_ns()) if self._pictures else None
+
+
+def test_what_is_given_up_while_a_publisher_closes_is_counted(monkeypatch, capsys):
+    monkeypatch.setattr("streamer.reliable._SILENT_S", 0.01)
+    with FrameReceiver(reliable=True) as receiver:
+        receiver.acknowledges = False
+        sender = ReliablePublisher(
+            receiver.endpoint, "line", wait_s=PATIENCE_S, live=True, resend_s=0.5, max_age_s=0.001
+        )
+        reader = LiveReader(Once())
+
+        def stop():
+            until(lambda: reader.figures().sent)
+            reader.stop()
+
+        stopper = threading.Thread(target=stop)
+        stopper.start()
+        status = send_all(sender, Captured(iter(()), live=reader), None, None, None)
+        stopper.join(PATIENCE_S)
+        assert (status, reader.figures().given_up) == (NOT_ALL_SCORED, 1)
+        assert "1 frame sent to line: 0 scored, 1 dropped (too_old)" in capsys.readouterr().err
+
+
+class OfParts(Running):
+    """A line triggers it: the next part comes when the one before was taken."""
+
+    def __init__(self):
+        self._given, self._end = 0, time.monotonic() + PATIENCE_S
+
+    def read(self, timeout_s):
+        if time.monotonic() > self._end:
+            raise StreamerError("no part was taken")
+        if self.reader.figures().sent < self._given:
+            time.sleep(0.005)
+            return None
+        self._given += 1
+        return Picture(FRAME, time.time_ns(), triggered=True)
+
+    def facts(self):
+        return {"trigger": "Line0"}
+
+
+def test_parts_are_kept_from_the_first_one_on():
+    with FrameReceiver(reliable=True) as receiver:
+        sender = ReliablePublisher(receiver.endpoint, "line", wait_s=PATIENCE_S, live=True)
+        receiver.goes()
+        until(lambda: not sender.has_room(0.0))
+        device = OfParts()
+        device.reader = LiveReader(device)
+        sent = 0
+        outcomes = live_outcomes(sender, device.reader)
+        for went_out in outcomes:
+            sent += went_out
+            if sent == 6:
+                break
+        outcomes.close()
+        assert sent == 6
+        sender.abandon()
 
 
 def test_frames_of_parts_are_kept_for_a_detector_that_is_away():
