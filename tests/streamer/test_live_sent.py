@@ -1,5 +1,6 @@
 """Frames of a live camera at a detector that is away, held up, or back: what is kept, and what is not."""
 
+import contextlib
 import select
 import socket
 import threading
@@ -393,6 +394,41 @@ def test_a_connection_that_carries_nothing_is_made_anew_and_what_is_on_it_is_not
         assert receiver.recv() == b"new"
         sender.disable_monitor()
         monitor.close()
+    context.destroy(0)
+
+
+def test_a_detector_that_takes_nothing_is_left_ever_fewer_connections(monkeypatch):
+    monkeypatch.setattr("streamer.publish._STALLED_MS", 100)
+    context = Context()
+    receiver = context.socket(zmq.PULL)
+    receiver.rcvhwm, receiver.rcvbuf = 1, 16384
+    receiver.bind("tcp://127.0.0.1:*")
+    accepted = receiver.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED)
+    sender = Publisher(
+        socket_endpoint(receiver), "line", wait_s=PATIENCE_S, encoding="raw", queue=1, live=True
+    )
+    frame, patience = np.zeros((300, 300), np.uint8), []
+
+    def goes_on():
+        if sender.has_room(0.01):
+            with contextlib.suppress(NoRoom):
+                sender.send(frame, timeout_s=0.0)
+        if patience[-1:] != [sender._stalled.patience_ms]:
+            patience.append(sender._stalled.patience_ms)
+
+    until(lambda: goes_on() or len(patience) == 4)
+    assert patience == [100, 200, 400, 800]
+    connections = 0
+    while accepted.poll(0):
+        accepted.recv_multipart()
+        connections += 1
+    assert connections <= len(patience)
+    monkeypatch.setattr("streamer.stalled._BLOCKED_S", 0.0)
+    until(lambda: goes_on() or sender._stalled._blocked_since is not None)
+    until(lambda: goes_on() or (receiver.poll(0) and receiver.recv_multipart() and patience[-1] == 100))
+    sender.abandon()
+    receiver.disable_monitor()
+    accepted.close(0)
     context.destroy(0)
 
 
