@@ -20,10 +20,12 @@ _PAIR = re.compile(r"([\w%.-]++)(\s?=\s?)?")
 """Every run of what a key may have, so that what is no key is not looked at again and again."""
 _LONGEST_KEY = 128
 _SECRET = re.compile(
-    r"pass|pas$|pwd|psw|pw$|pw\d|pw_|token|secret|auth|key|sig|cred|session"
-    r"|(^|[_.-])(user(name|id)?|usr|login[a-z]*)\d*$"
+    r"pass|pas$|pwd|psw|pw$|pw\d|pw_|kennw|token|jwt|bearer|secret|auth|key|sig|cred|session"
+    r"|(^|[_.-])(user(name|id)?|usr|login[a-z]*|pin|sid|access)\d*$"
 )
 _NEXT = re.compile(r"&\s?[\w%.-]++\s?=|_(user|username|password|passwd|pwd|channel|chn|stream|subtype|type)=")
+_IN_PATH = re.compile(r"(?<=/)[^/?#:]+:[^/?#]+")
+"""A step of a path that looks like `user:password`."""
 _BLANK = re.compile(r"\s")
 _ENDS = ":;,.!?)'\""
 """Of a sentence, behind an address that stands in one."""
@@ -153,13 +155,19 @@ def _without_login(rest: str) -> str:
     read = _read(rest)
     if "@" in read.tail:
         if read.is_sure:
-            return read.place + _without_bare_login(read.tail)
+            return read.place + _without_path_login(_without_bare_login(read.tail))
         if read.login or not read.is_place:
             return _read_late(rest).place
         return f"{read.host}/***"  # a host with its port, or a user with a password that holds a slash
     if read.is_place:
-        return read.place + read.tail
+        return read.place + _without_path_login(read.tail)
     return f"{read.host}/***" if ":" in read.place else rest  # a login whose end was cut off
+
+
+def _without_path_login(tail: str) -> str:
+    """Some cameras want `/user:password/` at the beginning of the path."""
+    path = re.split(r"[?#]", tail, maxsplit=1)[0]
+    return _IN_PATH.sub("***", path) + tail[len(path) :]
 
 
 def _without_bare_logins(text: str) -> str:

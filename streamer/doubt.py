@@ -28,11 +28,12 @@ class Doubt:
         """Whether frames are sent one at a time, and others wait for that."""
         return bool(self._suspects)
 
-    def accuse(self, frames: Iterable[FrameId]) -> tuple[FrameId | None, bool]:
+    def accuse(self, frames: Iterable[FrameId], *, quiet: bool = True) -> tuple[FrameId | None, bool]:
         """A refusal came that names no frame.
 
         Args:
             frames: all that are open.
+            quiet: whether what is under way may still be answered, and is waited for.
 
         Returns:
             The frame that it is about, None while that is not known; and whether the frame is out, or to be
@@ -42,7 +43,7 @@ class Doubt:
         if probe is None:
             if not self._suspects:
                 self._suspects = dict.fromkeys(frames, 0)
-                self._quiet_until = time.monotonic() + self._quiet_s
+                self._quiet_until = time.monotonic() + self._quiet_s if quiet else 0.0
             return None, False
         self._suspects[probe] += 1
         if self._suspects[probe] < _STRIKES:

@@ -63,7 +63,8 @@ def _timed(figures: SourceFigures) -> str:
 
 def _counted(figures: SourceFigures) -> str:
     not_sent = f"{figures.not_sent} not sent, " if figures.not_sent else ""
+    given_up = f"{figures.given_up} given up, " if figures.given_up else ""
     return (
         f"source: {figures.name}: {figures.read} pictures read, {figures.sent} handed on, {figures.skipped} "
-        f"skipped, {figures.too_old} too old, {not_sent}{figures.reconnects} reconnects"
+        f"skipped, {figures.too_old} too old, {not_sent}{given_up}{figures.reconnects} reconnects"
     )

@@ -18,6 +18,7 @@ from streamer.reliable import RELIABLE, ReliablePublisher
 from streamer.sender import Sender
 from streamer.sockets import CONTROL, FRAMES
 from streamer.sources import LOST_AFTER_S, open_source
+from streamer.stalled import Stalled
 from streamer.wire.checks import BIT_DEPTHS, BitDepth, parse_bit_depth
 from streamer.wire.frame import Limits
 
@@ -40,7 +41,8 @@ class Publisher(Sender):
         queue: frames kept here while the detector is busy.
         live: they are of a live camera, and what is late is worth less than what is new: no frame is kept for
             a detector that is not connected (`send` finds no room), and little is on the way to one that
-            takes none; after 5 s of that the connection is made anew, and what was on the way is lost.
+            takes none; after 5 s of that the connection is made anew, and what was on the way is lost. Each
+            further one may stall for twice as long, until the detector takes frames again.
         bit_depth: of frames of more than 8 bits: the bits that the camera uses (8, 10, 12, 14, 16), or
             `float` for numbers of 0 to 1; `auto` leaves it to the detector's configuration.
         limits: the detector's `limits`, where its configuration has others than the defaults.
@@ -81,6 +83,13 @@ class Publisher(Sender):
                 else {}
             ),
         )
+        self._stalled = Stalled(self._socket, endpoint, _STALLED_MS) if live else None
+
+    def has_room(self, timeout_s: float) -> bool:
+        """See `Sender.has_room`."""
+        if self._stalled is not None:
+            self._stalled.look()
+        return super().has_room(timeout_s)
 
     def send(
         self,
@@ -109,6 +118,8 @@ class Publisher(Sender):
             NoRoom: not within `timeout_s`; the frame was not taken.
         """
         taken, parts = self._message(frame, frame_id, meta, capture_ns)
+        if self._stalled is not None:
+            self._stalled.look()
         self._socket.sndtimeo = -1 if timeout_s is None else round(1000 * timeout_s)
         try:
             self._socket.send_multipart(parts)
@@ -120,8 +131,16 @@ class Publisher(Sender):
     def close(self) -> None:
         """Hand what is still queued here to the detector, for up to `linger_s`, then close."""
         self._source.close()
+        if self._stalled is not None:
+            self._stalled.close()
         self._socket.close()
         self._context.term()
+
+    def abandon(self) -> None:
+        """Close at once."""
+        if self._stalled is not None:
+            self._stalled.close()
+        super().abandon()
 
 
 @click.command(cls=Command)

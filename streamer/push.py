@@ -79,6 +79,8 @@ def send_all(
     try:
         # What was sent before the source failed still counts.
         sender.close()
+        if captured.live is not None:
+            captured.live.gave_up(sender.given_up)
     except (KeyboardInterrupt, SystemExit):  # Ctrl-C, SIGTERM
         sender.abandon()
         raise
@@ -114,7 +116,14 @@ def _outcomes(
 def _live(sender: Sender, reader: LiveReader) -> Iterator[int]:
     """The same of a camera's pictures; one that cannot be sent is told, counted, and the next one comes."""
     told_of: set[str] = set()
-    with closing(live_pictures(reader, sender, say)) as pictures:
+
+    def tell(line: str) -> None:
+        say(line)
+        if _is_of_parts(reader):
+            # Now, since no part may go out for a while: the detector is away, say.
+            sender.keep_all()
+
+    with closing(live_pictures(reader, sender, tell)) as pictures:
         for picture in pictures:
             if picture.bit_depth != "auto":
                 sender.bit_depth = picture.bit_depth
@@ -134,6 +143,11 @@ def _live(sender: Sender, reader: LiveReader) -> Iterator[int]:
             finally:  # also of one that Ctrl-C came for
                 reader.settle(outcome)
             yield int(outcome == "sent")
+
+
+def _is_of_parts(reader: LiveReader) -> bool:
+    """Whether a line triggers the camera, as its device says."""
+    return reader.figures().facts.get("trigger", "off") not in {"off", "Software"}
 
 
 def _paced(captured: Frames, fps: float | None) -> Frames:

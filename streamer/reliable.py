@@ -148,6 +148,7 @@ class ReliablePublisher(Sender):
         self._turn(0)
         if self._live and taken in self._open and self._open[taken].send_at == 0:
             del self._open[taken]  # the connection was lost since
+            self._doubt.clear(taken)
             raise NoRoom(f"{self._endpoint}: the detector is not connected")
         self._seq += 1
         return taken
@@ -211,7 +212,8 @@ class ReliablePublisher(Sender):
             except zmq.Again:
                 pass
         now = time.monotonic()
-        for frame_id in self._due(now):
+        due = [frame_id for frame_id, waiting in self._open.items() if waiting.send_at <= now]
+        for frame_id in self._doubt.chosen(due, now):
             waiting = self._open[frame_id]
             if waiting.send_at > 0 and now > waiting.until:
                 self._is_too_old(frame_id, waiting, now)
@@ -232,11 +234,6 @@ class ReliablePublisher(Sender):
         self._doubt.clear(frame_id)
         self.given_up += 1
 
-    def _due(self, now: float) -> list[FrameId]:
-        """The frames to send now: those that were silent for long enough."""
-        due = [frame_id for frame_id, waiting in self._open.items() if waiting.send_at <= now]
-        return self._doubt.chosen(due, now)
-
     def _watch_connection(self) -> None:
         """Notice a detector that hangs up on us and takes the connection again at once.
 
@@ -245,12 +242,13 @@ class ReliablePublisher(Sender):
         """
         while self._monitor.poll(0):
             event = recv_monitor_message(self._monitor)["event"]
-            if event == zmq.EVENT_HANDSHAKE_SUCCEEDED and self._hung_up:
-                self._refused_without_id(HUNG_UP)
-            elif event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
-                # It was down, and what it had not acknowledged went with it.
-                for waiting in self._open.values():
-                    waiting.send_at = min(waiting.send_at, time.monotonic())
+            if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+                if self._live or not self._hung_up:
+                    # What it had not acknowledged went with the connection.
+                    for waiting in self._open.values():
+                        waiting.send_at = min(waiting.send_at, time.monotonic())
+                if self._hung_up:
+                    self._refused_without_id(HUNG_UP)
             self._hung_up = event == zmq.EVENT_DISCONNECTED
             self._connection += self._hung_up
 
@@ -290,7 +288,8 @@ class ReliablePublisher(Sender):
         """One of the open frames is refused, and we are not told which."""
         if not self._open or code in _PASSING:
             return
-        frame_id, is_out = self._doubt.accuse(self._open)
+        # Who hung up answers nothing that was under way, and a camera's new pictures wait for the end.
+        frame_id, is_out = self._doubt.accuse(self._open, quiet=code != HUNG_UP or not self._live)
         if frame_id is None:
             return
         if is_out:

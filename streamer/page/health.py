@@ -1,5 +1,6 @@
 """How a detector and its streams are, from its heartbeats and from what comes: nothing is asked for."""
 
+import math
 import threading
 import time
 from collections import deque
@@ -23,7 +24,6 @@ _INTERVALS = 50
 _NAME = 128
 _ENOUGH = 5
 # Frames before it is known how often a stream's come.
-
 Facts = dict[str, Any]
 
 
@@ -40,6 +40,7 @@ class _Stream:
     map: bool = False
     picture: bool = False
     camera: Facts | None = None
+    camera_at: float = 0.0
 
     @property
     def has_frames(self) -> bool:
@@ -84,7 +85,7 @@ class Health:
             elif message.kind == "source":
                 one = self._stream(message.topic.rpartition("/")[0], sure=False)
                 if one is not None:
-                    one.camera = _camera(message)
+                    one.camera, one.camera_at = _camera(message), self._clock()
             elif message.kind in {"score", "picture"}:
                 self._frame(message, live)
 
@@ -173,14 +174,15 @@ class Health:
             self._status = dict(message)
             uptime = _number(message.get("uptime_s"))
             self._boot = None if uptime is None else self._now() - uptime
-            self._cameras(message.get("sources"), all_of_them=not message.get("sources_left_out"))
+            began = self._clock() - (math.inf if uptime is None else uptime)
+            self._cameras(message.get("sources"), began, all_of_them=not message.get("sources_left_out"))
             return
         one = self._stream(name)
         if one is None:
             return
         one.status = dict(message)
         if "source" in message:
-            one.camera = _camera(message["source"])
+            one.camera, one.camera_at = _camera(message["source"]), self._clock()
         for counts, key in ((one.received, "received"), (one.scored, "scored")):
             count = _number(message.get(key))
             if count is None:
@@ -191,22 +193,23 @@ class Health:
             while len(counts) > 2 and counts[1][0] < self._clock() - _MINUTE:
                 counts.popleft()
 
-    def _cameras(self, sources: object, *, all_of_them: bool) -> None:
+    def _cameras(self, sources: object, began: float, *, all_of_them: bool) -> None:
         """What is told of the cameras of streams without a frame; a detector of before tells nothing.
 
-        A heartbeat names their states; of one that is as it was, its address and error are known already.
+        A heartbeat names states; address and error of one that is as it was are known already. What was said
+        before the detector `began` is forgotten: who said it may be gone.
         """
         if not isinstance(sources, Mapping):
             return
         for name, one in self._streams.items():
-            if all_of_them and name not in sources and not one.status:
+            if one.camera_at < began or (all_of_them and name not in sources and not one.status):
                 one.camera = None
                 if not one.has_frames:
                     self._streams.forget(name)
         for name, source in sources.items():
             stream = self._stream(str(name)[:_NAME], sure=False)
             if stream is not None:
-                stream.camera = _beside(stream.camera, _camera(source))
+                stream.camera, stream.camera_at = _beside(stream.camera, _camera(source)), self._clock()
 
     def _frame(self, message: Message, live: bool) -> None:
         one = self._stream(message.topic.rpartition("/")[0])

@@ -177,7 +177,8 @@ class _LedgerCollector(Collector):
         yield from _verdicts(streams)
         yield from _timing(streams)
         sources = {name: stream.get("source") for name, stream in streams.items()} | status["sources"]
-        yield from _sources({name: source for name, source in sources.items() if source is not None})
+        without_words = [name for name, stream in streams.items() if stream["scored"] and not sources[name]]
+        yield from _sources({name: source for name, source in sources.items() if source}, without_words)
         held = GaugeMetricFamily("musc_bytes", "Bytes held", labels=["where"])
         for where, size in status["bytes"].items():
             held.add_metric([where], size)
@@ -249,8 +250,11 @@ def _timing(streams: Mapping[str, Mapping[str, Any]]) -> tuple[Metric, ...]:
     return late, spent
 
 
-def _sources(sources: Mapping[str, Mapping[str, Any]]) -> tuple[Metric, ...]:
-    """What publishers say of their cameras, those without a frame among them."""
+def _sources(sources: Mapping[str, Mapping[str, Any]], without_words: Iterable[str]) -> tuple[Metric, ...]:
+    """What publishers say of their cameras, those without a frame among them.
+
+    Streams whose frames come without a word have not ended, whatever was last said of them.
+    """
     state = GaugeMetricFamily(
         "musc_source_state", "1 for the state a camera is in", labels=["stream", "state"]
     )
@@ -262,6 +266,8 @@ def _sources(sources: Mapping[str, Mapping[str, Any]]) -> tuple[Metric, ...]:
         "What a camera's publisher counts",
         labels=["stream", "what"],
     )
+    for name in without_words:
+        state.add_metric([name, "ended"], 0.0)
     for name, source in sources.items():
         for one in _SOURCE_STATES:
             state.add_metric([name, one], float(source["state"] == one))

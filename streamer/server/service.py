@@ -134,7 +134,10 @@ class Service:
 
     def status(self) -> dict[str, Any]:
         """What an operator asks; `received = scored + dropped + refused + queued`, in all and per stream."""
-        tallies, sources = self.ledger.streams(), self.sources.status()
+        tallies = self.ledger.streams()
+        last_frames = {name: tally["last_frame"] for name, tally in tallies.items()}
+        self.sources.frames_came({name: last["scored_ns"] for name, last in last_frames.items() if last})
+        sources = self.sources.status()
         states = {
             stream.name: {
                 "tiles": stream.config.tiles.model_dump(),

@@ -3,7 +3,7 @@
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,6 +79,19 @@ class Sources:
             source = _Source(message, peer, self._clock(), time.time_ns())
             self._sources[stream] = source
             return {"stream": stream, **self._facts(source)}
+
+    def frames_came(self, scored_ns: Mapping[str, int]) -> None:
+        """Forget sources that ended and whose stream goes on: another sends it, and its silence counts again.
+
+        Args:
+            scored_ns: when the newest frame of each stream was scored, since 1970.
+        """
+        with self._lock:
+            for stream, at_ns in scored_ns.items():
+                source = self._sources.get(stream)
+                # What it had sent before it ended may have waited to be scored.
+                if source and source.message.state == "ended" and at_ns > source.heard_ns + _SILENT_NS:
+                    del self._sources[stream]
 
     def fallen_silent(self) -> list[dict[str, Any]]:
         """What is to be published of sources that fell silent since last asked: each once."""

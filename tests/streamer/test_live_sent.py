@@ -1,5 +1,6 @@
 """Frames of a live camera at a detector that is away, held up, or back: what is kept, and what is not."""
 
+import contextlib
 import select
 import socket
 import threading
@@ -12,12 +13,14 @@ import zmq
 from frame_receiver import FrameReceiver
 from streamer_support import PATIENCE_MS, PATIENCE_S, until
 
-from streamer.errors import NoRoom, WireError
+from streamer.errors import NoRoom, StreamerError, WireError
+from streamer.live import live_pictures
 from streamer.publish import Publisher
+from streamer.push import NOT_ALL_SCORED, send_all
 from streamer.push import _live as live_outcomes
 from streamer.reliable import ReliablePublisher
 from streamer.sockets import Context, connect, socket_endpoint
-from streamer.sources import Device, LiveReader, Picture
+from streamer.sources import Captured, Device, LiveReader, Picture
 
 sends = Publisher.send
 
@@ -128,6 +131,47 @@ def test_a_promised_frame_comes_again_as_soon_as_the_detector_is_back():
         sender.abandon()
 
 
+def test_a_frame_that_is_accused_in_the_turn_in_which_it_was_to_go_out_leaves_room_for_others(monkeypatch):
+    with FrameReceiver(reliable=True) as receiver:
+        receiver.acknowledges = False
+        sender = ReliablePublisher(receiver.endpoint, "line", wait_s=PATIENCE_S, live=True, resend_s=3600.0)
+        sent(sender, "under way")
+        until(lambda: sender.has_room(0.0))
+        watch = sender._watch_connection
+
+        def refused():
+            watch()
+            if "accused" in sender._open:
+                sender._refused_without_id("bad_header")
+
+        with monkeypatch.context() as refusal:
+            refusal.setattr(sender, "_watch_connection", refused)
+            with pytest.raises(NoRoom):
+                sender.send(FRAME, "accused", timeout_s=0.0)
+        receiver.acknowledges = True
+        receiver.frame()
+        acknowledged(sender, 1)
+        sender.abandon()
+
+
+def test_after_a_cut_of_the_link_what_was_under_way_comes_again_at_once():
+    with FrameReceiver(reliable=True) as receiver, Link(int(receiver.endpoint.rpartition(":")[2])) as link:
+        receiver.acknowledges = False
+        sender = ReliablePublisher(link.endpoint, "line", wait_s=PATIENCE_S, live=True, resend_s=3600.0)
+        for frame_id in range(4):
+            sent(sender, frame_id)
+            assert receiver.frame().frame_id == frame_id
+        receiver.acknowledges = True
+        link.cut()
+        found = []
+        taker = threading.Thread(target=lambda: found.extend(receiver.frame().frame_id for _ in range(4)))
+        taker.start()
+        acknowledged(sender, 4)
+        taker.join(PATIENCE_S)
+        assert (found, sender.refused) == ([0, 1, 2, 3], {})
+        sender.abandon()
+
+
 def test_with_an_age_limit_what_is_too_old_is_given_up_and_not_sent_again():
     with FrameReceiver(reliable=True) as receiver:
         receiver.acknowledges = False
@@ -160,6 +204,95 @@ def test_a_frame_that_a_detector_says_nothing_of_is_given_up_in_the_end(monkeypa
         sender.close(PATIENCE_S)
 
 
+def test_what_was_given_up_is_in_the_last_line_at_ctrl_c_too(monkeypatch):
+    monkeypatch.setattr("streamer.reliable._SILENT_S", 0.01)
+    lines = []
+    with FrameReceiver(reliable=True) as receiver:
+        receiver.acknowledges = False
+        options = {"wait_s": PATIENCE_S, "live": True, "resend_s": 0.01}
+        sender = ReliablePublisher(receiver.endpoint, "line", max_age_s=0.001, **options)
+        reader = LiveReader(Running())
+        pictures = live_pictures(reader, sender, lines.append)
+        end = time.monotonic() + PATIENCE_S
+        while not reader.figures().given_up:
+            assert time.monotonic() < end
+            sender.send(next(pictures).frame, timeout_s=0.0)
+            reader.settle("sent")
+        with pytest.raises(KeyboardInterrupt):
+            pictures.throw(KeyboardInterrupt())
+        assert f", {reader.figures().given_up} given up, 0 reconnects" in lines[-1]
+        sender.abandon()
+
+
+class Once(Running):
+    """One picture, and no more."""
+
+    def __init__(self):
+        self._pictures = [FRAME]
+
+    def read(self, timeout_s):
+        time.sleep(0.005)
+        return Picture(self._pictures.pop(), time.time_ns()) if self._pictures else None
+
+
+def test_what_is_given_up_while_a_publisher_closes_is_counted(monkeypatch, capsys):
+    monkeypatch.setattr("streamer.reliable._SILENT_S", 0.01)
+    with FrameReceiver(reliable=True) as receiver:
+        receiver.acknowledges = False
+        sender = ReliablePublisher(
+            receiver.endpoint, "line", wait_s=PATIENCE_S, live=True, resend_s=0.5, max_age_s=0.001
+        )
+        reader = LiveReader(Once())
+
+        def stop():
+            until(lambda: reader.figures().sent)
+            reader.stop()
+
+        stopper = threading.Thread(target=stop)
+        stopper.start()
+        status = send_all(sender, Captured(iter(()), live=reader), None, None, None)
+        stopper.join(PATIENCE_S)
+        assert (status, reader.figures().given_up) == (NOT_ALL_SCORED, 1)
+        assert "1 frame sent to line: 0 scored, 1 dropped (too_old)" in capsys.readouterr().err
+
+
+class OfParts(Running):
+    """A line triggers it: the next part comes when the one before was taken."""
+
+    def __init__(self):
+        self._given, self._end = 0, time.monotonic() + PATIENCE_S
+
+    def read(self, timeout_s):
+        if time.monotonic() > self._end:
+            raise StreamerError("no part was taken")
+        if self.reader.figures().sent < self._given:
+            time.sleep(0.005)
+            return None
+        self._given += 1
+        return Picture(FRAME, time.time_ns(), triggered=True)
+
+    def facts(self):
+        return {"trigger": "Line0"}
+
+
+def test_parts_are_kept_from_the_first_one_on():
+    with FrameReceiver(reliable=True) as receiver:
+        sender = ReliablePublisher(receiver.endpoint, "line", wait_s=PATIENCE_S, live=True)
+        receiver.goes()
+        until(lambda: not sender.has_room(0.0))
+        device = OfParts()
+        device.reader = LiveReader(device)
+        sent = 0
+        outcomes = live_outcomes(sender, device.reader)
+        for went_out in outcomes:
+            sent += went_out
+            if sent == 6:
+                break
+        outcomes.close()
+        assert sent == 6
+        sender.abandon()
+
+
 def test_frames_of_parts_are_kept_for_a_detector_that_is_away():
     with FrameReceiver(reliable=True) as receiver:
         sender = ReliablePublisher(
@@ -181,7 +314,7 @@ def test_frames_of_parts_are_kept_for_a_detector_that_is_away():
 
 
 class Link:
-    """A connection to a port that stops carrying anything, and whose new connections carry again."""
+    """A connection to a port that stops carrying anything, or is cut; new connections carry again."""
 
     def __init__(self, port):
         self._port, self.held = port, threading.Event()
@@ -189,6 +322,7 @@ class Link:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._listener.settimeout(0.05)
         self.endpoint = f"tcp://127.0.0.1:{self._listener.getsockname()[1]}"
+        self._near = []
         self._threads = [threading.Thread(target=self._listen)]
         self._threads[0].start()
 
@@ -201,12 +335,19 @@ class Link:
             thread.join(PATIENCE_S)
         self._listener.close()
 
+    def cut(self):
+        """Both sides see their connection closed."""
+        for near in self._near:
+            near.shutdown(socket.SHUT_RDWR)
+        self._near.clear()
+
     def _listen(self):
         while not self._ended.is_set():
             try:
                 near = self._listener.accept()[0]
             except TimeoutError:
                 continue
+            self._near.append(near)
             self._threads.append(threading.Thread(target=self._carry, args=(near,)))
             self._threads[-1].start()
 
@@ -253,6 +394,41 @@ def test_a_connection_that_carries_nothing_is_made_anew_and_what_is_on_it_is_not
         assert receiver.recv() == b"new"
         sender.disable_monitor()
         monitor.close()
+    context.destroy(0)
+
+
+def test_a_detector_that_takes_nothing_is_left_ever_fewer_connections(monkeypatch):
+    monkeypatch.setattr("streamer.publish._STALLED_MS", 100)
+    context = Context()
+    receiver = context.socket(zmq.PULL)
+    receiver.rcvhwm, receiver.rcvbuf = 1, 16384
+    receiver.bind("tcp://127.0.0.1:*")
+    accepted = receiver.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED)
+    sender = Publisher(
+        socket_endpoint(receiver), "line", wait_s=PATIENCE_S, encoding="raw", queue=1, live=True
+    )
+    frame, patience = np.zeros((300, 300), np.uint8), []
+
+    def goes_on():
+        if sender.has_room(0.01):
+            with contextlib.suppress(NoRoom):
+                sender.send(frame, timeout_s=0.0)
+        if patience[-1:] != [sender._stalled.patience_ms]:
+            patience.append(sender._stalled.patience_ms)
+
+    until(lambda: goes_on() or len(patience) == 4)
+    assert patience == [100, 200, 400, 800]
+    connections = 0
+    while accepted.poll(0):
+        accepted.recv_multipart()
+        connections += 1
+    assert connections <= len(patience)
+    monkeypatch.setattr("streamer.stalled._BLOCKED_S", 0.0)
+    until(lambda: goes_on() or sender._stalled._blocked_since is not None)
+    until(lambda: goes_on() or (receiver.poll(0) and receiver.recv_multipart() and patience[-1] == 100))
+    sender.abandon()
+    receiver.disable_monitor()
+    accepted.close(0)
     context.destroy(0)
 
 

@@ -66,6 +66,18 @@ def test_the_newest_word_is_kept_and_silence_is_unknown_and_told_once(clock):
     assert [one["stream"] for one in sources.fallen_silent()] == ["a"]
 
 
+def test_one_that_ended_is_forgotten_when_its_stream_goes_on_long_after(clock, monkeypatch):
+    monkeypatch.setattr(module.time, "time_ns", lambda: 1_000_000_000_000)
+    sources = Sources(4, none, clock)
+    sources.heard(word("over", "ended"), "peer")
+    sources.heard(word("there"), "peer")
+    long_after = 1_000_000_000_000 + round(1e9 * SILENT_S)
+    sources.frames_came({"over": long_after, "other": long_after + 1})
+    assert sources.status()["over"]["state"] == "ended", "what was sent before may have waited"
+    sources.frames_came({"over": long_after + 1, "there": long_after + 1})
+    assert list(sources.status()) == ["there"]
+
+
 def test_so_many_streams_are_kept_and_those_that_are_heard_of_stay(clock):
     sources = Sources(2, lambda name: name == "scored", clock)
     sources.heard(word("a"), "peer")

@@ -45,7 +45,7 @@ def told(publisher, *args, **fields):
 
 
 @pytest.mark.parametrize("kind", [Publisher, ReliablePublisher])
-def test_what_is_told_is_published_shown_and_in_no_tally(backbone, kind):
+def test_what_is_told_is_published_shown_and_in_no_tally(backbone, kind, monkeypatch):
     with watched(backbone, metrics={"endpoint": "127.0.0.1:0"}) as (service, screen, _):
         endpoint = service.endpoints["reliable" if kind is ReliablePublisher else "frames"]
         with kind(endpoint, "line", wait_s=PATIENCE_S) as publisher:
@@ -103,6 +103,17 @@ def test_what_is_told_is_published_shown_and_in_no_tally(backbone, kind):
             assert figures['musc_source_counts_total{stream="line",what="packets_lost"}'] == "2.0"
             assert figures['musc_source_counts_total{stream="line",what="not_sent"}'] == "3.0"
             assert not any("odd name" in name for name in figures), "a publisher makes no series of its own"
+            told(publisher, "ended")
+            screen.until(1, "source")
+            ended = 'musc_source_state{state="ended",stream="line"}'
+            assert scrape(service)[ended] == "1.0"
+            # Others send the stream on, without a word: Prometheus is told so, or it would keep the last one.
+            monkeypatch.setattr("streamer.server.sources._SILENT_NS", 0)
+            publisher.send(picture(1))
+            until(lambda: control(service, "status")["streams"]["line"]["source"] is None)
+            figures = scrape(service)
+            shown = {name: value for name, value in figures.items() if name.startswith("musc_source_")}
+            assert shown == {ended: "0.0"}
         kept = control(service, "history", topic="line/source", first=0)
         assert kept["messages"] == []
 

@@ -33,6 +33,11 @@ ADDRESSES = [
     ("rtsp://cam/user=admin_password=s3_cr3t_channel=1.sdp", "rtsp://cam/user=***_password=***_channel=1.sdp"),
     ("rtsp://cam/user=admin_password=s/cr3t_channel=1.sdp", "rtsp://cam/user=***_password=***_channel=1.sdp"),
     ("rtsp://cam/live_user=a_password=x", "rtsp://cam/live_user=***_password=***"),
+    ("rtsp://cam:554/eye:s3cr3t/ch0?a=b:c", "rtsp://cam:554/***/ch0?a=b:c"),
+    ("rtsp://cam/eye:s3cr3t", "rtsp://cam/***"),
+    ("http://cam/v?_sid=s3cr3t&pin=12&fps=5", "http://cam/v?_sid=***&pin=***&fps=5"),
+    ("http://cam/v?inside=1&spin=2&accessible=3", "http://cam/v?inside=1&spin=2&accessible=3"),
+    ("http://gate/rtsp:/cam", "http://gate/rtsp:/cam"),
     ("genicam:Vendor-17?exposure_us=2000&UserSetSelector=Default",
      "genicam:Vendor-17?exposure_us=2000&UserSetSelector=Default"),
     ("camera:0", "camera:0"),
@@ -53,6 +58,7 @@ PLACES = [
         for key in (
             "pass", "passwd", "password", "password1", "pwd", "psw", "pw", "loginpas", "pas", "passphrase",
             "token", "api_key", "secret", "auth", "sig", "pass%77ord", "%70%77%64", "Password",
+            "pin", "sid", "_sid", "jwt", "bearer", "access", "kennwort",
         )
         for rest in ("", "&fps=5", "_channel=1.sdp")
     ),

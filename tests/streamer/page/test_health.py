@@ -166,6 +166,22 @@ def test_a_camera_that_a_detector_knows_no_more_is_shown_no_more(health):
     assert health.streams() == ["line"]
 
 
+def test_what_was_said_of_a_camera_to_a_detector_of_before_is_not_shown_for_ever(health, now):
+    said = {"state": "live", "since_ns": 5_000_000, "source": "rtsp://cam", "text": ""}
+    beat(health, uptime_s=1000.0, sources={})
+    for name in ("line", "goes on"):
+        health.heard(message("status", stream=name, state="ready", source=said), live=True)
+    now.seconds += 10
+    beat(health, uptime_s=1010.0, sources={})
+    assert health.stream("line")["camera"]["state"] == "live"
+    now.seconds += 10
+    health.heard(message("source", stream="goes on", **said), live=True)
+    now.seconds += 1
+    beat(health, uptime_s=5.0, sources={})
+    assert health.stream("line")["camera"] is None
+    assert health.stream("goes on")["camera"]["state"] == "live", "it was said to this one"
+
+
 def test_odd_words_of_a_camera_are_no_reason_to_fall(health):
     beat(health, sources=[1])
     beat(health, sources={"x" * 500: {"state": 7, "since_ns": "y"}, "-": {}, "z": 3})
