@@ -1,6 +1,5 @@
 """The bridge's follower on a real service: a full disk, a detector without a history, one behind keys."""
 
-import time
 from contextlib import contextmanager
 from types import SimpleNamespace
 
@@ -50,27 +49,6 @@ def said(queue):
 
 def names(*numbers):
     return [f"line-{number}" for number in numbers]
-
-
-def test_a_queue_that_fails_again_and_again_costs_the_detector_ever_fewer_questions(tmp_path):
-    queue = Queue(tmp_path, "tcp", max_items=10**6, max_bytes=10**9)
-    where = SimpleNamespace(scores="tcp://127.0.0.1:9", control="tcp://127.0.0.1:9")
-    telling = Telling(Tell(), maps=False)
-    follower = BridgeFollower(where, None, queue, telling, pictures=False, wake=lambda: None)
-    pauses = []
-    for _ in range(8):
-        follower._fail()
-        pauses.append(follower._pause_s)
-        assert follower._look_at - time.monotonic() > pauses[-1] - 1
-        follower._look_at = 0.0
-        follower._look()  # it seems to work
-        assert not follower._failing
-    assert pauses == [1, 2, 4, 8, 16, 32, 60, 60]
-    follower._mended_at -= 200
-    follower._fail()
-    assert follower._pause_s == 1
-    follower.stop()
-    queue.close()
 
 
 def test_a_disk_that_was_full_is_caught_up_with_although_nothing_more_comes(backbone, tmp_path, monkeypatch):
