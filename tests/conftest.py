@@ -1,13 +1,15 @@
 """What every test may use: golden arrays, published tables, real photographs; and how hypothesis runs."""
 
 import csv
+import logging
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+import structlog
 from hypothesis import HealthCheck, settings
 
 DATA = Path(__file__).resolve().parent / "data"
@@ -34,6 +36,17 @@ settings.load_profile("default")
 def runtime_folder(tmp_path_factory: pytest.TempPathFactory) -> None:
     """What services keep of scored frames where they are to keep nothing is this run's alone."""
     os.environ["XDG_RUNTIME_DIR"] = str(tmp_path_factory.mktemp("runtime"))
+
+
+@pytest.fixture(autouse=True)
+def logs_as_they_were() -> Iterator[None]:
+    """What a command makes of the logs ends with the test that runs it in its own process."""
+    handlers = list(logging.root.handlers)
+    yield
+    if structlog.is_configured():
+        structlog.reset_defaults()
+        logging.captureWarnings(False)
+        logging.root.handlers[:] = [one for one in logging.root.handlers if one in handlers]
 
 
 @pytest.fixture(scope="session")
