@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 from pydantic import ByteSize, Field, field_validator, model_validator
 
 from musc_online.config_values import Bytes, ConfigPath, Natural, Positive, Seconds, Section, expanded
-from streamer.bridges.untold import untold
+from streamer.bridges.untold import is_ipv6, untold
 from streamer.errors import WireError
 from streamer.sockets import CONTROL, SCORES, is_local
 from streamer.wire.checks import check_stream
@@ -44,7 +44,7 @@ class Detector(Section):
     @field_validator("scores", "control", mode="before")
     @classmethod
     def _holds_no_login(cls, endpoint: object) -> object:
-        if "@" in str(endpoint):
+        if _has_login(str(endpoint)):
             raise untold("expected e.g. tcp://127.0.0.1:5555, without a user: the detector knows keys alone")
         return endpoint
 
@@ -55,6 +55,15 @@ class Detector(Section):
                 "key and server_key go together: the bridge's .key_secret and the detector's server.key"
             )
         return self
+
+
+def _has_login(endpoint: str) -> bool:
+    """Whether a user may stand in it: with an `@`, or colons where there is only a host and a port."""
+    if endpoint.startswith("ipc://"):  # a path, or `@` and a name: an abstract socket
+        return False
+    place = endpoint.partition("://")[2] or endpoint
+    hosts = [one.rpartition(":")[0] for one in place.split(";")]  # tcp://FROM:PORT;HOST:PORT
+    return "@" in endpoint or any(":" in host and not is_ipv6(host.strip("[]")) for host in hosts)
 
 
 class QueueFolder(Section):

@@ -69,6 +69,10 @@ class Words:
         """Where words are taken."""
         return list(self._names)
 
+    def close(self) -> None:
+        """Nothing more comes: what the log has not told yet is told."""
+        self._failing.flush()
+
     async def answer(self, arrival: Arrival) -> Outgoing | None:
         """Do what a message says, unless it must not be done, and say what came of it; never raises.
 

@@ -12,7 +12,7 @@ from pydantic import ByteSize, Field, field_validator, model_validator
 from streamer.bridges.common import Bytes, ConfigPath, Seconds, Section
 from streamer.bridges.hidden import SecretPath, keys_only, name_of
 from streamer.bridges.mqtt.topics import check_levels, check_prefix
-from streamer.bridges.untold import untold
+from streamer.bridges.untold import is_ipv6, untold
 from streamer.errors import StreamerError
 
 Word = Literal["confirm", "accept", "reject", "threshold"]
@@ -143,19 +143,17 @@ class Mqtt(Section):
     @field_validator("address", mode="before")
     @classmethod
     def _holds_no_login(cls, address: object) -> object:
-        if not isinstance(address, str) or "@" in address:
-            raise untold(f"{_EXAMPLE}, as text; the user is username and password_file")
+        if not isinstance(address, str) or "@" in address or "/" in address:
+            raise untold(f"{_EXAMPLE}, as text, no scheme; the user is username and password_file")
         host = address.rpartition(":")[0]
-        if ":" in host and "/" not in host and not (host.startswith("[") and host.endswith("]")):
-            raise untold(f"{_EXAMPLE}; an IPv6 address stands in brackets, the user is username")
+        if ":" in host and not (host.startswith("[") and host.endswith("]") and is_ipv6(host[1:-1])):
+            raise untold(f"{_EXAMPLE}, no scheme; an IPv6 address stands in brackets, the user is username")
         return address
 
     @field_validator("address")
     @classmethod
     def _host_and_port(cls, address: str) -> str:
         host, colon, port = address.rpartition(":")
-        if "/" in address:
-            raise ValueError(f"{_EXAMPLE}; no scheme")
         if not (host.strip("[]") and colon and port.isdecimal() and 0 < int(port) <= 65535):
             raise ValueError(_EXAMPLE)
         if not address.isprintable() or " " in address:

@@ -137,6 +137,7 @@ class MqttSink:
         finally:
             self._memory.close()
             self._connecting.flush()
+            self._words.close()
 
     # --- the connection
 

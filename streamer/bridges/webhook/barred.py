@@ -7,6 +7,7 @@ from itertools import takewhile
 from streamer.bridges.sink import Item
 
 _TIMES, _FOR_S = 5, 60.0
+_OTHERS = 5
 
 
 class Barred:
@@ -21,14 +22,29 @@ class Barred:
         self._number, self._times, self._since = -1, 0, 0.0
         self._passed: set[int] = set()
         self._asked: set[int] = set()
+        self._judged = False
 
     def again(self, head: Item) -> bool:
-        """The head was not let in; whether 5 times and for a minute: then another may be tried."""
+        """The head was not let in; whether 5 times and for a minute: then another may be tried.
+
+        At once where an item before was proven to be disliked alone: what protects all items from who lets
+        nothing in is that another is taken, not the minute.
+        """
         if head.number != self._number:
             self._number, self._times, self._since = head.number, 0, self._clock()
-            self._asked.clear()
+            # What was not taken a moment ago would not be now, and the next after it may be.
+            self._asked = {number for number in self._asked if self._judged and number > head.number}
         self._times += 1
-        return self._times >= _TIMES and self._clock() - self._since >= _FOR_S
+        return self._judged or (self._times >= _TIMES and self._clock() - self._since >= _FOR_S)
+
+    @property
+    def others(self) -> int:
+        """How many others may be tried, one after the other, until one is taken; the next may be as bad."""
+        return _OTHERS if self._judged else 1
+
+    def judge(self, *, alone: bool) -> None:
+        """Whether it was proven last that the head alone is disliked: another was taken, and it was not."""
+        self._judged = alone
 
     def another(self, items: Sequence[Item]) -> Item | None:
         """Of what waits behind the head one that was not taken: each time another, which may be as bad.

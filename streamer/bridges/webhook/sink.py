@@ -129,17 +129,34 @@ class WebhookSink:
             Undelivered: no other waits, or none is let in.
             Refused: another one is taken, and this one still is not.
         """
-        other = self._barred.another(items)
-        if other is None or (await self._told([other])).meaning is not Meaning.TAKEN:
+        other = await self._another_taken(items)
+        if other is None:
             raise Undelivered(f"{self._said(before)}: it is asked again until it lets us in")
         self._barred.passed(other)
         for _ in range(_AGAIN):  # a gateway of several nodes may let in at one and not at the other
             answer = await self._told(items[:1])
             if answer.meaning is Meaning.TAKEN:
+                self._barred.judge(alone=False)
                 return 1
             if answer.meaning is not Meaning.BARRED:
                 break
+        self._barred.judge(alone=True)
         raise Refused(f"{self._said(answer)} again and again, and took item {other.number} meanwhile")
+
+    async def _another_taken(self, items: Sequence[Item]) -> Item | None:
+        """What was taken of that which waits behind the first; None where nothing was, or nothing waits.
+
+        Raises:
+            Undelivered: no answer, or one that means later.
+        """
+        for _ in range(self._barred.others):
+            other = self._barred.another(items)
+            if other is None:
+                return None
+            if (await self._told([other])).meaning is Meaning.TAKEN:
+                return other
+        self._barred.judge(alone=False)
+        return None
 
     async def _told(self, chosen: Sequence[Item]) -> _Answer:
         """The answer to some items: that they are taken, that they never will be, or that we are not let in.

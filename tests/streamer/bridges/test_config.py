@@ -75,6 +75,8 @@ OWN = f"{QUEUE}tcp_bridge: {{port: 7}}\n"
         (f"{OWN}status: {{endpoint: '9465'}}", "endpoint: got '9465', expected host:port"),
         (f"{OWN}status: {{endpoint: '0.0.0.0:9465'}}", "open to the network in plaintext; set status"),
         (f"{OWN}detector: {{scores: 'tcp://me:x@h:1'}}", "detector.scores: expected e.g. tcp://127.0.0.1:5555"),
+        (f"{OWN}detector: {{control: 'tcp://me:x:h:1'}}", "detector.control: expected e.g. tcp://127.0.0.1"),
+        (f"{OWN}detector: {{scores: 'tcp://a:1;me:x:h:1'}}", "detector.scores: expected e.g. tcp://127.0.0"),
         (f"{OWN}detector: {{key: a.key_secret}}", "key and server_key go together"),
         ("queue: {path: q, max_items: 3}\ntcp_bridge: {port: 7}", "queue.max_items: got 3, .*greater than"),
         ("queue: {path: q, when_full: block}\ntcp_bridge: {port: 7}", "queue.when_full: got 'block'"),
@@ -87,6 +89,15 @@ OWN = f"{QUEUE}tcp_bridge: {{port: 7}}\n"
 def test_what_is_wrong_is_told_by_key_and_value(tmp_path, text, line):
     with pytest.raises(StreamerError, match=line):
         read(tmp_path, text)
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    ["ipc://@name", "ipc:///run/a:b:c@d", "tcp://[::1]:5555", "tcp://[fe80::1%eth0]:1", "tcp://::1:5555",
+     "tcp://10.0.0.1:0;[::1]:5555", "tcp://detector.plant:5555"],
+)  # fmt: skip
+def test_an_endpoint_with_colons_or_an_at_sign_need_not_have_a_user(tmp_path, endpoint):
+    assert read(tmp_path, f"{OWN}detector: {{scores: '{endpoint}'}}").common.detector.scores == endpoint
 
 
 @pytest.mark.parametrize("name", ["nothing_here", "json", "", ".x", "os.path.no", "streamer.bridges"])

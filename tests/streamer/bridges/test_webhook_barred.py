@@ -203,3 +203,66 @@ def test_an_item_that_is_not_let_in_for_less_than_a_minute_is_not_judged(receive
 
     posting(sink, work)
     assert receiver.told() == []
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize(
+    "disliked", [list(range(2, 21, 2)), [1, 2, 3, 5, 6, 8, 9, 10, 12, 14]], ids=["every second", "runs"]
+)
+def test_once_an_item_was_proven_to_be_disliked_alone_the_others_hold_up_nothing(
+    receiver, tmp_path, batch, disliked
+):
+    gate, now = Gate(receiver, 400), [0.0]
+    gate.dislikes = set(disliked)
+    sink = WebhookSink(section(tmp_path, receiver.url, batch=batch), tmp_path, lambda: now[0])
+    waiting = [verdict(number) for number in range(1, 22)]
+    assert list(worked_off(sink, waiting, now, 40)) == disliked
+    assert waiting == []
+    # Of the first alone: a minute, one more of its batch, a try for each behind it that is bad.
+    assert now[0] <= 120.0
+    assert sorted(one["number"] for one in receiver.told()) == sorted({*range(1, 22)} - set(disliked))
+
+
+def judged(gate: Gate, sink: WebhookSink, now: list[float]) -> list[Item]:
+    """What waits once the first item was proven to be disliked alone; the second was taken meanwhile."""
+    gate.dislikes = {1}
+    waiting = [verdict(number) for number in range(1, 11)]
+    while waiting[0].number == 1:
+        worked_off(sink, waiting, now, 1)
+    return waiting
+
+
+def test_who_then_lets_nothing_in_is_away_again_and_nothing_is_refused(receiver, tmp_path):
+    """As of whose secret changes after a bad item."""
+    gate, now = Gate(receiver, 400), [0.0]
+    sink = WebhookSink(section(tmp_path, receiver.url), tmp_path, lambda: now[0])
+    waiting = judged(gate, sink, now)
+    waiting += [verdict(number) for number in range(waiting[-1].number + 1, 31)]
+    assert worked_off(sink, waiting, now, 1) == {}
+    waiting = [verdict(number) for number in range(31, 41)]
+    gate.dislikes = set(range(31, 41))
+    asked = []
+    for _ in range(9):
+        before = len(receiver.tried)
+        assert worked_off(sink, waiting, now, 1) == {}
+        asked.append([one["data"]["number"] for _, _, one in receiver.tried[before:]])
+    assert asked[0] == [31, 32, 33, 34, 35, 36]
+    assert asked[1:4] == [[31]] * 3  # the minute counts again
+    gate.dislikes = set()
+    assert worked_off(sink, waiting, now, 1) == {}
+    assert waiting == []
+
+
+def test_an_item_that_is_let_in_after_all_makes_the_minute_count_again(receiver, tmp_path):
+    """As of a gateway of which one node lets nothing in."""
+    gate, now = Gate(receiver), [0.0]
+    sink = WebhookSink(section(tmp_path, receiver.url), tmp_path, lambda: now[0])
+    judged(gate, sink, now)
+    waiting = [verdict(number) for number in range(31, 41)]
+    gate.dislikes, gate.forgets = {31}, True
+    before = now[0]
+    assert worked_off(sink, waiting, now, 1) == {}
+    assert (waiting, now[0]) == ([], before)
+    waiting, gate.dislikes, gate.forgets = [verdict(41), verdict(42)], {41}, False
+    assert list(worked_off(sink, waiting, now, 9)) == [41]
+    assert now[0] == before + 60.0

@@ -9,6 +9,7 @@ from mqtt_items import score
 from mqtt_sinks import between, run, sinking
 from mqtt_support import Listener, begun, broker, needs_mosquitto, retained, stopped
 from streamer_support import PATIENCE_S, until
+from structlog.testing import capture_logs
 
 pytestmark = needs_mosquitto
 BASE = "musc/press"
@@ -198,6 +199,18 @@ def test_a_command_that_a_killed_bridge_had_begun_is_not_begun_again(tmp_path, r
         operator.say(f"{base}/commands/threshold", json.dumps(told).encode())
         assert operator.until(f"{base}/answers/threshold", 3)[-1].said["ok"]
     assert [one["after"]["threshold"] for one in words(detector, "cut")] in ([0.7, 0.8], [0.8])
+
+
+def test_what_the_log_has_not_told_of_commands_is_told_at_the_end(tmp_path, running):
+    async def work(operator):
+        async with sinking(tmp_path, running.address, line="told", commands={"allow": ["threshold"]}):
+            for _ in range(3):
+                operator.say("musc/told/commands/threshold", b"no JSON")
+            await asyncio.to_thread(operator.until, "musc/told/answers/threshold", 3)
+
+    with Listener(running.port, "musc/told/#", "told operator") as operator, capture_logs() as lines:
+        run(work(operator))
+    assert [line["times"] for line in lines if line["event"] == "mqtt_command"] == [1, 2]
 
 
 def test_a_command_on_its_way_does_not_hold_up_the_end(tmp_path, running, detector):

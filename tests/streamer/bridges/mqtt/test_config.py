@@ -23,7 +23,7 @@ def loaded(folder: Path, **section):
     ("section", "said"),
     [
         ({"address": "broker.plant:1883"}, "in plaintext; set tls"),
-        ({"address": "mqtt://127.0.0.1:1883"}, "expected HOST:PORT"),
+        ({"address": "mqtt://127.0.0.1:1883"}, "expected HOST:PORT.*no scheme"),
         ({"address": f"me:{SECRET}@127.0.0.1:1883"}, "the user is username and password_file"),
         ({"address": "127.0.0.1"}, "expected HOST:PORT"),
         ({"address": "127.0.0.1:0"}, "expected HOST:PORT"),
@@ -63,6 +63,10 @@ MISTAKEN = [
     {"address": f"mqtt://me:{SECRET}@127.0.0.1:1883"},
     {"address": f"me:{SECRET}@127.0.0.1:1883"},
     {"address": f"me:{SECRET}:127.0.0.1:1883"},
+    {"address": f"mqtt://me:{SECRET}:127.0.0.1:1883"},
+    {"address": f"me:{SECRET}/{SECRET}:127.0.0.1:1883"},
+    {"address": f"{SECRET}/127.0.0.1:1883"},
+    {"address": f"[me:{SECRET}]:1883"},
     {"address": [f"me:{SECRET}@127.0.0.1:1883"]},
     {"username": ["me", SECRET]},
     *(
