@@ -107,6 +107,7 @@ class Outcomes:
         def settle() -> None:
             with self.ledger.as_one():
                 stream.release(queued, scored_in)
+                stream.newest_ns = queued.begun_ns
                 if not queued.clock_is_off:
                     stream.latencies.add(spent_ms)
                 self.ledger.score(stream.name, frame, late=header["late"])

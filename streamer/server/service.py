@@ -135,8 +135,8 @@ class Service:
     def status(self) -> dict[str, Any]:
         """What an operator asks; `received = scored + dropped + refused + queued`, in all and per stream."""
         tallies = self.ledger.streams()
-        last_frames = {name: tally["last_frame"] for name, tally in tallies.items()}
-        self.sources.frames_came({name: last["scored_ns"] for name, last in last_frames.items() if last})
+        known = self.streams.known()
+        self.sources.frames_came({stream.name: stream.newest_ns for stream in known})
         sources = self.sources.status()
         states = {
             stream.name: {
@@ -147,7 +147,7 @@ class Service:
                 "source": sources.get(stream.name),
                 **stream.state,
             }
-            for stream in self.streams.known()
+            for stream in known
         }
         streams = {name: {**tally, **states.get(name, {})} for name, tally in tallies.items()}
         rings = sum(int(state.get("bytes", 0)) for state in states.values())

@@ -80,16 +80,17 @@ class Sources:
             self._sources[stream] = source
             return {"stream": stream, **self._facts(source)}
 
-    def frames_came(self, scored_ns: Mapping[str, int]) -> None:
+    def frames_came(self, begun_ns: Mapping[str, int]) -> None:
         """Forget sources that ended and whose stream goes on: another sends it, and its silence counts again.
 
         Args:
-            scored_ns: when the newest frame of each stream was scored, since 1970.
+            begun_ns: when the frame of each stream that was scored last was captured, or came where its
+                capture time cannot be, since 1970. When it was scored, or came, says nothing: it may have
+                waited for minutes, here or at its sender.
         """
         with self._lock:
-            for stream, at_ns in scored_ns.items():
+            for stream, at_ns in begun_ns.items():
                 source = self._sources.get(stream)
-                # What it had sent before it ended may have waited to be scored.
                 if source and source.message.state == "ended" and at_ns > source.heard_ns + _SILENT_NS:
                     del self._sources[stream]
 

@@ -94,6 +94,9 @@ class Stream:
         self.clock_was_off = False
         """Whether the capture time of its last frame could not be."""
         self.latencies = Latencies()
+        self.newest_ns = 0
+        """When the time of the frame that was scored last began, since 1970; 0 before the first in this run.
+        The publishing thread's."""
         self.warned: set[str] = set()
         """Codes of what was odd about its pixels and has been told."""
         self.detector: Detector | None = None

@@ -21,6 +21,7 @@ from streamer.push import _live as live_outcomes
 from streamer.reliable import ReliablePublisher
 from streamer.sockets import Context, connect, socket_endpoint
 from streamer.sources import Captured, Device, LiveReader, Picture
+from streamer.stalled import Stalled
 
 sends = Publisher.send
 
@@ -425,10 +426,54 @@ def test_a_detector_that_takes_nothing_is_left_ever_fewer_connections(monkeypatc
     assert connections <= len(patience)
     monkeypatch.setattr("streamer.stalled._BLOCKED_S", 0.0)
     until(lambda: goes_on() or sender._stalled._blocked_since is not None)
-    until(lambda: goes_on() or (receiver.poll(0) and receiver.recv_multipart() and patience[-1] == 100))
+    until(
+        lambda: (
+            goes_on() or (receiver.poll(0) and receiver.recv_multipart() and sender._stalled.next_ms == 100)
+        )
+    )
+    assert sender._stalled.patience_ms > 100, "a connection that works is kept"
+    until(lambda: goes_on() or patience[-1] == 100)
     sender.abandon()
     receiver.disable_monitor()
     accepted.close(0)
+    context.destroy(0)
+
+
+def test_a_detector_that_goes_time_and_again_is_waited_for_no_longer():
+    context = Context()
+    receiver = context.socket(zmq.PULL)
+    receiver.rcvtimeo = PATIENCE_MS
+    receiver.bind("tcp://127.0.0.1:*")
+    with (
+        Link(int(socket_endpoint(receiver).rpartition(":")[2])) as link,
+        Publisher(link.endpoint, "line", wait_s=PATIENCE_S, encoding="raw", queue=1, live=True) as sender,
+    ):
+        for number in range(25):
+            until(lambda: sender.has_room(0.01))
+            sender.send(FRAME, number, timeout_s=0.0)
+            receiver.recv_multipart()
+            until(lambda: sender.has_room(0.01))
+            link.cut()
+            until(lambda: not sender.has_room(0.0))
+        assert sender._stalled.patience_ms == sender._stalled.next_ms == 5000
+    context.destroy(0)
+
+
+def test_a_stall_is_waited_for_ten_minutes_at_most():
+    context = Context()
+    receiver = context.socket(zmq.PULL)
+    receiver.bind("tcp://127.0.0.1:*")
+    endpoint = socket_endpoint(receiver)
+    sender = connect(
+        context, zmq.PUSH, endpoint, wait_ms=PATIENCE_MS, connected_only=True, stalled_ms=400_000
+    )
+    stalled = Stalled(sender, endpoint, 400_000)
+    stalled._blocked_since = time.monotonic()
+    receiver.close(0)
+    until(lambda: stalled._monitor.poll(1))
+    stalled.look()
+    assert (stalled.patience_ms, sender.tcp_maxrt) == (600_000, 600_000)
+    stalled.close()
     context.destroy(0)
 
 

@@ -73,7 +73,7 @@ def test_one_that_ended_is_forgotten_when_its_stream_goes_on_long_after(clock, m
     sources.heard(word("there"), "peer")
     long_after = 1_000_000_000_000 + round(1e9 * SILENT_S)
     sources.frames_came({"over": long_after, "other": long_after + 1})
-    assert sources.status()["over"]["state"] == "ended", "what was sent before may have waited"
+    assert sources.status()["over"]["state"] == "ended", "what is on its way at the end"
     sources.frames_came({"over": long_after + 1, "there": long_after + 1})
     assert list(sources.status()) == ["there"]
 

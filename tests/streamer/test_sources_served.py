@@ -109,7 +109,12 @@ def test_what_is_told_is_published_shown_and_in_no_tally(backbone, kind, monkeyp
             assert scrape(service)[ended] == "1.0"
             # Others send the stream on, without a word: Prometheus is told so, or it would keep the last one.
             monkeypatch.setattr("streamer.server.sources._SILENT_NS", 0)
-            publisher.send(picture(1))
+            # One that was captured before may come and be scored long after: nobody else sends the stream.
+            heard_ns = control(service, "status")["streams"]["line"]["source"]["heard_ns"]
+            publisher.send(picture(1), capture_ns=heard_ns)
+            until(lambda: control(service, "status")["scored"] == 2)
+            assert control(service, "status")["streams"]["line"]["source"]["state"] == "ended"
+            publisher.send(picture(2))
             until(lambda: control(service, "status")["streams"]["line"]["source"] is None)
             figures = scrape(service)
             shown = {name: value for name, value in figures.items() if name.startswith("musc_source_")}
