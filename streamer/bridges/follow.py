@@ -11,10 +11,10 @@ from streamer.bridges.joining import Joining
 from streamer.bridges.queue import Queue
 from streamer.bridges.seldom import Seldom
 from streamer.bridges.telling import Joined, Telling, availability
-from streamer.following.follower import Endpoints, Follower
-from streamer.following.presence import DOWN_S, Presence
+from streamer.following.follower import Follower
+from streamer.following.presence import DOWN_S, Endpoints, Presence
 from streamer.following.taken import Hole, Taken
-from streamer.following.topic import Cursor
+from streamer.following.topic import SCORE, Cursor
 from streamer.wire.published import Message
 
 log = structlog.get_logger()
@@ -57,6 +57,7 @@ class BridgeFollower(Follower):
         self.presence = Presence()
         self._joining = Joining(self._expects if pictures else lambda _: False)
         self._told_up: bool | None = None
+        self._once_whole = queue.was_whole
         self._failing = False
         self._look_at, self._begun = 0.0, time.monotonic()
         self._mended_at, self._pause_s = -float("inf"), _LOOK_S
@@ -83,6 +84,22 @@ class BridgeFollower(Follower):
 
     def _cursor(self, topic: str) -> Cursor | None:
         return self._queue.topic(topic)
+
+    def _was_whole(self) -> bool:
+        return self._once_whole
+
+    def _is_whole(self) -> None:
+        # A score that waits for its picture is not kept: of a topic that has no cursor it would be missed.
+        holds_first = any(self._cursor(stream + SCORE) is None for stream in self._joining.holds)
+        if self._once_whole or self._failing or holds_first:
+            return
+        try:
+            with self._queue.writing() as writing:
+                writing.note_whole()
+        except sqlite3.Error:
+            self._fail()
+            return
+        self._once_whole = True
 
     def _unkept(self) -> Collection[str] | None:
         return None if self._failing else self._joining.holds

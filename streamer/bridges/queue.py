@@ -98,6 +98,12 @@ class Queue:
             ).fetchone()
         return None if row is None else (row[0], row[1])
 
+    @property
+    def was_whole(self) -> bool:
+        """Whether all that the detector had was once caught up with."""
+        with self._lock:
+            return bool(self._database.execute("SELECT 1 FROM about WHERE name = 'whole'").fetchone())
+
     def counters(self) -> Mapping[str, int]:
         """By name, as `schema.COUNTERS` lists them."""
         with self._lock:

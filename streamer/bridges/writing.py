@@ -114,6 +114,10 @@ class Writing:
         self._moved.pop(topic, None)
         self._database.execute("DELETE FROM topic WHERE topic = ?", (topic,))
 
+    def note_whole(self) -> None:
+        """All that the detector had was caught up with: from now on what is gone was missed."""
+        self._database.execute("INSERT OR IGNORE INTO about VALUES ('whole', 'yes')")
+
     def remove(self, numbers: Sequence[int], counter: str) -> int:
         """Take items out, and count them; how many bytes they had."""
         size = 0

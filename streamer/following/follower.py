@@ -5,7 +5,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
 from contextlib import suppress
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 import structlog
 import zmq
@@ -17,7 +17,7 @@ from streamer.following.answers import MAX_ANSWER, read_answer
 from streamer.following.gaps import Gaps
 from streamer.following.numbers import KEPT_BY_HISTORY, check_pub_seq
 from streamer.following.patience import Patience
-from streamer.following.presence import Heard
+from streamer.following.presence import Endpoints, Heard
 from streamer.following.taken import Came, Taken
 from streamer.following.topic import Cursor
 from streamer.sockets import Context, Socket, connect
@@ -39,18 +39,6 @@ _MANY = 50
 _PROBE = (topic_of(NO_STREAM, "error"), 2**62)
 # What is asked to see whether anybody answers: for messages that there are not.
 _BEAT = topic_of(NO_STREAM, "status")
-
-
-class Endpoints(Protocol):
-    """Where the detector is."""
-
-    @property
-    def scores(self) -> str:
-        """Its `transport.scores`."""
-
-    @property
-    def control(self) -> str:
-        """Its `transport.control`."""
 
 
 class Follower(threading.Thread, ABC):
@@ -88,7 +76,7 @@ class Follower(threading.Thread, ABC):
         super().__init__(name="follow", daemon=True)
         self._heard, self._patience = heard, Patience(patience_s)
         self._stopping = threading.Event()
-        self._gaps = Gaps(known, scores_first=scores_first, look_up=self._cursor)
+        self._gaps = Gaps(known, scores_first=scores_first, look_up=self._cursor, was_whole=self._was_whole)
         self._context = Context()
         self._asked: tuple[str, int] | None = None
         self._asked_at = 0.0
@@ -116,6 +104,13 @@ class Follower(threading.Thread, ABC):
     def _cursor(self, topic: str) -> Cursor | None:
         """The same of one topic; None where nothing of it is kept."""
         return self._known().get(topic)
+
+    def _was_whole(self) -> bool:
+        """Whether all that the detector had was once caught up with; else what is gone was never missed."""
+        return True
+
+    def _is_whole(self) -> None:
+        """It is caught up with; said again and again."""
 
     def _unkept(self) -> Collection[str] | None:
         """Streams of which something that was handed on is not kept yet; None where that may be all."""
@@ -216,7 +211,7 @@ class Follower(threading.Thread, ABC):
                 if message.kind in {"status", "source"}:
                     beat = True
                     if message.topic == _BEAT:
-                        self._gaps.beat()
+                        self._gaps.tails.beat()
                 elif message.kind in KEPT_BY_HISTORY:
                     kept.add(self._gaps.live(message, check_pub_seq(message)))
                 elif message.kind == "picture":
@@ -265,9 +260,11 @@ class Follower(threading.Thread, ABC):
             request = _PROBE
             self._probe_at = now + _PROBE_S
         if request is None:
+            if self._patience.answers and self._gaps.tails.are_over:
+                self._is_whole()
             return
         topic, first = request
-        if self._patience.is_given_up(topic, now):
+        if request != _PROBE and self._patience.is_given_up(topic, now):
             self._gave_up(topic)
             self._keep(self._gaps.refused(topic))
             return

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping
 
 from streamer.following.early import Early
-from streamer.following.numbers import KEPT_BY_HISTORY
+from streamer.following.numbers import KEPT_BY_HISTORY, THINNED
 from streamer.following.tails import Tails
 from streamer.following.taken import Came, Hole, Taken
 from streamer.following.topic import SCORE, Answer, Cursor, Topic, Waiting
@@ -21,8 +21,6 @@ __all__ = ["Gaps", "Hole", "Taken"]
 _BUFFERED = 2000
 _BUFFERED_BYTES = 64 * 2**20
 # Of live messages that wait while their topic is filled; of more the oldest go, and are asked for.
-_THINNED = ("/error", "/dropped")
-# Of these the history deletes by who sent them, not the oldest first.
 
 
 class Gaps:
@@ -34,9 +32,12 @@ class Gaps:
             frame that it revises: a verdict comes before those that revise it. Then, too, each run of lost
             numbers is a hole of its own, told before what follows it, also where nothing does.
         look_up: the same as `known` of one topic, or None; with it topics may be forgotten.
+        was_whole: whether all that there was has once been caught up with; until then what is gone was
+            never missed. Without it who knows any topic has.
 
     Attributes:
         left_out: live messages that found no room; they are asked for.
+        tails: what may still be on its way; is told of each heartbeat of the detector.
     """
 
     def __init__(
@@ -45,10 +46,11 @@ class Gaps:
         *,
         scores_first: bool = False,
         look_up: Callable[[str], Cursor | None] | None = None,
+        was_whole: Callable[[], bool] = lambda: True,
     ) -> None:
         self._scores_first = scores_first
-        self._topics = Topics(look_up)
-        self._tails = Tails(self._topics)
+        self._topics = Topics(look_up, was_whole)
+        self.tails = Tails(self._topics)
         self._bytes = self._tick = self._checked = 0
         self.left_out = 0
         self.restart(known)
@@ -57,7 +59,7 @@ class Gaps:
         """Begin again with what the store has kept."""
         self._topics.restart(known)
         self._early = Early(self._topics, is_on=self._scores_first)
-        self._tails.clear()
+        self.tails.clear()
         self._bytes = 0
 
     def check_all(self, topics: Iterable[str] = ()) -> None:
@@ -67,7 +69,7 @@ class Gaps:
         """
         for name in topics:
             self._topics.want(name)
-        self._tails.clear()
+        self.tails.clear()
         self._checked = self._tick
         for _, topic in self._topics.in_order():
             topic.check()
@@ -76,10 +78,6 @@ class Gaps:
         """Ask for everything of topics that were not heard of before."""
         self._topics.want_unseen(topics)
 
-    def beat(self) -> None:
-        """A heartbeat of the detector came: after a few, nothing of before is on its way any more."""
-        self._tails.beat()
-
     @property
     def are_many(self) -> bool:
         """Whether there are so many topics that some are to be forgotten."""
@@ -87,7 +85,7 @@ class Gaps:
 
     def forget(self, busy: Collection[str]) -> None:
         """Forget topics not heard of any more, but not of `busy` streams: not all of those is kept yet."""
-        self._topics.forget({*busy, *self._tails})
+        self._topics.forget({*busy, *self.tails})
 
     def live(self, message: Message, number: int) -> Taken:
         """A message that came by itself; it waits where something before it is missing."""
@@ -146,7 +144,7 @@ class Gaps:
         """The history cannot be asked: what waits goes on, and what is missing is lost."""
         taken = Taken()
         self._topics.drop_due()
-        self._tails.clear()
+        self.tails.clear()
         for name, topic in self._topics.in_order():
             if not topic.is_idle:
                 self._give_up(name, topic, taken)
@@ -197,7 +195,7 @@ class Gaps:
             if topic.is_anew(answer):
                 self._begin_anew(name, topic, taken)
                 return  # asked for again, from 0
-            if not (messages or topic.probing or name.endswith(_THINNED) or answer.goes_on(topic.last)):
+            if not (messages or topic.probing or name.endswith(THINNED) or answer.goes_on(topic.last)):
                 topic.probing = True
                 return
         topic.checked, topic.probing = True, False
@@ -215,7 +213,7 @@ class Gaps:
         self._flush(name, topic, taken, blind=False)
         if self._scores_first and following is not None and topic.is_idle:
             self._end_at(name, topic, following, was_new, taken)
-        if name not in self._tails:
+        if name not in self.tails:
             self._topics.see(name)
 
     def _end_at(self, name: str, topic: Topic, following: int, was_new: bool, taken: Taken) -> None:
@@ -228,7 +226,7 @@ class Gaps:
             topic.last, topic.digest, topic.is_new = topic.certain - 1, None, False
         topic.certain = 0
         if following > topic.last + 1:
-            self._tails.note(name, following)
+            self.tails.note(name, following)
         else:
             topic.is_new = False
 

@@ -8,6 +8,9 @@ from streamer.wire.published import Message
 KEPT_BY_HISTORY = ("score", "revision", "event", "operator", "dropped", "error")
 """Kinds whose `pub_seq` goes on over restarts, and which can be asked for again."""
 
+THINNED = ("/error", "/dropped")
+"""How topics end of which the history deletes by who sent them, not the oldest first."""
+
 
 def check_pub_seq(message: Message) -> int:
     """The number of a message on its topic.

@@ -15,6 +15,18 @@ _NOT_SURE = frozenset({"error", "dropped"})
 # Of a stream that had a bad frame only nothing says that the detector has it.
 
 
+class Endpoints(Protocol):
+    """Where the detector is."""
+
+    @property
+    def scores(self) -> str:
+        """Its `transport.scores`."""
+
+    @property
+    def control(self) -> str:
+        """Its `transport.control`."""
+
+
 class Heard(Protocol):
     """What a follower tells of everything that came, and asks of the detector."""
 

@@ -18,6 +18,12 @@ class Tails:
     def __init__(self, topics: Topics) -> None:
         self._topics = topics
         self._waiting: dict[str, tuple[int, int]] = {}
+        self._n_beats = 0
+
+    @property
+    def are_over(self) -> bool:
+        """Whether nothing waits, and every stream was named: each heartbeat ends by naming all of them."""
+        return not self._waiting and self._n_beats > 1
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._waiting)
@@ -31,6 +37,7 @@ class Tails:
 
     def beat(self) -> None:
         """A heartbeat of the detector came."""
+        self._n_beats += 1
         for name, (following, beats) in list(self._waiting.items()):
             if beats > 1:
                 self._waiting[name] = following, beats - 1
@@ -42,3 +49,4 @@ class Tails:
     def clear(self) -> None:
         """All topics are asked for anew."""
         self._waiting.clear()
+        self._n_beats = 0

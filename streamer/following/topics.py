@@ -16,18 +16,21 @@ class Topics:
     Args:
         look_up: the last number kept of a topic; None for one of which nothing is kept. Without it none that
             is known is ever forgotten.
+        was_whole: whether all that there was has once been caught up with.
     """
 
-    def __init__(self, look_up: Callable[[str], Cursor | None] | None) -> None:
-        self._look_up, self._is_new = look_up, True
+    def __init__(self, look_up: Callable[[str], Cursor | None] | None, was_whole: Callable[[], bool]) -> None:
+        self._look_up, self._was_whole, self._is_new = look_up, was_whole, True
         self._known: OrderedDict[str, Topic] = OrderedDict()
         self._due: dict[str, None] = {}
         self._seen: OrderedDict[str, None] = OrderedDict()
 
     def restart(self, known: Mapping[str, Cursor]) -> None:
         """Begin again with what is kept: of very many topics the names alone."""
-        # Only who knew no topic at all has missed nothing of before.
-        self._is_new = not known
+        # Only who knew no topic at all, or has not caught up yet, has missed nothing of before.
+        self._is_new = not known or not self._was_whole()
+        if not self._was_whole():
+            self._seen.clear()  # what the history answered may not be kept
         self._known.clear()
         self._due.clear()
         for name, cursor in known.items():

@@ -9,8 +9,8 @@ import structlog
 
 from streamer.auth import ClientKeys
 from streamer.errors import StreamerError
-from streamer.following.follower import Endpoints
 from streamer.following.follower import Follower as Following
+from streamer.following.presence import Endpoints
 from streamer.following.taken import Taken
 from streamer.page.health import DOWN_S, Health
 from streamer.page.hub import Hub

@@ -146,7 +146,7 @@ class Subscriber:
 
     def beat(self, times=1):
         for _ in range(times):
-            self.gaps.beat()
+            self.gaps.tails.beat()
 
     def kinds(self):
         return [one.kind for one in self.taken]

@@ -4,6 +4,7 @@ from contextlib import contextmanager
 from types import SimpleNamespace
 
 import pytest
+from following_support import TOPICS, Detector
 from relay_support import Relay
 from store_support import message, picture_message, verdict
 from streamer_support import Camera, backbone, control, serving, small_config, until, watched
@@ -223,6 +224,81 @@ def test_a_hole_that_is_filled_page_by_page_is_told_once_whenever_the_bridge_is_
         "p35",
         "p36",
     ]
+
+
+def catch_up(follower, detector, beats=0):
+    """All that is asked for is answered and kept, also what is asked for after some heartbeats."""
+    follower._patience.answered("probe")
+    for beat in range(beats + 1):
+        if beat:
+            follower._gaps.tails.beat()
+        while (request := follower._gaps.next_request()) is not None:
+            messages, more, following = detector.fetch(*request)
+            answer = follower._gaps.answer(request[0], messages, more, following)
+            follower._keep(answer, quiet=True)
+        follower._ask()
+
+
+def scored(most=4):
+    """A detector that has scored frames of two streams, of which its history has the last ones."""
+    detector = Detector(most)
+    for _ in range(10):
+        detector.score("line")
+        detector.score("left")
+    return detector
+
+
+def test_a_new_bridge_missed_nothing_of_before_until_it_has_caught_up_and_after_that_all_that_is_gone(
+    tmp_path,
+):
+    detector = scored()
+    with idle(tmp_path) as (follower, queue):
+        follower._gaps.check_all(TOPICS)
+        topic, first = follower._gaps.next_request()
+        follower._keep(follower._gaps.answer(topic, *detector.fetch(topic, first)))
+        assert list(queue.topics()) == [topic]  # and is stopped
+    with idle(tmp_path) as (follower, queue):
+        follower._gaps.check_all(TOPICS)
+        catch_up(follower, detector, beats=1)
+        assert not queue.was_whole  # there may be streams that it has not heard of
+        catch_up(follower, detector, beats=2)
+        assert holes(queue) == {}
+        assert queue.was_whole
+    for _ in range(6):
+        detector.say("event", "left", 0, 0)
+    with idle(tmp_path) as (follower, queue):
+        follower._gaps.check_all(TOPICS)
+        catch_up(follower, detector, beats=3)
+        assert holes(queue) == {"left/event": (0, 1, 2)}
+
+
+def test_a_new_bridge_whose_disk_was_full_missed_nothing_of_before_either(tmp_path):
+    detector = scored()
+    with idle(tmp_path) as (follower, queue):
+        follower._gaps.check_all(TOPICS)
+        topic = ""
+        while topic != "left/score":
+            topic, first = follower._gaps.next_request()
+            answer = follower._gaps.answer(topic, *detector.fetch(topic, first))
+            if topic != "left/score":  # which is not kept
+                follower._keep(answer)
+        assert list(queue.topics()) == ["line/score"]
+        follower._begin_again()
+        follower._gaps.check_all(TOPICS)
+        catch_up(follower, detector, beats=3)
+        assert holes(queue) == {}
+        assert set(queue.topics()) == {"line/score", "left/score"}
+
+
+def test_a_bridge_has_not_caught_up_while_the_first_score_of_a_stream_waits_for_its_picture(tmp_path):
+    with idle(tmp_path, pictures=True) as (follower, queue):
+        follower.presence.heard(message("status", picture={"of": "all"}), live=True)
+        follower._keep(follower._gaps.live(verdict("a"), 0))
+        catch_up(follower, Detector(), beats=3)
+        assert not queue.was_whole
+        follower._keep(Taken([Came(picture_message("a", b"jpeg"), live=True)]))
+        catch_up(follower, Detector())
+        assert queue.was_whole
 
 
 def test_verdicts_of_very_many_streams_are_all_told_also_after_a_restart(tmp_path, monkeypatch):
