@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from click.testing import CliRunner
 from rich.console import Console
-from source_words import largest
+from source_words import largest, word
 from streamer_support import (
     PATIENCE_S,
     backbone,
@@ -26,10 +26,6 @@ from streamer.wire.published import pack_message, unpack_message
 __all__ = ["backbone"]
 
 MOST = 6
-
-
-def word(stream="line", state="live", **fields):
-    return {"v": 1, "kind": "source", "stream": stream, "state": state, "since_ns": 1, "at_ns": 2, **fields}
 
 
 def test_frames_and_words_of_ever_new_names_are_bounded_counted_and_told(backbone):

@@ -7,6 +7,7 @@ import old_subscriber
 import pytest
 import zmq
 from click.testing import CliRunner
+from source_words import word
 from streamer_support import (
     PATIENCE_S,
     Camera,
@@ -33,10 +34,6 @@ from streamer.wire.frame import Limits, ack, pack, unpack_frame
 __all__ = ["backbone"]
 
 SHOWN = {"state", "since_ns", "at_ns", "heard_ns", "source", "age_ms", "fps", "counts", "text"}
-
-
-def word(stream="line", state="live", **fields):
-    return {"v": 1, "kind": "source", "stream": stream, "state": state, "since_ns": 1, "at_ns": 2, **fields}
 
 
 def told(publisher, *args, **fields):

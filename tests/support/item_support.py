@@ -1,10 +1,14 @@
 """Items as a queue hands them out, for tests of what becomes of them."""
 
+import asyncio
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from streamer.bridges.queue import Queue
-from streamer.bridges.sink import Item
+from streamer.bridges.sink import Item, Sink
+
+One = TypeVar("One", bound=Sink)
 
 AT_NS = 1_796_000_000_250_000_000
 """2026-11-30T00:53:20.250Z: a Monday in UTC, a Sunday in New York."""
@@ -57,3 +61,16 @@ def queue_folder(folder: Path, bridge: str) -> Path:
 
 def availability(number: int, detector: str) -> Item:
     return Item(number, "availability", "", -1, None, {"v": 1, "detector": detector}, kept_ns=AT_NS)
+
+
+def using(sink: One, work: Callable[[One], Awaitable[Any]]) -> Any:
+    """Open a sink, work with it, close it; what the work gives."""
+
+    async def run() -> Any:
+        await sink.open()
+        try:
+            return await work(sink)
+        finally:
+            await sink.close()
+
+    return asyncio.run(run())

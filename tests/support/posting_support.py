@@ -1,12 +1,10 @@
 """A webhook sink on a server of the test."""
 
-import asyncio
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from item_support import queue_folder
+from item_support import queue_folder, using
 from webhook_support import Receiver, secret_file
 
 from streamer.bridges.sink import Item
@@ -26,16 +24,5 @@ def section(folder: Path, url: str, **more: Any) -> Webhook:
     return Webhook(**{"url": url, "timeout_s": 60.0, **more})
 
 
-def posting(sink: WebhookSink, work: Callable[[WebhookSink], Awaitable[Any]]) -> Any:
-    async def run() -> Any:
-        await sink.open()
-        try:
-            return await work(sink)
-        finally:
-            await sink.close()
-
-    return asyncio.run(run())
-
-
 def deliver(sink: WebhookSink, *items: Item) -> int:
-    return posting(sink, lambda one: one.deliver(items))
+    return using(sink, lambda one: one.deliver(items))

@@ -3,6 +3,11 @@
 from streamer.wire.source import MAX_BYTES, MAX_COUNTS, SourceMessage, pack_source, unpack_source
 
 
+def word(stream="line", state="live", **fields):
+    """A header with what a word must have."""
+    return {"v": 1, "kind": "source", "stream": stream, "state": state, "since_ns": 1, "at_ns": 2, **fields}
+
+
 def largest(stream):
     """As much as a word may hold."""
     said = SourceMessage(

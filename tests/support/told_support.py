@@ -1,15 +1,13 @@
 """What the files bridge writes, written and read back: items in, rows, objects and names out."""
 
-import asyncio
 import csv
 import json
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
-from item_support import AT_NS, HOUR_NS, queue_folder
+from item_support import AT_NS, HOUR_NS, queue_folder, using
 
 from streamer.bridges.files import Files, FilesSink
 from streamer.bridges.sink import Item
@@ -23,17 +21,6 @@ def sink(folder: Path, now_ns: int = NOW_NS, queue: str = "queue", **more: Any) 
     return FilesSink(
         Files(folder=folder / "told", **more), queue_folder(folder / queue, "files"), lambda: now_ns
     )
-
-
-def using(one: FilesSink, work: Callable[[FilesSink], Awaitable[Any]]) -> Any:
-    async def run() -> Any:
-        await one.open()
-        try:
-            return await work(one)
-        finally:
-            await one.close()
-
-    return asyncio.run(run())
 
 
 def write(one: FilesSink, *items: Item) -> int:

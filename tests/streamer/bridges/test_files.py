@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from item_support import AT_NS, HOUR_NS, availability, event, verdict
+from item_support import AT_NS, HOUR_NS, availability, event, using, verdict
 from pydantic import ValidationError
-from told_support import DAY, jpeg, names, objects, rows, sink, using, write
+from told_support import DAY, jpeg, names, objects, rows, sink, write
 
 from streamer.bridges.files import Files, FilesSink
 from streamer.bridges.files.appended import Appended

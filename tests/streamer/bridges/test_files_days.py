@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from item_support import HOUR_NS, queue_folder, verdict
+from item_support import HOUR_NS, queue_folder, using, verdict
 from structlog.testing import capture_logs
-from told_support import DAY, NOW_NS, names, rows, sink, using, write
+from told_support import DAY, NOW_NS, names, rows, sink, write
 
 from streamer.bridges.files import Files, FilesSink
 from streamer.bridges.files.rows import HEAD

@@ -7,8 +7,8 @@ import logging
 from datetime import UTC, datetime
 
 import pytest
-from item_support import AT_NS, event, queue_folder, verdict
-from posting_support import deliver, posting, receiver, section
+from item_support import AT_NS, event, queue_folder, using, verdict
+from posting_support import deliver, receiver, section
 from standardwebhooks import Webhook as Signer
 from web_support import certificate
 from webhook_support import OTHER, SECRET, Receiver, answer
@@ -96,7 +96,7 @@ def test_what_a_receiver_leaves_with_us_is_not_sent_back(receiver, tmp_path):
         await one.deliver([verdict(1)])
         await one.deliver([verdict(2)])
 
-    posting(WebhookSink(section(tmp_path, receiver.url), tmp_path), work)
+    using(WebhookSink(section(tmp_path, receiver.url), tmp_path), work)
     assert ["cookie" in headers for _, headers, _ in receiver.tried] == [False, False]
 
 
@@ -135,7 +135,7 @@ def test_of_a_batch_that_is_refused_only_the_item_it_was_for_is(receiver, tmp_pa
             except Refused:
                 refused.append(waiting.pop(0).number)
 
-    posting(sink, work)
+    using(sink, work)
     assert refused == [3]
     assert [one["number"] for one in receiver.told()] == [1, 2, 4, 5, 6]
 

@@ -6,8 +6,8 @@ from email.utils import formatdate
 from typing import Any
 
 import pytest
-from item_support import verdict
-from posting_support import deliver, posting, receiver, section
+from item_support import using, verdict
+from posting_support import deliver, receiver, section
 from webhook_support import answer
 
 from streamer.bridges.common import Retry
@@ -131,7 +131,7 @@ def test_one_that_is_not_there_is_undelivered_and_one_that_comes_back_is_served(
         await one.open()
         await one.deliver([verdict(2)])
 
-    posting(sink, work)
+    using(sink, work)
     assert [one["number"] for one in receiver.told()] == [1, 2]
 
 

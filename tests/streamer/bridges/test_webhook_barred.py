@@ -3,8 +3,8 @@
 from typing import Any
 
 import pytest
-from item_support import verdict
-from posting_support import posting, receiver, section
+from item_support import using, verdict
+from posting_support import receiver, section
 from webhook_support import Receiver, answer, items_of
 
 from streamer.bridges.sink import Item, Refused, Undelivered
@@ -46,7 +46,7 @@ def worked_off(sink: WebhookSink, waiting: list[Item], now: list[float], tries: 
             except Undelivered:
                 now[0] += 15.0
 
-    posting(sink, work)
+    using(sink, work)
     return refused
 
 
@@ -170,7 +170,7 @@ def test_an_item_is_judged_after_so_many_tries_and_so_long(receiver, tmp_path, s
                 await one.deliver(waiting)
             now[0] += step_s
 
-    posting(sink, work)
+    using(sink, work)
     assert len(counted) == tries
 
 
@@ -185,7 +185,7 @@ def test_who_is_not_let_in_and_told_when_to_come_again_is_not_judged(receiver, t
                 await one.deliver([verdict(1), verdict(2)])
             now[0] += 10.0
 
-    posting(sink, work)
+    using(sink, work)
     assert {one["data"]["number"] for _, _, one in receiver.tried} == {1}
     assert len(receiver.tried) == 10
 
@@ -201,7 +201,7 @@ def test_an_item_that_is_not_let_in_for_less_than_a_minute_is_not_judged(receive
             with pytest.raises(Undelivered, match="403"):
                 await one.deliver(waiting)
 
-    posting(sink, work)
+    using(sink, work)
     assert receiver.told() == []
 
 
