@@ -215,13 +215,15 @@ def is_local(endpoint: str) -> bool:
     scheme, _, address = endpoint.partition("://")
     if scheme in {"ipc", "inproc"}:
         return True
-    host = address.rpartition(":")[0].strip("[]")
-    if host == "localhost":
-        return True
+    return is_loopback(address.rpartition(":")[0].strip("[]"))
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach a host, a name or an address without brackets."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
-        return False
+        return host == "localhost"
 
 
 def _check_port(endpoint: str, what: str) -> None:

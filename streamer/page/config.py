@@ -13,7 +13,7 @@ from musc_online.config_values import Bytes, ConfigPath, Section
 from musc_online.errors import ConfigError
 from streamer.errors import StreamerError
 from streamer.page.security import plain_address
-from streamer.sockets import CONTROL, SCORES
+from streamer.sockets import CONTROL, SCORES, is_loopback
 
 _EXAMPLE = "expected HOST:PORT, e.g. 127.0.0.1:8080; port 0 takes a free one"
 
@@ -105,10 +105,7 @@ class Listen(Section):
     @property
     def loopback(self) -> bool:
         """Whether only this machine reaches the address."""
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return self.host == "localhost"
+        return is_loopback(self.host)
 
 
 class StoreFolder(Section):

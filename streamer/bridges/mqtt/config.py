@@ -1,6 +1,5 @@
 """The section `mqtt` of a bridge's configuration; configs/bridge-mqtt.yaml is an example."""
 
-import ipaddress
 import os
 import re
 import stat
@@ -14,6 +13,7 @@ from streamer.bridges.hidden import SecretPath, keys_only, name_of
 from streamer.bridges.mqtt.topics import check_levels, check_prefix
 from streamer.bridges.untold import is_ipv6, untold
 from streamer.errors import StreamerError
+from streamer.sockets import is_loopback
 
 Word = Literal["confirm", "accept", "reject", "threshold"]
 """What may be said through a broker."""
@@ -207,10 +207,7 @@ class Mqtt(Section):
     @property
     def loopback(self) -> bool:
         """Whether the broker is on this machine."""
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return self.host == "localhost"
+        return is_loopback(self.host)
 
     def password(self) -> str | None:
         """From its file or the environment, without the line break at its end; None where there is none.

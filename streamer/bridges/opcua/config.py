@@ -1,6 +1,5 @@
 """The section `opcua` of a bridge's configuration."""
 
-import ipaddress
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
@@ -9,6 +8,7 @@ from pydantic import ByteSize, Field, field_validator, model_validator
 from streamer.bridges.common import Bytes, ConfigPath, Seconds, Section
 from streamer.bridges.hidden import SecretPath, keys_only
 from streamer.bridges.untold import untold
+from streamer.sockets import is_loopback
 
 APPLICATION_URI = "urn:musc-online:opcua-bridge"
 _EXAMPLE = "expected opc.tcp://HOST:PORT/NAME, e.g. opc.tcp://127.0.0.1:4840/line"
@@ -92,7 +92,7 @@ class OpcuaSection(Section):
     @model_validator(mode="after")
     def _guarded(self) -> Self:
         host, _ = self.address  # raises where it is none
-        if self.security is None and not _is_loopback(host):
+        if self.security is None and not is_loopback(host):
             raise ValueError(
                 f"endpoint: got {self.endpoint}, which is open to the network without encryption; set "
                 "security (python -m streamer.bridges.opcua.keys DIR), or listen on opc.tcp://127.0.0.1:4840"
@@ -118,10 +118,3 @@ class OpcuaSection(Section):
         if host is None or port is None or url.scheme != "opc.tcp":
             raise ValueError(f"endpoint: {_EXAMPLE}")
         return host, port
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -3,7 +3,6 @@
 An address may hold a token, and no error shows it: what is wrong with one is said of the whole section.
 """
 
-import ipaddress
 import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Self
@@ -13,6 +12,7 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from streamer.bridges.common import ConfigPath, Section, expanded
+from streamer.sockets import is_loopback
 
 PREFIX = "whsec_"
 """Of every secret."""
@@ -77,7 +77,7 @@ class Webhook(Section):
     @model_validator(mode="after")
     def _is_an_address(self) -> Self:
         parts = _split("url", self.url, ("https", "http"))
-        if parts.scheme == "http" and not (self.insecure or _is_loopback(str(parts.hostname))):
+        if parts.scheme == "http" and not (self.insecure or is_loopback(str(parts.hostname))):
             raise ValueError(
                 "url: is http:// to another machine, where anybody on the way reads and changes "
                 "it; use https://, or say insecure: true"
@@ -155,10 +155,3 @@ def _split(key: str, address: str, schemes: tuple[str, ...], *, may_log_in: bool
     if parts.fragment:
         raise ValueError(f"{key}: has a part behind '#', which no server gets; leave it out")
     return parts
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
