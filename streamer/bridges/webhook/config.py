@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Self
 from urllib.parse import SplitResult, urlsplit
 
-from pydantic import AfterValidator, Field, ValidationError, model_validator
-from pydantic_core import InitErrorDetails, PydanticCustomError
+from pydantic import AfterValidator, Field, model_validator
 
 from streamer.bridges.common import ConfigPath, Section, expanded
+from streamer.bridges.untold import untold
 from streamer.sockets import is_loopback
 
 PREFIX = "whsec_"
@@ -64,9 +64,9 @@ class Webhook(Section):
         if isinstance(given, Webhook):
             return given
         if not isinstance(given, Mapping):
-            raise _without_value("expected keys, such as url: and secret_files:")
+            raise untold("expected keys, such as url: and secret_files:")
         if any("://" in str(key) or PREFIX in str(key) for key in given):
-            raise _without_value("has an address or a secret where a key is expected, such as url:")
+            raise untold("has an address or a secret where a key is expected, such as url:")
         looked_at = dict(given)
         for key in given.keys() & _ADDRESSES:
             looked_at[key] = _expanded(key, given[key])
@@ -102,12 +102,6 @@ class Webhook(Section):
         """Scheme, host and port: all of the address that may be shown."""
         parts = urlsplit(self.url)
         return f"{parts.scheme}://{parts.netloc}"
-
-
-def _without_value(text: str) -> ValidationError:
-    """An error that does not show what was given."""
-    what = PydanticCustomError("value_error", "{text}", {"text": text})
-    return ValidationError.from_exception_data("Webhook", [InitErrorDetails(type=what, input={})])
 
 
 def _expanded(key: str, value: Any) -> Any:
