@@ -113,6 +113,23 @@ class Service:
         """Wait until asked to stop, or until a thread died; False if time ran out."""
         return self._stop_asked.wait(timeout_s)
 
+    def overdue(self, longest_s: float) -> list[tuple[str, float]]:
+        """What its threads have been at for longer than `longest_s`, and for how many seconds."""
+        parts = (self.pipeline, self._receiver, self._control, self._outbox)
+        return [step for part in parts for step in part.progress.overdue(longest_s)]
+
+    def tally(self) -> dict[str, int]:
+        """How many streams are open, and what became of frames so far; `written` are snapshots."""
+        totals = self.ledger.totals()
+        return {
+            "streams": len(self.streams.known()),
+            "scored": totals["scored"],
+            "dropped": sum(totals["dropped"].values()),
+            "refused": sum(totals["refused"].values()),
+            "queued": totals["queued"],
+            "written": self.snapshots.status()["written"],
+        }
+
     def stop(self) -> None:
         """Take no more frames, score and publish those accepted, acknowledge, close everything.
 
@@ -237,6 +254,8 @@ class Service:
             config.transport.batch,
             self._failed,
         )
+        # A stream that wakes may have many changes to replay, each of them short.
+        self.snapshots.restorer.moved = self.pipeline.progress.renew
         self._receiver = Receiver(
             bound.ports,
             self._intake,
