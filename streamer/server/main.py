@@ -64,10 +64,10 @@ def run(config: Config, ready_file: Path | None = None) -> None:
         service.log_lost = output.lost
         _stop_by_signal(service)
         service.start()
-        supervised = Supervised(service, notify)
-        supervised.start()
         _say_ready(service, ready_file)
         notify.ready()
+        supervised = Supervised(service, notify)
+        supervised.start()
         _watch(service, config.log.progress_s)
         log.info("stopping", queued=service.ledger.totals()["queued"])
         supervised.stopping()
