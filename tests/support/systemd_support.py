@@ -79,8 +79,9 @@ class Unit:
         ]
 
     def environment(self) -> dict[str, str]:
-        """What the unit sets, and this checkout."""
+        """What the unit sets, and this checkout; kernels that were compiled before are taken."""
         said = dict(pair.split("=", 1) for line in self.all("Environment") for pair in line.split())
+        said.pop("NUMBA_CACHE_DIR", None)
         return {**os.environ, "PYTHONPATH": str(ROOT), **said}
 
     def make_folders(self) -> Path:
