@@ -109,7 +109,11 @@ def page_config(_tmp_path):
 
 
 def bridge_config(tmp_path):
-    return {"files": {"folder": str(tmp_path / "told")}, "queue": {"path": "queue"}, "status": {"endpoint": None}}
+    return {
+        "files": {"folder": str(tmp_path / "told")},
+        "queue": {"path": "queue"},
+        "status": {"endpoint": None},
+    }
 
 
 @pytest.mark.parametrize(
