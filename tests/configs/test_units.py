@@ -58,6 +58,8 @@ def test_every_unit_is_looked_at_and_says_what_all_must():
         assert said == ["notify", "main", "always", "2"]
         assert float(unit.one("WatchdogSec")) >= 30
         assert "PYTHONFAULTHANDLER=1" in unit.all("Environment")
+        # libzmq aborts where it may not ask which network interfaces there are.
+        assert "AF_NETLINK" in unit.one("RestrictAddressFamilies").split()
 
 
 def started(tmp_path, name, config, *, watchdog_s=2.0, **more):
