@@ -1,6 +1,7 @@
 """The units in configs/: what systemd thinks of them, and what they start, under a supervisor."""
 
 import shutil
+import socket
 import subprocess
 import sys
 
@@ -90,6 +91,9 @@ def test_a_detector_is_ready_when_it_says_so_and_ends_in_order(tmp_path, one_thr
     where = Ports(config)
     with started(tmp_path, "musc-online", config) as supervisor:
         assert supervisor.until("READY=1".__eq__)[:1] == ["STATUS=starting"]
+        for endpoint in where.endpoints.values():
+            if str(endpoint).startswith("tcp://"):  # at once: ready is when they are bound
+                socket.create_connection(("127.0.0.1", int(endpoint.rpartition(":")[2]))).close()
         with Screen(where) as screen, Camera(where.endpoints["frames"]) as camera:
             camera.picture(0)
             assert [score["frame_id"] for score in screen.until(1, "score")] == ["line-0"]
