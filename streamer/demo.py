@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from streamer import overlays, screenshot
+from streamer import demo_overlays, screenshot
 from streamer.ask import ask
 from streamer.commands import Command, undisturbed
 from streamer.dataset_folders import NORMAL_FOLDERS
@@ -64,7 +64,7 @@ def main(data: Path, output: Path, seed: int) -> None:
         _show(console, provisional, final)
         _draw(page, output, console)
     bit_depth = survey([*paths.values()]).bit_depth
-    written = overlays.write(list(final.values()), paths, output, bit_depth=bit_depth)
+    written = demo_overlays.write(list(final.values()), paths, output, bit_depth=bit_depth)
     say(console, f"{len(written)} overlays (frame | map | contour of the threshold) in {output}")
     if page is not None:
         say(console, f"live, part after part: make demo-page, or python -m streamer.demo_page --data {data}")
