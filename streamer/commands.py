@@ -4,6 +4,7 @@
 our own, 130 Ctrl-C, 129 and 143 SIGHUP and SIGTERM, 141 nobody reads the output any more.
 """
 
+import importlib
 import os
 import select
 import signal
@@ -14,11 +15,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from types import FrameType
-from typing import Any, ClassVar, TextIO
+from typing import Any, ClassVar, NoReturn, TextIO
 
 import click
 
 from streamer.errors import StreamerError
+from streamer.extras import extra_of, not_installed
 from streamer.printable import printable
 
 MENDABLE = 2
@@ -28,6 +30,13 @@ OWN_FAULT = 3
 INTERRUPTED = 128 + signal.SIGINT
 NOBODY_READS = 128 + 13
 """As a shell says of SIGPIPE, which Windows does not have."""
+
+
+_SETTINGS: dict[str, Any] = {
+    "help_option_names": ["-h", "--help"],
+    "max_content_width": 100,
+    "show_default": True,
+}
 
 
 class _NobodyReads(Exception):  # noqa: N818  (says what is, as KeyboardInterrupt does)
@@ -43,6 +52,10 @@ class Ending(click.Command):
     """
 
     mendable: ClassVar[tuple[type[Exception], ...]] = ()
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        options["context_settings"] = _SETTINGS | (options.get("context_settings") or {})
+        super().__init__(*args, **options)
 
     def make_context(self, *args: Any, **options: Any) -> click.Context:
         """Click's, where a reader of `--help` may leave."""
@@ -97,6 +110,19 @@ def run(work: Callable[[], Any], mendable: tuple[type[Exception], ...] = ()) -> 
     return _flushed(status)
 
 
+def start(module: str, name: str = "main") -> NoReturn:
+    """Run a command line as `python -m` does, imported in here: what its import lacks is told in a line too.
+
+    Args:
+        module: that has it.
+        name: its name there.
+
+    Raises:
+        SystemExit: always, with its exit status.
+    """
+    sys.exit(run(lambda: getattr(importlib.import_module(module), name).main(standalone_mode=False)))
+
+
 def _status(  # noqa: PLR0911  (one line an ending)
     work: Callable[[], Any], mendable: tuple[type[Exception], ...]
 ) -> int:
@@ -116,8 +142,17 @@ def _status(  # noqa: PLR0911  (one line an ending)
     except OSError as error:
         where = "" if error.filename is None else f"{error.filename}: "
         return _told(f"error: {_one_line(f'{where}{error.strerror or error}')}", MENDABLE)
+    except ModuleNotFoundError as error:
+        return _missing(error)
     except Exception:
         return _told(traceback.format_exc().rstrip(), OWN_FAULT)
+
+
+def _missing(error: ModuleNotFoundError) -> int:
+    """Of a module that an extra brings, its name and the extra; of any other a fault of our own."""
+    if error.name is not None and extra_of(error.name) is not None:
+        return _told(f"error: {not_installed(error.name.partition('.')[0])}", MENDABLE)
+    return _told(traceback.format_exc().rstrip(), OWN_FAULT)
 
 
 def _number(code: Any) -> int:
