@@ -12,6 +12,7 @@ import zmq
 from rich.console import Console
 
 from streamer.auth import ClientKeys, client_keys
+from streamer.columns import wrapped
 from streamer.commands import Command
 from streamer.describe import describe
 from streamer.errors import StreamerError, WireError
@@ -160,7 +161,9 @@ def main(
                 if as_json:
                     click.echo(json.dumps(message))
                 else:
-                    console.print(describe(message))
+                    line = describe(message)
+                    # In a pipe a message is a line; on a terminal no number may be cut at its edge.
+                    console.print(wrapped(line, console.width) if console.is_terminal else line)
                 shown += 1
                 if shown == count:
                     break
