@@ -84,6 +84,11 @@ def _check_number(ctx: click.Context, option: click.Parameter) -> None:
         raise click.BadParameter(f"got {given}, expected a number of at most {LARGEST:g}", ctx, option)
 
 
+def examples(*lines: str) -> str:
+    """The `epilog` of a command: what people type, a line each, as they type it."""
+    return "\n".join(("\b", "Examples:", *(f"  {line}" for line in lines)))
+
+
 class Command(Ending):
     """`@click.command(cls=Command)`; the function returns the exit status, None for 0."""
 

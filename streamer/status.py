@@ -13,23 +13,36 @@ from rich.text import Text
 from streamer.ask import ask
 from streamer.auth import client_keys
 from streamer.columns import Column, laid_out, wrapped
-from streamer.commands import Command
+from streamer.commands import Command, examples
 from streamer.printable import printable
 from streamer.sockets import CONTROL
 
 DEGRADED = 1
 
 
-@click.command(cls=Command)
-@click.option("--endpoint", default=CONTROL, show_default=True, help="The detector's transport.control.")
+@click.command(
+    cls=Command,
+    epilog=examples(
+        "musc-online status",
+        "musc-online status --endpoint tcp://detector:5557 --timeout 2",
+        "musc-online status --json",
+    ),
+)
+@click.option("--endpoint", default=CONTROL, help="The detector's transport.control.")
 @click.option("--json", "as_json", is_flag=True, help="The whole answer as JSON.")
-@click.option("--timeout", "timeout_s", default=5.0, show_default=True, help="Seconds to wait for an answer.")
+@click.option("--timeout", "timeout_s", default=5.0, help="Seconds to wait for an answer.")
 @click.option("--key", type=click.Path(path_type=Path), default=None, help="This peer's .key_secret (CURVE).")
 @click.option(
     "--server-key", type=click.Path(path_type=Path), default=None, help="The detector's server.key."
 )
 def main(endpoint: str, as_json: bool, timeout_s: float, key: Path | None, server_key: Path | None) -> int:
-    """Ask a detector how it is. Exit status: 0 well, 1 degraded, 2 no answer."""
+    """Ask a detector how it is.
+
+    Tables of its streams: their frames, verdicts, times and cameras. What does not fit into the terminal as a
+    table is a list; no number is cut.
+
+    Exit status: 0 well, 1 degraded, 2 no answer.
+    """
     status = ask({"kind": "status"}, endpoint, keys=client_keys(key, server_key), timeout_s=timeout_s)
     if as_json:
         click.echo(json.dumps(status))
