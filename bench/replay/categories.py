@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from rich.console import Console
@@ -60,7 +61,7 @@ def run_plan(plan: Plan, console: Console, errors: Console) -> int:
     for line in missed:
         _say(console, f"not as published: {line}")
     if plan.output is not None:
-        path = report.write(plan.output, document, plan.options)
+        path = report.write(plan.output, document, plan.options, datetime.now(UTC))
         _say(console, f"report: {path}")
     if plan.json_path is not None:
         outcome.save(plan.json_path, document)

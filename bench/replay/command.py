@@ -61,10 +61,16 @@ _DEMO = "demo"
 )
 @click.option("--output", type=click.Path(file_okay=False, path_type=Path), help="Write the report here.")
 @click.option(
-    "--heatmap-normalisation", type=click.Choice(["image", "set", "none"]), help="image by default."
+    "--heatmap-normalisation",
+    type=click.Choice(["image", "set", "none"]),
+    help="Colours of the pictures: one scale for all (set, the default), one each, or no pictures.",
 )
 @click.option(
-    "--overlays", type=click.IntRange(0), default=6, show_default=True, help="Worst and best images drawn."
+    "--overlays",
+    type=click.IntRange(0),
+    default=6,
+    show_default=True,
+    help="Most pictures of each kind in the report.",
 )
 @click.option(
     "--json", "json_path", type=click.Path(dir_okay=False, path_type=Path), help="Write the figures here."
@@ -146,7 +152,7 @@ def _options(
         batch_size=chosen("batch_size", "batch_size", 8),
         through="zmq" if given["through"] else "process",
         repeat_defect=given["repeat_defect"],
-        heatmaps=chosen("heatmap_normalisation", "heatmaps", "image"),
+        heatmaps=chosen("heatmap_normalisation", "heatmaps", "set"),
         overlays=given["overlays"],
         excel=run.excel if run is not None else True,
         skip_bad=given["skip_bad"],

@@ -41,7 +41,7 @@ class Options:
     batch_size: int = 8
     through: Literal["process", "zmq"] = "process"
     repeat_defect: int = 0
-    heatmaps: Heatmaps = "image"
+    heatmaps: Heatmaps = "set"
     overlays: int = 6
     excel: bool = True
     bit_depth: BitDepth = "auto"
