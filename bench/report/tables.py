@@ -102,16 +102,8 @@ def every_frame(frames: Sequence[Frame] | None) -> FrameTable | None:
     ranked = sorted(frames, key=lambda frame: float("inf") if frame.raw is None else -frame.raw)
     known = any(frame.truth is not None for frame in frames)
     names = ["defect", "outcome"] if known else []
-    headings = [
-        "frame",
-        *names,
-        "last label",
-        "first label",
-        "score",
-        "threshold",
-        "first score",
-        "re-scored",
-    ]
+    headings = ["frame", *names, "last label", "first label"]
+    headings += ["score", "threshold", "first score", "re-scored", "arrival"]
     rows, spent = [], 0
     for frame in ranked[:MOST_FRAMES]:
         spent += len(frame.frame_id) + len(frame.defect)
