@@ -16,9 +16,10 @@ from rich.progress import Progress
 from streamer_support import PATIENCE_S, backbone, until
 
 from bench.demo_data import generate
-from streamer import demo, demo_page, overlays, screenshot
+from streamer import demo, demo_overlays, demo_page, screenshot
 from streamer.demo import main as demo_main
 from streamer.demo import truth_of
+from streamer.overlays import LINE
 from streamer.process import PageProcess
 from streamer.wire.published import Message, encode_map
 
@@ -51,7 +52,7 @@ def test_the_demo_shows_every_frame_and_draws_overlays(tmp_path):
     assert done.stderr == ""
     pictures = sorted((tmp_path / "out").glob("0*.png"))
     assert len(pictures) == 8
-    assert all(cv2.imread(str(path)).shape == (320, 960, 3) for path in pictures)
+    assert all(cv2.imread(str(path)).shape == (320, 968, 3) for path in pictures)
     page = tmp_path / "out" / "page.png"
     if screenshot.browser() is None:
         assert f"{page} was not drawn: no chromium" in done.output
@@ -78,8 +79,10 @@ def test_what_the_publisher_says_stands_above_the_bar_line_by_line():
     )
     assert not failed
     first = lines.index("1000")
-    assert lines[first : first + 51] == [*map(str, range(1000, 1050)), "\\x1b[31mred"]
-    assert any("scored on arrival" in line for line in lines[first + 51 :])
+    assert lines[-1] == "\x1b[?25h"  # the cursor is shown again
+    said = [line for line in lines[first:-1] if not line.startswith("scored on arrival ")]
+    assert said == [*map(str, range(1000, 1050)), "\\x1b[31mred"]
+    assert lines[-2].startswith("scored on arrival ")
 
 
 def test_a_publisher_that_fails_has_said_why_by_then():
@@ -163,9 +166,9 @@ def test_a_picture_keeps_the_frames_aspect_and_outlines_only_what_is_anomalous(t
         (0.2, False),
     ):  # a mean of worst patches may lie below the map's maximum
         header = {"frame_id": "a.png", "raw_score": raw, "threshold": 0.3, "anomaly_map": entry}
-        (written,) = overlays.write(
+        (written,) = demo_overlays.write(
             [Message(header, "line/score", payload)], {"a.png": tmp_path / "a.png"}, tmp_path
         )
         picture = cv2.imread(str(written))
-        assert picture.shape == (128, 960, 3)
-        assert (picture[:, 640:] == (0, 0, 255)).all(axis=2).any() == outlined
+        assert picture.shape == (128, 968, 3)
+        assert (picture[:, 648:] == LINE).all(axis=2).any() == outlined
