@@ -17,7 +17,7 @@ from bench.replay import migrate, settings
 from bench.replay.settings import Options
 from musc_online import config as configuration
 from musc_online.config import Config
-from musc_online.errors import DataError
+from musc_online.errors import ConfigError, DataError
 from streamer.commands import examples
 from streamer.printable import printable
 from streamer.wire.checks import BIT_DEPTHS, parse_bit_depth
@@ -36,8 +36,13 @@ _DEMO = "demo"
 )
 @click.argument("dataset", metavar="DATASET", type=click.Choice([*DATASETS, _DEMO]))
 @click.option("--data", type=click.Path(path_type=Path), help="Folder of the dataset; `demo` draws its own.")
-@click.option("--category", help="One name, several with commas between, or all (default).")
-@click.option("--config", "config_path", type=click.Path(path_type=Path), help="YAML: ours, or MuSc's own.")
+@click.option("--category", help="One name, several with commas between.  [all]")
+@click.option(
+    "--config",
+    "config_path",
+    type=click.Path(path_type=Path),
+    help="YAML: ours, or MuSc's own.  [all defaults]",
+)
 @click.option("--capacity", default="all", help="Ring capacity; 25,50,all compares several.")
 @click.option(
     "--order",
@@ -50,9 +55,7 @@ _DEMO = "demo"
     "--seeds", help="Several, e.g. 0,1,2: the spread is reported; the first gives the main figures."
 )
 @click.option("--subsets", type=click.IntRange(1), help="Ring subsets (ring.subsets).")
-@click.option(
-    "--score-against", type=click.IntRange(1), help="Subsets an arrival is scored against; all if left out."
-)
+@click.option("--score-against", type=click.IntRange(1), help="Subsets an arrival is scored against.  [all]")
 @click.option("--divide-num", type=click.IntRange(1), help="Divide the batch, as the published divide_num.")
 @click.option(
     "--division",
@@ -66,16 +69,29 @@ _DEMO = "demo"
     help="Bits in use of images of more than 8, or float: 0 to 1; auto looks which.  [bit_depth]",
 )  # fmt: skip
 @click.option("--skip-bad", is_flag=True, help="Go on without images that cannot be read, and name them.")
-@click.option("--batch-size", type=click.IntRange(1), help="Images a backbone call (default 8).")
+@click.option("--batch-size", type=click.IntRange(1), help="Images a backbone call.  [8]")
 @click.option("--through", type=click.Choice(["zmq"]), help="Send the frames through a real server process.")
 @click.option(
     "--repeat-defect", type=click.IntRange(0), default=0, help="Let one defect come K times in a row."
 )
 @click.option("--output", type=click.Path(file_okay=False, path_type=Path), help="Write the report here.")
 @click.option(
-    "--heatmap-normalisation", type=click.Choice(["image", "set", "none"]), help="image by default."
+    "--save",
+    multiple=True,
+    metavar="KINDS",
+    help="Write maps, overlays or masks (commas between) of every image to --output.",
 )
-@click.option("--overlays", type=click.IntRange(0), default=6, help="Worst and best images drawn.")
+@click.option(
+    "--heatmap-normalisation",
+    type=click.Choice(["image", "set", "none"]),
+    help="Colours of the pictures: one scale for all, one each, or no pictures.  [set]",
+)
+@click.option(
+    "--overlays",
+    type=click.IntRange(0),
+    default=6,
+    help="Most pictures of each kind in the report.",
+)
 @click.option(
     "--json", "json_path", type=click.Path(dir_okay=False, path_type=Path), help="Write the figures here."
 )
@@ -148,6 +164,9 @@ def _options(
         raise DataError(f"--data: missing, expected the folder of the dataset ({dataset})")
     # Before a line is drawn: what is wrong shows at once.
     capacities = settings.parse_capacities(given["capacity"])
+    save, output = settings.parse_save(given["save"]), chosen("output", "output", None)
+    if save and output is None:
+        raise ConfigError("--save: there is no --output; say into which folder the files go")
     seeds = (given["seed"],) if given["seeds"] is None else settings.parse_seeds(given["seeds"])
     options = Options(
         dataset=dataset,
@@ -162,12 +181,13 @@ def _options(
         batch_size=chosen("batch_size", "batch_size", 8),
         through="zmq" if given["through"] else "process",
         repeat_defect=given["repeat_defect"],
-        heatmaps=chosen("heatmap_normalisation", "heatmaps", "image"),
+        heatmaps=chosen("heatmap_normalisation", "heatmaps", "set"),
         overlays=given["overlays"],
         excel=run.excel if run is not None else True,
         skip_bad=given["skip_bad"],
+        save=save,
     )
-    return options, chosen("output", "output", None)
+    return options, output
 
 
 def _demo(data: Path | None, held: ExitStack) -> Path:
