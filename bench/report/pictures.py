@@ -1,14 +1,14 @@
-"""The report's pictures: plots, each written as one PNG, and what is shown of one image."""
+"""The report's plots, each written as one PNG."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from sklearn.metrics import roc_curve
 
 from bench.metrics import pixel_curves
@@ -18,9 +18,6 @@ from bench.replay.scored import Scored, Truth
 
 BLUE, RED, GREY, ORANGE = "#3b6ea8", "#c8372d", "#777777", "#d98a1f"
 STYLE = {"batch": (GREY, "-", 4.0), "provisional": (ORANGE, "-", 1.4), "revised": (BLUE, "--", 1.6)}
-Picture = npt.NDArray[np.uint8]
-HEIGHT = 240
-MASK, ABOVE = (60, 200, 60), (40, 40, 235)
 
 
 def timeline(recorder: Recorder, labels: npt.NDArray[np.int64] | None, path: Path) -> None:
@@ -80,6 +77,44 @@ def _cross_wrong_labels(axes: Axes, recorder: Recorder, labels: npt.NDArray[np.i
     ]
     if crosses:
         axes.plot(*zip(*crosses, strict=True), "kx", ms=8, mew=1, label="wrong label")
+
+
+def histogram(
+    scores: npt.NDArray[np.float64],
+    labels: npt.NDArray[np.int64] | None,
+    threshold: float | None,
+    best: float | None,
+    path: Path,
+) -> None:
+    """How the last raw scores are spread, with the last threshold.
+
+    Args:
+        scores: `[N]`; NaN is left out.
+        labels: `[N]` ground truth, by colour and one on the other; None = unknown.
+        threshold: the last one, None where none was stated.
+        best: the single threshold of the best F1, None where it cannot be known.
+        path: of the PNG.
+    """
+    figure = Figure(figsize=(9.5, 3.0), layout="constrained")
+    axes = figure.subplots()
+    known = np.isfinite(scores)
+    kinds = [("images", known, BLUE)]
+    if labels is not None:
+        kinds = [("normal", known & (labels == 0), BLUE), ("anomalous", known & (labels == 1), RED)]
+    if known.any():
+        edges = np.histogram_bin_edges(scores[known], bins=max(10, min(60, round(2 * known.sum() ** 0.5))))
+        values, names, colours = zip(
+            *((scores[chosen], name, colour) for name, chosen, colour in kinds), strict=True
+        )
+        axes.hist(values, list(edges), stacked=True, label=names, color=colours, edgecolor="white", lw=0.6)
+    if threshold is not None:
+        axes.axvline(threshold, color="black", lw=1.2, label="threshold in the end")
+    if best is not None:
+        axes.axvline(best, color="black", lw=1.2, ls=":", label="threshold of the best F1")
+    axes.set(xlabel="last raw score", ylabel="images")
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+    figure.legend(loc="outside right upper", fontsize=8, frameon=False)
+    _save(figure, path)
 
 
 def curves(truth: Truth, stages: Mapping[str, Scored], path: Path) -> None:
@@ -192,48 +227,6 @@ def repeat(found: Mapping[str, Any], path: Path) -> None:
     _save(figure, path)
 
 
-def panels(
-    frame: Picture,
-    anomaly_map: npt.NDArray[np.float32],
-    span: tuple[float, float],
-    mask: Picture | None = None,
-    threshold: float | None = None,
-) -> Picture:
-    """Three pictures side by side: frame; heat map over it; outlines over it, and the mask filled.
-
-    Args:
-        frame: `[H, W, 3]` uint8 BGR.
-        anomaly_map: `[h, w]` float32 of the whole frame.
-        span: map values that become the coldest and the hottest colour.
-        mask: `[h, w]` 0/1 ground truth, drawn green; None is not drawn.
-        threshold: map value from which the outline is drawn red; None is not drawn.
-
-    Returns:
-        `[240, *, 3]` uint8 BGR.
-    """
-    width = max(1, round(HEIGHT * frame.shape[1] / frame.shape[0]))
-    size = (width, HEIGHT)
-    picture = cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
-    # The frame itself is grey below the heat, so that colours mean scores only.
-    grey = cv2.cvtColor(cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
-    scores = cv2.resize(anomaly_map, size, interpolation=cv2.INTER_LINEAR)
-    low, high = span
-    levels = np.clip((scores - low) / max(high - low, 1e-12), 0, 1)
-    # Both ends of the colour map are dark: the vivid part alone, so that the hottest place stands out.
-    heat = cv2.applyColorMap((20 + levels * 205).astype(np.uint8), cv2.COLORMAP_TURBO)
-    outlined = picture.copy()
-    if mask is not None and mask.any():
-        truth = cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST)
-        tinted = np.where(truth[..., None] == 1, np.array(MASK, np.uint8), outlined).astype(np.uint8)
-        outlined = cv2.addWeighted(outlined, 0.7, tinted, 0.3, 0)
-        _outline(outlined, truth, MASK)
-    if threshold is not None:
-        _outline(outlined, (scores > threshold).astype(np.uint8), ABOVE)
-    gap = np.full((HEIGHT, 6, 3), 255, np.uint8)
-    shown: Picture = np.hstack([picture, gap, cv2.addWeighted(grey, 0.45, heat, 0.55, 0), gap, outlined])
-    return shown
-
-
 def _pair(figure: Figure) -> list[tuple[Axes, str, str]]:
     left, right = figure.subplots(1, 2)
     return [(left, "image_auroc", "image AUROC (after RsCIN)"), (right, "pro", "pixel PRO")]
@@ -246,9 +239,4 @@ def _number(value: float | None) -> float:
 def _save(figure: Figure, path: Path) -> None:
     for axes in figure.axes:
         axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, dpi=110)
-
-
-def _outline(picture: Any, region: Any, colour: tuple[int, int, int]) -> None:
-    contours, _ = cv2.findContours(region, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    cv2.drawContours(picture, contours, -1, colour, 1, cv2.LINE_AA)
+    figure.savefig(path, dpi=130)
