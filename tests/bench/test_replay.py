@@ -196,16 +196,21 @@ def test_broken_parity_is_exit_status_1(line, config, capsys, monkeypatch):
     assert "PARITY DOES NOT HOLD" in said
 
 
-def test_a_folder_without_labels_gives_scores_and_overlays(line, config, tmp_path, capsys):
+def test_a_folder_without_labels_gives_a_ranking_scores_and_the_files_asked_for(
+    line, config, tmp_path, capsys
+):
     pictures = tmp_path / "pictures"
     shutil.copytree(line / "part" / "test" / "good", pictures)
     (pictures / "._000.png").write_bytes(b"macOS")
-    status, said, warned = call(
-        capsys, "folder", "--data", pictures, "--config", config, "--output", tmp_path / "out"
-    )
+    hostile = "x" * 60 + "\x1b[31m 000.png"
+    shutil.copy(next((line / "part" / "test").glob("[!g]*/000.png")), pictures / hostile)
+    (pictures / "deep").mkdir()
+    shutil.move(pictures / "007.png", pictures / "deep" / "000.png")
+    arguments = ("folder", "--data", pictures, "--config", config, "--output", tmp_path / "out")
+    status, said, warned = call(capsys, *arguments, "--save", "maps,overlays", "--save", "masks")
     assert status == 0
     assert "warning: pictures: 1 left out: ._000.png (hidden)\n" in warned
-    assert "no labels" in said
+    assert "per cent" not in said, "there is nothing to measure"
     entry = json.loads((tmp_path / "out" / "report.json").read_text())["categories"][0]
     assert entry["batch"] is None
     assert entry["parity"]["holds"] is True
@@ -216,11 +221,38 @@ def test_a_folder_without_labels_gives_scores_and_overlays(line, config, tmp_pat
     assert "labels as they were sent" not in said
     assert "threshold 0." in said
     assert entry["left_out"] == ["._000.png (hidden)"]
-    assert (tmp_path / "out" / "pictures" / "worst_01.png").is_file()
+    assert (tmp_path / "out" / "pictures" / "normal_01.jpg").is_file()
     with (tmp_path / "out" / "pictures" / "scores.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == 8
+    assert len(rows) == 9
     assert all(row["label"] == "" and float(row["final_raw"]) > 0 for row in rows)
+    ranking = entry["ranking"]
+    assert [row["rank"] for row in ranking] == list(range(1, 10))
+    assert [row["score"] for row in ranking] == sorted(
+        (float(row["final_raw"]) for row in rows), reverse=True
+    )
+    assert (ranking[0]["frame_id"], ranking[0]["label"]) == (hostile, True)
+    said_first = next(row for row in said.splitlines() if row.startswith("   1  "))
+    assert "\\x1b[31m 000.png" in said_first
+    assert "anomalous" in said_first
+    assert entry["saved"]["n_files"] == {"maps": 9, "overlays": 9, "masks": 9}
+    assert "saved: 9 maps, 9 overlays, 9 masks" in said
+    by_id = {row["frame_id"]: row for row in rows}
+    assert by_id["deep/000.png"]["maps_file"] == "maps/deep/000.tiff"
+    for row in rows:
+        anomaly_map, mask, overlay = (
+            cv2.imread(str(tmp_path / "out" / "pictures" / row[f"{kind}_file"]), cv2.IMREAD_UNCHANGED)
+            for kind in ("maps", "masks", "overlays")
+        )
+        assert anomaly_map.shape == mask.shape == (96, 96)
+        assert anomaly_map.max() == pytest.approx(float(row["final_raw"]), abs=0.05)
+        assert overlay.shape == (320, 968, 3)
+    x, y, width, height = ranking[0]["box"]
+    mask = cv2.imread(str(tmp_path / "out" / "pictures" / by_id[hostile]["masks_file"]), cv2.IMREAD_UNCHANGED)
+    inside = mask[y : y + height, x : x + width]
+    assert inside.any()
+    if ranking[0]["n_regions"] == 1:
+        assert np.count_nonzero(mask) == np.count_nonzero(inside)
 
 
 def test_labels_without_masks_are_measured_by_image_only(line, config, tmp_path, capsys):
