@@ -226,6 +226,11 @@ def with_legend(picture: Frame, scale: Scale, threshold: float | None = None) ->
     return np.vstack([padded, below]).astype(np.uint8, copy=False)
 
 
+def number(value: float) -> str:
+    """A score as texts say it: four digits that count."""
+    return f"{value:.4g}"
+
+
 def _fitted(shape: Sequence[int], side: int) -> tuple[int, int]:
     """Width and height of a picture whose larger side is `side`."""
     fit = side / max(shape[0], shape[1])

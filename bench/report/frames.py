@@ -127,7 +127,8 @@ def write_scores(path: Path, outcome: Outcome) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         columns = [f"{name}_{kind}" for name in stages for kind in ("raw", "rescored")]
-        writer.writerow([*_SAMPLE_COLUMNS, *columns, "provisional_label", "final_label", "error"])
+        files = [f"{kind}_file" for kind in outcome.saved]
+        writer.writerow([*_SAMPLE_COLUMNS, *columns, "provisional_label", "final_label", "error", *files])
         for index, sample in enumerate(samples):
             number, first = arrival[index]
             about = (spreadsheet(sample.frame_id), _plain(sample.label), spreadsheet(sample.defect))
@@ -135,7 +136,8 @@ def write_scores(path: Path, outcome: Outcome) -> None:
                 _plain(value) for one in stages.values() for value in (one.raw[index], one.rescored[index])
             ]
             labels = [_plain(first.label), _plain(recorder.last_label.get(index))]
-            writer.writerow((*about, number, first.n_references, *scores, *labels, _plain(errors[index])))
+            more = (_plain(errors[index]), *(files[index] or "" for files in outcome.saved.values()))
+            writer.writerow((*about, number, first.n_references, *scores, *labels, *more))
 
 
 def errors_of(outcome: Outcome) -> Doubles:

@@ -8,7 +8,7 @@ import pytest
 from report_support import document, entry
 from rich.console import Console
 
-from bench.replay import outcome, published, table
+from bench.replay import outcome, published, table, terminal
 from bench.replay.settings import Options, parse_capacities, parse_seeds
 from bench.report import excel, frames, text
 from musc_online import config
@@ -75,7 +75,7 @@ def test_findings_are_printed_and_reported_with_their_spread():
     assert "| 4 | 90.00 (90.00 to 90.00) | - | 25.00 (25.00 to 25.00) |" in page
     assert "| 50.00 (25.00 to 75.00) | 2 of 8 |" in page
     printed = io.StringIO()
-    table.show(said, Console(file=printed))
+    terminal.show(said, Console(file=printed))
     assert "mean over 2 orders" in printed.getvalue()
     assert "(25.00-75.00)" in printed.getvalue()
     assert "parity holds" in printed.getvalue()
@@ -97,20 +97,20 @@ def test_what_labels_are_worth_is_printed_within_the_width_and_reported():
     assert mean["verdict"]["final"]["precision"] is None
     said = document(*entries, mean=mean)
     page, printed = text.markdown(said), io.StringIO()
-    table.show(said, Console(file=printed))
+    terminal.show(said, Console(file=printed))
     cells = ["provisional", "3", "2", "50.00", "-", "0.00", "40.00", "80.00", "50.00"]
     assert "| a | " + " | ".join(cells) + " |" in page
     assert "| mean | final | - | - | 50.00 | - | 0.00 | 40.00 | 80.00 | 50.00 |" in page
     rows = printed.getvalue().splitlines()
     assert ["a", *cells] in [row.split() for row in rows]
-    assert max(len(row) for row in rows if "final" in row or "labelled" in row) <= table.WIDTH
+    assert max(len(row) for row in rows if "final" in row or "labelled" in row) <= terminal.WIDTH
     assert "a: undefined, no frame was called anomalous: provisional labels' precision" in printed.getvalue()
 
 
 def test_without_true_labels_no_rates_are_shown():
     unknown = entry("p")
     unknown["verdict"] |= {"provisional": None, "final": None}
-    assert table.labels(document(unknown)) is None
+    assert terminal.labels(document(unknown)) is None
     assert "Labels as they were sent" not in text.markdown(document(unknown))
 
 
