@@ -1,6 +1,5 @@
 """What the tests of a replay's report share: an entry as it may be, and a stream made by hand."""
 
-from dataclasses import replace
 from datetime import UTC, datetime
 
 import cv2
@@ -123,9 +122,6 @@ def stream(folder, frames, maps=None):
         levels = dict.fromkeys(outcomes.STAGES, scored.levels(found, truth))
     parity = judged(found, found, None)
     category = Category("part", tuple(samples))
-    return Outcome(category, truth, found, recorder, config.load(), parity, levels, {})
-
-
-def named(outcome, name):
-    """The same outcome under another category's name."""
-    return replace(outcome, category=replace(outcome.category, name=name))
+    return Outcome(
+        category, truth, found, recorder, config.load(), parity, levels, {}, [(24, 32)] * len(frames)
+    )
