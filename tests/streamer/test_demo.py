@@ -16,10 +16,10 @@ from rich.progress import Progress
 from streamer_support import PATIENCE_S, backbone, until
 
 from bench.demo_data import generate
-from streamer import demo, demo_overlays, demo_page, screenshot
+from streamer import demo, demo_overlays, demo_page, overlays, screenshot
 from streamer.demo import main as demo_main
 from streamer.demo import truth_of
-from streamer.overlays import LINE
+from streamer.overlays import LINE, Scale
 from streamer.process import PageProcess
 from streamer.wire.published import Message, encode_map
 
@@ -171,4 +171,6 @@ def test_a_picture_keeps_the_frames_aspect_and_outlines_only_what_is_anomalous(t
         )
         picture = cv2.imread(str(written))
         assert picture.shape == (128, 968, 3)
+        legend = cv2.imread(str(tmp_path / "legend.png"))
+        assert (legend == overlays.legend(Scale.of([values], 0.3), 0.3)).all()
         assert (picture[:, 648:] == LINE).all(axis=2).any() == outlined
