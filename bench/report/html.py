@@ -54,7 +54,7 @@ def one_category(document: Mapping[str, Any], entry: Entry, folder: Path, made: 
         title=f"{entry['category']} - replay of {document['dataset']}",
         category=_category(entry, folder),
         defects=tables.defects(entry),
-        every=tables.every_frame(said.load(folder / "frames.json")),
+        every=tables.every_frame(said.load(folder / "frames.json"), entry.get("ranking") or []),
     )
 
 
@@ -111,7 +111,7 @@ def _environment() -> Environment:
 
 
 def _category(entry: Entry, folder: Path) -> dict[str, Any]:
-    files, online = entry.get("files", {}), entry["online"]
+    files = entry.get("files", {})
     pictures = Embedded(folder)
     plots = [
         {"key": key, "title": title, "alt": alt, "picture": pictures.taken(files["plots"][key])}
@@ -128,6 +128,7 @@ def _category(entry: Entry, folder: Path) -> dict[str, Any]:
         "counted": table.counted(entry),
         "capacity": entry["capacity"],
         "worth": sentences.worth(entry),
+        "saved": sentences.saved(entry),
         "tiles": list(_tiles(entry)),
         "panels": sentences.PANELS,
         "legend": _legend(files.get("scale")),
@@ -135,7 +136,6 @@ def _category(entry: Entry, folder: Path) -> dict[str, Any]:
         "plots": plots,
         "notes": dict(_notes(entry)),
         "seconds": sentences.seconds(entry["seconds"]),
-        "n_warmup": online["n_warmup"],
     }
 
 

@@ -164,6 +164,7 @@ def frame_words(one: Mapping[str, Any]) -> str:
     scores = f"score {table.three(one['raw'])}{against}, re-scored {table.three(one['rescored'])}"
     colours = one.get("scale")
     own = "" if colours is None else "; colours from {} to {}".format(*ends(colours))
+    own += f"; saved as {', '.join(one['saved'])}" if one.get("saved") else ""
     return f"{kind}{_called(one)}, {scores}{wrong}{own}"
 
 
@@ -212,6 +213,15 @@ def timeline(entry: Entry) -> str:
     if entry["n_anomalous"] is None:
         return said
     return f"{said} A cross is a wrong label: over a ring as said on arrival, over a dot as said last."
+
+
+def saved(entry: Entry) -> str:
+    """How many files `--save` left; empty where it was not asked for."""
+    files = (entry.get("saved") or {}).get("n_files", {})
+    if not files:
+        return ""
+    told = ", ".join(f"{count} {kind}" for kind, count in files.items())
+    return f"Saved beside scores.csv, which names them: {told}."
 
 
 def sweep(rows: Sequence[Mapping[str, Any]]) -> str:
