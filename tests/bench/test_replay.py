@@ -16,6 +16,7 @@ from replay_support import CONFIG, call, config, line
 
 from bench.metrics.labels import RATES
 from bench.replay import command, parity
+from bench.report.excel import spreadsheet
 
 __all__ = ["config", "line"]
 
@@ -248,7 +249,7 @@ def check_files(folder, rows, ranking):
     """What `--save` left fits what `scores.csv` and the ranking say."""
     assert rows["deep/000.png"]["maps_file"] == "maps/deep/000.tiff"
     for one in ranking:
-        row = rows[one["frame_id"]]
+        row = rows[spreadsheet(one["frame_id"])]
         assert row["final_label"] == str(int(one["label"]))
         anomaly_map, mask, overlay = (
             cv2.imread(str(folder / row[f"{kind}_file"]), cv2.IMREAD_UNCHANGED)
