@@ -1,4 +1,4 @@
-"""How `make test` gives tests to workers: folders that share a detector stay whole, what is long comes first."""
+"""How `make test` gives tests to workers: folders that share a detector stay whole, the longest first."""
 
 from types import SimpleNamespace
 
