@@ -1,4 +1,4 @@
-"""The wall in a real browser: what it shows, and nothing to press; without a detector: `test_detector_gone.py`."""
+"""The wall in a real browser: what it shows, nothing to press; `test_detector_gone.py` kills its detector."""
 
 from browser_support import complaints, every, one, seen, text_of, until
 from page_support import Line, log_in
