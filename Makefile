@@ -8,8 +8,9 @@ OUT    ?= demo-output
 # Tests start detectors beside their own work: threads that wait must not spin on cores that others need. No
 # result depends on it.
 PYTEST := OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest
-# Half of a test's time it waits for processes and messages: two files at a time.
-TWO    := -n 2 --dist loadfile
+# Half of a test's time it waits for processes and messages: three files at a time keep two cores at work. Which
+# of them are run by one worker, and in what order, tests/support/order_support.py says.
+THREE  := -n 3 --dist loadfile
 # `make CONSTRAINTS=.ci/constraints.txt ...` installs the versions that were tested, else the newest that fit.
 PINS   := $(if $(CONSTRAINTS),-c $(CONSTRAINTS))
 
@@ -45,13 +46,13 @@ packages: $(VENV)/.ready
 browser: packages
 
 test: $(VENV)/.ready
-	$(PYTEST) $(TWO) -m "not slow"
+	$(PYTEST) $(THREE) -m "not slow"
 
 test-slow: $(VENV)/.ready
-	$(PYTEST) $(TWO) -m slow
+	$(PYTEST) $(THREE) -m slow
 
 test-all: $(VENV)/.ready
-	$(PYTEST) $(TWO)
+	$(PYTEST) $(THREE)
 
 check: $(VENV)/.ready
 	$(BIN)/ruff check .

@@ -6,11 +6,13 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import structlog
 from hypothesis import HealthCheck, settings
+from order_support import in_order, scheduler
 
 DATA = Path(__file__).resolve().parent / "data"
 PHOTOGRAPHS = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -30,6 +32,18 @@ settings.register_profile(
     "default", deadline=None, max_examples=30, suppress_health_check=[HealthCheck.too_slow], derandomize=True
 )
 settings.load_profile("default")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Who runs which files, where several are run at a time."""
+    return scheduler(config, log)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """What takes longest is begun first, where several files are run at a time."""
+    if hasattr(config, "workerinput"):
+        in_order(items)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -40,9 +40,14 @@ class DinoNetwork(TimmVit):
             grid = spec.check_size(image_size)
             resampled = resample(state["pos_embed"].squeeze(0), grid, POSITION_OFFSET)
             state = {**state, "pos_embed": resampled[None]}
+        # No random numbers first, for half a second: `fill` gives every tensor its value.
         with torch.device("meta"):
             self.vit: Any = timm.create_model(
-                spec.architecture, pretrained=False, img_size=image_size, num_classes=0
+                spec.architecture,
+                pretrained=False,
+                img_size=image_size,
+                num_classes=0,
+                weight_init="skip",
             )
         fill(self.vit, state, spec.name, weights.source)
 

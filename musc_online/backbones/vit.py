@@ -140,7 +140,7 @@ class VitBackbone:
             generator = torch.Generator().manual_seed(n_frames)
             noise = torch.randn(n_frames, 3, self.image_size, self.image_size, generator=generator)
             together = self._run(noise)
-            alone = [self._run(noise[i : i + 1]) for i in range(n_frames)]
+            alone = (self._run(noise[i : i + 1]) for i in range(n_frames))  # up to the first that differs
             self._alike[n_frames] = all(
                 torch.equal(together[0][:, i], tokens[:, 0]) and torch.equal(together[1][i], token[0])
                 for i, (tokens, token) in enumerate(alone)

@@ -157,9 +157,14 @@ def _named(spec: BackboneSpec, path: Path, raw: State) -> State:
         ) from None
     state = {name: tensor.to(torch.float32).contiguous() for name, tensor in renamed.items()}
     for name, tensor in state.items():
-        if not torch.isfinite(tensor).all():
+        if not _is_finite(tensor):
             raise WeightsError(f"{path}: {name} holds values that are not finite; fetch the file again")
     return state
+
+
+def _is_finite(tensor: torch.Tensor) -> bool:
+    """Whether no value is NaN or infinite: where any is NaN, least and greatest are."""
+    return not tensor.numel() or all(bool(torch.isfinite(end)) for end in torch.aminmax(tensor))
 
 
 def _check_grid(spec: BackboneSpec, path: Path, state: State) -> None:

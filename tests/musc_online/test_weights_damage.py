@@ -134,6 +134,18 @@ def test_truncated_checkpoints_are_one_line(dino, state, tmp_path, kind, kept):
         ),
         (lambda state: state["norm.bias"].fill_(torch.nan), r"norm\.bias holds values that are not finite"),
         (
+            lambda state: state["blocks.1.mlp.fc1.weight"][3, 5].fill_(torch.nan),
+            r"blocks\.1\.mlp\.fc1\.weight holds values that are not finite",
+        ),
+        (
+            lambda state: state["norm.weight"][7].fill_(-torch.inf),
+            r"norm\.weight holds values that are not finite",
+        ),
+        (
+            lambda state: state["norm.weight"][0].fill_(torch.inf),
+            r"norm\.weight holds values that are not finite",
+        ),
+        (
             lambda state: state.update(pos_embed=torch.zeros(1, 9, 64)),
             r"model\.safetensors: position embedding: got shape \[9, 64\], expected .* one class token",
         ),

@@ -2,7 +2,7 @@
 
 import pytest
 from browser_support import NARROW, WIDE, complaints, every, fetched, one, seen, text_of, until
-from page_support import Line, detecting, log_in, paging
+from page_support import Line, log_in, paging
 from store_support import jpeg
 from web_support import DAY_NS, HOUR, fill, message, page_on, score
 
@@ -141,21 +141,3 @@ def test_an_alarm_that_was_raised_while_the_page_was_gone_is_told_aloud_when_it_
         seen(browser, f"#alarms li.open[data-key='{bad.key}']")
         told = "return document.querySelector('.told').textContent"
         until(browser, lambda: "missed-alarm: NOT OK" in browser.execute_script(told), "the alarm aloud")
-
-
-def test_the_threshold_page_comes_with_the_first_frame(tmp_path, browser):
-    with detecting(tmp_path / "detector") as server, paging(tmp_path, server) as page:
-        log_in(browser, page, "viewer", "/threshold")
-        until(browser, lambda: "No stream is known yet" in text_of(browser, "main"), "the empty page")
-        assert (
-            one(browser, ".chip:nth-child(2)").get_attribute("data-level") == ""
-        )  # nothing is known: not good
-        with Line(server, "first") as line:
-            line.show()
-            seen(browser, "#threshold-slider")
-        report = "/report?stream="
-        browser.get(page.url + report)
-        server.kill()
-        until(browser, lambda: fetched(browser, "/api/report")["stops"], "the stop")
-        browser.get(page.url + report)
-        until(browser, lambda: "no detector" in text_of(browser, "#report"), "what stood still")

@@ -1,7 +1,7 @@
-"""The wall in a real browser: what it shows, nothing to press, and what it says without a detector."""
+"""The wall in a real browser: what it shows, nothing to press; `test_detector_gone.py` kills its detector."""
 
 from browser_support import complaints, every, one, seen, text_of, until
-from page_support import Line, detecting, log_in, paging
+from page_support import Line, log_in
 
 STREAM = "wall"
 
@@ -28,18 +28,3 @@ def test_the_wall_follows_the_line_and_has_nothing_to_press(plant, browser):
         assert one(browser, "#verdict").size["height"] > 0.19 * tall
         assert not browser.execute_script("return document.documentElement.scrollHeight > innerHeight")
         assert complaints(browser) == []
-
-
-def test_a_wall_without_a_detector_says_so_in_the_verdicts_place_until_it_is_back(tmp_path, browser):
-    with detecting(tmp_path / "detector") as server, paging(tmp_path, server) as page:
-        with Line(server, STREAM) as line:
-            shown = line.show()
-            log_in(browser, page, "viewer", f"/wall?stream={STREAM}")
-            seen(browser, f"#frame[data-key='{shown.key}']")
-        server.kill()
-        seen(browser, "body[data-detector=down].away")
-        until(browser, lambda: "NO DETECTOR" in words(browser), "the word in the verdict's place")
-        assert "No detector since" in text_of(browser, "#banner")
-        server.start()
-        seen(browser, "body[data-detector=up]:not(.away)")
-        until(browser, lambda: "NO DETECTOR" not in words(browser), "the verdict again")
