@@ -1,0 +1,69 @@
+"""Pages of the site that do not lie in docs/, and the links to them.
+
+README.md is the site's first page, CHANGELOG.md a page, the configurations (configs/*.yaml) one page together.
+Nothing is written beside the sources: the pages are made while the site is built.
+"""
+
+import posixpath
+import re
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from mkdocs.structure.files import File, Files
+
+ROOT = Path(__file__).resolve().parents[1]
+CONFIGURATIONS = "configurations.md"
+PLACES = {"README.md": "index.md", "CHANGELOG.md": "changelog.md"}
+"""Where a file of the repository is found in the site, if it is not below docs/."""
+_FENCED = re.compile(r"(^```.*?^```\s*?$)", re.DOTALL | re.MULTILINE)
+_LINK = re.compile(r"\]\(([^)\s#]+)(#[^)\s]+)?\)")
+
+
+def on_files(files: Files, config: Any) -> Files:
+    """Add the pages that are made of other files."""
+    for name, place in PLACES.items():
+        text = (ROOT / name).read_text(encoding="utf-8")
+        files.append(File.generated(config, place, content=text))
+    files.append(File.generated(config, CONFIGURATIONS, content=configurations()))
+    return files
+
+
+def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
+    """Rewrite the links of a page to where the site has what they lead to."""
+    place = page.file.src_uri
+    parts = _FENCED.split(markdown)
+    parts[::2] = [_LINK.sub(lambda found: _rewritten(found, place), part) for part in parts[::2]]
+    return "".join(parts)
+
+
+def configurations() -> str:
+    """All shipped configurations as one page, a heading each."""
+    text = "# Configurations\n\nAs they are shipped; what the keys mean is in [the handbook](operate.md#configuration).\n"
+    for path in sorted((ROOT / "configs").glob("*.yaml")):
+        content = path.read_text(encoding="utf-8").rstrip()
+        text += f"\n## {path.name}\n\n```yaml\n{content}\n```\n"
+    return text
+
+
+def _rewritten(found: re.Match[str], place: str) -> str:
+    link, anchor = found[1], found[2] or ""
+    if "://" in link or link.startswith("mailto:"):
+        return found[0]
+    sources = {site: source for source, site in PLACES.items()}
+    folder = posixpath.dirname(sources.get(place, f"docs/{place}"))
+    target, anchor = _in_site(posixpath.normpath(posixpath.join(folder, link)), anchor)
+    if target is None:  # mkdocs says so, and `strict` makes it an error
+        return found[0]
+    return f"]({posixpath.relpath(target, posixpath.dirname(place) or '.')}{anchor})"
+
+
+def _in_site(source: str, anchor: str) -> tuple[str | None, str]:
+    """Where the site has a file of the repository, and the anchor there."""
+    path = PurePosixPath(source)
+    if source in PLACES:
+        return PLACES[source], anchor
+    if path.parent == PurePosixPath("configs") and path.suffix == ".yaml":
+        return CONFIGURATIONS, "#" + re.sub(r"[^\w\- ]", "", path.name.lower())
+    if source.startswith("docs/"):
+        return source.removeprefix("docs/"), anchor
+    return None, anchor
