@@ -16,6 +16,7 @@ CONFIGURATIONS = "configurations.md"
 PLACES = {"README.md": "index.md", "CHANGELOG.md": "changelog.md"}
 """Where a file of the repository is found in the site, if it is not below docs/."""
 _FENCED = re.compile(r"(^```.*?^```\s*?$)", re.DOTALL | re.MULTILINE)
+_CITED = re.compile(r"docs/([\w/-]+)\.md(#[\w-]+)?(?![^<]*</(?:a|code|pre|title)>)")
 _LINK = re.compile(r"\]\(([^)\s#]+)(#[^)\s]+)?\)")
 
 
@@ -34,6 +35,14 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     parts = _FENCED.split(markdown)
     parts[::2] = [_LINK.sub(lambda found: _rewritten(found, place), part) for part in parts[::2]]
     return "".join(parts)
+
+
+def on_page_content(html: str, page: Any, **_: Any) -> str:
+    """Make links of the pages that docstrings cite as `docs/NAME.md#HEADING`."""
+    folder = posixpath.dirname(page.file.src_uri) or "."
+    return _CITED.sub(
+        lambda found: f'<a href="{posixpath.relpath(found[1], folder)}.html{found[2] or ""}">{found[0]}</a>', html
+    )
 
 
 def configurations() -> str:

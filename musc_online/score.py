@@ -24,7 +24,7 @@ class Score:
         pred_score: 0..1, 0.5 at the threshold.
         pred_label: whether it is anomalous; None while that is not known.
         threshold: that `pred_label` goes by, on raw scores.
-        state: `warmup`, `ready`, or `degraded` where not all references were measured.
+        state: `warmup`, `ready`, or `degraded` where the deadline left references out.
         n_references: that it was scored against.
         revision: 0 for the provisional score, then counting up.
         is_final: whether no later one will come.
