@@ -19,6 +19,7 @@ from typing import Any, ClassVar, TextIO
 import click
 
 from streamer.errors import StreamerError
+from streamer.extras import extra_of, not_installed
 from streamer.printable import printable
 
 MENDABLE = 2
@@ -28,6 +29,13 @@ OWN_FAULT = 3
 INTERRUPTED = 128 + signal.SIGINT
 NOBODY_READS = 128 + 13
 """As a shell says of SIGPIPE, which Windows does not have."""
+
+
+_SETTINGS: dict[str, Any] = {
+    "help_option_names": ["-h", "--help"],
+    "max_content_width": 100,
+    "show_default": True,
+}
 
 
 class _NobodyReads(Exception):  # noqa: N818  (says what is, as KeyboardInterrupt does)
@@ -43,6 +51,10 @@ class Ending(click.Command):
     """
 
     mendable: ClassVar[tuple[type[Exception], ...]] = ()
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        options["context_settings"] = _SETTINGS | (options.get("context_settings") or {})
+        super().__init__(*args, **options)
 
     def make_context(self, *args: Any, **options: Any) -> click.Context:
         """Click's, where a reader of `--help` may leave."""
@@ -116,8 +128,17 @@ def _status(  # noqa: PLR0911  (one line an ending)
     except OSError as error:
         where = "" if error.filename is None else f"{error.filename}: "
         return _told(f"error: {_one_line(f'{where}{error.strerror or error}')}", MENDABLE)
+    except ModuleNotFoundError as error:
+        return _missing(error)
     except Exception:
         return _told(traceback.format_exc().rstrip(), OWN_FAULT)
+
+
+def _missing(error: ModuleNotFoundError) -> int:
+    """Of a module that an extra brings, its name and the extra; of any other a fault of our own."""
+    if error.name is not None and extra_of(error.name) is not None:
+        return _told(f"error: {not_installed(error.name.partition('.')[0])}", MENDABLE)
+    return _told(traceback.format_exc().rstrip(), OWN_FAULT)
 
 
 def _number(code: Any) -> int:
