@@ -23,7 +23,7 @@ help:
 	@echo "make test-all   the whole suite: both in one run"
 	@echo "make packages   Debian's chromium, mosquitto, prometheus, cameras, and axe-core: tests of what is missing are skipped"
 	@echo "make check      ruff, mypy, import rules"
-	@echo "make docs       docs/ as a site, in build/site: open index.html"
+	@echo "make docs       these pages as a site, in build/site"
 	@echo "make bench      measure speed against the published recipe"
 	@echo "make fuzz       a long run of malformed messages against a real server"
 	@echo "make soak       10,000 frames, memory watched"
@@ -72,7 +72,7 @@ docs: $(VENV)/.ready
 	rm -rf build/site.new
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet -f configs/mkdocs.yml -d $(CURDIR)/build/site.new
 	rm -rf build/site && mv build/site.new build/site
-	@echo "build/site/index.html"
+	@echo "build/site/index.html; with a search: $(BIN)/python -m http.server --bind 127.0.0.1 --directory build/site"
 
 bench: $(VENV)/.ready
 	$(BIN)/python -m bench.speed

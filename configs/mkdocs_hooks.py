@@ -13,8 +13,10 @@ from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGURATIONS = "configurations.md"
+STYLE = "mkdocs.css"
 PLACES = {"README.md": "index.md", "CHANGELOG.md": "changelog.md"}
 """Where a file of the repository is found in the site, if it is not below docs/."""
+_CODE_IN_ROW = re.compile(r"^\|.*$", re.MULTILINE)
 _FENCED = re.compile(r"(^```.*?^```\s*?$)", re.DOTALL | re.MULTILINE)
 _CITED = re.compile(r"docs/([\w/-]+)\.md(#[\w-]+)?(?![^<]*</(?:a|code|pre|title)>)")
 _LINK = re.compile(r"\]\(([^)\s#]+)(#[^)\s]+)?\)")
@@ -24,8 +26,11 @@ def on_files(files: Files, config: Any) -> Files:
     """Add the pages that are made of other files."""
     for name, place in PLACES.items():
         text = (ROOT / name).read_text(encoding="utf-8")
+        if name == "README.md":  # it has the room that its diagram needs
+            text = f"---\nhide: [toc]\n---\n\n{text}"
         files.append(File.generated(config, place, content=text))
     files.append(File.generated(config, CONFIGURATIONS, content=configurations()))
+    files.append(File.generated(config, STYLE, abs_src_path=str(ROOT / "configs" / STYLE)))
     return files
 
 
@@ -33,7 +38,10 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     """Rewrite the links of a page to where the site has what they lead to."""
     place = page.file.src_uri
     parts = _FENCED.split(markdown)
-    parts[::2] = [_LINK.sub(lambda found: _rewritten(found, place), part) for part in parts[::2]]
+    for at in range(0, len(parts), 2):
+        linked = _LINK.sub(lambda found: _rewritten(found, place), parts[at])
+        # Within code a bar ends no cell here, as it does for GitHub.
+        parts[at] = _CODE_IN_ROW.sub(lambda found: found[0].replace(r"\|", "|"), linked)
     return "".join(parts)
 
 
