@@ -1,6 +1,6 @@
 """Pages of the site that do not lie in docs/, and the links to them.
 
-README.md is the site's first page, CHANGELOG.md a page, the configurations (configs/*.yaml) one page together.
+README.md is the first page, CHANGELOG.md another one, the configurations (configs/*.yaml) together are one.
 Nothing is written beside the sources: the pages are made while the site is built.
 """
 
@@ -49,13 +49,17 @@ def on_page_content(html: str, page: Any, **_: Any) -> str:
     """Make links of the pages that docstrings cite as `docs/NAME.md#HEADING`."""
     folder = posixpath.dirname(page.file.src_uri) or "."
     return _CITED.sub(
-        lambda found: f'<a href="{posixpath.relpath(found[1], folder)}.html{found[2] or ""}">{found[0]}</a>', html
+        lambda found: f'<a href="{posixpath.relpath(found[1], folder)}.html{found[2] or ""}">{found[0]}</a>',
+        html,
     )
 
 
 def configurations() -> str:
     """All shipped configurations as one page, a heading each."""
-    text = "# Configurations\n\nAs they are shipped; what the keys mean is in [the handbook](operate.md#configuration).\n"
+    text = (
+        "# Configurations\n\nAs they are shipped (`musc-online config NAME`); what the keys mean is in "
+        "[the handbook](operate.md#configuration).\n"
+    )
     for path in sorted((ROOT / "configs").glob("*.yaml")):
         content = path.read_text(encoding="utf-8").rstrip()
         text += f"\n## {path.name}\n\n```yaml\n{content}\n```\n"

@@ -1,11 +1,13 @@
 """A camera as a process: GStreamer's RTSP server. Run by the system's Python, which has its bindings.
 
-Prints `port N` once it answers. Each picture shows when it was made (`drawn_time`).
+Prints `port N` once it answers. Each picture shows when it was made (`drawn_time`), or it is the next of
+`--pictures`, PNG files in the order of their names, again and again.
 """
 
 import argparse
 import threading
 import time
+from pathlib import Path
 
 import drawn_time
 import gi
@@ -32,6 +34,18 @@ def launch(codec, fps):
     )
 
 
+def launch_pictures(folder, codec, fps):
+    """As `launch`; links named `00000.png` and so on are made in `folder` of what it holds."""
+    for number, path in enumerate(sorted(Path(folder).glob("*.png"))):
+        (Path(folder) / ".in-order").mkdir(exist_ok=True)
+        (Path(folder) / ".in-order" / f"{number:05d}.png").symlink_to(path.resolve())
+    return (
+        f"( multifilesrc location={folder}/.in-order/%05d.png index=0 loop=true "
+        f"caps=image/png,framerate={fps}/1 ! pngdec ! videoconvert ! video/x-raw,format=I420 ! clocksync "
+        f"! {ENCODERS[codec].format(gop=2 * fps)} )"
+    )
+
+
 def feed(source, fps, over):
     due = time.monotonic()
     while not over.is_set():
@@ -48,6 +62,7 @@ def main():
     parser.add_argument("--codec", choices=sorted(ENCODERS), default="h264")
     parser.add_argument("--fps", type=int, default=10)
     parser.add_argument("--login", default="", help="user:password")
+    parser.add_argument("--pictures", default="", help="folder of PNG files of one size")
     options = parser.parse_args()
     Gst.init(None)
     server = GstRtspServer.RTSPServer()
@@ -55,7 +70,10 @@ def main():
     server.set_service(options.port)
     factory = GstRtspServer.RTSPMediaFactory()
     factory.set_shared(True)
-    factory.set_launch(launch(options.codec, options.fps))
+    if options.pictures:
+        factory.set_launch(launch_pictures(options.pictures, options.codec, options.fps))
+    else:
+        factory.set_launch(launch(options.codec, options.fps))
 
     def configured(_factory, media):
         over = threading.Event()
@@ -63,7 +81,8 @@ def main():
         source = media.get_element().get_by_name("source")
         threading.Thread(target=feed, args=(source, options.fps, over), daemon=True).start()
 
-    factory.connect("media-configure", configured)
+    if not options.pictures:
+        factory.connect("media-configure", configured)
     if options.login:
         user, _, password = options.login.partition(":")
         auth = GstRtspServer.RTSPAuth()
