@@ -51,7 +51,7 @@ SECTIONS: dict[str, dict[str, Lazy]] = {
         "keys": Lazy("streamer.keys", "main", "Make the detector's key pair and one pair a peer in FOLDER; existing keys are kept."),
     },
     "Try it": {
-        "demo": Lazy("streamer.demo", "main", "Start a detector, publish the images to it, and show what it says of them."),
+        "demo": Lazy("bench.demo", "main", "Show what a detector says of a line of parts."),
         "replay": Lazy("bench.replay.command", "command", "Replay DATASET as a stream and compare it with the batch."),
         "verdict": Lazy("bench.verdict.command", "main", "What labels are worth: each category of DATASET at several shares of defective images."),
         "options": Lazy("bench.options.command", "main", "Score each category of DATASET with every option, as a batch and as a stream, and compare."),

@@ -3,7 +3,13 @@
 from pathlib import Path
 
 from musc_online.errors import DataError, MuscError
-from streamer import commands
+from musc_online.installed import refuse_clash
+
+try:
+    from streamer import commands
+except ImportError:
+    refuse_clash()
+    raise
 
 
 class Command(commands.Command):

@@ -4,6 +4,7 @@
 our own, 130 Ctrl-C, 129 and 143 SIGHUP and SIGTERM, 141 nobody reads the output any more.
 """
 
+import importlib
 import os
 import select
 import signal
@@ -14,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from types import FrameType
-from typing import Any, ClassVar, TextIO
+from typing import Any, ClassVar, NoReturn, TextIO
 
 import click
 
@@ -107,6 +108,19 @@ def run(work: Callable[[], Any], mendable: tuple[type[Exception], ...] = ()) -> 
         except SystemExit as ended:  # a signal while the error was told
             status = _number(ended.code)
     return _flushed(status)
+
+
+def start(module: str, name: str = "main") -> NoReturn:
+    """Run a command line as `python -m` does, imported in here: what its import lacks is told in a line too.
+
+    Args:
+        module: that has it.
+        name: its name there.
+
+    Raises:
+        SystemExit: always, with its exit status.
+    """
+    sys.exit(run(lambda: getattr(importlib.import_module(module), name).main(standalone_mode=False)))
 
 
 def _status(  # noqa: PLR0911  (one line an ending)

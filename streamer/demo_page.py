@@ -21,6 +21,7 @@ from streamer.publish import Publisher
 from streamer.sources import id_of, images_in
 
 STREAM = "demo"
+FPS = 1.0
 PICTURES: dict[str, Any] = {"picture": {"of": "all"}}
 """Section `output` of a detector that a page shows."""
 TRANSPORT: dict[str, Any] = {
@@ -35,15 +36,27 @@ _NEEDED = ("fastapi", "uvicorn", "websockets", "itsdangerous")
 
 
 @click.command(cls=Command)
-@click.option("--data", type=click.Path(path_type=Path), required=True,
-              help="Folder of images, e.g. of bench.demo_data.")  # fmt: skip
-@click.option("--fps", type=click.FloatRange(min=0, min_open=True), default=1.0, show_default=True,
-              help="Parts a second.")  # fmt: skip
-@click.option("--seed", default=0, show_default=True, help="Order in which the parts come.")
+@click.option("--data", type=click.Path(path_type=Path), required=True, help="Folder of images.")
+@click.option("--fps", type=click.FloatRange(min=0, min_open=True), default=FPS, help="Parts a second.")
+@click.option("--seed", default=0, help="Order in which the parts come.")
 def main(data: Path, fps: float, seed: int) -> None:
     """Show the live page on a real detector, with the images as parts that come again and again.
 
     Ends with Ctrl-C; nothing is kept.
+    """
+    run(data, fps, seed)
+
+
+def run(data: Path, fps: float, seed: int) -> None:
+    """A detector and the page on it, and parts without an end, until Ctrl-C.
+
+    Args:
+        data: folder of images, in an MVTec layout or not.
+        fps: parts a second.
+        seed: of the order in which they come.
+
+    Raises:
+        StreamerError: the images cannot be used, or a process does not come up or ends.
     """
     console = Console()
     folder = frames_folder(data)

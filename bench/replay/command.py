@@ -18,7 +18,6 @@ from bench.replay.settings import Options
 from musc_online import config as configuration
 from musc_online.config import Config
 from musc_online.errors import DataError
-from streamer.commands import INTERRUPTED
 from streamer.printable import printable
 from streamer.wire.checks import BIT_DEPTHS, parse_bit_depth
 
@@ -100,7 +99,13 @@ def command(dataset: str, config_path: Path | None, **given: Any) -> int:
 
         kept = (output, given["json_path"])
         plan = Plan(config, options, categories, *kept, given["expect"] is not None, given["fresh"])
-        return run_plan(plan, Console(), errors)
+        try:
+            return run_plan(plan, Console(), errors)
+        except KeyboardInterrupt:
+            click.echo(
+                "stopped; with --output, the next call goes on after the finished categories", err=True
+            )
+            raise
 
 
 def _with_ring(config: Config, subsets: int | None, score_against: int | None) -> Config:
@@ -163,7 +168,4 @@ def _demo(data: Path | None, held: ExitStack) -> Path:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; its exit status."""
-    status = int(command.main(arguments, prog_name="bench.replay", standalone_mode=False))
-    if status == INTERRUPTED:
-        click.echo("stopped; with --output, the next call goes on after the finished categories", err=True)
-    return status
+    return int(command.main(arguments, standalone_mode=False))

@@ -15,6 +15,7 @@ from bench.replay.settings import Options
 from bench.report import pictures
 from bench.report.excel import spreadsheet
 from musc_online.errors import DataError
+from streamer.overlays import Scale, panels
 
 _SAMPLE_COLUMNS = ("frame_id", "label", "defect", "arrival", "n_references")
 Files = dict[str, Any]
@@ -88,20 +89,20 @@ def _write_overlays(folder: Path, outcome: Outcome, options: Options) -> Files:
     worst = ranked[: options.overlays]
     best = ranked[::-1][: min(options.overlays, len(ranked) - len(worst))]
     shown = np.concatenate([worst, best])
-    coldest_hottest = spans(scores.maps, whole_set=options.heatmaps == "set")
     errors, threshold = _errors(outcome), outcome.recorder.last_threshold
+    whole = Scale.of(scores.maps, threshold)
     files: Files = {"worst": [], "best": []}
     for number, index in enumerate(shown):
         kind, place = ("worst", number + 1) if number < len(worst) else ("best", number - len(worst) + 1)
         name = f"{kind}_{place:02d}.png"
         sample = outcome.category.samples[index]
         mask = None if truth is None or truth.masks is None else truth.masks[index]
-        picture = pictures.panels(
+        picture = panels(
             read_frame(sample.path, sample.bit_depth),
             scores.maps[index],
-            coldest_hottest[index],
-            mask,
+            whole if options.heatmaps == "set" else Scale.of([scores.maps[index]], threshold),
             threshold if threshold is not None and scores.raw[index] >= threshold else None,
+            mask,
         )
         (folder / name).write_bytes(cv2.imencode(".png", picture)[1].tobytes())
         files[kind].append(
@@ -116,15 +117,6 @@ def _write_overlays(folder: Path, outcome: Outcome, options: Options) -> Files:
             }
         )
     return files
-
-
-def spans(maps: npt.NDArray[np.float32], *, whole_set: bool) -> list[tuple[float, float]]:
-    """Coldest and hottest map value of each of `[N, H, W]`: its own, or those of the whole set."""
-    each = [(float(one.min()), float(one.max())) for one in maps]
-    known = [span for span in each if np.isfinite(span).all()]
-    if not whole_set or not known:
-        return each
-    return [(min(low for low, _ in known), max(high for _, high in known))] * len(each)
 
 
 def image_errors(labels: npt.NDArray[np.int64], scores: Doubles) -> Doubles:

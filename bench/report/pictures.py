@@ -1,10 +1,9 @@
-"""The report's pictures: plots, each written as one PNG, and what is shown of one image."""
+"""The report's plots, each written as one PNG."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
@@ -18,9 +17,6 @@ from bench.replay.scored import Scored, Truth
 
 BLUE, RED, GREY, ORANGE = "#3b6ea8", "#c8372d", "#777777", "#d98a1f"
 STYLE = {"batch": (GREY, "-", 4.0), "provisional": (ORANGE, "-", 1.4), "revised": (BLUE, "--", 1.6)}
-Picture = npt.NDArray[np.uint8]
-HEIGHT = 240
-MASK, ABOVE = (60, 200, 60), (40, 40, 235)
 
 
 def timeline(recorder: Recorder, labels: npt.NDArray[np.int64] | None, path: Path) -> None:
@@ -192,48 +188,6 @@ def repeat(found: Mapping[str, Any], path: Path) -> None:
     _save(figure, path)
 
 
-def panels(
-    frame: Picture,
-    anomaly_map: npt.NDArray[np.float32],
-    span: tuple[float, float],
-    mask: Picture | None = None,
-    threshold: float | None = None,
-) -> Picture:
-    """Three pictures side by side: frame; heat map over it; outlines over it, and the mask filled.
-
-    Args:
-        frame: `[H, W, 3]` uint8 BGR.
-        anomaly_map: `[h, w]` float32 of the whole frame.
-        span: map values that become the coldest and the hottest colour.
-        mask: `[h, w]` 0/1 ground truth, drawn green; None is not drawn.
-        threshold: map value from which the outline is drawn red; None is not drawn.
-
-    Returns:
-        `[240, *, 3]` uint8 BGR.
-    """
-    width = max(1, round(HEIGHT * frame.shape[1] / frame.shape[0]))
-    size = (width, HEIGHT)
-    picture = cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
-    # The frame itself is grey below the heat, so that colours mean scores only.
-    grey = cv2.cvtColor(cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
-    scores = cv2.resize(anomaly_map, size, interpolation=cv2.INTER_LINEAR)
-    low, high = span
-    levels = np.clip((scores - low) / max(high - low, 1e-12), 0, 1)
-    # Both ends of the colour map are dark: the vivid part alone, so that the hottest place stands out.
-    heat = cv2.applyColorMap((20 + levels * 205).astype(np.uint8), cv2.COLORMAP_TURBO)
-    outlined = picture.copy()
-    if mask is not None and mask.any():
-        truth = cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST)
-        tinted = np.where(truth[..., None] == 1, np.array(MASK, np.uint8), outlined).astype(np.uint8)
-        outlined = cv2.addWeighted(outlined, 0.7, tinted, 0.3, 0)
-        _outline(outlined, truth, MASK)
-    if threshold is not None:
-        _outline(outlined, (scores > threshold).astype(np.uint8), ABOVE)
-    gap = np.full((HEIGHT, 6, 3), 255, np.uint8)
-    shown: Picture = np.hstack([picture, gap, cv2.addWeighted(grey, 0.45, heat, 0.55, 0), gap, outlined])
-    return shown
-
-
 def _pair(figure: Figure) -> list[tuple[Axes, str, str]]:
     left, right = figure.subplots(1, 2)
     return [(left, "image_auroc", "image AUROC (after RsCIN)"), (right, "pro", "pixel PRO")]
@@ -247,8 +201,3 @@ def _save(figure: Figure, path: Path) -> None:
     for axes in figure.axes:
         axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=110)
-
-
-def _outline(picture: Any, region: Any, colour: tuple[int, int, int]) -> None:
-    contours, _ = cv2.findContours(region, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    cv2.drawContours(picture, contours, -1, colour, 1, cv2.LINE_AA)

@@ -33,7 +33,7 @@ def wanted(item: Item, section: Overlays) -> bool:
 def drawn(item: Item, section: Overlays) -> bytes:
     """A JPEG or PNG of frame, heat map and outline side by side.
 
-    Without a map it is the frame alone; without a frame the map is drawn on black.
+    Without a map it is the frame alone; without a frame the map is drawn alone.
 
     Raises:
         WireError: the picture or the map is damaged, or larger than any is.
@@ -50,8 +50,6 @@ def drawn(item: Item, section: Overlays) -> bytes:
             raise WireError("undecodable", "overlay: there is neither a picture nor a map")
         canvas = frame
     else:
-        if frame is None:
-            frame = np.zeros((*anomaly_map.shape, 3), np.uint8)
         canvas = _over(frame, anomaly_map, item.header)
     options = [cv2.IMWRITE_JPEG_QUALITY, section.quality] if section.format == "jpeg" else []
     done, buffer = cv2.imencode(".jpg" if section.format == "jpeg" else ".png", canvas, options)
@@ -65,13 +63,11 @@ def _decoded(picture: bytes) -> images.Frame:
     return images.decode_file(picture)
 
 
-def _over(frame: images.Frame, anomaly_map: npt.NDArray[np.float32], header: Any) -> images.Frame:
+def _over(frame: images.Frame | None, anomaly_map: npt.NDArray[np.float32], header: Any) -> images.Frame:
     threshold = _number(header.get("threshold"))
-    # What reaches the threshold is the brightest: a map all below it, of a known defect, stays darker.
-    low, high = float(anomaly_map.min()), float(anomaly_map.max())
-    return overlays.draw(
-        frame, anomaly_map, threshold, low, high if threshold is None else max(high, threshold)
-    )
+    # Each picture has a scale of its own, and is looked at alone: its legend says which.
+    scale = overlays.Scale.of([anomaly_map], threshold)
+    return overlays.with_legend(overlays.panels(frame, anomaly_map, scale, threshold), scale, threshold)
 
 
 def _number(value: Any) -> float | None:
