@@ -1,13 +1,12 @@
 """A camera as a process: GStreamer's RTSP server. Run by the system's Python, which has its bindings.
 
 Prints `port N` once it answers. Each picture shows when it was made (`drawn_time`), or it is the next of
-`--pictures`, PNG files in the order of their names, again and again.
+`--pictures`, again and again.
 """
 
 import argparse
 import threading
 import time
-from pathlib import Path
 
 import drawn_time
 import gi
@@ -34,13 +33,9 @@ def launch(codec, fps):
     )
 
 
-def launch_pictures(folder, codec, fps):
-    """As `launch`; links named `00000.png` and so on are made in `folder` of what it holds."""
-    for number, path in enumerate(sorted(Path(folder).glob("*.png"))):
-        (Path(folder) / ".in-order").mkdir(exist_ok=True)
-        (Path(folder) / ".in-order" / f"{number:05d}.png").symlink_to(path.resolve())
+def launch_pictures(places, codec, fps):
     return (
-        f"( multifilesrc location={folder}/.in-order/%05d.png index=0 loop=true "
+        f"( multifilesrc location={places} index=0 loop=true "
         f"caps=image/png,framerate={fps}/1 ! pngdec ! videoconvert ! video/x-raw,format=I420 ! clocksync "
         f"! {ENCODERS[codec].format(gop=2 * fps)} )"
     )
@@ -62,7 +57,7 @@ def main():
     parser.add_argument("--codec", choices=sorted(ENCODERS), default="h264")
     parser.add_argument("--fps", type=int, default=10)
     parser.add_argument("--login", default="", help="user:password")
-    parser.add_argument("--pictures", default="", help="folder of PNG files of one size")
+    parser.add_argument("--pictures", default="", help="PNG files of one size: FOLDER/%%05d.png")
     options = parser.parse_args()
     Gst.init(None)
     server = GstRtspServer.RTSPServer()
