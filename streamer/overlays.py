@@ -80,12 +80,33 @@ class Scale:
             high += 0.6 * (high - low)
         return cls(low, max(high, low + 1e-6))
 
+    @classmethod
+    def about(cls, threshold: float | None, own: Values) -> "Scale":
+        """That of one picture that is looked at beside others nobody knows yet.
+
+        It is around the threshold, whatever else the picture shows, so that pictures can be compared.
+
+        Args:
+            threshold: of the frame; None, or not above 0, where there is none of use: `of` its own map.
+            own: `[H, W]`, the map.
+        """
+        if threshold is None or not 0 < threshold < math.inf:
+            return cls.of([own])
+        return cls(0.4 * threshold, 1.6 * threshold)
+
     def share(self, values: Values) -> npt.NDArray[np.float64]:
         """Where on the scale each value lies, 0 to 1; NaN stays NaN."""
         span = self.high - self.low
         if not span > 0:
             return np.where(np.isnan(values), np.nan, 0.0)
         return np.clip((values.astype(np.float64) - self.low) / span, 0.0, 1.0)
+
+    def said(self, value: float) -> str:
+        """A value as its legend says it: as many digits as tell places on the scale apart."""
+        span = max(self.high - self.low, 1e-9)
+        if max(abs(self.low), abs(self.high), abs(value)) >= 1e6:
+            return f"{value:.4g}"
+        return f"{value:.{max(0, 2 - math.floor(math.log10(span)))}f}"
 
 
 def _known(values: Values) -> Values:
@@ -187,13 +208,13 @@ def legend(scale: Scale, threshold: float | None = None, width: int = SIDE) -> F
     made = np.full((_BAR + 2 * _TEXT, width, 3), 255, np.uint8)
     ramp = scale.low + np.linspace(0.0, 1.0, width) * (scale.high - scale.low)
     made[_TEXT : _TEXT + _BAR] = colours(ramp[None], scale)
-    _written(made, number(scale.low), 0, made.shape[0] - 5)
-    _written(made, number(scale.high), width, made.shape[0] - 5)
+    _written(made, scale.said(scale.low), 0, made.shape[0] - 5)
+    _written(made, scale.said(scale.high), width, made.shape[0] - 5)
     if threshold is not None and math.isfinite(threshold):
         at = round(float(scale.share(np.array(threshold, np.float64))) * (width - 1))
         cv2.line(made, (at, _TEXT - 2), (at, _TEXT + _BAR), HALO, 3)
         cv2.line(made, (at, _TEXT - 2), (at, _TEXT + _BAR), LINE, 1)
-        _written(made, f"threshold {number(threshold)}", at, _TEXT - 5)
+        _written(made, f"threshold {scale.said(threshold)}", at, _TEXT - 5)
     return made
 
 
@@ -206,7 +227,7 @@ def with_legend(picture: Frame, scale: Scale, threshold: float | None = None) ->
 
 
 def number(value: float) -> str:
-    """A score as legends say it: four digits that count."""
+    """A score as texts say it: four digits that count."""
     return f"{value:.4g}"
 
 
@@ -258,7 +279,7 @@ def _reaching(anomaly_map: Values, threshold: float, size: tuple[int, int]) -> n
 def _outline(picture: Frame, region: npt.NDArray[np.uint8], colour: tuple[int, int, int]) -> None:
     contours, _ = cv2.findContours(region, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
     for line, width in ((HALO, 3), (colour, 1)):
-        cv2.drawContours(picture, contours, -1, line, width, cv2.LINE_AA)
+        cv2.drawContours(picture, contours, -1, line, width)
 
 
 def _written(picture: Frame, text: str, at: int, base: int) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from rich.console import Console
@@ -9,7 +10,7 @@ from rich.console import Console
 from bench import report
 from bench.datasets import Category
 from bench.progress import Phases
-from bench.replay import outcome, published, resume, table
+from bench.replay import outcome, published, ranking, resume, saved, terminal
 from bench.replay.category import replay
 from bench.replay.outcome import Entry
 from bench.replay.settings import Options
@@ -56,11 +57,11 @@ def run_plan(plan: Plan, console: Console, errors: Console) -> int:
     found = list(_replay_each(categories, plan, errors))
     document = outcome.document(found, plan.config, plan.options)
     missed = published.missed(document, plan.config, plan.options) if plan.expect_published else []
-    table.show(document, console)
+    terminal.show(document, console, plan.output)
     for line in missed:
         _say(console, f"not as published: {line}")
     if plan.output is not None:
-        path = report.write(plan.output, document, plan.options)
+        path = report.write(plan.output, document, plan.options, datetime.now(UTC))
         _say(console, f"report: {path}")
     if plan.json_path is not None:
         outcome.save(plan.json_path, document)
@@ -96,7 +97,12 @@ def _replay_each(categories: Sequence[Category], plan: Plan, errors: Console) ->
 def _replay_one(category: Category, plan: Plan, backbone: Backbone, phases: Phases) -> Entry:
     found = replay(category, plan.config, plan.options, backbone, phases)
     entry = found.entry()
+    entry["ranking"] = ranking.of(found) if found.truth is None else None
     if plan.output is not None:
+        if plan.options.save:
+            with phases.phase("files", len(category.samples), "files of --save") as done:
+                written = saved.write(plan.output / category.name, found, plan.options.save, done)
+            found.saved, entry["saved"] = written.files, written.as_json()
         with phases.phase("pictures"):
             entry["files"] = report.write_category(plan.output / category.name, found, plan.options)
     return entry

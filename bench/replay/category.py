@@ -68,7 +68,9 @@ def replay(
         measured = (levels["batch"], levels["revised"]) if levels else None
         not_asked = parity.not_asked(online, n_images, len(subsets))
         verdict = parity.judged(batch, recorder.revised, measured, not_asked, second_way)
-        outcome = Outcome(category, truth, batch, recorder, online, verdict, levels, phases.seconds)
+        outcome = Outcome(
+            category, truth, batch, recorder, online, verdict, levels, phases.seconds, features.shapes
+        )
         outcome.findings = findings.gather(outcome, features, config, options, phases)
     phases.seconds["total"] = sum(phases.seconds.values())
     return outcome

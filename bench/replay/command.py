@@ -17,7 +17,7 @@ from bench.replay import migrate, settings
 from bench.replay.settings import Options
 from musc_online import config as configuration
 from musc_online.config import Config
-from musc_online.errors import DataError
+from musc_online.errors import ConfigError, DataError
 from streamer.printable import printable
 from streamer.wire.checks import BIT_DEPTHS, parse_bit_depth
 
@@ -60,10 +60,22 @@ _DEMO = "demo"
 )
 @click.option("--output", type=click.Path(file_okay=False, path_type=Path), help="Write the report here.")
 @click.option(
-    "--heatmap-normalisation", type=click.Choice(["image", "set", "none"]), help="image by default."
+    "--save",
+    multiple=True,
+    metavar="KINDS",
+    help="Write maps, overlays or masks (commas between) of every image to --output.",
 )
 @click.option(
-    "--overlays", type=click.IntRange(0), default=6, show_default=True, help="Worst and best images drawn."
+    "--heatmap-normalisation",
+    type=click.Choice(["image", "set", "none"]),
+    help="Colours of the pictures: one scale for all (set, the default), one each, or no pictures.",
+)
+@click.option(
+    "--overlays",
+    type=click.IntRange(0),
+    default=6,
+    show_default=True,
+    help="Most pictures of each kind in the report.",
 )
 @click.option(
     "--json", "json_path", type=click.Path(dir_okay=False, path_type=Path), help="Write the figures here."
@@ -137,6 +149,9 @@ def _options(
         raise DataError(f"--data: missing, expected the folder of the dataset ({dataset})")
     # Before a line is drawn: what is wrong shows at once.
     capacities = settings.parse_capacities(given["capacity"])
+    save, output = settings.parse_save(given["save"]), chosen("output", "output", None)
+    if save and output is None:
+        raise ConfigError("--save: there is no --output; say into which folder the files go")
     seeds = (given["seed"],) if given["seeds"] is None else settings.parse_seeds(given["seeds"])
     options = Options(
         dataset=dataset,
@@ -151,12 +166,13 @@ def _options(
         batch_size=chosen("batch_size", "batch_size", 8),
         through="zmq" if given["through"] else "process",
         repeat_defect=given["repeat_defect"],
-        heatmaps=chosen("heatmap_normalisation", "heatmaps", "image"),
+        heatmaps=chosen("heatmap_normalisation", "heatmaps", "set"),
         overlays=given["overlays"],
         excel=run.excel if run is not None else True,
         skip_bad=given["skip_bad"],
+        save=save,
     )
-    return options, chosen("output", "output", None)
+    return options, output
 
 
 def _demo(data: Path | None, held: ExitStack) -> Path:

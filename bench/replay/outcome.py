@@ -12,7 +12,7 @@ from bench.replay import published, verdicts
 from bench.replay.parity import Parity
 from bench.replay.run import Recorder
 from bench.replay.scored import Levels, Scored, Truth, as_json
-from bench.replay.settings import Options
+from bench.replay.settings import Options, Saveable
 from musc_online.config import Config
 from musc_online.errors import DataError
 
@@ -37,7 +37,11 @@ class Outcome:
     parity: Parity
     levels: dict[str, Levels]
     seconds: dict[str, float]
+    shapes: Sequence[tuple[int, int]]
+    """Height and width of each image."""
     findings: dict[str, Any] = field(default_factory=dict)
+    saved: dict[Saveable, list[str | None]] = field(default_factory=dict)
+    """The files of `--save` of each sample, below the category's folder; None where there is none."""
 
     def entry(self) -> dict[str, Any]:
         """The category's part of the JSON (docs/operate.md#the-replays-json)."""

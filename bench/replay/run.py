@@ -51,6 +51,8 @@ class Recorder:
     revised: Scored
     arrivals: list[Arrival] = field(default_factory=list)
     last_label: dict[int, bool | None] = field(default_factory=dict)
+    thresholds: dict[int, float | None] = field(default_factory=dict)
+    """The threshold behind each frame's last label; None while withheld."""
     last_threshold: float | None = None
     n_kept_out: int = 0
     """Frames that `ring.admit` did not let into the ring: their first score is their last."""
@@ -72,6 +74,7 @@ class Recorder:
         # A frame that leaves the ring before any revision keeps its provisional score as its last.
         _keep(self.revised, index, score)
         self.last_label[index] = score.pred_label
+        self.thresholds[index] = score.threshold
         self.last_threshold = score.threshold
 
     @property

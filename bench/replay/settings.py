@@ -1,8 +1,9 @@
 """What one replay was told: the command line, and what the authors' own YAML says in its place."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from bench import datasets
 from bench.datasets import Category, Sample
@@ -18,6 +19,8 @@ from streamer.wire.checks import BitDepth
 ALL = "all"
 Capacity = int | Literal["all"]
 Heatmaps = Literal["image", "set", "none"]
+Saveable = Literal["maps", "overlays", "masks"]
+SAVEABLE: tuple[Saveable, ...] = get_args(Saveable)
 
 
 @dataclass(frozen=True)
@@ -41,11 +44,12 @@ class Options:
     batch_size: int = 8
     through: Literal["process", "zmq"] = "process"
     repeat_defect: int = 0
-    heatmaps: Heatmaps = "image"
+    heatmaps: Heatmaps = "set"
     overlays: int = 6
     excel: bool = True
     bit_depth: BitDepth = "auto"
     skip_bad: bool = False
+    save: tuple[Saveable, ...] = ()
 
     def capacity(self, n_images: int) -> int:
         """Ring capacity of the main run for a category of `n_images`."""
@@ -123,6 +127,18 @@ def _capacity(part: str) -> Capacity:
             f"--capacity: got '{part}', expected whole numbers from 2, or all, with commas between"
         )
     return int(part)
+
+
+def parse_save(texts: Sequence[str]) -> tuple[Saveable, ...]:
+    """`--save maps,masks`, once or more often, in the order of `SAVEABLE`.
+
+    Raises:
+        ConfigError: anything else to save.
+    """
+    wanted = {part.strip() for text in texts for part in text.split(",")}
+    for part in sorted(wanted - {*SAVEABLE}):
+        raise ConfigError(f"--save: got '{part}', expected {', '.join(SAVEABLE)}, with commas between")
+    return tuple(kind for kind in SAVEABLE if kind in wanted)
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:

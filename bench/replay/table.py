@@ -1,18 +1,13 @@
-"""What a person reads on the terminal: metrics, whether parity holds, findings; their rows for the report."""
+"""Metrics, labels, parity and findings as rows and lines: for the terminal and for the report."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from rich import box
-from rich.console import Console
-from rich.table import Table
 
 from bench.metrics.labels import SETTLED
-from bench.names import plain
 from bench.replay.outcome import STAGES, Entry
 from bench.replay.verdicts import SAID
-from streamer.printable import printable
 from streamer.sources import told
 
 Rows = tuple[list[str], list[list[str]]]
@@ -20,8 +15,7 @@ Rows = tuple[list[str], list[list[str]]]
 
 _SHOWN = {"image_auroc": "image AUROC", "image_raw_auroc": "before RsCIN", "pro": "PRO"}
 _ONLINE = ("provisional", "revised")
-WIDTH = 132
-COLUMNS = (
+COLUMNS: tuple[tuple[str, str, str], ...] = (
     ("image", "auroc", "image\nAUROC"),
     ("image", "f1_max", "image\nF1-max"),
     ("image", "ap", "image\nAP"),
@@ -33,7 +27,7 @@ COLUMNS = (
     ("pixel", "ap", "pixel\nAP"),
     ("pixel", "pro", "pixel\nPRO"),
 )
-LABEL_COLUMNS = (
+LABEL_COLUMNS: tuple[tuple[str, str], ...] = (
     ("n_labelled", "labelled"),
     ("n_withheld", "withheld"),
     ("recall", "recall"),
@@ -43,20 +37,6 @@ LABEL_COLUMNS = (
     ("best_f1", "best F1 of\none threshold"),
     ("f1_over_best", "F1 over\nbest"),
 )
-
-
-def results(document: Mapping[str, Any]) -> Table:
-    """The metrics of every category, and their mean where there are several."""
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), title=f"{document['dataset']}, per cent")
-    table.add_column("category", no_wrap=True)
-    table.add_column("scores", no_wrap=True)
-    for _, _, heading in COLUMNS:
-        table.add_column(heading, justify="right", no_wrap=True)
-    for name, entry in _blocks(document):
-        for index, (stage, cells) in enumerate(lines(entry, document["published"].get(name))):
-            table.add_row(plain(name if index == 0 else ""), stage, *cells)
-        table.add_section()
-    return table
 
 
 def lines(entry: Mapping[str, Any], theirs: Mapping[str, Any] | None) -> list[tuple[str, list[str]]]:
@@ -69,27 +49,11 @@ def lines(entry: Mapping[str, Any], theirs: Mapping[str, Any] | None) -> list[tu
     return rows or [("no labels", ["-"] * len(COLUMNS))]
 
 
-def labels(document: Mapping[str, Any]) -> Table | None:
-    """What the labels that were sent are worth; None where there are no true labels."""
-    rows = label_rows(document)
-    if not rows:
-        return None
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), title="labels as they were sent, per cent")
-    table.add_column("category", no_wrap=True)
-    table.add_column("said", no_wrap=True)
-    for _, heading in LABEL_COLUMNS:
-        table.add_column(heading, justify="right", no_wrap=True)
-    for name, said, *cells in rows:
-        shown = plain(name if said == SAID[0] else "")
-        table.add_row(shown, said, *cells, end_section=said == SAID[-1])
-    return table
-
-
 def label_rows(document: Mapping[str, Any]) -> list[list[str]]:
     """Rows of the categories with true labels, and their mean: name, when it was said, `LABEL_COLUMNS`."""
     return [
         [name, said, *(_label_cell(entry["verdict"][said], column) for column, _ in LABEL_COLUMNS)]
-        for name, entry in _blocks(document)
+        for name, entry in blocks(document)
         if any(value is not None for said in SAID for value in (entry["verdict"][said] or {}).values())
         for said in SAID
     ]
@@ -143,36 +107,6 @@ def undefined(entry: Entry) -> Sequence[str]:
     ]
 
 
-def show(document: Mapping[str, Any], console: Console) -> None:
-    """Print table and verdicts; a pipe gets the whole width."""
-    if not console.is_terminal:
-        console = Console(file=console.file, width=WIDTH, highlight=False)
-    console.print(results(document))
-    said = labels(document)
-    if said is not None:
-        console.print(said)
-    for entry in document["categories"]:
-        online = entry["online"]
-        missing = entry["n_images"] - online["n_provisional"]
-        _line(console, verdict(entry))
-        _line(console, f"  {counted(entry)}")
-        _line(
-            console,
-            f"  provisional figures are of {online['n_provisional']} frames; {missing} had nothing to be "
-            f"scored against; warm-up {online['n_warmup']} frames; {online['labels_flipped']} of "
-            f"{online['labels_compared']} labels changed by the end{_kept_out(online['n_kept_out'])}",
-        )
-        _line(console, f"  {threshold(entry)}")
-        for caption, (headings, rows) in _findings(entry):
-            console.print(_plain_table(caption, headings, rows))
-        for line in undefined(entry):
-            _line(console, f"  {line}")
-
-
-def _line(console: Console, text: str) -> None:
-    console.print(printable(text), soft_wrap=True, markup=False, highlight=False)
-
-
 def counted(entry: Entry) -> str:
     """One line: how many images there were, normal and anomalous, and what was left out."""
     total, anomalous = entry["n_images"], entry["n_anomalous"]
@@ -181,40 +115,22 @@ def counted(entry: Entry) -> str:
     return f"{total} images: {kinds}{left_out}"
 
 
+def saved(entry: Entry) -> str:
+    """One line: how many files `--save` wrote, and of how many images there is none, and why."""
+    files, left_out = entry["saved"]["n_files"], entry["saved"]["left_out"]
+    line = "saved: " + ", ".join(f"{count} {kind}" for kind, count in files.items())
+    return line + "".join(f"; {count} images without {why}" for why, count in left_out.items())
+
+
 def counted_by_name(entry: Entry) -> str:
     """`counted`, with the category's name before it."""
     return f"{entry['category']}: {counted(entry)}"
 
 
-def _blocks(document: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+def blocks(document: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
     """The categories by name, and their mean where there are several."""
     blocks = [(str(entry["category"]), entry) for entry in document["categories"]]
     return [*blocks, ("mean", document["mean"])] if len(blocks) > 1 else blocks
-
-
-def _kept_out(count: int) -> str:
-    return f"; {count} kept out of the ring" if count else ""
-
-
-def _findings(entry: Entry) -> Iterator[tuple[str, Rows]]:
-    found = entry["findings"]
-    if found.get("sweep"):
-        n_seeds = len({row["seed"] for row in found["sweep"]})
-        spread = f", mean over {n_seeds} orders (lowest to highest)" if n_seeds > 1 else ""
-        yield f"{entry['category']}: per cent against ring capacity{spread}", sweep_rows(found["sweep"])
-    if found.get("repeat"):
-        name = found["repeat"]["frame_id"]
-        yield f"{entry['category']}: {name} many times in a row", repeat_rows(found["repeat"])
-
-
-def _plain_table(caption: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
-    shown = Table(box=box.SIMPLE_HEAD, padding=(0, 1), title=plain(caption))
-    for heading in headings:
-        shown.add_column(heading, justify="right", overflow="fold")
-    for row in rows:
-        # Narrow enough for a terminal: the spread goes below its mean.
-        shown.add_row(*(cell.replace(" (", "\n(").replace(" to ", "-") for cell in row))
-    return shown
 
 
 def _cells(stage: Mapping[str, Any], *, signed: bool = False) -> list[str]:

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from sklearn.metrics import roc_curve
 
 from bench.metrics import pixel_curves
@@ -76,6 +77,44 @@ def _cross_wrong_labels(axes: Axes, recorder: Recorder, labels: npt.NDArray[np.i
     ]
     if crosses:
         axes.plot(*zip(*crosses, strict=True), "kx", ms=8, mew=1, label="wrong label")
+
+
+def histogram(
+    scores: npt.NDArray[np.float64],
+    labels: npt.NDArray[np.int64] | None,
+    threshold: float | None,
+    best: float | None,
+    path: Path,
+) -> None:
+    """How the last raw scores are spread, with the last threshold.
+
+    Args:
+        scores: `[N]`; NaN is left out.
+        labels: `[N]` ground truth, by colour and one on the other; None = unknown.
+        threshold: the last one, None where none was stated.
+        best: the single threshold of the best F1, None where it cannot be known.
+        path: of the PNG.
+    """
+    figure = Figure(figsize=(9.5, 3.0), layout="constrained")
+    axes = figure.subplots()
+    known = np.isfinite(scores)
+    kinds = [("images", known, BLUE)]
+    if labels is not None:
+        kinds = [("normal", known & (labels == 0), BLUE), ("anomalous", known & (labels == 1), RED)]
+    if known.any():
+        edges = np.histogram_bin_edges(scores[known], bins=max(10, min(60, round(2 * known.sum() ** 0.5))))
+        values, names, colours = zip(
+            *((scores[chosen], name, colour) for name, chosen, colour in kinds), strict=True
+        )
+        axes.hist(values, list(edges), stacked=True, label=names, color=colours, edgecolor="white", lw=0.6)
+    if threshold is not None:
+        axes.axvline(threshold, color="black", lw=1.2, label="threshold in the end")
+    if best is not None:
+        axes.axvline(best, color="black", lw=1.2, ls=":", label="threshold of the best F1")
+    axes.set(xlabel="last raw score", ylabel="images")
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+    figure.legend(loc="outside right upper", fontsize=8, frameon=False)
+    _save(figure, path)
 
 
 def curves(truth: Truth, stages: Mapping[str, Scored], path: Path) -> None:
@@ -200,4 +239,4 @@ def _number(value: float | None) -> float:
 def _save(figure: Figure, path: Path) -> None:
     for axes in figure.axes:
         axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, dpi=110)
+    figure.savefig(path, dpi=130)

@@ -9,6 +9,7 @@ import yaml
 
 from bench.replay import table
 from bench.replay.outcome import Entry
+from bench.report import sentences
 from streamer.printable import printable
 
 
@@ -30,29 +31,16 @@ def _head(document: Mapping[str, Any]) -> Iterator[str]:
     found = document["categories"]
     n_images = sum(entry["n_images"] for entry in found)
     yield f"# Replay of {document['dataset']}\n"
-    failed = [entry["category"] for entry in found if entry["parity"]["holds"] is False]
-    asked = [entry["category"] for entry in found if entry["parity"]["holds"] is not None]
-    if failed:
-        yield f"**Parity does not hold: {escaped(', '.join(failed))}.** The distances below say where.\n"
-    elif len(asked) == len(found):
-        yield "**The stream ended in the batch result, in every category.**\n"
-    else:
-        yield "**Parity was not asked for everywhere** (see each category for why).\n"
+    holds, said = sentences.parity(document)
+    yield f"**{escaped(said)}.**{' The distances below say where.' if holds == 'fails' else ''}\n"
     yield (
-        f"{_count(len(found), 'category', 'categories')}, {n_images} images, backbone {backbone['name']} at "
-        f"{_inputs(config)}, blocks {backbone['stages']}. Frames arrived {options['order']} "
-        f"(seed {options['seeds'][0]}), scored {_through(options)}.\n"
+        f"{sentences.counted(len(found), 'category', 'categories')}, {n_images} images, backbone "
+        f"{backbone['name']} at {sentences.inputs(config)}, blocks {backbone['stages']}. Frames arrived "
+        f"{options['order']} (seed {options['seeds'][0]}), scored {sentences.through(options)}.\n"
     )
     yield from (f"- {escaped(table.verdict(entry))}" for entry in found)
     yield from (f"- {escaped(table.counted_by_name(entry))}" for entry in found)
     yield ""
-
-
-def _inputs(config: Mapping[str, Any]) -> str:
-    """What the backbone sees of a frame."""
-    tiles, size = config["tiles"], f"{config['backbone']['image_size']} px"
-    cut = "" if tiles["rows"] * tiles["cols"] == 1 else f"{tiles['rows']} x {tiles['cols']} tiles of "
-    return cut + size + {"stretch": "", "pad": ", padded", "crop": ", cropped"}[tiles["fit"]]
 
 
 def _figures(document: Mapping[str, Any]) -> Iterator[str]:
@@ -91,43 +79,40 @@ def _labels(document: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _category(entry: Entry) -> Iterator[str]:
-    name, online, files = str(entry["category"]), entry["online"], entry.get("files", {})
+    name, files = str(entry["category"]), entry.get("files", {})
     anomalous = "no labels" if entry["n_anomalous"] is None else f"{entry['n_anomalous']} anomalous"
     yield f"## {escaped(name)}\n"
     held = f"{entry['n_images']} images ({anomalous}), ring of {entry['capacity']}."
-    yield f"{held} {_seconds(entry['seconds'])}\n"
+    yield f"{held} {sentences.seconds(entry['seconds'])}\n"
+    worth = sentences.worth(entry)
+    if worth:
+        yield escaped(" ".join(worth)) + "\n"
+    yield from _frames(name, files)
     plots = files.get("plots", {})
     if "timeline" in plots:
         yield "### Scores in order of arrival\n"
-        yield (
-            f"The first {online['n_warmup']} frames are warm-up: scored, but without a label. "
-            f"{_flips(online)} {_sentence(table.threshold(entry))} "
-            f"Scores of every image: [scores.csv]({_link(name, files['scores'])}).\n"
-        )
-        if entry["n_anomalous"] is not None:
-            yield "A cross is a wrong label: over a ring as said on arrival, over a dot as said last.\n"
+        scores = f"Scores of every image: [scores.csv]({_link(name, files['scores'])})."
+        yield f"{sentences.timeline(entry)} {scores}\n"
         yield _picture("scores in order of arrival", name, plots["timeline"])
+    if "histogram" in plots:
+        yield "### Spread of the scores\n"
+        yield _picture("how many images have which last raw score", name, plots["histogram"])
     if "curves" in plots:
         yield "### ROC and PRO\n"
         yield _picture("ROC of images and PRO of pixels", name, plots["curves"])
-    yield from _by_defect(entry["findings"].get("by_defect", []))
+    yield from _by_defect(sentences.defect_rows(entry))
     yield from _findings(name, entry["findings"], plots)
-    for kind, title in (("worst", "Worst images"), ("best", "Best images")):
-        yield from _overlays(name, title, files.get(kind, []))
 
 
-def _by_defect(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+def _by_defect(rows: Sequence[Sequence[str]]) -> Iterator[str]:
     if not rows:
         return
     yield "### By kind of defect\n"
-    yield "The final scores of one kind of defect together with all normal images, per cent.\n"
-    yield _row(["defect", "images", "image AUROC", "before RsCIN", "pixel AUROC", "PRO"])
-    yield "|---|---:|---:|---:|---:|---:|"
-    for row in rows:
-        yield _row(
-            [escaped(row["defect"]), row["n_images"], *(_percent(value) for value in row["revised"].values())]
-        )
-    yield ""
+    yield (
+        "Found and missed by the label said last; metrics of the final scores of one kind of defect together "
+        "with all normal images, per cent.\n"
+    )
+    yield from _table(sentences.DEFECT_COLUMNS, [[escaped(cell) for cell in row] for row in rows])
 
 
 def _findings(name: str, found: Mapping[str, Any], plots: Mapping[str, str]) -> Iterator[str]:
@@ -143,46 +128,34 @@ def _findings(name: str, found: Mapping[str, Any], plots: Mapping[str, str]) -> 
 
 def _sweep(name: str, rows: Sequence[Mapping[str, Any]], plots: Mapping[str, str]) -> Iterator[str]:
     yield "### Against ring capacity\n"
-    seeds = len({row["seed"] for row in rows})
-    spread = "" if seeds == 1 else f" Mean over {seeds} orders of arrival, lowest and highest in brackets."
-    yield f"Per cent.{spread}\n"
+    yield f"{sentences.sweep(rows)}\n"
     yield from _table(*table.sweep_rows(rows))
     if "sweep" in plots:
         yield _picture("metrics against ring capacity", name, plots["sweep"])
 
 
 def _repeat(name: str, found: Mapping[str, Any], plots: Mapping[str, str]) -> Iterator[str]:
-    rows = found["copies"]
-    caught = [row["copy"] for row in rows if row["label"]]
     yield "### One defect many times in a row\n"
-    yield (
-        f"{_code(found['frame_id'])} (batch score {found['batch_raw']:.3f}) came {len(rows)} times in a row "
-        f"after {found['arrivals_before']} other frames. Mutual scoring calls normal what has near twins; "
-        "perfect copies are the worst case, and a known weakness of the method. Called anomalous on arrival: "
-        f"{'copy ' + ', '.join(map(str, caught)) if caught else 'none of them'}.\n"
-    )
+    yield f"{_code(found['frame_id'])} {sentences.repeated(found)}\n"
     yield from _table(*table.repeat_rows(found))
     yield _picture("score of a repeated defect", name, plots["repeat"])
 
 
-def _overlays(name: str, title: str, shown: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    if not shown:
+def _frames(name: str, files: Mapping[str, Any]) -> Iterator[str]:
+    """The frames shown, each group with its rule and count."""
+    scale = files.get("scale")
+    if scale is None:
         return
-    yield f"### {title}\n"
-    yield "Left the frame, then the heat map, then the mask (green) and what is above the threshold (red).\n"
-    for one in shown:
-        kind = {None: "", 0: "normal, ", 1: f"{escaped(one['defect'] or 'anomalous')}, "}[one["label"]]
-        wrong = "" if one["error"] is None else f", {_wrong(one)}"
-        scores = f"score {table.three(one['raw'])}, re-scored {table.three(one['rescored'])}"
-        yield f"{_code(one['frame_id'])}: {kind}{scores}{wrong}\n"
-        yield _picture(str(one["frame_id"]), name, one["file"])
-
-
-def _wrong(one: Mapping[str, Any]) -> str:
-    share = f"{100 * one['error']:.0f}%"
-    if one["label"]:
-        return f"{share} of the normal images score as high or higher"
-    return f"{share} of the anomalous images score as low or lower"
+    yield "### Frames\n"
+    yield f"{sentences.PANELS} {sentences.scale(scale)}\n"
+    if "legend" in scale:
+        yield _picture("colours of the scale, with its ends and the threshold", name, scale["legend"])
+    for group in files["shown"]:
+        yield f"#### {group['title']}\n"
+        yield f"{sentences.chosen(group)}\n"
+        for one in group["pictures"]:
+            yield f"{_code(one['frame_id'])}: {escaped(sentences.frame_words(one))}\n"
+            yield _picture(str(one["frame_id"]), name, one["file"])
 
 
 def _settings(document: Mapping[str, Any]) -> Iterator[str]:
@@ -190,25 +163,6 @@ def _settings(document: Mapping[str, Any]) -> Iterator[str]:
     yield "```yaml"
     yield yaml.safe_dump(document["config"], sort_keys=False, default_flow_style=None).strip()
     yield "```"
-
-
-def _through(options: Mapping[str, Any]) -> str:
-    return "through a server process over ZeroMQ" if options["through"] == "zmq" else "in this process"
-
-
-def _flips(online: Mapping[str, Any]) -> str:
-    if not online["labels_compared"]:
-        return "No frame was given a label on arrival."
-    changed, compared = online["labels_flipped"], online["labels_compared"]
-    said = f"{changed} of {compared} labels given on arrival were changed by the end."
-    kept_out = online["n_kept_out"]
-    return said + (f" {kept_out} frames were kept out of the ring (`ring.admit`)." if kept_out else "")
-
-
-def _seconds(seconds: Mapping[str, float]) -> str:
-    told = [("backbone", "backbone"), ("batch", "batch"), ("independent", "second way"), ("online", "stream")]
-    told.append(("metrics", "metrics"))
-    return "Seconds: " + ", ".join(f"{word} {seconds[key]:.1f}" for key, word in told if key in seconds) + "."
 
 
 def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
@@ -252,15 +206,3 @@ def _code(text: object) -> str:
 
 def _link(name: str, file: str) -> str:
     return quote(f"{name}/{file}")
-
-
-def _sentence(line: str) -> str:
-    return f"{line[0].upper()}{line[1:]}."
-
-
-def _count(number: int, one: str, many: str) -> str:
-    return f"{number} {one if number == 1 else many}"
-
-
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{100 * value:.2f}"

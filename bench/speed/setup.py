@@ -5,13 +5,13 @@ import platform
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from bench.machine import cores, processor
 from musc_online.arrays import Geometry
 
 
@@ -61,17 +61,12 @@ def float32_peak() -> float:
 
 def machine() -> dict[str, Any]:
     """What the figures depend on: processor, vector instructions, threads, load."""
-    model, flags = platform.processor(), set[str]()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        fields = [line.partition(":") for line in cpuinfo.read_text().splitlines()]
-        named = {key.strip(): value.strip() for key, _, value in reversed(fields)}
-        model, flags = named.get("model name", model), set(named.get("flags", "").split())
+    model, flags = processor()
     wanted = ("avx2", "avx_vnni", "avx512bw", "avx512_vnni", "avx512_bf16", "amx_int8")
     return {
         "processor": model,
         "vector_instructions": [flag for flag in wanted if flag in flags],
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": cores(),
         "threads": torch.get_num_threads(),
         "load_before": round(os.getloadavg()[0], 2),
         "float32_gemm_gflops": round(float32_peak(), 1),

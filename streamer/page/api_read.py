@@ -96,11 +96,12 @@ def map_png(
     key: KeyQuery,
     scale: Annotated[int, Query(ge=1, le=64)] = 16,
 ) -> Response:
-    """The map as a picture, `scale` pixels a patch, for those without scripts."""
+    """The map as a picture over its legend, `scale` pixels a patch, for those without scripts."""
     from streamer.page.rendering import map_as_png  # noqa: PLC0415  (OpenCV: only where it is asked for)
 
     rows, cols, content = _grid(request, stream, key)
-    return Response(map_as_png(content, rows, cols, scale), media_type="image/png")
+    threshold = (parts_of(request).queries.frame(stream, key) or {}).get("threshold")
+    return Response(map_as_png(content, rows, cols, scale, threshold), media_type="image/png")
 
 
 @router.get("/events")

@@ -7,9 +7,9 @@ import openpyxl
 import pytest
 from rich.console import Console
 
-from bench.replay import outcome, published, table
+from bench.replay import outcome, published, table, terminal
 from bench.replay.settings import Options, parse_capacities, parse_seeds
-from bench.report import category, excel, pictures, text
+from bench.report import category, excel, text
 from musc_online import config
 from musc_online.errors import ConfigError
 
@@ -45,39 +45,6 @@ def test_ranking_is_worst_first_and_breaks_ties_by_the_margin():
 
 def test_ranking_without_labels_is_by_score_and_leaves_out_what_has_none():
     assert list(category.ranking(None, np.array([0.2, NAN, 0.9, 0.5]))) == [2, 3, 0]
-
-
-def test_spans_are_each_images_own_or_those_of_the_set():
-    maps = np.stack([np.linspace(low, high, 4).reshape(2, 2) for low, high in ((0, 1), (2, 5))]).astype(
-        np.float32
-    )
-    assert category.spans(maps, whole_set=False) == [(0, 1), (2, 5)]
-    assert category.spans(maps, whole_set=True) == [(0, 5), (0, 5)]
-
-
-def test_panels_show_frame_heat_and_outlines_in_the_frames_shape():
-    frame = np.full((60, 120, 3), 128, np.uint8)
-    scores = np.zeros((40, 40), np.float32)
-    scores[10:20, 20:30] = 1.0
-    mask = (scores > 0).astype(np.uint8)
-    shown = pictures.panels(frame, scores, (0, 1), mask, 0.5)
-    height, width = pictures.HEIGHT, 2 * pictures.HEIGHT
-    assert shown.shape == (height, 3 * width + 12, 3)
-    first, heat, outlined = shown[:, :width], shown[:, width + 6 : 2 * width + 6], shown[:, -width:]
-    assert (first == 128).all()
-    hot, cold = heat[height * 3 // 8, width * 5 // 8], heat[height * 7 // 8, width // 8]
-    assert hot[2] > cold[2] + 50, "the hottest place is red"
-    assert (outlined == 128).all(axis=2).mean() > 0.8, "most of the frame is left as it is"
-    changed = np.argwhere((outlined != 128).any(axis=2))
-    assert changed.min(axis=0) == pytest.approx([height / 4, width / 2], abs=height * 0.04)
-    assert changed.max(axis=0) == pytest.approx([height / 2, width * 3 / 4], abs=height * 0.04)
-
-
-def test_nothing_is_outlined_where_nothing_is_wrong():
-    frame = np.full((50, 50, 3), 90, np.uint8)
-    scores = np.zeros((10, 10), np.float32)
-    shown = pictures.panels(frame, scores, (0, 0), np.zeros((10, 10), np.uint8), 0.5)
-    assert (shown[:, -pictures.HEIGHT :] == 90).all()
 
 
 LABELS_SAID = {
@@ -177,7 +144,7 @@ def test_findings_are_printed_and_reported_with_their_spread():
     assert "| 4 | 90.00 (90.00 to 90.00) | - | 25.00 (25.00 to 25.00) |" in page
     assert "| 50.00 (25.00 to 75.00) | 2 of 8 |" in page
     printed = io.StringIO()
-    table.show(said, Console(file=printed))
+    terminal.show(said, Console(file=printed))
     assert "mean over 2 orders" in printed.getvalue()
     assert "(25.00-75.00)" in printed.getvalue()
     assert "parity holds" in printed.getvalue()
@@ -199,20 +166,20 @@ def test_what_labels_are_worth_is_printed_within_the_width_and_reported():
     assert mean["verdict"]["final"]["precision"] is None
     said = document(*entries, mean=mean)
     page, printed = text.markdown(said), io.StringIO()
-    table.show(said, Console(file=printed))
+    terminal.show(said, Console(file=printed))
     cells = ["provisional", "3", "2", "50.00", "-", "0.00", "40.00", "80.00", "50.00"]
     assert "| a | " + " | ".join(cells) + " |" in page
     assert "| mean | final | - | - | 50.00 | - | 0.00 | 40.00 | 80.00 | 50.00 |" in page
     rows = printed.getvalue().splitlines()
     assert ["a", *cells] in [row.split() for row in rows]
-    assert max(len(row) for row in rows if "final" in row or "labelled" in row) <= table.WIDTH
+    assert max(len(row) for row in rows if "final" in row or "labelled" in row) <= terminal.WIDTH
     assert "a: undefined, no frame was called anomalous: provisional labels' precision" in printed.getvalue()
 
 
 def test_without_true_labels_no_rates_are_shown():
     unknown = entry("p")
     unknown["verdict"] |= {"provisional": None, "final": None}
-    assert table.labels(document(unknown)) is None
+    assert terminal.labels(document(unknown)) is None
     assert "Labels as they were sent" not in text.markdown(document(unknown))
 
 

@@ -13,9 +13,10 @@ from rich.console import Console
 from streamer_support import PATIENCE_S, backbone, until
 
 from bench.demo_data import generate
-from streamer import demo, demo_page, overlays, screenshot
+from streamer import demo, demo_overlays, demo_page, screenshot
 from streamer.demo import main as demo_main
 from streamer.demo import truth_of
+from streamer.overlays import LINE
 from streamer.process import PageProcess
 from streamer.wire.published import Message, encode_map
 
@@ -46,7 +47,7 @@ def test_the_demo_shows_every_frame_and_draws_overlays(tmp_path):
         assert name in done.output
     pictures = sorted((tmp_path / "out").glob("0*.png"))
     assert len(pictures) == 8
-    assert all(cv2.imread(str(path)).shape == (320, 960, 3) for path in pictures)
+    assert all(cv2.imread(str(path)).shape == (320, 968, 3) for path in pictures)
     page = tmp_path / "out" / "page.png"
     if screenshot.browser() is None:
         assert f"{page} was not drawn: no chromium" in done.output
@@ -129,9 +130,9 @@ def test_a_picture_keeps_the_frames_aspect_and_outlines_only_what_is_anomalous(t
         (0.2, False),
     ):  # a mean of worst patches may lie below the map's maximum
         header = {"frame_id": "a.png", "raw_score": raw, "threshold": 0.3, "anomaly_map": entry}
-        (written,) = overlays.write(
+        (written,) = demo_overlays.write(
             [Message(header, "line/score", payload)], {"a.png": tmp_path / "a.png"}, tmp_path
         )
         picture = cv2.imread(str(written))
-        assert picture.shape == (128, 960, 3)
-        assert (picture[:, 640:] == (0, 0, 255)).all(axis=2).any() == outlined
+        assert picture.shape == (128, 968, 3)
+        assert (picture[:, 648:] == LINE).all(axis=2).any() == outlined

@@ -65,8 +65,7 @@ def _decoded(picture: bytes) -> images.Frame:
 
 def _over(frame: images.Frame | None, anomaly_map: npt.NDArray[np.float32], header: Any) -> images.Frame:
     threshold = _number(header.get("threshold"))
-    # Each picture has a scale of its own, and is looked at alone: its legend says which.
-    scale = overlays.Scale.of([anomaly_map], threshold)
+    scale = overlays.Scale.about(threshold, anomaly_map)
     return overlays.with_legend(overlays.panels(frame, anomaly_map, scale, threshold), scale, threshold)
 
 

@@ -4,7 +4,7 @@ import * as alarm from "./alarm.js";
 import { legend } from "./heat.js";
 
 const STORED = "look";
-const FIRST = { heat: true, opacity: 55, contour: true, colours: "inferno", hold: true };
+const FIRST = { heat: true, opacity: 55, contour: true, hold: true };
 
 function stored() {
   try {
@@ -47,12 +47,6 @@ export function controls(onChange) {
     "aria-label": "heat map's opacity, per cent",
   });
   const percent = el("output", { for: "opacity" });
-  const colours = el(
-    "select",
-    { id: "colours", "aria-label": "colours" },
-    ["inferno", "cividis"].map((name) => el("option", {}, name)),
-  );
-  colours.value = look.colours;
   const ramp = el("canvas", { class: "ramp", role: "img" });
   const [low, mid, high] = [el("span"), el("span"), el("span")];
   const sound = el(
@@ -71,13 +65,10 @@ export function controls(onChange) {
     setText(sound, alarm.armed() ? "Sound on" : "Sound off");
   }
 
-  function drawLook() {
-    setText(percent, `${look.opacity} %`);
-    legend(ramp, look.colours);
-  }
+  const drawLook = () => setText(percent, `${look.opacity} %`);
   opacity.addEventListener("input", () => ((look.opacity = Number(opacity.value)), drawLook(), keep()));
-  colours.addEventListener("change", () => ((look.colours = colours.value), drawLook(), keep()));
   drawLook();
+  legend(ramp);
 
   return {
     node: el(
@@ -85,13 +76,12 @@ export function controls(onChange) {
       { class: "block look" },
       el("div", { class: "bar" }, heat.node, opacity, percent),
       el("div", { class: "scale" }, ramp, el("div", { class: "ends" }, low, mid, high)),
-      el("div", { class: "bar" }, contour.node, hold.node, colours),
+      el("div", { class: "bar" }, contour.node, hold.node),
     ),
     sound,
     settings: () => ({
       opacity: look.heat ? look.opacity / 100 : 0,
       contour: look.contour,
-      colours: look.colours,
     }),
     holds: () => look.hold,
     /** The legend: the scale of the window, and where the threshold lies on it. */

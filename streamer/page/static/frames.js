@@ -112,18 +112,20 @@ function paint(drawing) {
     image,
     ...(map ?? {}),
     view: frame.map?.view ?? null,
-    ...scale(frame),
+    ...heat.scaleOf(frame),
     opacity: image ? opacity : 1,
     contour: contour && map ? frame.threshold : null,
     shape: frame.shape ?? undefined,
     key: frame.key,
   });
+  if (map && !image) box.title = scaleWords(frame);
 }
 
-/** What the heat map's colours span: the threshold in the middle, or lower where the worst is far above it. */
-function scale({ threshold, map }) {
-  if (threshold) return { low: threshold * 0.4, high: Math.max(threshold * 1.6, map?.max ?? 0) };
-  return { low: map?.min ?? 0, high: map?.max ?? 1 };
+/** The scale of a map that is shown with one of its own, in words. */
+export function scaleWords(frame) {
+  const { low, high } = heat.scaleOf(frame);
+  const threshold = frame.threshold > 0 ? `, threshold ${fmt.score(frame.threshold)} in the middle` : "";
+  return `colours from ${fmt.score(low)} to ${fmt.score(high)} and beyond${threshold}`;
 }
 
 function blank(box, text) {

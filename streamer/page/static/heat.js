@@ -1,44 +1,33 @@
 // A map over its picture: interpolated from the patch grid as the detector does, coloured, with the
 // threshold's contour.
 
-// 65 of matplotlib's 256 colours each; those between are interpolated, and are at most 2 of 255 off.
-const PALETTES = {
-  inferno:
-    "00000402010a04031207051b0b072410092d150b371a0c40210c4a270b532e0a5a3609603c0965430a684a0c6b500e6c" +
-    "57106d5d126e63146e6a176e70196e761b6d7d1e6d83206b89226a9024689627669c2964a32b61a92e5faf315cb53458" +
-    "bb3755c13a51c63e4dcc4149d14644d64a40db4f3bdf5437e35932e75f2deb6528ee6b23f1711ef47819f67f14f8860f" +
-    "f98d0afa9407fb9c06fca309fcab0ffcb217fbba1ffac228f9ca32f7d23df5d949f3e156f2e865f1ef75f3f586f6fa96" +
-    "fcffa4",
-  cividis:
-    "00224e00255400285b002b62002e6a0030700433711135701a386f213b6e273e6e2d416d32436d36466c3b496c3f4c6c" +
-    "434e6c47516c4b546c4f576c52596d565c6d5a5f6e5d626e61656f646770686a716b6d726f7073727374757676797877" +
-    "7c7b78807e788481798784788b87788f8a78938d789790779b93769f9676a39a75a79d74aba072afa371b3a670b7aa6e" +
-    "bbad6cbfb06bc3b469c8b766ccba64d0be61d4c15fd9c55cddc958e1cc55e6d051ead44cefd748f4db42f8df3cfde334" +
-    "fee838",
-};
+// Inferno, red, green and blue of its 256 colours: what `streamer.overlays.table` gives, of which reports, overlays
+// and the files bridge are drawn. Equal steps look equal, and it is read by people who do not see all colours.
+const INFERNO =
+  "00000401000501010601010802010a02020c02020e03021004031204031405041706041907051b08051d09061f0a0722" +
+  "0b07240c08260d08290e092b10092d110a30120a32140b34150b37160b39180c3c190c3e1b0c411c0c431e0c451f0c48" +
+  "210c4a230c4c240c4f260c51280b53290b552b0b572d0b592f0a5b310a5c320a5e340a5f3609613809623909633b0964" +
+  "3d09653e0966400a67420a68440a68450a69470b6a490b6a4a0c6b4c0c6b4d0d6c4f0d6c510e6c520e6d540f6d550f6d" +
+  "57106e59106e5a116e5c126e5d126e5f136e61136e62146e64156e65156e67166e69166e6a176e6c186e6d186e6f196e" +
+  "71196e721a6e741a6e751b6e771c6d781c6d7a1d6d7c1d6d7d1e6d7f1e6c801f6c82206c84206b85216b87216b88226a" +
+  "8a226a8c23698d23698f24699025689225689326679526679727669827669a28659b29649d29649f2a63a02a63a22b62" +
+  "a32c61a52c60a62d60a82e5fa92e5eab2f5ead305dae305cb0315bb1325ab3325ab43359b63458b73557b93556ba3655" +
+  "bc3754bd3853bf3952c03a51c13a50c33b4fc43c4ec63d4dc73e4cc83f4bca404acb4149cc4248ce4347cf4446d04545" +
+  "d24644d34743d44842d54a41d74b3fd84c3ed94d3dda4e3cdb503bdd513ade5238df5337e05536e15635e25734e35933" +
+  "e45a31e55c30e65d2fe75e2ee8602de9612bea632aeb6429eb6628ec6726ed6925ee6a24ef6c23ef6e21f06f20f1711f" +
+  "f1731df2741cf3761bf37819f47918f57b17f57d15f67e14f68013f78212f78410f8850ff8870ef8890cf98b0bf98c0a" +
+  "f98e09fa9008fa9207fa9407fb9606fb9706fb9906fb9b06fb9d07fc9f07fca108fca309fca50afca60cfca80dfcaa0f" +
+  "fcac11fcae12fcb014fcb216fcb418fbb61afbb81dfbba1ffbbc21fbbe23fac026fac228fac42afac62df9c72ff9c932" +
+  "f9cb35f8cd37f8cf3af7d13df7d340f6d543f6d746f5d949f5db4cf4dd4ff4df53f4e156f3e35af3e55df2e661f2e865" +
+  "f2ea69f1ec6df1ed71f1ef75f1f179f2f27df2f482f3f586f3f68af4f88ef5f992f6fa96f8fb9af9fc9dfafda1fcffa4";
 const LEVELS = 256;
 const MOST_SAMPLES = 320; // along the longer side; beyond, a screen shows no difference
 const MOST_PIXELS = 1600;
-const tables = new Map();
 
-/** `[256 * 3]` red, green, blue of a palette whose lightness grows with the value. */
-export function palette(name) {
-  if (tables.has(name)) return tables.get(name);
-  const hex = PALETTES[name] ?? PALETTES.inferno;
-  const anchors = Array.from({ length: hex.length / 2 }, (_, i) => parseInt(hex.slice(2 * i, 2 * i + 2), 16));
-  const last = anchors.length / 3 - 1;
-  const table = new Uint8ClampedArray(3 * LEVELS);
-  for (let level = 0; level < LEVELS; level += 1) {
-    const at = (level / (LEVELS - 1)) * last;
-    const low = Math.min(Math.floor(at), last - 1);
-    for (let c = 0; c < 3; c += 1) {
-      const [from, to] = [anchors[3 * low + c], anchors[3 * low + 3 + c]];
-      table[3 * level + c] = from + (at - low) * (to - from);
-    }
-  }
-  tables.set(name, table);
-  return table;
-}
+/** `[256 * 3]` red, green, blue of the colours from the scale's low end to its high one. */
+export const PALETTE = Uint8ClampedArray.from({ length: 3 * LEVELS }, (_, i) =>
+  parseInt(INFERNO.slice(2 * i, 2 * i + 2), 16),
+);
 
 function axis(side, size, start, stop) {
   const last = side - 1;
@@ -137,6 +126,14 @@ export function windowScale(frames, threshold = null) {
   return { low, high: Math.max(high, low + 1e-6) };
 }
 
+/**
+ * What the colours of a frame's own map span: around its threshold, the same whatever else it shows, so that frames
+ * can be compared; where it has none, from its own least value to well above its greatest.
+ */
+export function scaleOf({ threshold, map }) {
+  return threshold > 0 ? { low: threshold * 0.4, high: threshold * 1.6 } : windowScale([{ map }]);
+}
+
 /** The scale as it was where the new one hardly differs: colours that flicker say nothing. */
 export function steady(before, next) {
   const room = 0.04 * (next.high - next.low);
@@ -147,17 +144,16 @@ export function steady(before, next) {
 /** How much of the picture a value of 0..1 covers: what is normal stays visible. */
 export const cover = (share, opacity) => opacity * Math.min(1, 1.3 * share ** 2);
 
-function heatImage(values, height, width, { low, high, opacity, colours, alone }) {
-  const table = palette(colours);
+function heatImage(values, height, width, { low, high, opacity, alone }) {
   const image = new ImageData(width, height);
   const pixels = image.data;
   const scale = 1 / (high - low);
   for (let i = 0, at = 0; i < values.length; i += 1, at += 4) {
     const share = Math.min(Math.max((values[i] - low) * scale, 0), 1);
     const level = 3 * Math.round(share * (LEVELS - 1));
-    pixels[at] = table[level];
-    pixels[at + 1] = table[level + 1];
-    pixels[at + 2] = table[level + 2];
+    pixels[at] = PALETTE[level];
+    pixels[at + 1] = PALETTE[level + 1];
+    pixels[at + 2] = PALETTE[level + 2];
     pixels[at + 3] = 255 * (alone ? 1 : cover(share, opacity));
   }
   return image;
@@ -246,14 +242,13 @@ export function aspectOf({ image, shape, rows, cols, view }) {
  * @param {number} options.low, options.high the scale's ends (`windowScale`).
  * @param {number} [options.opacity] of the map, 0..1.
  * @param {number | null} [options.contour] level of the line, null for none.
- * @param {"inferno" | "cividis"} [options.colours]
  * @param {[number, number]} [options.shape] height and width of the frame: the aspect, and what `regions`
  *   refer to.
  * @param {number[][]} [options.regions] x, y, width, height, score; drawn where `shape` is known.
  * @param {string} [options.key] of the frame.
  */
 export function draw(canvas, options) {
-  const said = { opacity: 0.55, contour: null, colours: "inferno", low: 0, high: 1, regions: [], ...options };
+  const said = { opacity: 0.55, contour: null, low: 0, high: 1, regions: [], ...options };
   const aspect = aspectOf(said);
   const ratio = Math.min(devicePixelRatio || 1, 2);
   const width = Math.max(2, Math.min(MOST_PIXELS, Math.round((canvas.clientWidth || 320) * ratio)));
@@ -274,12 +269,11 @@ export function draw(canvas, options) {
 }
 
 /** The colours from `low` (left) to `high` (right), over the whole canvas. */
-export function legend(canvas, colours = "inferno") {
-  const table = palette(colours);
+export function legend(canvas) {
   canvas.width = LEVELS;
   canvas.height = 1;
   const image = new ImageData(LEVELS, 1);
   for (let i = 0; i < LEVELS; i += 1)
-    image.data.set([table[3 * i], table[3 * i + 1], table[3 * i + 2], 255], 4 * i);
+    image.data.set([...PALETTE.subarray(3 * i, 3 * i + 3), 255], 4 * i);
   canvas.getContext("2d").putImageData(image, 0, 0);
 }

@@ -1,7 +1,8 @@
 // What is known of one frame: its pictures, figures, regions, what its sender said, and good frames like it.
 
 import { el, fmt, nameOf } from "./common.js";
-import { picture, thumbnail } from "./frames.js";
+import { picture, scaleWords, thumbnail } from "./frames.js";
+import { legend } from "./heat.js";
 
 // Pictures
 
@@ -34,12 +35,22 @@ export function pictures(frame) {
     "div",
     { class: "figures", role: "img", "aria-label": described(frame) },
     panel("frame", { contour: false, map: false }),
-    panel(frame.map?.ignored ? "heat map (part of the frame is ignored)" : "heat map", {
-      opacity: 1,
-      contour: false,
-      image: false,
-    }),
+    heatMap(frame),
     panel("outline of what reaches the threshold", {}, boxes(frame)),
+  );
+}
+
+/** The map alone, over the legend of its own scale. */
+function heatMap(frame) {
+  const ramp = el("canvas", { class: "ramp", "aria-hidden": "true" });
+  legend(ramp);
+  const about = frame.map?.ignored ? "heat map (part of the frame is ignored)" : "heat map";
+  return el(
+    "figure",
+    {},
+    picture(frame, { opacity: 1, contour: false, image: false }),
+    frame.map ? ramp : "",
+    el("figcaption", {}, frame.map ? `${about}, ${scaleWords(frame)}` : about),
   );
 }
 

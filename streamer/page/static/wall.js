@@ -31,7 +31,7 @@ const mark = () => {
   if (!asked && !document.hidden) asked = requestAnimationFrame(paint);
 };
 const pictures = new Pictures(mark);
-const panel = new Panel(pictures, () => ({ opacity: 0.55, contour: true, colours: "inferno", ...scale }));
+const panel = new Panel(pictures, () => ({ opacity: 0.55, contour: true, ...scale }));
 const strip = new Strip();
 const today = new Today();
 const name = el("h1", {});

@@ -6,6 +6,8 @@ import pytest
 from item_support import verdict
 from told_support import DAY, jpeg, mapped, names, objects, rows, sink, write
 
+from streamer.overlays import GAP
+
 
 @pytest.mark.parametrize("encoding", ["grid", "float32", "png16"])
 @pytest.mark.parametrize("image_format", ["jpeg", "png"])
@@ -19,14 +21,16 @@ def test_an_anomalous_frame_gets_its_picture_with_map_and_outline(tmp_path, enco
     assert rows(tmp_path)[0]["overlay"] == ""
     assert drawn[0].endswith({"jpeg": ".jpg", "png": ".png"}[image_format])
     picture = cv2.imread(str(tmp_path / "told" / drawn[0]))
-    assert picture.shape == (240, 960, 3)
-    plain, heat, outlined = np.hsplit(picture.astype(int), 3)
+    assert picture.shape == (240 + 50, 3 * 320 + 2 * GAP, 3)
+    whole = picture[:240].astype(int)
+    plain, heat, outlined = (whole[:, start : start + 320] for start in (0, 320 + GAP, 2 * (320 + GAP)))
     hot_part, cold_part = np.s_[20:90, 20:120], np.s_[160:220, 200:300]
     assert np.abs(plain[:, :300] - 90).max() < 8
     assert heat[hot_part].mean() > heat[cold_part].mean() + 40
-    red = (outlined[..., 2] > 200) & (outlined[..., 0] < 90)
-    assert red[:130, :170].sum() > 100
-    assert not red[cold_part].any()
+    line = outlined.min(axis=2) > 190
+    assert line[:130, :170].sum() > 100
+    assert not line[cold_part].any()
+    assert (picture[240:] > 128).mean() > 0.5, "the numbers of its scale stand below it"
 
 
 def test_a_frame_is_drawn_when_it_becomes_anomalous_and_not_at_each_word_of_it(tmp_path):

@@ -6,6 +6,7 @@ import json
 import threading
 from collections import Counter
 
+import cv2
 import msgpack
 import numpy as np
 import pytest
@@ -14,8 +15,9 @@ from streamer_support import backbone, picture, serving, small_config, until
 from web_support import DAY_NS, HOUR, PATIENCE_S, Visitor, fill, message, page_on, score
 from websockets.sync.client import connect
 
-from streamer import auth
+from streamer import auth, overlays
 from streamer.ask import ask
+from streamer.page.rendering import map_as_png
 from streamer.publish import Publisher
 from streamer.tables import csv_text
 
@@ -357,7 +359,12 @@ def test_the_grid_is_the_map(line, camera):
         drawn = admin.http.get("/api/map.png", params={"stream": "maps", "key": key, "scale": 8})
         assert drawn.headers["content-type"] == "image/png"
         assert drawn.content.startswith(b"\x89PNG")
-        assert drawn.content[16:24] == (32).to_bytes(4, "big") * 2
+        picture = cv2.imdecode(np.frombuffer(drawn.content, np.uint8), cv2.IMREAD_COLOR)
+        threshold = frame["frame"]["threshold"]
+        expected = map_as_png(frame["grid"], 4, 4, 8, threshold)
+        assert drawn.content == expected
+        assert (picture[:32, 32:] == 255).all()
+        assert (picture[32:] == overlays.legend(overlays.Scale.about(threshold, grid), threshold, 120)).all()
 
 
 def test_a_page_that_may_only_look_says_so(line, camera):

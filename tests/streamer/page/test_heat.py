@@ -5,11 +5,11 @@ import http.server
 import json
 import threading
 
-import matplotlib as mpl
 import numpy as np
 import pytest
 from browser_support import complaints
 
+from streamer import overlays
 from streamer.maps import interpolate
 from streamer.page.files import STATIC
 
@@ -113,14 +113,36 @@ def test_one_scale_holds_good_frames_the_worst_and_the_threshold(run):
     assert none == {"low": 0, "high": 1}
 
 
-@pytest.mark.parametrize("name", ["inferno", "cividis"])
-def test_the_colours_are_the_published_ones_and_grow_lighter(run, name):
-    found = np.array(run("heat.js", "return Array.from(m.palette(a[0]));", name)).reshape(256, 3)
-    published = 255 * mpl.colormaps[name](np.arange(256))[:, :3]
-    assert np.abs(found - published).max() < 2.5
-    lightness = found @ [0.2126, 0.7152, 0.0722]
-    assert (np.diff(lightness) > -1.0).all()
-    assert lightness[-1] - lightness[0] > 150
+def test_the_colours_are_those_of_every_other_picture(run):
+    found = np.array(run("heat.js", "return Array.from(m.PALETTE);")).reshape(256, 3)
+    assert (found == overlays.table()).all()
+
+
+def test_the_scales_mean_what_they_mean_in_every_other_picture(run):
+    draw = np.random.default_rng(3)
+    cases = []
+    for n_frames in (0, 1, 2, 7, 60):
+        lows, highs = draw.uniform(0, 0.2, n_frames), draw.uniform(0.3, 0.9, n_frames)
+        cases += [[lows.tolist(), highs.tolist(), threshold] for threshold in (None, 0.05, 0.4, 3.0)]
+    cases.append([[0.25], [0.25], None])
+    script = """
+        return a.map(([lows, highs, threshold]) => {
+            const frames = lows.map((min, n) => ({ map: { min, max: highs[n] } }));
+            return [m.windowScale(frames, threshold), m.scaleOf({ threshold, map: frames[0]?.map })];
+        });
+    """
+    for (lows, highs, threshold), (window, own) in zip(cases, run("heat.js", script, *cases), strict=True):
+        expected = overlays.Scale.of_ends(lows, highs, threshold)
+        assert (window["low"], window["high"]) == pytest.approx((expected.low, expected.high))
+        ends = np.array([[lows[0], highs[0]]]) if lows else np.full((1, 2), np.nan)
+        expected = overlays.Scale.about(threshold, ends)
+        assert (own["low"], own["high"]) == pytest.approx((expected.low, expected.high))
+
+
+def test_a_map_covers_the_frame_as_it_does_in_every_other_picture(run):
+    shares = np.linspace(0, 1, 41)
+    found = run("heat.js", "return a[0].map((share) => m.cover(share, a[1]));", shares.tolist(), 0.6)
+    assert found == pytest.approx(overlays.cover(shares, 0.6))
 
 
 def test_words_signs_and_classes_of_verdicts(run):
