@@ -1,4 +1,4 @@
-"""`musc-online`: every command under one name. A command's module is imported when it is called, no sooner."""
+"""`musc-online`: every command under one name, each imported when it is called."""
 
 import difflib
 import importlib
@@ -11,6 +11,7 @@ import click
 from click.shell_completion import CompletionItem, get_completion_class
 
 from bench.commands import Group
+from streamer.commands import examples
 from streamer.printable import printable
 from streamer.shipped import shipped
 
@@ -25,13 +26,13 @@ class Lazy:
 
     Attributes:
         module: where it is.
-        attribute: its name there.
         line: the first sentence of its help.
+        attribute: its name in the module.
     """
 
     module: str
-    attribute: str
     line: str
+    attribute: str = "main"
 
     def load(self) -> click.Command:
         """The command itself."""
@@ -41,32 +42,36 @@ class Lazy:
 
 SECTIONS: dict[str, dict[str, Lazy]] = {
     "Run it": {
-        "serve": Lazy("streamer.serve", "main", "Score the frames that come in over ZeroMQ and publish the scores, until SIGTERM or Ctrl-C."),
-        "publish": Lazy("streamer.publish", "main", "Push the frames of a source to a detector, and say what became of them."),
-        "subscribe": Lazy("streamer.subscribe", "main", "Print what a detector publishes, as it comes: what matters, or the kinds asked for."),
-        "status": Lazy("streamer.status", "main", "Ask a detector how it is."),
-        "operate": Lazy("streamer.operate", "main", "Tell a detector something about a frame, a group of frames, a stream, or itself."),
-        "page": Lazy("streamer.page.__main__", "main", "Show what a detector finds, live and for days, until SIGTERM or Ctrl-C."),
-        "bridge": Lazy("streamer.bridge", "main", "Hand on what a detector says until SIGTERM or Ctrl-C."),
-        "keys": Lazy("streamer.keys", "main", "Make the detector's key pair and one pair a peer in FOLDER; existing keys are kept."),
+        "serve": Lazy("streamer.serve", "Score the frames that come in and publish the scores."),
+        "publish": Lazy("streamer.publish", "Send images of a folder, a video or a camera to a detector."),
+        "subscribe": Lazy("streamer.subscribe", "Print what a detector publishes, as it comes."),
+        "status": Lazy("streamer.status", "Ask a detector how it is."),
+        "operate": Lazy("streamer.operate", "Tell a detector what you know of a frame, or what to do."),
+        "page": Lazy("streamer.page.__main__", "Show what a detector finds in a browser, live and for days."),
+        "bridge": Lazy("streamer.bridge", "Hand on what a detector says: MQTT, webhook, OPC UA, files."),
+        "keys": Lazy("streamer.keys", "Make CURVE keys for a detector and its peers in FOLDER."),
     },
     "Try it": {
-        "demo": Lazy("bench.demo", "main", "Show what a detector says of a line of parts."),
-        "replay": Lazy("bench.replay.command", "command", "Replay DATASET as a stream and compare it with the batch."),
-        "verdict": Lazy("bench.verdict.command", "main", "What labels are worth: each category of DATASET at several shares of defective images."),
-        "options": Lazy("bench.options.command", "main", "Score each category of DATASET with every option, as a batch and as a stream, and compare."),
+        "demo": Lazy("bench.demo", "Show what a detector says of a line of parts."),
+        "replay": Lazy(
+            "bench.replay.command", "Replay DATASET as a stream and compare it with the batch.", "command"
+        ),
+        "verdict": Lazy("bench.verdict.command", "Say what labels are worth at several shares of defects."),
+        "options": Lazy("bench.options.command", "Compare options on DATASET, as a batch and as a stream."),
     },
     "Measure it": {
-        "speed": Lazy("bench.speed.command", "main", "Measure mutual scoring: batch, online, bytes, scaling; and the whole service around it."),
-        "load": Lazy("bench.load.command", "main", "Drive a server with several cameras."),
-        "fuzz": Lazy("bench.fuzz.command", "main", "Attack servers of its own: malformed messages, and what else was seen to hurt."),
-        "soak": Lazy("bench.soak", "main", "Push frames of changing size through two streams and see whether memory stays flat."),
+        "speed": Lazy("bench.speed.command", "Measure speed: batch, online, scaling, and a whole service."),
+        "load": Lazy("bench.load.command", "Drive a detector with several cameras: is any frame lost?"),
+        "fuzz": Lazy("bench.fuzz.command", "Attack detectors of its own with what was seen to hurt."),
+        "soak": Lazy("bench.soak", "Send thousands of frames, and see whether memory stays flat."),
     },
     "Set it up": {
-        "config": Lazy("bench.cli", "config", "Print the shipped configuration NAME, or list them all."),
-        "completion": Lazy("bench.cli", "completion", "Print what makes SHELL complete commands and options."),
+        "config": Lazy("bench.cli", "Print the shipped configuration NAME, or list them all.", "config"),
+        "completion": Lazy(
+            "bench.cli", "Print what makes SHELL complete commands and options.", "completion"
+        ),
     },
-}  # fmt: skip
+}
 """Commands by what people want, in the order of the help. A test holds each line to the command's own."""
 
 COMMANDS: dict[str, Lazy] = {name: lazy for section in SECTIONS.values() for name, lazy in section.items()}
@@ -138,14 +143,13 @@ def _tell_versions(context: click.Context, _option: click.Parameter, asked: bool
 
 @click.group(
     cls=_LazyGroup,
-    epilog=f"""\b
-Examples:
-  {NAME} demo
-  {NAME} config line > line.yaml
-  {NAME} serve --config line.yaml
-  {NAME} publish --source parts/ --stream line-1
-
-`{NAME} COMMAND -h` says more of each.""",
+    epilog=examples(
+        f"{NAME} demo",
+        f"{NAME} config line > line.yaml",
+        f"{NAME} serve --config line.yaml",
+        f"{NAME} publish --source parts/ --stream line-1",
+    )
+    + f"\n\n`{NAME} COMMAND -h` says more of each.",
 )
 @click.option(
     "--version", is_flag=True, expose_value=False, is_eager=True, callback=_tell_versions,
@@ -157,10 +161,7 @@ def main() -> None:
 
 @click.command(
     cls=Group.command_class,
-    epilog=f"""\b
-Examples:
-  {NAME} config
-  {NAME} config line > line.yaml""",
+    epilog=examples(f"{NAME} config", f"{NAME} config line > line.yaml"),
 )
 @click.argument("name", required=False)
 def config(name: str | None) -> None:
@@ -188,10 +189,7 @@ _HOW = {
 
 @click.command(
     cls=Group.command_class,
-    epilog=f"""\b
-Examples:
-  {NAME} completion bash
-  {NAME} completion fish > {NAME}.fish""",
+    epilog=examples(f"{NAME} completion bash", f"{NAME} completion fish > {NAME}.fish"),
 )
 @click.argument("shell", type=click.Choice([*_HOW]))
 def completion(shell: str) -> None:

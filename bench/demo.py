@@ -1,4 +1,4 @@
-"""`musc-online demo`: a line of parts through a real detector, drawn where nobody gives a folder of images."""
+"""`musc-online demo`: parts through a real detector, drawn where no folder of images is given."""
 
 import shlex
 import tempfile
@@ -11,6 +11,7 @@ from bench import demo_data
 from bench.commands import Command
 from musc_online.errors import DataError
 from streamer import demo, demo_page
+from streamer.commands import examples
 from streamer.printable import printable
 
 _DRAWN = "data"
@@ -19,11 +20,11 @@ _DRAWN = "data"
 
 @click.command(
     cls=Command,
-    epilog="""\b
-Examples:
-  musc-online demo
-  musc-online demo --data photos/ --output found/
-  musc-online demo --page""",
+    epilog=examples(
+        "musc-online demo",
+        "musc-online demo --data photos/ --output found/",
+        "musc-online demo --page",
+    ),
 )
 @click.option(
     "--data", type=click.Path(path_type=Path),

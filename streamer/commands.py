@@ -32,6 +32,8 @@ NOBODY_READS = 128 + 13
 """As a shell says of SIGPIPE, which Windows does not have."""
 
 
+_NO_ARGUMENTS = getattr(click.exceptions, "NoArgsIsHelpError", ())
+"""Of a group without a command; older clicks print the help themselves."""
 _SETTINGS: dict[str, Any] = {
     "help_option_names": ["-h", "--help"],
     "max_content_width": 100,
@@ -82,6 +84,11 @@ def _check_number(ctx: click.Context, option: click.Parameter) -> None:
     given = ctx.params.get(option.name or "")
     if isinstance(given, int | float) and not -LARGEST <= given <= LARGEST:
         raise click.BadParameter(f"got {given}, expected a number of at most {LARGEST:g}", ctx, option)
+
+
+def examples(*lines: str) -> str:
+    """The `epilog` of a command: what people type, a line each, as they type it."""
+    return "\n".join(("\b", "Examples:", *(f"  {line}" for line in lines)))
 
 
 class Command(Ending):
@@ -136,6 +143,9 @@ def _status(  # noqa: PLR0911  (one line an ending)
     except (KeyboardInterrupt, click.Abort):
         return INTERRUPTED
     except click.ClickException as error:
+        if isinstance(error, _NO_ARGUMENTS):  # its message is the help
+            error.show()
+            return MENDABLE
         return _told(f"error: {_one_line(error.format_message())}", MENDABLE)
     except named as error:
         return _told(f"error: {error}", MENDABLE)

@@ -19,7 +19,7 @@ from rich.text import Text
 
 from streamer import demo_overlays, screenshot
 from streamer.ask import ask
-from streamer.commands import Command, undisturbed
+from streamer.commands import Command, examples, undisturbed
 from streamer.dataset_folders import NORMAL_FOLDERS
 from streamer.demo_page import PICTURES, STREAM, TRANSPORT, frames_folder, no_page, page_on, say
 from streamer.errors import StreamerError
@@ -37,7 +37,12 @@ _START_S = 300.0
 _SILENCE_S = 300.0
 
 
-@click.command(cls=Command)
+@click.command(
+    cls=Command,
+    epilog=examples(
+        "python -m streamer.demo --data parts/ --output found/",
+    ),
+)
 @click.option("--data", type=click.Path(path_type=Path), required=True, help="Folder of images.")
 @click.option(
     "--output", type=click.Path(path_type=Path), default=OUTPUT, help="Folder that overlays are written to."

@@ -12,7 +12,7 @@ from typing import Any
 import click
 from rich.console import Console
 
-from streamer.commands import Command
+from streamer.commands import Command, examples
 from streamer.dataset_folders import split_masks
 from streamer.errors import StreamerError
 from streamer.printable import printable
@@ -35,7 +35,12 @@ TRANSPORT: dict[str, Any] = {
 _NEEDED = ("fastapi", "uvicorn", "websockets", "itsdangerous")
 
 
-@click.command(cls=Command)
+@click.command(
+    cls=Command,
+    epilog=examples(
+        "python -m streamer.demo_page --data parts/ --fps 2",
+    ),
+)
 @click.option("--data", type=click.Path(path_type=Path), required=True, help="Folder of images.")
 @click.option("--fps", type=click.FloatRange(min=0, min_open=True), default=FPS, help="Parts a second.")
 @click.option("--seed", default=0, help="Order in which the parts come.")

@@ -18,6 +18,7 @@ from bench.replay.settings import Options
 from musc_online import config as configuration
 from musc_online.config import Config
 from musc_online.errors import ConfigError, DataError
+from streamer.commands import examples
 from streamer.printable import printable
 from streamer.wire.checks import BIT_DEPTHS, parse_bit_depth
 
@@ -25,17 +26,26 @@ _DEMO = "demo"
 
 
 @click.command(
-    cls=Command, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+    cls=Command,
+    epilog=examples(
+        "musc-online replay demo",
+        "musc-online replay mvtec --data MVTEC --category cookie --output report",
+        "musc-online replay folder --data photos/ --output report",
+        "musc-online replay mvtec --data MVTEC --config paper.yaml --expect published --output report",
+    ),
 )
 @click.argument("dataset", metavar="DATASET", type=click.Choice([*DATASETS, _DEMO]))
 @click.option("--data", type=click.Path(path_type=Path), help="Folder of the dataset; `demo` draws its own.")
 @click.option("--category", help="One name, several with commas between, or all (default).")
 @click.option("--config", "config_path", type=click.Path(path_type=Path), help="YAML: ours, or MuSc's own.")
+@click.option("--capacity", default="all", help="Ring capacity; 25,50,all compares several.")
 @click.option(
-    "--capacity", default="all", show_default=True, help="Ring capacity; 25,50,all compares several."
+    "--order",
+    type=click.Choice(["shuffled", "sorted"]),
+    default="shuffled",
+    help="Of arrival; sorted lets class follow class, as no line does.",
 )
-@click.option("--order", type=click.Choice(["shuffled", "sorted"]), default="shuffled", show_default=True)
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the order of arrival.")
+@click.option("--seed", type=click.IntRange(0), default=0, help="Of the order of arrival.")
 @click.option(
     "--seeds", help="Several, e.g. 0,1,2: the spread is reported; the first gives the main figures."
 )
@@ -45,7 +55,10 @@ _DEMO = "demo"
 )
 @click.option("--divide-num", type=click.IntRange(1), help="Divide the batch, as the published divide_num.")
 @click.option(
-    "--division", type=click.Choice(["published", "label_free"]), default="published", show_default=True
+    "--division",
+    type=click.Choice(["published", "label_free"]),
+    default="published",
+    help="How: with the labels, as published, or without.",
 )
 @click.option("--limit", type=click.IntRange(2), help="At most N images a category, evenly spread.")
 @click.option(
@@ -65,18 +78,7 @@ _DEMO = "demo"
     metavar="KINDS",
     help="Write maps, overlays or masks (commas between) of every image to --output.",
 )
-@click.option(
-    "--heatmap-normalisation",
-    type=click.Choice(["image", "set", "none"]),
-    help="Colours of the pictures: one scale for all (set, the default), one each, or no pictures.",
-)
-@click.option(
-    "--overlays",
-    type=click.IntRange(0),
-    default=6,
-    show_default=True,
-    help="Most pictures of each kind in the report.",
-)
+@click.option("--overlays", type=click.IntRange(0), default=6, help="Most pictures of each kind in the report.")
 @click.option(
     "--json", "json_path", type=click.Path(dir_okay=False, path_type=Path), help="Write the figures here."
 )
