@@ -78,7 +78,12 @@ _DEMO = "demo"
     metavar="KINDS",
     help="Write maps, overlays or masks (commas between) of every image to --output.",
 )
-@click.option("--overlays", type=click.IntRange(0), default=6, help="Most pictures of each kind in the report.")
+@click.option(
+    "--heatmap-normalisation",
+    type=click.Choice(["image", "set", "none"]),
+    help="Colours of the pictures: one scale for all (set, the default), one each, or no pictures.",
+)
+@click.option("--overlays", type=click.IntRange(0), default=6, help="Most pictures of a kind in the report.")
 @click.option(
     "--json", "json_path", type=click.Path(dir_okay=False, path_type=Path), help="Write the figures here."
 )
