@@ -22,7 +22,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -35,7 +35,7 @@ _PORTS = (5554, 5555, 5556, 5557)
 _BLOCK_S = 600.0
 """Ends a block that would wait for ever."""
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```\s*?$", re.DOTALL | re.MULTILINE)
-_YOURS = re.compile(r"^(\w+)=\S.*?  # yours$", re.MULTILINE)
+_YOURS = re.compile(r"^(\w+)=\S.*?  +# yours$", re.MULTILINE)
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _FREE = re.compile(r"\d+\.\d+(?:e-?\d+)?|\d{10,}")
 """Numbers that are another's on another machine, on another day."""
@@ -92,7 +92,8 @@ def replaced(text: str, yours: Mapping[str, str], used: set[str]) -> str:
 
     def value(found: re.Match[str]) -> str:
         used.add(found[1])
-        return f"{found[1]}={shlex.quote(yours[found[1]])}"
+        given = yours[found[1]]
+        return f"{found[1]}={given if given.startswith('$') else shlex.quote(given)}"
 
     return _YOURS.sub(value, text)
 
@@ -202,7 +203,9 @@ class Shell:
     def close(self) -> None:
         """End it and whatever it started and left running."""
         assert self._process.stdin is not None
-        self._process.stdin.close()
+        assert self._process.stdout is not None
+        with suppress(BrokenPipeError):
+            self._process.stdin.close()
         for number in (signal.SIGTERM, signal.SIGKILL):
             try:
                 os.killpg(self._process.pid, number)
@@ -212,6 +215,7 @@ class Shell:
             if not self._reader.is_alive():
                 break
         self._process.wait(PATIENCE_S)
+        self._process.stdout.close()
 
 
 @contextmanager
@@ -234,7 +238,8 @@ def follow(page: Path, tmp_path: Path, yours: Mapping[str, str], before: Sequenc
     Args:
         page: the tutorial.
         tmp_path: an empty folder.
-        yours: values for the lines `NAME=value  # yours`, each of which the page has to have.
+        yours: values for the lines `NAME=value  # yours`, each of which the page has to have; `$NAME` is one
+            that `before` has set.
         before: lines of bash that make ready what the reader has: a camera.
 
     Raises:
