@@ -17,18 +17,18 @@ TUTORIALS = ROOT / "docs" / "tutorials"
 CAMERA = ROOT / "tests" / "support" / "rtsp_camera.py"
 
 
-def parts(folder, count, size):
-    """Parts of the drawn line as photographs in one folder: every fifth from the fifteenth on has a defect."""
+def parts(folder, count, every):
+    """Parts of the drawn line as photographs in one folder: from the tenth on one in `every` has a defect."""
     folder.mkdir()
     kinds = [*DEFECTS]
     for index in range(count):
-        defect = kinds[index // 5 % len(kinds)] if index >= 10 and index % 5 == 4 else "good"
-        cv2.imwrite(str(folder / f"IMG_{index:04d}.png"), draw(3, index, defect, size)[0])
+        defect = kinds[index // every % len(kinds)] if index >= 10 and index % every == every - 1 else "good"
+        cv2.imwrite(str(folder / f"IMG_{index:04d}.png"), draw(3, index, defect, 160)[0])
 
 
 @pytest.mark.slow  # some 15 s: a replay, its report and a detector
 def test_ten_minutes_with_your_own_folder(tmp_path):
-    parts(tmp_path / "photos", 20, 160)
+    parts(tmp_path / "photos", 20, 5)
     follow(TUTORIALS / "own-folder.md", tmp_path, {"FOLDER": str(tmp_path / "photos")})
 
 
@@ -36,9 +36,10 @@ def test_ten_minutes_with_your_own_folder(tmp_path):
 def test_one_camera_to_a_verdict(tmp_path):
     if missing_for_rtsp():
         pytest.skip(missing_for_rtsp())
-    parts(tmp_path / "line", 80, 160)
+    # Primes: whatever step the newest pictures are taken in, each one comes, and seldom the same soon.
+    parts(tmp_path / "line", 83, 7)
     camera = [
-        f"/usr/bin/python3 {CAMERA} --codec jpeg --pictures {tmp_path}/line > {tmp_path}/camera &",
+        f"/usr/bin/python3 {CAMERA} --codec jpeg --pictures {tmp_path}/line > {tmp_path}/camera & disown",
         f"until grep -q ^port {tmp_path}/camera; do sleep 0.1; done",
         f"THEIRS=rtsp://127.0.0.1:$(sed 's/port //' {tmp_path}/camera)/line",
     ]
