@@ -67,10 +67,10 @@ check: $(VENV)/.ready
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# Made whole beside it first: a build that fails leaves the site as it was.
+# Made whole beside it first: a build that fails leaves the site as it was. (--quiet hides warnings from `strict`.)
 docs: $(VENV)/.ready
 	rm -rf build/site.new
-	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet -f configs/mkdocs.yml -d $(CURDIR)/build/site.new
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build -f configs/mkdocs.yml -d $(CURDIR)/build/site.new
 	rm -rf build/site && mv build/site.new build/site
 	@echo "build/site/index.html; with a search: $(BIN)/python -m http.server --bind 127.0.0.1 --directory build/site"
 
