@@ -3,13 +3,7 @@
 from pathlib import Path
 
 from musc_online.errors import DataError, MuscError
-from musc_online.installed import refuse_clash
-
-try:
-    from streamer import commands
-except ImportError:
-    refuse_clash()
-    raise
+from streamer import commands
 
 
 class Command(commands.Command):

@@ -5,6 +5,8 @@ from pathlib import Path
 import click
 
 from streamer.commands import Command, examples
+from streamer.errors import StreamerError
+from streamer.extras import extra_of, extra_of_bridge, not_installed
 
 
 @click.command(
@@ -34,7 +36,12 @@ def main(name: str, path: Path, ready_file: Path | None, dead: bool, redeliver: 
     BRIDGE. Whatever the receiver does, the detector is not held up, and what it said waits in the queue's
     folder.
     """
-    from streamer.bridges import config  # noqa: PLC0415  (slow: a wrong option is told before)
+    try:
+        from streamer.bridges import config  # noqa: PLC0415  (slow: a wrong option is told before)
+    except ModuleNotFoundError as error:
+        if extra_of(str(error.name)) is None:
+            raise
+        raise StreamerError(f"{name}: {not_installed(str(error.name), extra_of_bridge(name))}") from None
 
     loaded = config.load(name, path)
     if dead or redeliver:

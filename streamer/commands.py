@@ -20,7 +20,7 @@ from typing import Any, ClassVar, NoReturn, TextIO
 import click
 
 from streamer.errors import StreamerError
-from streamer.extras import extra_of, not_installed
+from streamer.extras import missed
 from streamer.printable import printable
 
 MENDABLE = 2
@@ -160,8 +160,8 @@ def _status(  # noqa: PLR0911  (one line an ending)
 
 def _missing(error: ModuleNotFoundError) -> int:
     """Of a module that an extra brings, its name and the extra; of any other a fault of our own."""
-    if error.name is not None and extra_of(error.name) is not None:
-        return _told(f"error: {not_installed(error.name.partition('.')[0])}", MENDABLE)
+    if (line := missed(error)) is not None:
+        return _told(f"error: {line}", MENDABLE)
     return _told(traceback.format_exc().rstrip(), OWN_FAULT)
 
 

@@ -168,6 +168,8 @@ class _Publishing:
             self._process = subprocess.Popen(
                 self._command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
             )
+            assert self._process.stdout is not None  # noqa: S101 (a pipe)
+            self._said = self._process.stdout
             self._teller = threading.Thread(target=self._tell, daemon=True)
             self._teller.start()
         return self
@@ -181,6 +183,7 @@ class _Publishing:
                 self._process.kill()
                 self._process.wait()
             self._teller.join()
+            self._said.close()
 
     def has_failed(self) -> bool:
         """Whether it ended before it had sent all; what it says of that is printed by then."""
@@ -190,8 +193,7 @@ class _Publishing:
         return True
 
     def _tell(self) -> None:
-        assert self._process.stdout is not None  # noqa: S101 (a pipe, see above)
-        for line in self._process.stdout:
+        for line in self._said:
             if line.strip():
                 say(self._console, line.rstrip())
 

@@ -22,7 +22,7 @@ def write(
     least: int = 2,
     bit_depth: BitDepth = "auto",
 ) -> list[Path]:
-    """Overlays of the most and the least anomalous frames.
+    """Overlays of the most and the least anomalous frames, on one scale, with `legend.png` beside them.
 
     Args:
         messages: final scores with maps.
@@ -32,7 +32,7 @@ def write(
         bit_depth: of images of more than 8 bits.
 
     Returns:
-        The files written, named by rank.
+        The files of the frames, named by rank.
 
     Raises:
         StreamerError: the folder cannot be written.
@@ -45,20 +45,25 @@ def write(
     if not maps:
         return []
     known = [value for message in ranked if (value := message.get("threshold")) is not None]
-    scale = overlays.Scale.of(maps, known[-1] if known else None)
+    threshold = known[-1] if known else None
+    scale = overlays.Scale.of(maps, threshold)
+    _put(folder / "legend.png", overlays.legend(scale, threshold))
     written = []
     for rank, message in chosen:
         target = folder / f"{rank:03d}-{_file_name(str(message['frame_id']))}.png"
         frame = images.decode_file(paths[str(message["frame_id"])].read_bytes(), bit_depth)
         assert message.anomaly_map is not None  # noqa: S101 - chosen above
-        picture = overlays.panels(frame, message.anomaly_map, scale, _reached(message))
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(cv2.imencode(".png", picture)[1].tobytes())
-        except OSError as error:
-            raise StreamerError(f"{target}: cannot be written ({error.strerror})") from None
+        _put(target, overlays.panels(frame, message.anomaly_map, scale, _reached(message)))
         written.append(target)
     return written
+
+
+def _put(target: Path, picture: images.Frame) -> None:
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(cv2.imencode(".png", picture)[1].tobytes())
+    except OSError as error:
+        raise StreamerError(f"{target}: cannot be written ({error.strerror})") from None
 
 
 def _file_name(frame_id: str) -> str:

@@ -15,6 +15,7 @@ from rich.console import Console
 from streamer.commands import Command, examples
 from streamer.dataset_folders import split_masks
 from streamer.errors import StreamerError
+from streamer.extras import not_installed
 from streamer.printable import printable
 from streamer.process import ANY_PORT, PageProcess, ServerProcess
 from streamer.publish import Publisher
@@ -89,7 +90,7 @@ def no_page() -> str | None:
     missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
     if not missing:
         return None
-    return f"no page: {missing[0]} is not installed; pip install 'musc-online[page]' brings it"
+    return f"no page: {not_installed(missing[0], 'page')}"
 
 
 @contextmanager

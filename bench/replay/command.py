@@ -36,8 +36,13 @@ _DEMO = "demo"
 )
 @click.argument("dataset", metavar="DATASET", type=click.Choice([*DATASETS, _DEMO]))
 @click.option("--data", type=click.Path(path_type=Path), help="Folder of the dataset; `demo` draws its own.")
-@click.option("--category", help="One name, several with commas between, or all (default).")
-@click.option("--config", "config_path", type=click.Path(path_type=Path), help="YAML: ours, or MuSc's own.")
+@click.option("--category", help="One name, several with commas between.  [all]")
+@click.option(
+    "--config",
+    "config_path",
+    type=click.Path(path_type=Path),
+    help="YAML: ours, or MuSc's own.  [all defaults]",
+)
 @click.option("--capacity", default="all", help="Ring capacity; 25,50,all compares several.")
 @click.option(
     "--order",
@@ -50,9 +55,7 @@ _DEMO = "demo"
     "--seeds", help="Several, e.g. 0,1,2: the spread is reported; the first gives the main figures."
 )
 @click.option("--subsets", type=click.IntRange(1), help="Ring subsets (ring.subsets).")
-@click.option(
-    "--score-against", type=click.IntRange(1), help="Subsets an arrival is scored against; all if left out."
-)
+@click.option("--score-against", type=click.IntRange(1), help="Subsets an arrival is scored against.  [all]")
 @click.option("--divide-num", type=click.IntRange(1), help="Divide the batch, as the published divide_num.")
 @click.option(
     "--division",
@@ -66,7 +69,7 @@ _DEMO = "demo"
     help="Bits in use of images of more than 8, or float: 0 to 1; auto looks which.  [bit_depth]",
 )  # fmt: skip
 @click.option("--skip-bad", is_flag=True, help="Go on without images that cannot be read, and name them.")
-@click.option("--batch-size", type=click.IntRange(1), help="Images a backbone call (default 8).")
+@click.option("--batch-size", type=click.IntRange(1), help="Images a backbone call.  [8]")
 @click.option("--through", type=click.Choice(["zmq"]), help="Send the frames through a real server process.")
 @click.option(
     "--repeat-defect", type=click.IntRange(0), default=0, help="Let one defect come K times in a row."
@@ -81,9 +84,14 @@ _DEMO = "demo"
 @click.option(
     "--heatmap-normalisation",
     type=click.Choice(["image", "set", "none"]),
-    help="Colours of the pictures: one scale for all (set, the default), one each, or no pictures.",
+    help="Colours of the pictures: one scale for all, one each, or no pictures.  [set]",
 )
-@click.option("--overlays", type=click.IntRange(0), default=6, help="Most pictures of a kind in the report.")
+@click.option(
+    "--overlays",
+    type=click.IntRange(0),
+    default=6,
+    help="Most pictures of each kind in the report.",
+)
 @click.option(
     "--json", "json_path", type=click.Path(dir_okay=False, path_type=Path), help="Write the figures here."
 )

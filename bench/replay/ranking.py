@@ -18,7 +18,8 @@ from streamer.printable import printable
 
 MOST_SHOWN = 20
 _SAID = {True: "anomalous", False: "normal", None: "withheld"}
-_LEAST_NAME = 12
+_LEAST_NAME = 6
+_BETWEEN = 2
 Row = dict[str, Any]
 
 
@@ -77,14 +78,14 @@ def show(entry: Entry, console: Console, output: Path | None) -> None:
 
 def _table(entry: Entry, rows: Sequence[Row], width: int) -> Table:
     title = Text.assemble(plain(entry["category"]), ": what stands out most")
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), title=title)
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False, title=title)
     cells = [(str(row["rank"]), f"{row['score']:.3f}", _SAID[row["label"]], where(row)) for row in rows]
     headings = ("rank", "score", "label", "where: x,y width x height")
     beside = sum(
-        max(len(heading), *(len(one[column]) for one in cells), 0) + 2
+        max(len(heading), *(len(one[column]) for one in cells), 0) + _BETWEEN
         for column, heading in enumerate(headings)
     )
-    room = max(_LEAST_NAME, width - beside - 4)
+    room = max(_LEAST_NAME, width - beside)
     table.add_column("rank", justify="right", no_wrap=True)
     table.add_column("frame", no_wrap=True)
     table.add_column("score", justify="right", no_wrap=True)
@@ -109,7 +110,9 @@ def _below(entry: Entry, n_shown: int, output: Path | None) -> list[str]:
     rows, n_images = entry["ranking"], entry["n_images"]
     called = sum(row["label"] is True for row in rows)
     withheld = sum(row["label"] is None for row in rows)
-    said = f"{called} of {n_images} called anomalous"
+    stated = {row["threshold"] for row in rows} - {None}
+    at = f" (threshold {stated.pop():.3f})" if len(stated) == 1 else ""
+    said = f"{called} of {n_images} called anomalous{at}"
     if withheld:
         said += f", {withheld} with the label withheld"
     if len(rows) < n_images:

@@ -119,7 +119,11 @@ def saved(entry: Entry) -> str:
     """One line: how many files `--save` wrote, and of how many images there is none, and why."""
     files, left_out = entry["saved"]["n_files"], entry["saved"]["left_out"]
     line = "saved: " + ", ".join(f"{count} {kind}" for kind, count in files.items())
-    return line + "".join(f"; {count} images without {why}" for why, count in left_out.items())
+    return line + "".join(f"; {_images(count)} without {why}" for why, count in left_out.items())
+
+
+def _images(count: int) -> str:
+    return "1 image" if count == 1 else f"{count} images"
 
 
 def counted_by_name(entry: Entry) -> str:

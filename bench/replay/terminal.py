@@ -102,7 +102,8 @@ def labels(document: Mapping[str, Any], columns: slice = slice(None)) -> Table |
 
 
 def _line(console: Console, text: str) -> None:
-    console.print(printable(text), soft_wrap=True, markup=False, highlight=False)
+    # On a terminal between words; a pipe keeps its lines.
+    console.print(printable(text), soft_wrap=not console.is_terminal, markup=False, highlight=False)
 
 
 def _kept_out(count: int) -> str:

@@ -16,13 +16,14 @@ class Group:
     """Frames that are shown together.
 
     `name` begins their files' names. `title` and `rule` say to a person what they are and how they were
-    chosen out of `total`. `chosen` are their places in the sequence that `groups` was given.
+    chosen out of `total` (None: out of all frames). `chosen` are their places in the sequence that `groups`
+    was given.
     """
 
     name: str
     title: str
     rule: str
-    total: int
+    total: int | None
     chosen: tuple[int, ...]
 
 
@@ -38,7 +39,7 @@ def groups(frames: Sequence[Frame], most: int) -> list[Group]:
         return _ranking(frames, scored, most)
     known = any(frame.truth is not None for frame in frames)
     found = _judged(frames, scored, most) if known else _said(frames, scored, most)
-    return [group for group in found if group.total]
+    return [group for group in found if group.total or group.chosen]
 
 
 def _judged(frames: Sequence[Frame], scored: Sequence[int], most: int) -> list[Group]:
@@ -108,7 +109,7 @@ def _borderline(frames: Sequence[Frame], scored: Sequence[int], most: int, shown
         f"the nearest to the threshold on either side, the highest score first; {near} of {len(distance)} "
         f"frames are within {NEAR:.0%} of it"
     )
-    return Group("borderline", "Borderline", rule, len(free), tuple(chosen))
+    return Group("borderline", "Borderline", rule, None, tuple(chosen))
 
 
 def _spread(

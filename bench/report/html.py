@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import numpy as np
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -19,7 +20,7 @@ from bench.report import sentences, tables
 from bench.report.embedded import Embedded
 from bench.report.made import Made
 from bench.report.tables import Table
-from streamer.overlays import number, stops
+from streamer.overlays import Scale, stops
 from streamer.printable import printable
 
 _PLOTS = {
@@ -53,7 +54,7 @@ def one_category(document: Mapping[str, Any], entry: Entry, folder: Path, made: 
         title=f"{entry['category']} - replay of {document['dataset']}",
         category=_category(entry, folder),
         defects=tables.defects(entry),
-        every=tables.every_frame(said.load(folder / "frames.json")),
+        every=tables.every_frame(said.load(folder / "frames.json"), entry.get("ranking") or []),
     )
 
 
@@ -104,14 +105,13 @@ def _environment() -> Environment:
         # Names come from outside: what moves text about is written out, wherever it stands.
         finalize=lambda value: value if isinstance(value, Markup) else printable(value),
     )
-    environment.filters["number"] = number
     environment.filters["words"] = sentences.frame_words
     environment.filters["chosen"] = sentences.chosen
     return environment
 
 
 def _category(entry: Entry, folder: Path) -> dict[str, Any]:
-    files, online = entry.get("files", {}), entry["online"]
+    files = entry.get("files", {})
     pictures = Embedded(folder)
     plots = [
         {"key": key, "title": title, "alt": alt, "picture": pictures.taken(files["plots"][key])}
@@ -128,6 +128,7 @@ def _category(entry: Entry, folder: Path) -> dict[str, Any]:
         "counted": table.counted(entry),
         "capacity": entry["capacity"],
         "worth": sentences.worth(entry),
+        "saved": sentences.saved(entry),
         "tiles": list(_tiles(entry)),
         "panels": sentences.PANELS,
         "legend": _legend(files.get("scale")),
@@ -135,19 +136,21 @@ def _category(entry: Entry, folder: Path) -> dict[str, Any]:
         "plots": plots,
         "notes": dict(_notes(entry)),
         "seconds": sentences.seconds(entry["seconds"]),
-        "n_warmup": online["n_warmup"],
     }
 
 
-def _legend(scale: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """The colours as a gradient of CSS, and where on it the threshold is, in per cent."""
-    if scale is None:
+def _legend(said: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """The colours as a gradient of CSS, its ends, and what the threshold is and where, in per cent of it."""
+    if said is None:
         return None
-    at = None
-    if scale["threshold"] is not None and not scale["own"]:
-        span = scale["high"] - scale["low"]
-        at = min(100.0, max(0.0, 100 * (scale["threshold"] - scale["low"]) / span)) if span > 0 else 0.0
-    return {**scale, "gradient": ", ".join(stops()), "at": at, "words": sentences.scale(scale)}
+    scale, threshold = Scale(said["low"], said["high"]), said["threshold"]
+    low, high = sentences.ends(said)
+    made = {"own": said["own"], "gradient": ", ".join(stops()), "words": sentences.scale(said)}
+    made |= {"low": low, "high": high, "threshold": None, "at": None}
+    if threshold is not None:
+        share = float(scale.share(np.array(threshold, np.float64)))
+        made |= {"threshold": scale.said(threshold), "at": f"{100 * share:.2f}"}
+    return made
 
 
 def _tiles(entry: Entry) -> Iterator[tuple[str, str]]:

@@ -43,7 +43,9 @@ def command(words: list[str]) -> str:
     Args:
         words: `sys.orig_argv`.
     """
-    python, *rest = words or [""]
+    if not words:  # of an interpreter inside another program
+        return "unknown"
+    python, *rest = words
     if rest and Path(rest[0]).name == "musc-online":
         return shlex.join(["musc-online", *rest[1:]])
     return shlex.join([Path(python).name, *rest])

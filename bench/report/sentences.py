@@ -6,7 +6,7 @@ from typing import Any, Literal
 from bench.replay import table
 from bench.replay.outcome import Entry
 from bench.report.frames import JUDGED
-from streamer.overlays import number
+from streamer.overlays import Scale
 
 _CLOSE = 0.05
 """F1 within this of the best there could have been is close to it."""
@@ -138,16 +138,22 @@ def scale(said: Mapping[str, Any]) -> str:
     """What the colours of the pictures mean."""
     if said["own"]:
         return "Each picture has a colour scale of its own, which is said below it."
+    low, high = ends(said)
     return (
-        f"One colour scale for all pictures: {number(said['low'])} and below is the first colour, "
-        f"{number(said['high'])} and above the last."
+        f"One colour scale for all pictures: {low} and below is the first colour, {high} and above the last."
     )
+
+
+def ends(said: Mapping[str, Any]) -> tuple[str, str]:
+    """The ends of a scale, `low` and `high`, as its legend says them."""
+    scale = Scale(said["low"], said["high"])
+    return scale.said(scale.low), scale.said(scale.high)
 
 
 def chosen(group: Mapping[str, Any]) -> str:
     """How many frames of a group are shown, and which."""
-    rule = group["rule"]
-    return f"{len(group['pictures'])} of {group['total']} shown: {rule}."
+    of = "" if group["total"] is None else f" of {group['total']}"
+    return f"{len(group['pictures'])}{of} shown: {group['rule']}."
 
 
 def frame_words(one: Mapping[str, Any]) -> str:
@@ -157,7 +163,8 @@ def frame_words(one: Mapping[str, Any]) -> str:
     wrong = f"; {_wrong(one)}" if one["error"] else ""
     scores = f"score {table.three(one['raw'])}{against}, re-scored {table.three(one['rescored'])}"
     colours = one.get("scale")
-    own = "" if colours is None else f"; colours from {number(colours['low'])} to {number(colours['high'])}"
+    own = "" if colours is None else "; colours from {} to {}".format(*ends(colours))
+    own += f"; saved as {', '.join(one['saved'])}" if one.get("saved") else ""
     return f"{kind}{_called(one)}, {scores}{wrong}{own}"
 
 
@@ -206,6 +213,15 @@ def timeline(entry: Entry) -> str:
     if entry["n_anomalous"] is None:
         return said
     return f"{said} A cross is a wrong label: over a ring as said on arrival, over a dot as said last."
+
+
+def saved(entry: Entry) -> str:
+    """How many files `--save` left; empty where it was not asked for."""
+    files = (entry.get("saved") or {}).get("n_files", {})
+    if not files:
+        return ""
+    told = ", ".join(f"{count} {kind}" for kind, count in files.items())
+    return f"Saved beside scores.csv, which names them: {told}."
 
 
 def sweep(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -50,7 +50,7 @@ def write(folder: Path, outcome: Outcome, frames: Sequence[Frame], options: Opti
             scale = Scale.of([maps[place]], frame.threshold) if own else whole
             file = f"{group.name}_{number:02d}.jpg"
             (folder / file).write_bytes(_drawn(outcome, place, frame, scale))
-            pictures.append(_about(frame, file, scale if own else None))
+            pictures.append(_about(frame, file, scale if own else None) | _saved(outcome, place))
         groups.append(
             {"name": group.name, "title": group.title, "rule": group.rule}
             | {"total": group.total, "pictures": pictures}
@@ -75,6 +75,12 @@ def _drawn(outcome: Outcome, place: int, frame: Frame, scale: Scale) -> bytes:
         None if truth is None or truth.masks is None else truth.masks[place],
     )
     return _encoded(".jpg", picture, _JPEG)
+
+
+def _saved(outcome: Outcome, place: int) -> dict[str, Any]:
+    """What `--save` left of the frame."""
+    files = [file for kind in outcome.saved.values() if (file := kind[place]) is not None]
+    return {"saved": files} if files else {}
 
 
 def _encoded(kind: str, picture: Any, how: Sequence[int] = ()) -> bytes:

@@ -95,37 +95,43 @@ def defects(entry: Entry) -> Table | None:
     return Table("By kind of defect", sentences.DEFECT_COLUMNS, rows) if rows else None
 
 
-def every_frame(frames: Sequence[Frame] | None) -> FrameTable | None:
-    """All frames, the highest last score first; at most 5000, and a million characters of names."""
+def every_frame(
+    frames: Sequence[Frame] | None, ranking: Sequence[Mapping[str, Any]] = ()
+) -> FrameTable | None:
+    """All frames, the highest last score first; at most 5000, and a million characters of names.
+
+    Args:
+        frames: of a category; None where they are not known.
+        ranking: of a category without true labels: says where in each frame the score comes from.
+    """
     if frames is None:
         return None
     ranked = sorted(frames, key=lambda frame: float("inf") if frame.raw is None else -frame.raw)
     known = any(frame.truth is not None for frame in frames)
-    names = ["defect", "outcome"] if known else []
-    headings = [
-        "frame",
-        *names,
-        "last label",
-        "first label",
-        "score",
-        "threshold",
-        "first score",
-        "re-scored",
-    ]
+    where = {row["frame_id"]: _where(row) for row in ranking}
+    names = [*(["defect", "outcome"] if known else []), "last label", "first label"]
+    names += ["where (x, y, width, height)"] if where else []
+    headings = ["frame", *names, "score", "threshold", "first score", "re-scored", "arrival"]
     rows, spent = [], 0
     for frame in ranked[:MOST_FRAMES]:
         spent += len(frame.frame_id) + len(frame.defect)
         if spent > _MOST_CHARACTERS:
             break
-        rows.append(_frame_row(frame, known=known))
-    shown = Table("Every frame, the highest score first", headings, rows, len(names) + 3)
+        place = [where.get(frame.frame_id, "-")] if where else []
+        rows.append(_frame_row(frame, place, known=known))
+    shown = Table("Every frame, the highest score first", headings, rows, len(names) + 1)
     return FrameTable(shown, [frame.kind for frame in ranked[: len(rows)]], len(frames) - len(rows))
 
 
-def _frame_row(frame: Frame, *, known: bool) -> list[str]:
+def _where(row: Mapping[str, Any]) -> str:
+    """The highest region that reaches the threshold, or the place of the highest value."""
+    return ", ".join(map(str, row["box"] or row["peak"]))
+
+
+def _frame_row(frame: Frame, place: Sequence[str], *, known: bool) -> list[str]:
     about = []
     if known:
         about = [(frame.defect or "unnamed") if frame.truth else "good", _KINDS[frame.kind]]
     scores = (frame.raw, frame.threshold, frame.first, frame.rescored)
     said = [_SAID[frame.said], _SAID[frame.said_first]]
-    return [frame.frame_id, *about, *said, *map(table.three, scores), str(frame.arrival)]
+    return [frame.frame_id, *about, *said, *place, *map(table.three, scores), str(frame.arrival)]

@@ -87,6 +87,8 @@ def _category(entry: Entry) -> Iterator[str]:
     worth = sentences.worth(entry)
     if worth:
         yield escaped(" ".join(worth)) + "\n"
+    if sentences.saved(entry):
+        yield sentences.saved(entry) + "\n"
     yield from _frames(name, files)
     plots = files.get("plots", {})
     if "timeline" in plots:

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import openpyxl
 import pytest
+from page_check import Page
 from replay_support import CONFIG, call, config, line
 
 from bench.metrics.labels import RATES
@@ -112,7 +113,7 @@ def test_every_picture_and_file_of_the_report_is_there(folder):
     for link in links:
         path = folder / unquote(link)
         assert path.is_file(), link
-        if path.suffix == ".png":
+        if path.suffix in (".png", ".jpg") and path.name != "legend.png":
             picture = cv2.imread(str(path))
             assert picture.std() > 5
     assert "The stream ended in the batch result" in text
@@ -196,16 +197,21 @@ def test_broken_parity_is_exit_status_1(line, config, capsys, monkeypatch):
     assert "PARITY DOES NOT HOLD" in said
 
 
-def test_a_folder_without_labels_gives_scores_and_overlays(line, config, tmp_path, capsys):
+def test_a_folder_without_labels_gives_a_ranking_scores_and_the_files_asked_for(
+    line, config, tmp_path, capsys
+):
     pictures = tmp_path / "pictures"
     shutil.copytree(line / "part" / "test" / "good", pictures)
     (pictures / "._000.png").write_bytes(b"macOS")
-    status, said, warned = call(
-        capsys, "folder", "--data", pictures, "--config", config, "--output", tmp_path / "out"
-    )
+    hostile = "x" * 60 + "\x1b[31m 000.png"
+    shutil.copy(next((line / "part" / "test").glob("[!g]*/000.png")), pictures / hostile)
+    (pictures / "deep").mkdir()
+    shutil.move(pictures / "007.png", pictures / "deep" / "000.png")
+    arguments = ("folder", "--data", pictures, "--config", config, "--output", tmp_path / "out")
+    status, said, warned = call(capsys, *arguments, "--save", "maps,overlays", "--save", "masks")
     assert status == 0
     assert "warning: pictures: 1 left out: ._000.png (hidden)\n" in warned
-    assert "no labels" in said
+    assert "per cent" not in said, "there is nothing to measure"
     entry = json.loads((tmp_path / "out" / "report.json").read_text())["categories"][0]
     assert entry["batch"] is None
     assert entry["parity"]["holds"] is True
@@ -216,11 +222,38 @@ def test_a_folder_without_labels_gives_scores_and_overlays(line, config, tmp_pat
     assert "labels as they were sent" not in said
     assert "threshold 0." in said
     assert entry["left_out"] == ["._000.png (hidden)"]
-    assert (tmp_path / "out" / "pictures" / "worst_01.png").is_file()
+    assert (tmp_path / "out" / "pictures" / "anomalous_01.jpg").is_file()
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "Nothing says which frames are defective" in page
+    assert "where (x, y, width, height)" in page
     with (tmp_path / "out" / "pictures" / "scores.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == 8
+    assert len(rows) == 9
     assert all(row["label"] == "" and float(row["final_raw"]) > 0 for row in rows)
+    ranking = entry["ranking"]
+    assert [row["rank"] for row in ranking] == list(range(1, 10))
+    assert [row["score"] for row in ranking] == sorted(
+        (float(row["final_raw"]) for row in rows), reverse=True
+    )
+    assert (ranking[0]["frame_id"], ranking[0]["label"]) == (hostile, True)
+    said_first = next(row for row in said.splitlines() if row.startswith("   1  "))
+    assert "\\x1b[31m 000.png" in said_first
+    assert "anomalous" in said_first
+    assert entry["saved"]["n_files"] == {"maps": 9, "overlays": 9, "masks": 9}
+    assert "saved: 9 maps, 9 overlays, 9 masks" in said
+    by_id = {row["frame_id"]: row for row in rows}
+    assert by_id["deep/000.png"]["maps_file"] == "maps/deep/000.tiff"
+    for row in rows:
+        anomaly_map, mask, overlay = (
+            cv2.imread(str(tmp_path / "out" / "pictures" / row[f"{kind}_file"]), cv2.IMREAD_UNCHANGED)
+            for kind in ("maps", "masks", "overlays")
+        )
+        assert anomaly_map.shape == mask.shape == (96, 96)
+        assert anomaly_map.max() == pytest.approx(float(row["final_raw"]), abs=0.05)
+        assert overlay.shape == (320, 968, 3)
+    x, y, width, height = ranking[0]["box"]
+    mask = cv2.imread(str(tmp_path / "out" / "pictures" / by_id[hostile]["masks_file"]), cv2.IMREAD_UNCHANGED)
+    assert mask[y : y + height, x : x + width].any()
 
 
 def test_labels_without_masks_are_measured_by_image_only(line, config, tmp_path, capsys):
@@ -269,9 +302,25 @@ def test_the_authors_own_configuration_is_read_and_said(line, tmp_path, capsys):
     document = json.loads((tmp_path / "theirs" / "report.json").read_text())
     assert document["config"]["rscin"]["normalise"] is False
     assert document["options"]["batch_size"] == 4
-    assert not list((tmp_path / "theirs").rglob("worst_*.png"))
+    assert not list((tmp_path / "theirs").rglob("*_01.jpg"))
     assert not (tmp_path / "theirs" / "results.xlsx").exists()
 
 
 def test_no_absolute_path_of_the_tests_leaks_into_relative_links(folder):
     assert str(Path(folder)) not in (folder / "report.md").read_text()
+
+
+def test_the_html_holds_the_findings_too_and_is_well_formed(folder, document):
+    page = Page((folder / "report.html").read_text())
+    assert page.wrong == []
+    assert all(source.startswith("data:image/") for source in page.loaded)
+    copies = document["categories"][0]["findings"]["repeat"]["copies"]
+    for words in (
+        "Parity holds. The stream ended in the batch result.",
+        f"came {len(copies)} times in a row",
+        "Metrics against ring capacity",
+        "Mean over 2 orders of arrival",
+        "dent 1",
+        "missing_hole 1",
+    ):
+        assert words in page.words

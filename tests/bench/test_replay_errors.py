@@ -110,6 +110,8 @@ def test_a_set_without_a_normal_image_is_measured_and_what_is_undefined_is_said(
         (["demo", "--capacity", "20,most"], "--capacity: got 'most'"),
         (["demo", "--seeds", "0,0"], "--seeds: got '0,0'"),
         (["demo", "--limit", "1"], "--limit"),
+        (["demo", "--save", "maps,map"], "--save: got 'map', expected maps, overlays, masks"),
+        (["demo", "--save", "maps"], "--save: there is no --output"),
         (["demo", "--config", "no.yaml"], "no.yaml: cannot be read"),
         (["demo", "--wrong"], "--wrong"),
         (["mvtec", "--data", ".", "--output", "/dev/null/report"], "/dev/null/report: cannot be written"),

@@ -131,7 +131,15 @@ def test_a_copy_kept_out_of_the_ring_has_a_final_score():
     samples = tuple(Sample(Path(), int(label), "", (), str(i)) for i, label in enumerate(truth.labels))
     batch, recorder = run.batch(features, online), run.stream(features, online, order)
     outcome = Outcome(
-        Category("x", samples), truth, batch, recorder, online, judged(batch, batch, None), {}, {}
+        Category("x", samples),
+        truth,
+        batch,
+        recorder,
+        online,
+        judged(batch, batch, None),
+        {},
+        {},
+        features.shapes,
     )
     rows = repeat_defect(outcome, features, order, 3)["copies"]
     assert [row["label"] for row in rows] == [True] * 3
@@ -183,7 +191,9 @@ def test_copies_of_one_defect_take_their_own_score_down(golden, settings, featur
     )
     recorder = run.stream(features, online, order)
     verdict = judged(batch, recorder.revised, None)
-    outcome = Outcome(Category("x", samples), truth, batch, recorder, online, verdict, {}, {})
+    outcome = Outcome(
+        Category("x", samples), truth, batch, recorder, online, verdict, {}, {}, features.shapes
+    )
     found = repeat_defect(outcome, features, order, 6)
     raw = [row["raw"] for row in found["copies"]]
     assert found["frame_id"] == str(max(np.flatnonzero(truth.labels), key=lambda index: batch.raw[index]))

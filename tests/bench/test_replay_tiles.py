@@ -119,7 +119,8 @@ def test_a_stream_of_tiles_ends_in_its_batch(wide, options, through, tmp_path, c
     backbone = "backbone: {image_size: 56, stages: [5, 11]}\nrevise: {every: 4}\nwarmup: 3\n"
     config.write_text(backbone + OPTIONS[options])
     output = tmp_path / "report"
-    arguments = ("mvtec", "--data", wide, "--config", config, "--output", output, "--overlays", 1, *through)
+    asked = ("--overlays", 1, "--save", "maps")
+    arguments = ("mvtec", "--data", wide, "--config", config, "--output", output, *asked, *through)
     status, said, _ = call(capsys, *arguments)
     assert status == 0, said
     document = json.loads((output / "report.json").read_text())
@@ -127,6 +128,10 @@ def test_a_stream_of_tiles_ends_in_its_batch(wide, options, through, tmp_path, c
     assert entry["parity"]["holds"] is True
     assert entry["parity"]["independent"]["max_abs_image_score"] < 5e-5
     assert entry["parity"]["independent"]["max_abs_patch_score"] < 5e-5
-    assert cv2.imread(str(output / "part" / "worst_01.png")) is not None
+    assert cv2.imread(str(output / "part" / "found_01.jpg")) is not None
+    maps = [
+        cv2.imread(str(path), cv2.IMREAD_UNCHANGED) for path in (output / "part" / "maps").rglob("*.tiff")
+    ]
+    assert [(one.shape, one.dtype) for one in maps] == [((72, 96), np.float32)] * 9
     if options == "cropped":
         assert "2 x 3 tiles of 56 px, cropped" in (output / "report.md").read_text()

@@ -1,15 +1,16 @@
-"""The report's pictures and words: which images are shown, what is drawn, what a spreadsheet may not run."""
+"""The words and figures of report, terminal and workbook; what a spreadsheet may not run."""
 
 import io
 
 import numpy as np
 import openpyxl
 import pytest
+from report_support import document, entry
 from rich.console import Console
 
 from bench.replay import outcome, published, table, terminal
 from bench.replay.settings import Options, parse_capacities, parse_seeds
-from bench.report import category, excel, text
+from bench.report import excel, frames, text
 from musc_online import config
 from musc_online.errors import ConfigError
 
@@ -19,91 +20,21 @@ LABELS = np.array([0, 0, 0, 1, 1])
 
 def test_an_images_error_is_the_share_of_the_other_kind_on_the_wrong_side():
     scores = np.array([0.1, 0.5, 0.9, 0.5, 0.95])
-    assert list(category.image_errors(LABELS, scores)) == pytest.approx([0, 1 / 2, 1 / 2, 2 / 3, 0])
+    assert list(frames.image_errors(LABELS, scores)) == pytest.approx([0, 1 / 2, 1 / 2, 2 / 3, 0])
 
 
 def test_one_minus_mean_error_of_a_kind_is_the_auroc():
     rng = np.random.default_rng(0)
     labels, scores = rng.integers(0, 2, 60), rng.random(60)
-    errors = category.image_errors(labels, scores)
+    errors = frames.image_errors(labels, scores)
     pairs = scores[labels == 1][:, None] > scores[labels == 0][None]
     assert 1 - errors[labels == 1].mean() == pytest.approx(pairs.mean())
     assert 1 - errors[labels == 0].mean() == pytest.approx(pairs.mean())
 
 
 def test_errors_without_the_other_kind_or_a_score_are_not_numbers():
-    assert np.isnan(category.image_errors(np.zeros(3, int), np.arange(3.0))).all()
-    assert np.isnan(category.image_errors(LABELS, np.array([NAN, 0, 0, 1, 1]))[0])
-
-
-def test_ranking_is_worst_first_and_breaks_ties_by_the_margin():
-    scores = np.array([0.1, 0.5, 0.9, 0.5, 0.95])
-    assert list(category.ranking(LABELS, scores)) == [3, 2, 1, 4, 0]
-    apart = np.array([0.1, 0.3, 0.2, 0.6, 0.9])
-    assert list(category.ranking(LABELS, apart)) == [3, 1, 2, 0, 4]
-
-
-def test_ranking_without_labels_is_by_score_and_leaves_out_what_has_none():
-    assert list(category.ranking(None, np.array([0.2, NAN, 0.9, 0.5]))) == [2, 3, 0]
-
-
-LABELS_SAID = {
-    "n_labelled": 3,
-    "n_withheld": 2,
-    "recall": 0.5,
-    "precision": None,
-    "false_alarms": 0.0,
-    "f1": 0.4,
-    "best_f1": 0.8,
-    "f1_over_best": 0.5,
-    "reasons": {"precision": "no frame was called anomalous"},
-}
-
-
-def entry(name="=part", **changes):
-    metrics = {"auroc": 0.9, "f1_max": 0.8, "ap": 0.7}
-    stage = {
-        "image": metrics,
-        "image_raw": metrics,
-        "pixel": metrics | {"pro": 0.6, "pro_exact": 0.6, "pro_05": 0.2},
-    }
-    parity = {
-        "max_abs_image_score": 1e-7,
-        "max_abs_map": 1e-7,
-        "max_abs_metric": 0.0,
-        "holds": True,
-        "reason": "",
-        "independent": {"n_images": 8, "max_abs_patch_score": 2e-5, "max_abs_image_score": 1e-5},
-    }
-    return {
-        "category": name,
-        "n_images": 5,
-        "n_anomalous": 2,
-        "capacity": 5,
-        "batch": stage,
-        "provisional": stage,
-        "revised": stage,
-        "parity": parity,
-        "online": {"n_provisional": 4, "n_warmup": 1, "labels_flipped": 0, "labels_compared": 3}
-        | {"n_kept_out": 0},
-        "verdict": {"provisional": LABELS_SAID, "final": LABELS_SAID, "labels_flipped": 0}
-        | {"labels_compared": 3, "threshold": [], "stable_after": None},
-        "findings": {},
-        "seconds": {},
-    } | changes
-
-
-def document(*entries, **changes):
-    options = Options("mvtec", "data").as_json()
-    mean = entries[0]["batch"]
-    return {
-        "dataset": "mvtec",
-        "config": config.load().model_dump(mode="json"),
-        "options": options,
-        "categories": list(entries),
-        "mean": {"batch": mean, "provisional": mean, "revised": mean, "verdict": entries[0]["verdict"]},
-        "published": {},
-    } | changes
+    assert np.isnan(frames.image_errors(np.zeros(3, int), np.arange(3.0))).all()
+    assert np.isnan(frames.image_errors(LABELS, np.array([NAN, 0, 0, 1, 1]))[0])
 
 
 def test_a_folder_named_like_a_formula_is_no_formula(tmp_path):

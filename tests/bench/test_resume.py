@@ -43,6 +43,9 @@ def test_a_result_kept_by_other_code_is_not_taken(line, config, tmp_path, capsys
     arguments = ("mvtec", "--data", line, "--config", config, "--output", tmp_path, "--limit", 3)
     assert call(capsys, *arguments)[0] == 0
     assert "part: finished before, kept" in call(capsys, *arguments)[2]
+    assert "finished before" not in call(capsys, *arguments, "--save", "masks")[2], "other files are wanted"
+    assert (tmp_path / "part" / "masks").is_dir()
+    assert "finished before" not in call(capsys, *arguments)[2]
     monkeypatch.setattr(resume, "code", lambda: "of another release")
     status, _, said = call(capsys, *arguments)
     assert status == 0
