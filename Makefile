@@ -2,7 +2,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV   := .venv
 BIN    := $(VENV)/bin
-# faiss-cpu and faiss-gpu own the same module: exactly one of them is installed.
+# The extra with faiss-cpu or that with faiss-gpu, which own the same module: exactly one of them is installed.
 FAISS  ?= $(shell command -v nvidia-smi >/dev/null 2>&1 && echo gpu || echo detector)
 OUT    ?= demo-output
 # Tests start detectors beside their own work: threads that wait must not spin on cores that others need. No
@@ -34,15 +34,11 @@ $(VENV)/.ready: pyproject.toml .ci/install $(CONSTRAINTS)
 	@$(BIN)/python .ci/install $(FAISS) $(PINS)
 	@touch $@
 
-$(OUT)/data: | $(VENV)/.ready
-	@# Drawn once; beside it first, so that a run cut short leaves no half of it.
-	rm -rf $(OUT)/data.new && $(BIN)/python -m bench.demo_data $(OUT)/data.new && mv $(OUT)/data.new $(OUT)/data
+demo: $(VENV)/.ready
+	$(BIN)/musc-online demo --output $(OUT)
 
-demo: $(VENV)/.ready $(OUT)/data
-	$(BIN)/python -m streamer.demo --data $(OUT)/data --output $(OUT)
-
-demo-page: $(VENV)/.ready $(OUT)/data
-	$(BIN)/python -m streamer.demo_page --data $(OUT)/data
+demo-page: $(VENV)/.ready
+	$(BIN)/musc-online demo --page --output $(OUT)
 
 packages: $(VENV)/.ready
 	.ci/packages $(VENV)

@@ -12,7 +12,7 @@ from packaging.version import Version
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-NAMED = re.compile(r"[\w.-]+(?:>=|==)[\d.]+")
+NAMED = re.compile(r"[\w.-]+(?:>=|==)\d+(?:\.\d+)*")
 ADVISORIES = yaml.safe_load((ROOT / ".ci" / "advisories.yaml").read_text(encoding="utf-8"))
 
 
