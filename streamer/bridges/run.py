@@ -17,6 +17,8 @@ from streamer.bridges.status import Figures, answering
 from streamer.bridges.telling import Telling
 from streamer.folder_lock import FolderLock
 from streamer.following import logs
+from streamer.following.supervised import Supervised
+from streamer.notify import Notify
 
 log = structlog.get_logger()
 
@@ -40,12 +42,18 @@ async def _serve(loaded: Loaded, ready_file: Path | None) -> None:
     common, loop = loaded.common, asyncio.get_running_loop()
     keys = client_keys(common.detector.key, common.detector.server_key)
     with ExitStack() as ending:
+        notify = ending.enter_context(Notify())
         ending.callback(FolderLock(common.queue.path, "queue.path", "bridge").release)
         queue = open_queue(loaded)
         ending.callback(queue.close)
         deliverer = Deliverer(loaded.name, queue, loaded.bridge.make(loaded.section, common), common.retry)
+
+        def stop() -> None:
+            notify.stopping()
+            deliverer.stop()
+
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, deliverer.stop)
+            loop.add_signal_handler(number, stop)
         follower = BridgeFollower(
             common.detector, keys, queue, Telling(common.tell, maps=loaded.maps), pictures=loaded.pictures,
             wake=lambda: loop.call_soon_threadsafe(deliverer.wake),
@@ -65,9 +73,20 @@ async def _serve(loaded: Loaded, ready_file: Path | None) -> None:
         log.info("ready", bridge=loaded.name, status=status)
         if ready_file is not None:
             _tell(ready_file, {"bridge": loaded.name, "status": status})
+        supervised = Supervised(notify, follower, lambda: _shown(follower, deliverer))
+        supervised.ready()
+        turning = asyncio.create_task(supervised.turning())
+        ending.callback(turning.cancel)
         await deliverer.run()
         if broken:  # a bridge with a dead part must not look alive
             raise broken[0]
+
+
+def _shown(follower: BridgeFollower, deliverer: Deliverer) -> str:
+    """How the bridge is, for its supervisor."""
+    heard = "heard" if follower.presence.is_up else "not heard"
+    there = {True: "there", False: "away", None: "not tried yet"}[deliverer.up]
+    return f"the detector is {heard}, the receiver is {there}"
 
 
 def open_queue(loaded: Loaded) -> Queue:

@@ -62,6 +62,8 @@ class Follower(threading.Thread, ABC):
 
     whose: ClassVar[str]
     """Of its lines in the log."""
+    turned_at: float
+    """When it last waited for messages: `time.monotonic`."""
 
     def __init__(
         self,
@@ -75,6 +77,7 @@ class Follower(threading.Thread, ABC):
     ) -> None:
         super().__init__(name="follow", daemon=True)
         self._heard, self._patience = heard, Patience(patience_s)
+        self.turned_at = time.monotonic()
         self._stopping = threading.Event()
         self._gaps = Gaps(known, scores_first=scores_first, look_up=self._cursor, was_whole=self._was_whole)
         self._context = Context()
@@ -140,6 +143,10 @@ class Follower(threading.Thread, ABC):
     def _gave_up(self, topic: str | None = None) -> None:
         """What is missing is no longer waited for, of all topics or of one that the history cannot read."""
 
+    def gets_on(self, longest_s: float) -> bool:
+        """Whether its thread runs, and took no longer than `longest_s` for what came last."""
+        return self.is_alive() and time.monotonic() - self.turned_at <= longest_s
+
     def stop(self) -> None:
         """End, once what has come is kept."""
         self._stopping.set()
@@ -156,6 +163,7 @@ class Follower(threading.Thread, ABC):
         try:
             again = False
             while not self._stopping.is_set():
+                self.turned_at = time.monotonic()
                 try:
                     if again:
                         self._begin_again()

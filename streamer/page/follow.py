@@ -50,6 +50,11 @@ class Follower(Following):
         self._kept_failing = False
         super().__init__(settings, keys, self._health, store.topics())
 
+    @property
+    def is_up(self) -> bool:
+        """Whether the detector is heard."""
+        return self._health.is_up
+
     def detector(self) -> dict[str, Any]:
         """A `Detector`: how it is, and which numbers did not come by themselves."""
         return self._overview.detector()

@@ -10,6 +10,8 @@ import structlog
 
 from streamer.auth import ClientKeys, client_keys
 from streamer.following import logs
+from streamer.following.supervised import Supervised
+from streamer.notify import Notify
 from streamer.page import server
 from streamer.page.app import build
 from streamer.page.config import PageConfig
@@ -41,6 +43,7 @@ def serve(config: PageConfig, ready_file: Path | None = None) -> None:
     logs.configure(config.log.level)
     keys = client_keys(config.detector.key, config.detector.server_key)
     with ExitStack() as ending:
+        notify = ending.enter_context(Notify())
         ending.callback(StoreLock(config.store.path).release)
         tokens = Tokens(config.store.path)
         bound = ending.enter_context(server.bind(config.listen))
@@ -49,7 +52,14 @@ def serve(config: PageConfig, ready_file: Path | None = None) -> None:
         ending.callback(parts.follower.stop)
         parts.follower.start()
         url = server.url_of(config.listen, bound)
-        server.run(build(parts), config.listen, bound, lambda: _tell(tokens, url, ready_file))
+        supervised = Supervised(notify, parts.follower, lambda: _shown(parts.follower))
+
+        def ready() -> None:
+            _tell(tokens, url, ready_file)
+            supervised.ready()
+
+        told = server.Told(ready, supervised.turn, supervised.stopping)
+        server.run(build(parts), config.listen, bound, told)
     log.info("ended")
 
 
@@ -72,6 +82,11 @@ def _parts(config: PageConfig, keys: ClientKeys | None, tokens: Tokens, port: in
     )
     control = Control(config.detector.control, keys, follower.detector)
     return Parts(config, logins, store, Queries(store), hub, follower, control)
+
+
+def _shown(follower: Follower) -> str:
+    """How the page is, for its supervisor."""
+    return f"the detector is {'heard' if follower.is_up else 'not heard'}"
 
 
 def login_url(url: str, holder: Holder) -> str:

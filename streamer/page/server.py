@@ -7,6 +7,7 @@ import socket
 import ssl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import uvicorn
@@ -99,8 +100,42 @@ class _Patient(_Read, H11Protocol):
             self.transport.close()
 
 
+@dataclass(frozen=True)
+class Told:
+    """Who is told how far the server is, in its loop: they return at once.
+
+    Attributes:
+        ready: requests are answered.
+        turn: ten times a second, as long as the loop gets on.
+        ending: it ends.
+    """
+
+    ready: Callable[[], object]
+    turn: Callable[[], object]
+    ending: Callable[[], object]
+
+
 class Server(uvicorn.Server):
     """uvicorn's, ended by the first SIGTERM, SIGINT or SIGHUP in order, and by nothing raised."""
+
+    def __init__(self, config: uvicorn.Config, told: Told) -> None:
+        super().__init__(config)
+        self._told = told
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """uvicorn's, told when it is over."""
+        await super().startup(sockets)
+        self._told.ready()
+
+    async def on_tick(self, counter: int) -> bool:
+        """uvicorn's, ten times a second."""
+        self._told.turn()
+        return await super().on_tick(counter)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """uvicorn's, told when it begins."""
+        self._told.ending()
+        await super().shutdown(sockets)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:  # type: ignore[override]
@@ -146,12 +181,12 @@ def url_of(listen: Listen, bound: socket.socket) -> str:
     return f"{'http' if listen.tls_cert is None else 'https'}://{shown}:{port}"
 
 
-def run(app: Any, listen: Listen, bound: socket.socket, ready: Callable[[], None]) -> None:
+def run(app: Any, listen: Listen, bound: socket.socket, told: Told) -> None:
     """Serve until a signal.
 
     Args:
         app: ASGI.
-        ready: called once requests are answered.
+        told: how far it is.
 
     Raises:
         StreamerError: the TLS files cannot be used.
@@ -187,9 +222,4 @@ def run(app: Any, listen: Listen, bound: socket.socket, ready: Callable[[], None
             f"({reason}); expected a certificate and its key without a pass phrase, as PEM"
         ) from None
 
-    class Told(Server):
-        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-            await super().startup(sockets)
-            ready()
-
-    Told(config).run(sockets=[bound])
+    Server(config, told).run(sockets=[bound])

@@ -105,7 +105,7 @@ class Control(Worker):
             after_stop += stopping
             self._send_made()
             if self._socket in ready:
-                with suppress(zmq.Again):
+                with suppress(zmq.Again), self.progress.step("answer"):
                     self._serve([part.bytes for part in reader.read() or ()])
 
     def _send_made(self) -> None:

@@ -15,8 +15,10 @@ from musc_online import config as configuration
 from musc_online.config import Config
 from musc_online.errors import MuscError
 from streamer.errors import StreamerError
+from streamer.notify import Notify
 from streamer.server import logs
 from streamer.server.output import Output
+from streamer.server.supervised import Supervised
 
 if TYPE_CHECKING:
     from streamer.server.service import Service
@@ -55,15 +57,20 @@ def run(config: Config, ready_file: Path | None = None) -> None:
     """
     from streamer.server.service import Service  # noqa: PLC0415  (slow: a wrong configuration is told before)
 
-    with Output() as output:
+    with Output() as output, Notify() as notify:
         logs.configure(config.log.level, config.log.format)
+        notify.status("starting")
         service = Service(config)
         service.log_lost = output.lost
         _stop_by_signal(service)
         service.start()
         _say_ready(service, ready_file)
+        notify.ready()
+        supervised = Supervised(service, notify)
+        supervised.start()
         _watch(service, config.log.progress_s)
         log.info("stopping", queued=service.ledger.totals()["queued"])
+        supervised.stopping()
         try:
             service.stop()
         except StreamerError as error:
@@ -71,6 +78,7 @@ def run(config: Config, ready_file: Path | None = None) -> None:
             log.critical("died", error=str(error))
             output.close()
             os._exit(1)
+        supervised.stop()
         log.info("stopped", **_progress(service.ledger.totals()))
 
 

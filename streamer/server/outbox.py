@@ -112,11 +112,12 @@ class Outbox(Worker):
         try:
             while more:
                 messages, more = self._next()
-                self._subscriptions.read()
-                self._publish(messages)
-                if time.monotonic() >= self._heartbeat_at:
-                    self._publish(self._heartbeat())
-                    self._heartbeat_at = time.monotonic() + self._heartbeat_s
+                with self.progress.step("publish"):
+                    self._subscriptions.read()
+                    self._publish(messages)
+                    if time.monotonic() >= self._heartbeat_at:
+                        self._publish(self._heartbeat())
+                        self._heartbeat_at = time.monotonic() + self._heartbeat_s
             self._keep([], [])  # what was counted since the last message
         finally:
             self._socket.close()

@@ -21,6 +21,7 @@ from musc_online.errors import FrameError
 from musc_online.events import contrast_of
 from streamer.errors import WireError
 from streamer.images import Frame, Warned
+from streamer.progress import Progress
 from streamer.server import picture_warnings, pictures
 from streamer.server.decode_pool import DecodePool, Decoder, DecodeTimeoutError
 from streamer.server.intake import Intake
@@ -75,6 +76,9 @@ class Pipeline:
         outcomes: told of frames that cannot be used.
         decoders: started and stopped by the caller.
         failed: called if a phase dies of an error that is not a frame's.
+
+    Attributes:
+        progress: the steps that its threads are in; a frame that waits its turn is in none.
     """
 
     def __init__(
@@ -90,6 +94,7 @@ class Pipeline:
         self._intake, self._backbone, self._score = intake, backbone, score
         self._outcomes, self._batch, self._failed = outcomes, batch, failed
         self._log = RateLimitedLog()
+        self.progress = Progress()
         self._prepared: queue.Queue[Tokens | None] = queue.Queue(batch)
         self._room = threading.Semaphore(batch)
         """Backbone inputs that may wait for the backbone; a frame of more tiles waits alone."""
@@ -164,13 +169,14 @@ class Pipeline:
     def _decode(self, tokens: Tokens, decoder: Decoder) -> None:
         queued = tokens.queued
         decoded = decoder.decode(queued.message, queued.stream.config.bit_depth)
-        frame = decoded.frame
-        tokens.picture, failed = _picture(frame, queued.stream)
-        picture_warnings.tell(self._outcomes, queued, (*decoded.warnings, *failed))
-        tokens.shape, tokens.contrast = (frame.shape[0], frame.shape[1]), contrast_of(frame)
-        tokens.inputs = frames.inputs(self._backbone, frame, queued.stream.config.tiles)
-        tokens.n_tiles = len(tokens.inputs)
-        tokens.lap("decode")
+        with self.progress.step("prepare"):  # how long a worker may take is limits.decode_s
+            frame = decoded.frame
+            tokens.picture, failed = _picture(frame, queued.stream)
+            picture_warnings.tell(self._outcomes, queued, (*decoded.warnings, *failed))
+            tokens.shape, tokens.contrast = (frame.shape[0], frame.shape[1]), contrast_of(frame)
+            tokens.inputs = frames.inputs(self._backbone, frame, queued.stream.config.tiles)
+            tokens.n_tiles = len(tokens.inputs)
+            tokens.lap("decode")
 
     def _extract_all(self) -> None:
         more = True
@@ -205,7 +211,7 @@ class Pipeline:
 
     def _extract_together(self, batch: list[Tokens]) -> None:
         inputs = [tokens.inputs for tokens in batch if tokens.inputs is not None]
-        with self._cores:
+        with self._cores, self.progress.step("extract"):
             for tokens in batch:
                 tokens.lap("wait")
             patch_tokens, class_tokens = frames.extract(self._backbone, torch.cat(inputs), self._batch)
@@ -223,11 +229,12 @@ class Pipeline:
     def _match_all(self) -> None:
         while (item := self._extracted.get()) is not None:
             if isinstance(item, Tokens):
-                with self._cores:
+                with self._cores, self.progress.step("score"):
                     item.lap("wait")
                     self._used(item, lambda: self._score(item), "internal")
             else:
-                item()
+                with self.progress.step("job"):
+                    item()
 
     def _used(self, tokens: Tokens, work: Callable[[], Any], code: str) -> bool:
         """Do a phase's work on a frame; refuse the frame if that cannot be done."""

@@ -122,11 +122,12 @@ class Receiver(Worker):
                 if port is not None:
                     poller.register(port, zmq.POLLIN)
         ready = dict(poller.poll(_HELD_MS if self._held is not None else wait_ms))
-        for port in ready:
-            if port is self._ports.acks:
-                self._acknowledge()
-            elif port is self._ports.reliable or self._held is None:
-                self._read(port)
+        with self.progress.step("receive"):
+            for port in ready:
+                if port is self._ports.acks:
+                    self._acknowledge()
+                elif port is self._ports.reliable or self._held is None:
+                    self._read(port)
         return bool(ready)
 
     def _drain(self) -> None:

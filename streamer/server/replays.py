@@ -101,6 +101,9 @@ def chain(folder: Path, stem: str, stream: str, number: int | None) -> Chain:
 class Replay:
     """Does again what a journal holds, as the service did it, and tells nobody.
 
+    Args:
+        moved: called before each change.
+
     Attributes:
         published: scores that were out already, without their arrays, and when they were given.
         waiting: those nobody saw yet, by frame id.
@@ -108,12 +111,19 @@ class Replay:
         changes: how many there were.
     """
 
-    def __init__(self, stream: Stream, detector: Detector, was_scored: Callable[[FrameId], bool]) -> None:
+    def __init__(
+        self,
+        stream: Stream,
+        detector: Detector,
+        was_scored: Callable[[FrameId], bool],
+        moved: Callable[[], object] = bool,
+    ) -> None:
         self.published: dict[FrameId, tuple[Score, int]] = {}
         self.waiting: dict[FrameId, Score] = {}
         self.marked: set[FrameId] = set()
         self.changes = 0
         self._stream, self._detector, self._was_scored = stream, detector, was_scored
+        self._moved = moved
         self._said: dict[FrameId, tuple[Score, int]] = {}
 
     def apply(self, record: Record) -> None:
@@ -123,6 +133,7 @@ class Replay:
             MuscError, WireError: it cannot be done in this ring.
             KeyError, TypeError, ValueError, AttributeError: it is none.
         """
+        self._moved()
         fields = record.fields
         if fields["kind"] == "published":
             self._mark(fields["frame_id"])

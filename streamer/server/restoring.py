@@ -41,6 +41,9 @@ class Restorer:
         journals: whether the streams' journals are written from now on, and whether each change waits for
             the disk. What is on disk is replayed all the same.
         due: called by a journal that wants a snapshot.
+
+    Attributes:
+        moved: called before each change that is replayed.
     """
 
     def __init__(
@@ -48,6 +51,7 @@ class Restorer:
     ) -> None:
         self._folder, self._tally, self._due = folder, tally, due
         self._journals, self._durable = journals
+        self.moved: Callable[[], object] = bool
 
     def restore(self, stream: Stream) -> dict[str, Any] | None:
         """Put a stream's snapshot, if there is one, into its new detector; in the thread that owns it.
@@ -111,7 +115,7 @@ class Restorer:
         self, stream: Stream, detector: Detector, found: Chain, kept: Kept | None
     ) -> dict[str, Any] | None:
         """Do again what came since; the tally of then, None where there is nothing of before."""
-        again = Replay(stream, detector, stream.was_scored)
+        again = Replay(stream, detector, stream.was_scored, self.moved)
         done = replay(found, again)
         self._refuse(stream, done.refused)
         stream.resume_replayed(again.published, again.waiting.values(), again.marked)

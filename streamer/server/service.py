@@ -11,12 +11,11 @@ from musc_online.config import Config
 from musc_online.detector import Detector
 from streamer import auth
 from streamer.errors import StreamerError
-from streamer.server import allow_list, host, known_ids
+from streamer.server import allow_list
 from streamer.server.control import Control, handlers
 from streamer.server.decode_pool import DecodePool
-from streamer.server.history import History
+from streamer.server.disk import Disk
 from streamer.server.intake import Intake
-from streamer.server.locks import Lock
 from streamer.server.metrics import Metrics
 from streamer.server.outbox import Outbox, Outgoing
 from streamer.server.outcomes import Ledger, Outcomes
@@ -25,9 +24,9 @@ from streamer.server.ports import Bound, bind_all
 from streamer.server.receive import Receiver
 from streamer.server.scoring import Scoring
 from streamer.server.sleep import Sleep
-from streamer.server.snapshot_files import clear, prepare
 from streamer.server.snapshots import Snapshots
 from streamer.server.sources import Sources, in_heartbeat
+from streamer.server.standing import Standing
 from streamer.server.streams import Streams
 from streamer.sockets import Context, Security
 from streamer.wire.frame import NO_STREAM, Limits
@@ -55,17 +54,10 @@ class Service:
         self.endpoints: dict[str, str] = {}
         self.log_lost: Callable[[], int] = lambda: 0
         self._stop_asked = threading.Event()
-        self._started_ns = time.monotonic_ns()
+        self._begun_ns = time.monotonic_ns()
         Detector(config)  # refuses a ring that does not fit before a port is open
-        self._locks: list[Lock] = []
-        try:
-            self._lock_disk()
-            if config.snapshot.path is not None:
-                clear(config.snapshot.path)
-            self.history = _open_history(config)
-        except Exception:
-            self._unlock_disk()
-            raise
+        self._disk = Disk(config)
+        self.history = self._disk.history
         self._context = Context()
         try:
             self.streams = Streams(config, self.history.known, self._closed)
@@ -74,8 +66,7 @@ class Service:
             self._authenticator = None if keys is None else allow_list.start(self._context, keys)
         except Exception:
             self._context.term()
-            self.history.close()
-            self._unlock_disk()
+            self._disk.close()
             raise
         self.metrics = Metrics(self.status, self.ledger.since_start)
         self._security = Security(keys, config.transport.insecure)
@@ -113,6 +104,15 @@ class Service:
         """Wait until asked to stop, or until a thread died; False if time ran out."""
         return self._stop_asked.wait(timeout_s)
 
+    def overdue(self, longest_s: float) -> list[tuple[str, float]]:
+        """What its threads have been at for longer than `longest_s`, and for how many seconds."""
+        parts = (self.pipeline, self._receiver, self._control, self._outbox)
+        return [step for part in parts for step in part.progress.overdue(longest_s)]
+
+    def tally(self) -> dict[str, int]:
+        """Counts that move while it works."""
+        return self._standing.tally()
+
     def stop(self) -> None:
         """Take no more frames, score and publish those accepted, acknowledge, close everything.
 
@@ -134,47 +134,7 @@ class Service:
 
     def status(self) -> dict[str, Any]:
         """What an operator asks; `received = scored + dropped + refused + queued`, in all and per stream."""
-        tallies = self.ledger.streams()
-        known = self.streams.known()
-        self.sources.frames_came({stream.name: stream.newest_ns for stream in known})
-        sources = self.sources.status()
-        states = {
-            stream.name: {
-                "tiles": stream.config.tiles.model_dump(),
-                "picture": stream.config.output.picture.model_dump(),
-                "warmup": stream.config.warmup,
-                "latency_ms": stream.latencies.status(),
-                "source": sources.get(stream.name),
-                **stream.state,
-            }
-            for stream in known
-        }
-        streams = {name: {**tally, **states.get(name, {})} for name, tally in tallies.items()}
-        rings = sum(int(state.get("bytes", 0)) for state in states.values())
-        asleep = sum(state["state"] == "asleep" for state in states.values())
-        queue = self._intake.status()
-        kept = self.history.status()
-        return {
-            **self.ledger.totals(),
-            "version": host.version(),
-            "uptime_s": (time.monotonic_ns() - self._started_ns) / 1e9,
-            "model_id": self._model_id(),
-            "precision": None if self.backbone is None else self.backbone.precision,
-            "state": "degraded" if self._outbox.history_failed or self.snapshots.failed_text else "ready",
-            "published": self._outbox.published,
-            "bytes": {"rings": rings, "queue": queue["bytes"], "history": kept["bytes"]},
-            "history": {
-                **kept,
-                "failed": self._outbox.history_failed,
-                "free_bytes": host.free_bytes(self.config.history.path),
-            },
-            "snapshot": {**self.snapshots.status(), "free_bytes": host.free_bytes(self.config.snapshot.path)},
-            "asleep": asleep,
-            "log": {"lost_lines": self.log_lost()},
-            "streams": streams,
-            "sources": {name: source for name, source in sources.items() if name not in streams},
-            "endpoints": self.endpoints,
-        }
+        return self._standing.status(self.backbone, self.endpoints, self.log_lost())
 
     def _closed(self, stream: str) -> None:
         self.ledger.close(stream)
@@ -214,7 +174,7 @@ class Service:
             (config.snapshot.journal, config.history.durable),
             self.streams,
             self.ledger,
-            self._between_frames,
+            lambda job: self.pipeline.run_between_frames(job),  # noqa: PLW0108  (it is made below)
             self._outbox,
             self._failed,
         )
@@ -237,6 +197,8 @@ class Service:
             config.transport.batch,
             self._failed,
         )
+        # A stream that wakes may have many changes to replay, each of them short.
+        self.snapshots.restorer.moved = self.pipeline.progress.renew
         self._receiver = Receiver(
             bound.ports,
             self._intake,
@@ -248,6 +210,10 @@ class Service:
             self._failed,
         )
         self._control = Control(bound.control, handlers(self), self._failed)
+        self._standing = Standing(
+            config, self._begun_ns, self.ledger, self.streams, self.sources, self.history, self.snapshots,
+            self._outbox, self._intake,
+        )  # fmt: skip
 
     def _start_threads(self) -> None:
         """Start every part; if one fails, those that run are ended in order, each closing its own sockets."""
@@ -293,9 +259,6 @@ class Service:
         self._receiver.stop()
         self._receiver.finish()
 
-    def _between_frames(self, job: Callable[[], None]) -> None:
-        self.pipeline.run_between_frames(job)
-
     def _heartbeat(self) -> list[Outgoing]:
         if self._authenticator is not None and not self._authenticator.is_alive():
             self._failed(RuntimeError("the thread that says who may connect has died"))
@@ -311,11 +274,6 @@ class Service:
                 )
         return messages
 
-    def _model_id(self) -> str:
-        wanted = self.config.backbone
-        mark = "" if self.backbone is None else f"-{self.backbone.fingerprint}"
-        return f"{wanted.name}@{wanted.image_size}{mark}"
-
     def _failed(self, error: BaseException) -> None:
         self.failure = error
         self._stop_asked.set()
@@ -329,20 +287,7 @@ class Service:
         self.history.close()
         if hasattr(self, "snapshots"):
             self.snapshots.close()
-        self._unlock_disk()
-
-    def _lock_disk(self) -> None:
-        """Have the snapshots' folder and the history for this service alone."""
-        folder, history = self.config.snapshot.path, self.config.history.path
-        if folder is not None:
-            prepare(folder)
-            self._locks.append(Lock("snapshot.path", folder, is_folder=True))
-        if history is not None:
-            self._locks.append(Lock("history.path", history, is_folder=False))
-
-    def _unlock_disk(self) -> None:
-        for lock in self._locks:
-            lock.release()
+        self._disk.close()
 
 
 def wire_limits(config: Config) -> Limits:
@@ -350,22 +295,4 @@ def wire_limits(config: Config) -> Limits:
     limits = config.limits
     return Limits(
         int(limits.header_bytes), int(limits.payload_bytes), limits.width, limits.height, limits.pixels
-    )
-
-
-def _open_history(config: Config) -> History:
-    """The history; where it is in memory, the ids of scored frames are beside the snapshots, if anywhere."""
-    kept, limits = config.history, config.limits
-    known_path = None
-    if kept.path is None and config.snapshot.path is not None:
-        known_path = known_ids.prepare(config.snapshot.path)
-    return History(
-        kept.path,
-        max_messages=kept.max_messages,
-        max_bytes=int(kept.max_bytes),
-        durable=kept.durable,
-        known_ids=limits.known_ids,
-        streams=limits.streams + limits.sleeping,
-        known_path=known_path,
-        reliable=config.transport.reliable,
     )

@@ -6,6 +6,8 @@ from typing import TypeVar
 
 import structlog
 
+from streamer.progress import Progress
+
 log = structlog.get_logger()
 
 Result = TypeVar("Result")
@@ -33,11 +35,16 @@ class FairLock:
 
 
 class Worker(threading.Thread):
-    """Runs `work`; if that raises, logs it and calls `failed` with the exception."""
+    """Runs `work`; if that raises, logs it and calls `failed` with the exception.
+
+    Attributes:
+        progress: the step that it is in, where its work is made of such.
+    """
 
     def __init__(self, name: str, failed: Callable[[BaseException], None]) -> None:
         super().__init__(name=name, daemon=True)
         self._failed = failed
+        self.progress = Progress()
 
     def work(self) -> None:
         """What the thread does."""

@@ -1,0 +1,94 @@
+"""How a service is: what an operator asks, and the few counts that its supervisor is told."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from musc_online.backbones import Backbone
+from musc_online.config import Config
+from streamer.server import host
+from streamer.server.history import History
+from streamer.server.intake import Intake
+from streamer.server.outbox import Outbox
+from streamer.server.outcomes import Ledger
+from streamer.server.snapshots import Snapshots
+from streamer.server.sources import Sources
+from streamer.server.streams import Streams
+
+
+@dataclass(frozen=True)
+class Standing:
+    """The parts of a service that know; `begun_ns` is when it began, `time.monotonic_ns`."""
+
+    config: Config
+    begun_ns: int
+    ledger: Ledger
+    streams: Streams
+    sources: Sources
+    history: History
+    snapshots: Snapshots
+    outbox: Outbox
+    intake: Intake
+
+    def tally(self) -> dict[str, int]:
+        """How many streams are open, and what became of frames so far; `written` are snapshots."""
+        totals = self.ledger.totals()
+        return {
+            "streams": len(self.streams.known()),
+            "scored": totals["scored"],
+            "dropped": sum(totals["dropped"].values()),
+            "refused": sum(totals["refused"].values()),
+            "queued": totals["queued"],
+            "written": self.snapshots.status()["written"],
+        }
+
+    def status(
+        self, backbone: Backbone | None, endpoints: Mapping[str, str], lost_lines: int
+    ) -> dict[str, Any]:
+        """What an operator asks; `received = scored + dropped + refused + queued`, in all and per stream."""
+        tallies = self.ledger.streams()
+        known = self.streams.known()
+        self.sources.frames_came({stream.name: stream.newest_ns for stream in known})
+        sources = self.sources.status()
+        states = {
+            stream.name: {
+                "tiles": stream.config.tiles.model_dump(),
+                "picture": stream.config.output.picture.model_dump(),
+                "warmup": stream.config.warmup,
+                "latency_ms": stream.latencies.status(),
+                "source": sources.get(stream.name),
+                **stream.state,
+            }
+            for stream in known
+        }
+        streams = {name: {**tally, **states.get(name, {})} for name, tally in tallies.items()}
+        rings = sum(int(state.get("bytes", 0)) for state in states.values())
+        asleep = sum(state["state"] == "asleep" for state in states.values())
+        kept = self.history.status()
+        return {
+            **self.ledger.totals(),
+            "version": host.version(),
+            "uptime_s": (time.monotonic_ns() - self.begun_ns) / 1e9,
+            "model_id": self._model_id(backbone),
+            "precision": None if backbone is None else backbone.precision,
+            "state": "degraded" if self.outbox.history_failed or self.snapshots.failed_text else "ready",
+            "published": self.outbox.published,
+            "bytes": {"rings": rings, "queue": self.intake.status()["bytes"], "history": kept["bytes"]},
+            "history": {
+                **kept,
+                "failed": self.outbox.history_failed,
+                "free_bytes": host.free_bytes(self.config.history.path),
+            },
+            "snapshot": {**self.snapshots.status(), "free_bytes": host.free_bytes(self.config.snapshot.path)},
+            "asleep": asleep,
+            "log": {"lost_lines": lost_lines},
+            "streams": streams,
+            "sources": {name: source for name, source in sources.items() if name not in streams},
+            "endpoints": endpoints,
+        }
+
+    def _model_id(self, backbone: Backbone | None) -> str:
+        wanted = self.config.backbone
+        mark = "" if backbone is None else f"-{backbone.fingerprint}"
+        return f"{wanted.name}@{wanted.image_size}{mark}"

@@ -1,0 +1,107 @@
+"""What the service's supervisor is told: how it is, that it gets on, and that its end takes a while."""
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import structlog
+
+from streamer.notify import Notify
+
+log = structlog.get_logger()
+
+_PERIODS, _LONGEST_S = 10, 300.0
+# A step may take ten times WatchdogSec: a first frame compiles the matcher, a large ring is revised whole.
+_EXTENDED = 12
+
+
+class Watched(Protocol):
+    """What is asked of a service."""
+
+    def overdue(self, longest_s: float) -> list[tuple[str, float]]:
+        """Steps of its threads that have taken longer, with their seconds."""
+        ...
+
+    def tally(self) -> Mapping[str, int]:
+        """Counts that move while it works: `streams`, `scored`, `dropped`, `refused`, `queued`, `written`."""
+        ...
+
+
+class Supervised(threading.Thread):
+    """Speaks to the supervisor from `start` to `stop`, by itself; does nothing where there is none.
+
+    The watchdog is told that the service is alive as long as no step of its threads takes longer than ten
+    times WatchdogSec (without one, five minutes). A thread that waits for work is in none, and one that died
+    ends the service anyhow. While the service ends its time to end is extended, as long as counts move.
+
+    Args:
+        service: as far as it is asked.
+        notify: to the supervisor.
+        clock: seconds; for tests.
+    """
+
+    def __init__(self, service: Watched, notify: Notify, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__(name="supervised", daemon=True)
+        self._service, self._notify, self._clock = service, notify, clock
+        self._longest_s = _LONGEST_S if notify.watchdog_s is None else _PERIODS * notify.watchdog_s
+        self._ended = threading.Event()
+        self._ending = self._is_stuck = False
+        self._moved: Mapping[str, Any] = {}
+        self._moved_at = clock()
+
+    def run(self) -> None:
+        """Tell, now and again, until stopped."""
+        if self._notify.is_on:
+            self.tell()
+            while not self._ended.wait(self._notify.every_s):
+                self.tell()
+
+    def stopping(self) -> None:
+        """The service has begun to end."""
+        self._ending, self._moved_at = True, self._clock()
+        self._notify.stopping()
+
+    def stop(self) -> None:
+        """Say nothing more."""
+        self._ended.set()
+        if self.is_alive():
+            self.join()
+
+    def tell(self) -> None:
+        """Say how the service is, and that it gets on, where it does."""
+        stuck = self._service.overdue(self._longest_s)
+        tally = self._service.tally()
+        self._notify.status(_shown(tally, stuck, ending=self._ending))
+        self._say_stuck(stuck)
+        if stuck:
+            return
+        self._notify.watchdog()
+        if self._ending and self._moves(tally):
+            self._notify.extend(_EXTENDED * self._notify.every_s)
+
+    def _moves(self, tally: Mapping[str, int]) -> bool:
+        now = self._clock()
+        if tally != self._moved:
+            self._moved, self._moved_at = tally, now
+        return now - self._moved_at <= self._longest_s
+
+    def _say_stuck(self, stuck: list[tuple[str, float]]) -> None:
+        if stuck and not self._is_stuck:
+            steps = {name: round(seconds) for name, seconds in stuck}
+            then = "the supervisor is not told any more that the service is alive"
+            log.critical("stuck", seconds=steps, longest_s=self._longest_s, what_now=then)
+        self._is_stuck = bool(stuck)
+
+
+def _shown(tally: Mapping[str, int], stuck: list[tuple[str, float]], *, ending: bool) -> str:
+    """One line for `systemctl status`."""
+    streams = tally["streams"]
+    facts = [f"{streams} stream{'' if streams == 1 else 's'}", f"{tally['scored']} scored"]
+    facts += [f"{tally[name]} {name}" for name in ("dropped", "refused") if tally[name]]
+    facts += [f"{tally['queued']} waiting"] if tally["queued"] else []
+    line = ", ".join(facts)
+    if stuck:
+        name, seconds = stuck[0]
+        return f"stuck in '{name}' for {seconds:.0f} s: {line}"
+    return f"ending: {line}" if ending else line
