@@ -36,7 +36,7 @@ class Score:
         patch_scores: `[P]` float64, of all tiles together, 0 where the frame is ignored; None while
             `raw_score` is.
         anomaly_map: `[H, W]` float32 of the whole frame; None while `raw_score` is.
-        frame_shape: (height, width) of the frame that the arrays are of, where it is known; it goes with them.
+        frame_shape: (height, width) of the frame that the arrays are of, where known; it goes with them.
         stream: of the message; the service writes this and the following ones, the detector leaves them so.
         seq: of the message.
         capture_ns: when the frame was taken, nanoseconds since 1970.

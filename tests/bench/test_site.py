@@ -18,7 +18,7 @@ CONFIG = ROOT / "configs" / "mkdocs.yml"
 
 
 def build(config, site):
-    """As `make docs`, where the system can give it no network. (`--quiet` would hide warnings from `strict`.)"""
+    """As `make docs`, without a network where that can be had. (`--quiet` hides warnings from `strict`.)"""
     return subprocess.run(
         [*network(), sys.executable, "-m", "mkdocs", "build", "-f", config, "-d", site],
         capture_output=True,
