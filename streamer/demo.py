@@ -1,14 +1,11 @@
 """`python -m streamer.demo --data DIR`: a folder of images through a real detector, for a person to watch."""
 
-import subprocess
-import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import click
 from rich import box
@@ -19,14 +16,14 @@ from rich.text import Text
 
 from streamer import demo_overlays, screenshot
 from streamer.ask import ask
-from streamer.commands import Command, examples, undisturbed
+from streamer.commands import Command, examples
 from streamer.dataset_folders import NORMAL_FOLDERS
 from streamer.demo_page import PICTURES, STREAM, TRANSPORT, frames_folder, no_page, page_on, say
+from streamer.demo_publishing import Publishing
 from streamer.errors import StreamerError
 from streamer.images.survey import survey
 from streamer.printable import printable
 from streamer.process import PageProcess, ServerProcess
-from streamer.push import NOT_ALL_SCORED
 from streamer.sources import id_of, images_in
 from streamer.subscribe import Subscriber
 from streamer.wire.codes import WARNINGS
@@ -73,7 +70,7 @@ def run(data: Path, output: Path, seed: int, live: str) -> None:
         _page(endpoints, console) as page,
         _listening(endpoints) as subscriber,
     ):
-        with _Publishing(folder, endpoints, seed, console) as publisher:
+        with Publishing(folder, endpoints, seed, console) as publisher:
             provisional = _collect(
                 subscriber, "score", len(paths), console, "scored on arrival", publisher=publisher
             )
@@ -153,51 +150,6 @@ def _listening(endpoints: dict[str, str]) -> Iterator[Subscriber]:
         yield subscriber
 
 
-class _Publishing:
-    """A publisher process, waited for at the end; what it says is printed above the bar, line by line."""
-
-    def __init__(self, folder: Path, endpoints: dict[str, str], seed: int, console: Console) -> None:
-        self._command = [
-            sys.executable, "-m", "streamer.publish", "--source", str(folder), "--stream", STREAM,
-            "--endpoint", endpoints["frames"], "--control", endpoints["control"], "--shuffle", str(seed),
-        ]  # fmt: skip
-        self._console = console
-
-    def __enter__(self) -> Self:
-        with undisturbed():
-            self._process = subprocess.Popen(
-                self._command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
-            )
-            assert self._process.stdout is not None  # noqa: S101 (a pipe)
-            self._said = self._process.stdout
-            self._teller = threading.Thread(target=self._tell, daemon=True)
-            self._teller.start()
-        return self
-
-    def __exit__(self, failed: type[BaseException] | None, *_: object) -> None:
-        try:
-            if failed is None:
-                self._process.wait(_SILENCE_S)
-        finally:
-            if self._process.poll() is None:
-                self._process.kill()
-                self._process.wait()
-            self._teller.join()
-            self._said.close()
-
-    def has_failed(self) -> bool:
-        """Whether it ended before it had sent all; what it says of that is printed by then."""
-        if self._process.poll() in {None, 0, NOT_ALL_SCORED}:
-            return False
-        self._teller.join()
-        return True
-
-    def _tell(self) -> None:
-        for line in self._said:
-            if line.strip():
-                say(self._console, line.rstrip())
-
-
 def _collect(
     subscriber: Subscriber,
     kind: str,
@@ -205,7 +157,7 @@ def _collect(
     console: Console,
     title: str,
     *,
-    publisher: _Publishing | None = None,
+    publisher: Publishing | None = None,
 ) -> dict[str, Message]:
     """The messages of one kind by frame id; revisions only when final, frames refused count too.
 

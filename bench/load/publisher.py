@@ -1,5 +1,6 @@
 """One camera of a load test, in a process of its own: frames at a rate, and how it went."""
 
+import signal
 import time
 from multiprocessing.connection import Connection
 from typing import Any
@@ -60,6 +61,8 @@ def run(
         patience_s: how long one frame may wait to be taken, and all of them to be acknowledged.
         acknowledged: a shared integer, kept up to date by a reliable publisher.
     """
+    # A terminal's Ctrl-C comes here too: the command ends this process, whose traceback would be in the way.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     facts: dict[str, Any] = {"stream": stream, "sent": 0, "late_s": 0.0}
     try:
         payloads = pictures(size, seed)

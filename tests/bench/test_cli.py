@@ -6,16 +6,14 @@ import shlex
 import shutil
 import subprocess
 import sys
-from functools import partial
 from pathlib import Path
 
 import click
 import pytest
 from click.testing import CliRunner
 
-from bench import cli, demo_data
+from bench import cli
 from bench.cli import COMMANDS, NAME, main
-from bench.demo import drawn
 from streamer.commands import Command, start
 from streamer.shipped import shipped
 
@@ -248,8 +246,10 @@ def code_of(page):
 
 @pytest.mark.parametrize("page", TEXTS, ids=lambda path: path.name)
 def test_what_a_page_says_to_type_is_a_command(page):
+    # Of a page only where a command begins: output that it shows may name the program in a sentence.
+    begins = r"(?:^|[`/(]|[$&|] )" if page.suffix == ".md" else r"\b"
     for code in code_of(page):
-        for name in re.findall(rf"\b{NAME} ([a-z_]+)\b", code):
+        for name in re.findall(rf"{begins}{NAME} ([a-z_]+)\b", code, re.MULTILINE):
             assert name in COMMANDS, f"{page.name}: {NAME} {name}"
         if code.startswith("```"):
             for line in re.findall(rf"^(?:\S*/|\$ )?({NAME} .*[^\\])$", code, re.MULTILINE):
@@ -263,7 +263,7 @@ def test_pages_were_read():
 def test_a_missing_extra_is_one_line_however_it_is_called(tmp_path):
     (tmp_path / "pydantic.py").write_text("raise ModuleNotFoundError('no pydantic', name='pydantic')")
     environment = {**os.environ, "PYTHONPATH": f"{tmp_path}:{ROOT}"}
-    told = "error: pydantic is not installed; pip install 'musc-online[detector]' brings it\n"
+    told = "error: pydantic is not installed; pip install 'musc-online[detector,replay]' brings it\n"
     for words in (["musc_online", "replay", "demo"], ["bench.replay", "demo"]):
         done = python("-m", *words, env=environment)
         assert (done.returncode, done.stdout, done.stderr) == (2, "", told)
@@ -285,45 +285,3 @@ def test_what_python_m_starts_ends_with_the_commands_status(monkeypatch, capsys)
         start("bench.replay.command", "command")
     assert ended.value.code == 2
     assert capsys.readouterr().err.startswith("error: /nope")
-
-
-def test_the_demo_draws_its_parts_once_and_whole(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(demo_data, "generate", partial(demo_data.generate, n_good=2, n_defective=1, size=32))
-    folder = drawn(tmp_path / "out")
-    assert folder == tmp_path / "out" / "data"
-    assert len([*folder.rglob("test/*/*.png")]) == 3
-    assert capsys.readouterr().out == f"parts drawn in {folder}\n"
-    first = folder.stat().st_mtime_ns
-    assert drawn(tmp_path / "out").stat().st_mtime_ns == first
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["data"]
-
-
-def test_a_demo_that_is_cut_short_leaves_no_half_of_its_parts(tmp_path, monkeypatch):
-    def cut_short(folder):
-        (folder / demo_data.CATEGORY).mkdir(parents=True)
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(demo_data, "generate", cut_short)
-    with pytest.raises(KeyboardInterrupt):
-        drawn(tmp_path)
-    assert not [*tmp_path.iterdir()]
-
-
-def test_two_demos_at_a_time_draw_one_line(tmp_path, monkeypatch):
-    generate = demo_data.generate
-
-    def meanwhile(folder):
-        generate(tmp_path / "data", n_good=1, n_defective=0, size=32)  # another demo is quicker
-        return generate(folder, n_good=1, n_defective=0, size=32)
-
-    monkeypatch.setattr(demo_data, "generate", meanwhile)
-    assert drawn(tmp_path) == tmp_path / "data"
-    assert [path.name for path in tmp_path.iterdir()] == ["data"]
-
-
-def test_a_demo_that_cannot_draw_says_so_in_a_line(tmp_path):
-    (tmp_path / "file").touch()
-    for words in (["--output", str(tmp_path / "file")], ["--fps", "3"], ["--data", str(tmp_path / "none")]):
-        done = CliRunner().invoke(main, ["demo", *words])
-        assert (done.exit_code, done.stdout, done.stderr.count("\n")) == (2, "", 1)
-        assert words[0] in done.stderr

@@ -1,6 +1,8 @@
 """The load test itself: what it counts is what happened, and it fails when it should."""
 
 import json
+import subprocess
+import sys
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -138,3 +140,21 @@ def test_memory_tells_a_leak_from_warming_up(leak_kib):
         memory.step()
     assert memory.slope_kib() == pytest.approx(leak_kib, abs=0.1)
     assert memory.growth_mib() == pytest.approx(leak_kib * 2750 / 1024, abs=1.0)
+
+
+def test_ctrl_c_of_a_terminal_is_the_commands_alone():
+    code = (
+        "import os, signal; from multiprocessing import Pipe; from bench.load import publisher\n"
+        "def interrupted(size, seed):\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "    raise publisher.StreamerError('went on')\n"
+        "publisher.pictures = interrupted\n"
+        "ours, theirs = Pipe()\n"
+        "publisher.run(theirs, 'inproc://a', 'a', reliable=False, fps=1, seconds=1, size=8, seed=0,\n"
+        "              patience_s=1, acknowledged=None)\n"
+        "print(ours.recv()['error'])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], check=False, capture_output=True, text=True, timeout=PATIENCE_S
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "went on\n", "")

@@ -19,6 +19,7 @@ from bench.demo_data import generate
 from streamer import demo, demo_overlays, demo_page, overlays, screenshot
 from streamer.demo import main as demo_main
 from streamer.demo import truth_of
+from streamer.demo_publishing import Publishing
 from streamer.overlays import LINE, Scale
 from streamer.process import PageProcess
 from streamer.wire.published import Message, encode_map
@@ -63,7 +64,7 @@ def test_the_demo_shows_every_frame_and_draws_overlays(tmp_path):
 def told_above_a_bar(said, status=0):
     """What a terminal of 80 columns has in the end where a publisher says so much below a bar."""
     console = Console(file=io.StringIO(), force_terminal=True, width=80)
-    publishing = demo._Publishing(Path(), {"frames": "", "control": ""}, 0, console)
+    publishing = Publishing(Path(), {"frames": "", "control": ""}, 0, console)
     publishing._command = [sys.executable, "-c", f"import sys; {said}; sys.exit({status})"]
     with Progress(console=console) as bar, publishing:
         bar.add_task("scored on arrival", total=3)

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import subprocess
 import sys
 import threading
@@ -295,3 +296,19 @@ def test_two_streams_in_brackets_are_two(capsys):
             describe(Message({"kind": "status"}, f"{name}/status"))
         )
         assert capsys.readouterr().out.startswith(f"{name}/status ")
+
+
+def test_a_line_is_broken_between_words_on_a_terminal_and_nowhere_in_a_pipe():
+    known = "n" * 20
+    messages = [label("score", "part-000017", True, raw_score=0.4321, pred_score=0.9876, known_defect=known)]
+    told = f"line/score part-000017 ANOMALOUS known defect: {known} raw 0.4321 pred 0.9876"
+    for environment, most in (({"FORCE_COLOR": "1", "NO_COLOR": "1", "COLUMNS": "40"}, 40), ({}, 200)):
+        with detector(messages) as endpoint:
+            done = CliRunner().invoke(
+                subscribe_main, ["--endpoint", endpoint, "--count", "1"], env=environment
+            )
+        text = re.sub(r"\x1b\[[0-9;]*m", "", done.stdout)
+        lines = text.splitlines()
+        assert all(len(line) <= most for line in lines)
+        assert (len(lines) > 2) == (most == 40)
+        assert " ".join(text.split()).startswith(told)
