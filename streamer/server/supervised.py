@@ -59,7 +59,7 @@ class Supervised(threading.Thread):
 
     def stopping(self) -> None:
         """The service has begun to end."""
-        self._ending, self._moved_at = True, self._clock()
+        self._ending = True
         self._notify.stopping()
 
     def stop(self) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from container_support import CONTAINERFILE, ROOT, builder
+from container_support import BUILD_S, CONTAINERFILE, ROOT, builder
 from streamer_support import ANY_PORT, picture, png, settings, until
 
 from streamer.process import free_port
@@ -61,6 +61,7 @@ def test_its_extras_and_its_python_are_those_of_the_project():
 
 
 @pytest.mark.slow  # minutes, and some GB
+@pytest.mark.timeout(BUILD_S)
 def test_a_container_of_it_scores_frames_is_healthy_and_ends_in_order(tmp_path):
     made = builder()
     config = settings(snapshot={"path": "rings"})

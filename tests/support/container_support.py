@@ -11,7 +11,8 @@ import pytest
 ROOT = Path(__file__).parents[2]
 CONTAINERFILE = ROOT / "configs" / "Containerfile"
 BASE = "docker.io/library/python:3.11-slim"
-_ASK_S, _PULL_S, _BUILD_S = 60, 300, 3600
+BUILD_S = 3600
+_ASK_S, _PULL_S = 180, 300
 
 
 def _run(*words: object, timeout_s: float = _ASK_S) -> subprocess.CompletedProcess[str]:
@@ -44,7 +45,7 @@ class Builder:
         chroot = ["--isolation", "chroot"] if self._program == "buildah" else []
         done = _run(
             self._program, "build", *own, *chroot, "--build-arg", f"PYTHON={self._base}",
-            "-f", CONTAINERFILE, "-t", name, ROOT, timeout_s=_BUILD_S,
+            "-f", CONTAINERFILE, "-t", name, ROOT, timeout_s=BUILD_S,
         )  # fmt: skip
         assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
         try:
