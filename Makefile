@@ -14,7 +14,7 @@ THREE  := -n 3 --dist loadfile
 # `make CONSTRAINTS=.ci/constraints.txt ...` installs the versions that were tested, else the newest that fit.
 PINS   := $(if $(CONSTRAINTS),-c $(CONSTRAINTS))
 
-.PHONY: help demo demo-page packages browser test test-slow test-all check bench fuzz soak clean
+.PHONY: help demo demo-page packages browser test test-slow test-all check docs bench fuzz soak clean
 
 help:
 	@echo "make demo       draw a small production line, stream it through the detector, print the scores"
@@ -24,6 +24,7 @@ help:
 	@echo "make test-all   the whole suite: both in one run"
 	@echo "make packages   Debian's chromium, mosquitto, prometheus, cameras, and axe-core: tests of what is missing are skipped"
 	@echo "make check      ruff, mypy, import rules"
+	@echo "make docs       these pages as a site, in build/site"
 	@echo "make bench      measure speed against the published recipe"
 	@echo "make fuzz       a long run of malformed messages against a real server"
 	@echo "make soak       10,000 frames, memory watched"
@@ -59,6 +60,13 @@ check: $(VENV)/.ready
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# Made whole beside it first: a build that fails leaves the site as it was. (--quiet hides warnings from `strict`.)
+docs: $(VENV)/.ready
+	rm -rf build/site.new
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build -f configs/mkdocs.yml -d $(CURDIR)/build/site.new
+	rm -rf build/site && mv build/site.new build/site
+	@echo "build/site/index.html; with a search: $(BIN)/python -m http.server --bind 127.0.0.1 --directory build/site"
 
 bench: $(VENV)/.ready
 	$(BIN)/python -m bench.speed

@@ -329,6 +329,9 @@ def load(source: str | Path | Mapping[str, Any] | None = None) -> Config:
     Args:
         source: path of a YAML file, or a mapping; None or an empty file means all defaults.
 
+    Returns:
+        The configuration, checked and frozen.
+
     Raises:
         ConfigError: a file that cannot be read, an unknown key or a value out of range; one line that
             names the key, the value and what was expected.

@@ -102,6 +102,9 @@ class Detector:
             frame: `[H, W, 3]` uint8, BGR; or grey, `[H, W]` or `[H, W, 1]`; or with alpha, which is dropped.
             frame_id: new; not in the ring.
 
+        Returns:
+            Its provisional score.
+
         Raises:
             FrameError: a frame or id that cannot be used; the detector has not changed.
             CapacityError: the ring does not fit (first frame only).
@@ -149,6 +152,9 @@ class Detector:
             cut: `self.cut` after the same step of an earlier run, which is repeated; None goes by the clock.
             spent_ms: what of `deadline_ms` is gone already, since the frame was captured; 0 or more.
 
+        Returns:
+            Its provisional score.
+
         Raises:
             FrameError: a shape, value or id that cannot be used, or `ring.admit: all` and every slot is
                 pinned; the detector has not changed.
@@ -194,6 +200,9 @@ class Detector:
         """Re-score every frame in the ring and call the scores final; the frames stay as references.
 
         With `capacity` >= the number of frames and `score_against: all`, these are the batch scores.
+
+        Returns:
+            The scores, oldest first.
         """
         return self._revise(list(self.window.entries), final=True)
 
@@ -205,7 +214,11 @@ class Detector:
         return self.window.take_evicted()
 
     def take_events(self) -> list[Event]:
-        """What happened beyond single frames since last asked (docs/method.md#events)."""
+        """Events since last asked (docs/method.md#events).
+
+        Returns:
+            What happened beyond single frames, oldest first.
+        """
         return self.events.take()
 
     def take_accepted(self) -> list[tuple[int, list[FrameId]]]:

@@ -46,8 +46,13 @@ GROUPS = 64
 class Event:
     """Something that subscribers are told.
 
-    `group` names the frames for `accept` and `reject`; `since` is the first of them; `regions` are those of
-    the last one, in pixels of its frame; `name` is the group's where it has one.
+    Attributes:
+        kind: `repeat`, `changeover`, `drift` or `frozen`.
+        group: number that names the frames for `accept` and `reject`.
+        frame_ids: of the frames that it is about.
+        since: the first of them.
+        regions: `(x, y, w, h, score)` of the last one, in pixels of its frame.
+        name: of the group, where it has one.
     """
 
     kind: Kind

@@ -36,8 +36,11 @@ class Operators:
     def pin(self, frame_id: FrameId) -> None:
         """Known good: never evicted, labelled False from now on, and with `pinned_only` what counts.
 
+        Args:
+            frame_id: of a frame in the ring.
+
         Raises:
-            FrameError: it is in quarantine, and every reference is pinned.
+            FrameError: the frame is not in the ring; or it is in quarantine, and every reference is pinned.
         """
         slot = self._ring.slot(frame_id)
         if slot in self._ring.quarantined:
@@ -49,20 +52,46 @@ class Operators:
                 drop(self._ring, self._window, other)
 
     def unpin(self, frame_id: FrameId) -> None:
-        """May be evicted in its turn again."""
+        """May be evicted in its turn again.
+
+        Args:
+            frame_id: of a frame in the ring.
+
+        Raises:
+            FrameError: the frame is not in the ring.
+        """
         self._ring.pinned.discard(self._ring.slot(frame_id))
 
     def forget(self, frame_id: FrameId) -> None:
-        """A wrongly admitted defect: out of the ring and the table; its last score is final."""
+        """A wrongly admitted defect: out of the ring and the table; its last score is final.
+
+        Args:
+            frame_id: of a frame in the ring.
+
+        Raises:
+            FrameError: the frame is not in the ring.
+        """
         drop(self._ring, self._window, self._ring.slot(frame_id))
         self._events.clear(frame_id)
 
     def false_alarm(self, frame_id: FrameId) -> None:
-        """Good, and labelled False from now on, but not pinned."""
+        """Good, and labelled False from now on, but not pinned.
+
+        Args:
+            frame_id: of a frame in the ring.
+
+        Raises:
+            FrameError: the frame is not in the ring.
+        """
         self._call_good(self._ring.slot(frame_id))
 
     def confirm(self, frame_id: FrameId, verdict: Truth, name: str | None = None) -> None:
         """The frame's truth, kept though it leaves the ring: the threshold is calibrated on it.
+
+        Args:
+            frame_id: of a frame in the ring, or of one that was confirmed before.
+            verdict: `good` or `defect`.
+            name: of the defect, for people.
 
         Raises:
             FrameError: neither in the ring nor told of before, or not `good` or `defect`.
@@ -86,8 +115,14 @@ class Operators:
         After a changeover nothing else is a reference any more, but for pinned frames: among many of the old
         product the few of the new one would be anomalous for a third of the ring's length.
 
+        Args:
+            group: number of an event.
+
         Returns:
             The frames that were accepted.
+
+        Raises:
+            FrameError: no event has this number, or none of its frames is in the ring any more.
         """
         held = self._group(group)
         slots = self._slots(held)
@@ -107,8 +142,15 @@ class Operators:
     def reject(self, group: int, name: str) -> list[FrameId]:
         """A known defect: its frames are confirmed, and later ones that show it carry `name`.
 
+        Args:
+            group: number of an event.
+            name: of the defect; later frames that show it carry it as `known_defect`.
+
         Returns:
             The frames that were rejected.
+
+        Raises:
+            FrameError: no event has this number.
         """
         held = self._group(group)
         slots = self._slots(held)

@@ -16,13 +16,32 @@ Region = tuple[int, int, int, int, float]
 class Score:
     """One score message before it is put on the wire (docs/wire.md#score), plus its arrays.
 
-    `raw_score` is the maximum of `anomaly_map`, or as `method.image_score` says the mean of its worst patches
-    (None for the first frame of a stream, which has nothing to be scored against), `rscin_score` the same
-    re-scored within the window, `pred_score` 0..1 with 0.5 at the threshold. `revision` is 0 for the
-    provisional score. `regions` are `(x, y, w, h, score)` in pixels of the frame (of the map when tokens were
-    scored without a frame), none unless `raw_score` reaches `threshold`.
-    `patch_scores` is `[P]` float64, of all tiles together, 0 where the frame is ignored; `anomaly_map`
-    `[H, W]` float32 of the whole frame; both None while `raw_score` is.
+    Attributes:
+        frame_id: of the frame.
+        raw_score: 0..2, the maximum of `anomaly_map`, or as `method.image_score` says the mean of its worst
+            patches; None for the first frame of a stream, which has nothing to be scored against.
+        rscin_score: the same re-scored within the window (docs/method.md#rscin).
+        pred_score: 0..1, 0.5 at the threshold.
+        pred_label: whether it is anomalous; None while that is not known.
+        threshold: that `pred_label` goes by, on raw scores.
+        state: `warmup`, `ready`, or `degraded` where the deadline left references out.
+        n_references: that it was scored against.
+        revision: 0 for the provisional score, then counting up.
+        is_final: whether no later one will come.
+        regions: `(x, y, w, h, score)` in pixels of the frame (of the map when tokens were scored without a
+            frame); none unless `raw_score` reaches `threshold`.
+        latency_ms: milliseconds that each phase took, by its name.
+        model_id: network, size and weights.
+        known_defect: name of the rejected defect that the frame shows again.
+        patch_scores: `[P]` float64, of all tiles together, 0 where the frame is ignored; None while
+            `raw_score` is.
+        anomaly_map: `[H, W]` float32 of the whole frame; None while `raw_score` is.
+        frame_shape: (height, width) of the frame that the arrays are of, where known; it goes with them.
+        stream: of the message; the service writes this and the following ones, the detector leaves them so.
+        seq: of the message.
+        capture_ns: when the frame was taken, nanoseconds since 1970.
+        scored_ns: when it was scored, nanoseconds since 1970.
+        meta: as it came with the frame.
     """
 
     frame_id: FrameId
@@ -39,12 +58,10 @@ class Score:
     latency_ms: dict[str, float] = field(default_factory=dict)
     model_id: str = ""
     known_defect: str | None = None
-    """Name of the rejected defect that the frame shows again."""
     patch_scores: npt.NDArray[np.float64] | None = None
     anomaly_map: npt.NDArray[np.float32] | None = None
     frame_shape: tuple[int, int] | None = None
-    """(height, width) of the frame that the arrays are of, where it is known; it goes with them."""
-    # Of the message, not of the detector, which leaves them so: the service writes them into the header.
+    # Of the message, not of the detector: the service writes them into the header.
     stream: str = ""
     seq: int = 0
     capture_ns: int = 0

@@ -22,6 +22,15 @@ def ask(
 ) -> dict[str, Any]:
     """One request to a running detector, and its answer.
 
+    Args:
+        request: its `kind` and what belongs to that (docs/wire.md#control).
+        endpoint: the detector's `transport.control`.
+        keys: CURVE keys where the detector asks for them.
+        timeout_s: how long to wait for the answer.
+
+    Returns:
+        The answer, as docs/wire.md#control has it of that kind.
+
     Raises:
         StreamerError: no answer in time.
         WireError: the detector's answer is an error.

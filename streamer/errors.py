@@ -23,7 +23,10 @@ class WireError(StreamerError):
 
     Attributes:
         code: a word for machines, listed in `streamer.wire.frame.CODES`.
-        stream, frame_id, seq: as far as the message could be read.
+        text: what is wrong, one line.
+        stream: of the message, as far as it could be read.
+        frame_id: of the message, as far as it could be read.
+        seq: of the message, as far as it could be read.
     """
 
     def __init__(

@@ -131,8 +131,14 @@ class ReliablePublisher(Sender):
         """Send one frame; waits while `window` frames are not acknowledged.
 
         Args:
-            frame, frame_id, meta, capture_ns: as for `Publisher.send`.
+            frame: as for `Publisher.send`.
+            frame_id: as for `Publisher.send`.
+            meta: as for `Publisher.send`.
+            capture_ns: as for `Publisher.send`.
             timeout_s: how long to wait for room; None for ever.
+
+        Returns:
+            The frame's id.
 
         Raises:
             WireError: the detector would refuse the frame, its id, time or `meta`; the text names which.

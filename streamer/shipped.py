@@ -8,6 +8,9 @@ _PACKAGE = Path(__file__).parent
 _PLACES = (_PACKAGE / "configs", _PACKAGE.parent / "configs")
 """A wheel has `configs/` inside this package; in a checkout it lies beside it."""
 
+_OF_THE_SITE = "mkdocs*"
+"""What the site of docs/ is built with, which nobody is to print."""
+
 
 def shipped() -> dict[str, Path]:
     """The files of `configs/` by name, sorted; those that a service is started with come first.
@@ -24,7 +27,7 @@ def shipped() -> dict[str, Path]:
             f"configurations: {_PLACES[0]} is missing; pip install --force-reinstall --no-deps musc-online "
             "brings it back"
         )
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and not path.match(_OF_THE_SITE))
     services = {path.stem: path for path in files if path.parent == folder and path.suffix == ".yaml"}
     return services | {
         path.relative_to(folder).as_posix(): path for path in files if path not in services.values()

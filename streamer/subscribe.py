@@ -74,7 +74,11 @@ class Subscriber:
             yield message
 
     def receive(self) -> Message | None:
-        """The next message; None when `timeout_s` is over. A message that cannot be read is passed over."""
+        """Wait for the next message. One that cannot be read is passed over.
+
+        Returns:
+            The message, or None when `timeout_s` is over.
+        """
         while True:
             try:
                 message = unpack_message(self._socket.recv_multipart())
@@ -92,7 +96,19 @@ class Subscriber:
 
 
 def subscribe(endpoint: str = SCORES, stream: str | None = None, **options: Any) -> Iterator[Message]:
-    """Messages as they come; options as for `Subscriber`. The connection closes with the iterator."""
+    """Messages as they come. The connection closes with the iterator.
+
+    Args:
+        endpoint: the detector's `transport.scores`.
+        stream: name of the stream, None for all.
+        options: the others of `Subscriber`.
+
+    Yields:
+        Each message, until `timeout_s` is over.
+
+    Raises:
+        StreamerError: nobody answers at the endpoint, or our key is refused.
+    """
     with Subscriber(endpoint, stream, **options) as subscriber:
         yield from subscriber
 

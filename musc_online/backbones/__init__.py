@@ -38,6 +38,9 @@ def load(
         activation: of CLIP's blocks, `quick_gelu` or `gelu`; `auto` takes it from the tag or from what the
             file itself proves (see `musc_online.backbones.weights`). DINO's is always `gelu`.
 
+    Returns:
+        The network with its weights, frozen.
+
     Raises:
         ConfigError: an unknown name, size, stage, device, precision or activation.
         WeightsError: the weights are missing, damaged or of another network, or `auto` cannot tell which

@@ -54,7 +54,7 @@ def examples_of(command):
 
 def parsed(words, command):
     """Nothing; a context of click's own for the words of an example, or the error it ends with."""
-    shell = next((at for at, word in enumerate(words) if word in {">", ">>", "|"}), len(words))
+    shell = next((at for at, word in enumerate(words) if word in {">", ">>", "2>", "|", "&"}), len(words))
     with command.make_context(words[0], words[1:shell]) as context:
         if isinstance(command, click.Group) and context._protected_args:
             name, below, rest = command.resolve_command(context, [*context._protected_args, *context.args])

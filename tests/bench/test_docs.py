@@ -21,7 +21,7 @@ from streamer.wire.codes import CODES, WARNINGS
 from streamer.wire.published import KINDS
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 CODE = [
     path for name in ("musc_online", "streamer", "bench", "tests") for path in (ROOT / name).rglob("*.py")
 ]
@@ -80,14 +80,14 @@ def test_the_readme_is_short_and_leads_to_every_page():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert len(text.splitlines()) < 150
     for page in PAGES[1:]:
-        assert f"(docs/{page.name})" in text
+        assert f"({page.relative_to(ROOT).as_posix()})" in text
 
 
 def test_what_the_code_cites_is_there():
     cited = 0
     for path in [*CODE, *(ROOT / "configs").glob("*.yaml")]:
         text = path.read_text(encoding="utf-8")
-        for page, anchor in re.findall(r"docs/([\w-]+\.md)(?:#([\w-]+))?", text):
+        for page, anchor in re.findall(r"docs/([\w/-]+\.md)(?:#([\w-]+))?", text):
             assert (ROOT / "docs" / page).is_file(), f"{path}: docs/{page}"
             assert not anchor or anchor in anchors(ROOT / "docs" / page), f"{path}: docs/{page}#{anchor}"
             cited += 1

@@ -16,6 +16,7 @@ _SYSTEM_PYTHON = "/usr/bin/python3"
 _ELEMENTS = {
     "appsrc": "gstreamer1.0-plugins-base",
     "jpegenc": "gstreamer1.0-plugins-good",
+    "pngdec": "gstreamer1.0-plugins-good",
     "rtph264pay": "gstreamer1.0-plugins-good",
     "x264enc": "gstreamer1.0-plugins-ugly",
 }

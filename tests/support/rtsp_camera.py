@@ -1,11 +1,14 @@
 """A camera as a process: GStreamer's RTSP server. Run by the system's Python, which has its bindings.
 
-Prints `port N` once it answers. Each picture shows when it was made (`drawn_time`).
+Prints `port N` once it answers. Each picture shows when it was made (`drawn_time`), or it is the next of the
+PNG files in the folder `--pictures`, in the order of their names, again and again.
 """
 
 import argparse
 import threading
 import time
+from itertools import cycle
+from pathlib import Path
 
 import drawn_time
 import gi
@@ -21,21 +24,27 @@ ENCODERS = {
     "jpeg": "jpegenc ! rtpjpegpay name=pay0 pt=26",
     "vp8": "vp8enc deadline=1 keyframe-max-dist={gop} ! rtpvp8pay name=pay0 pt=96",
 }
-PICTURES = f"video/x-raw,format=GRAY8,width={drawn_time.WIDTH},height={drawn_time.HEIGHT}"
+DRAWN = f"video/x-raw,format=GRAY8,width={drawn_time.WIDTH},height={drawn_time.HEIGHT}"
 
 
-def launch(codec, fps):
+def launch(caps, codec, fps):
+    decode = "pngdec ! " if caps == "image/png" else ""
     return (
         "( appsrc name=source is-live=true format=time do-timestamp=true "
-        f"caps={PICTURES},framerate={fps}/1 ! videoconvert ! video/x-raw,format=I420 "
+        f"caps={caps},framerate={fps}/1 ! {decode}videoconvert ! video/x-raw,format=I420 "
         f"! {ENCODERS[codec].format(gop=2 * fps)} )"
     )
 
 
-def feed(source, fps, over):
+def drawn():
+    while True:
+        yield drawn_time.draw(time.time_ns())
+
+
+def feed(source, pictures, fps, over):
     due = time.monotonic()
     while not over.is_set():
-        data = drawn_time.draw(time.time_ns())
+        data = next(pictures)
         if source.emit("push-buffer", Gst.Buffer.new_wrapped(data)) != Gst.FlowReturn.OK:
             return
         due += 1 / fps
@@ -48,6 +57,7 @@ def main():
     parser.add_argument("--codec", choices=sorted(ENCODERS), default="h264")
     parser.add_argument("--fps", type=int, default=10)
     parser.add_argument("--login", default="", help="user:password")
+    parser.add_argument("--pictures", type=Path, help="folder of PNG files of one size")
     options = parser.parse_args()
     Gst.init(None)
     server = GstRtspServer.RTSPServer()
@@ -55,13 +65,15 @@ def main():
     server.set_service(options.port)
     factory = GstRtspServer.RTSPMediaFactory()
     factory.set_shared(True)
-    factory.set_launch(launch(options.codec, options.fps))
+    files = sorted(options.pictures.glob("*.png")) if options.pictures else []
+    pictures = cycle([path.read_bytes() for path in files]) if files else drawn()
+    factory.set_launch(launch("image/png" if files else DRAWN, options.codec, options.fps))
 
     def configured(_factory, media):
         over = threading.Event()
         media.connect("unprepared", lambda _media: over.set())
         source = media.get_element().get_by_name("source")
-        threading.Thread(target=feed, args=(source, options.fps, over), daemon=True).start()
+        threading.Thread(target=feed, args=(source, pictures, options.fps, over), daemon=True).start()
 
     factory.connect("media-configure", configured)
     if options.login:
