@@ -263,7 +263,7 @@ def test_pages_were_read():
 def test_a_missing_extra_is_one_line_however_it_is_called(tmp_path):
     (tmp_path / "pydantic.py").write_text("raise ModuleNotFoundError('no pydantic', name='pydantic')")
     environment = {**os.environ, "PYTHONPATH": f"{tmp_path}:{ROOT}"}
-    told = "error: pydantic is not installed; pip install 'musc-online[detector]' brings it\n"
+    told = "error: pydantic is not installed; pip install 'musc-online[detector,replay]' brings it\n"
     for words in (["musc_online", "replay", "demo"], ["bench.replay", "demo"]):
         done = python("-m", *words, env=environment)
         assert (done.returncode, done.stdout, done.stderr) == (2, "", told)

@@ -42,7 +42,7 @@ def test_each_file_beside_the_modules_goes_along():
         path
         for name in (*OURS, "configs")
         for path in (ROOT / name).rglob("*")
-        if path.is_file() and path.suffix not in (".py", ".pyc")
+        if path.is_file() and path.suffix != ".py" and path.parent.name != "__pycache__"
     }
     assert kept == carried()
     assert {path.name for path in kept} >= {"py.typed", "published.yaml", "live.html", "line.yaml"}
