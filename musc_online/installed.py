@@ -18,7 +18,7 @@ from pathlib import Path
 OURS = "musc-online"
 BESIDE = ("bench", "streamer")
 _ROOT = Path(__file__).resolve().parents[1]
-_OWN = f"install {OURS} in an environment of its own: python3 -m venv musc; musc/bin/pip install {OURS}"
+_OWN = f"they cannot share an environment: python3 -m venv musc; musc/bin/pip install {OURS}"
 
 
 def clash() -> str | None:

@@ -8,7 +8,7 @@ BROUGHT: Mapping[str, tuple[str, ...]] = {
         "faiss", "huggingface_hub", "llvmlite", "numba", "open_clip", "PIL", "prometheus_client", "pydantic",
         "pydantic_core", "safetensors", "simplejpeg", "structlog", "timm", "torch", "torchvision", "yaml",
     ),
-    "replay": ("jinja2", "matplotlib", "openpyxl", "sklearn"),
+    "replay": ("jinja2", "markupsafe", "matplotlib", "openpyxl", "sklearn"),
     "offline": ("onnx",),
     "openvino": ("openvino",),
     "page": ("fastapi", "itsdangerous", "starlette", "uvicorn", "websockets"),

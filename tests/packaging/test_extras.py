@@ -21,6 +21,7 @@ OF = {
     "PIL": "pillow",
     "faiss": "faiss-cpu",
     "llvmlite": "numba",
+    "markupsafe": "jinja2",
     "open_clip": "open-clip-torch",
     "paho": "paho-mqtt",
     "pydantic_core": "pydantic",
