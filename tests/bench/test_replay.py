@@ -222,7 +222,7 @@ def test_a_folder_without_labels_gives_a_ranking_scores_and_the_files_asked_for(
     assert "labels as they were sent" not in said
     assert "threshold 0." in said
     assert entry["left_out"] == ["._000.png (hidden)"]
-    assert (tmp_path / "out" / "pictures" / "anomalous_01.jpg").is_file()
+    assert (tmp_path / "out" / "pictures" / "borderline_01.jpg").is_file()
     page = (tmp_path / "out" / "report.html").read_text()
     assert "Nothing says which frames are defective" in page
     assert "where (x, y, width, height)" in page
