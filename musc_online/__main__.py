@@ -2,10 +2,18 @@
 
 import importlib
 
+from musc_online.installed import refuse_clash
+
 
 def main() -> None:
-    """Run the command line of `bench.cli`."""
-    # By name: imports flow from `bench` to here, and this one module may be imported where `bench` is another's.
+    """Run the command line of `bench.cli`.
+
+    Raises:
+        SystemExit: always, with the command's status; 2 where `bench` or `streamer` is another's.
+    """
+    refuse_clash()
+    # By name: imports flow from `bench` to here, and this one module may be imported where `bench` is
+    # another's.
     importlib.import_module("bench.cli").main()
 
 

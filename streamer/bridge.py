@@ -4,24 +4,44 @@ from pathlib import Path
 
 import click
 
-from streamer.commands import Command
+from streamer.commands import Command, examples
+from streamer.errors import StreamerError
+from streamer.extras import extra_of, extra_of_bridge, not_installed
 
 
-@click.command(cls=Command)
+@click.command(
+    cls=Command,
+    epilog=examples(
+        "musc-online config bridge-mqtt > mqtt.yaml",
+        "musc-online bridge mqtt --config mqtt.yaml",
+        "musc-online bridge mqtt --config mqtt.yaml --dead",
+    ),
+)
 @click.argument("name")
 @click.option(
-    "--config", "path", type=click.Path(path_type=Path), required=True, help="YAML: see docs/bridges.md."
+    "--config",
+    "path",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    required=True,
+    help="YAML, e.g. of `musc-online config bridge-mqtt`.",
 )
 @click.option("--ready-file", type=click.Path(path_type=Path), help="Write a word here, as JSON, once up.")
 @click.option("--dead", is_flag=True, help="List what the receiver refused for good, as JSON lines, and end.")
 @click.option("--redeliver", is_flag=True, help="Put what was refused back into the queue, and end.")
 def main(name: str, path: Path, ready_file: Path | None, dead: bool, redeliver: bool) -> None:
-    """Hand on what a detector says until SIGTERM or Ctrl-C.
+    """Hand on what a detector says: MQTT, webhook, OPC UA, files.
 
-    NAME is mqtt, webhook, files or opcua, or a Python module of your own that has a BRIDGE. Whatever the
-    receiver does, the detector is not held up, and what it said waits in the queue's folder.
+    Until SIGTERM or Ctrl-C. NAME is mqtt, webhook, files or opcua, or a Python module of your own that has a
+    BRIDGE. Whatever the receiver does, the detector is not held up, and what it said waits in the queue's
+    folder.
     """
-    from streamer.bridges import config  # noqa: PLC0415  (slow: a wrong option is told before)
+    try:
+        from streamer.bridges import config  # noqa: PLC0415  (slow: a wrong option is told before)
+    except ModuleNotFoundError as error:
+        if extra_of(str(error.name)) is None:
+            raise
+        raise StreamerError(f"{name}: {not_installed(str(error.name), extra_of_bridge(name))}") from None
 
     loaded = config.load(name, path)
     if dead or redeliver:

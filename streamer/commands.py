@@ -4,6 +4,7 @@
 our own, 130 Ctrl-C, 129 and 143 SIGHUP and SIGTERM, 141 nobody reads the output any more.
 """
 
+import importlib
 import os
 import select
 import signal
@@ -14,11 +15,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from types import FrameType
-from typing import Any, ClassVar, TextIO
+from typing import Any, ClassVar, NoReturn, TextIO
 
 import click
 
 from streamer.errors import StreamerError
+from streamer.extras import missed
 from streamer.printable import printable
 
 MENDABLE = 2
@@ -28,6 +30,15 @@ OWN_FAULT = 3
 INTERRUPTED = 128 + signal.SIGINT
 NOBODY_READS = 128 + 13
 """As a shell says of SIGPIPE, which Windows does not have."""
+
+
+_NO_ARGUMENTS = getattr(click.exceptions, "NoArgsIsHelpError", ())
+"""Of a group without a command; older clicks print the help themselves."""
+_SETTINGS: dict[str, Any] = {
+    "help_option_names": ["-h", "--help"],
+    "max_content_width": 100,
+    "show_default": True,
+}
 
 
 class _NobodyReads(Exception):  # noqa: N818  (says what is, as KeyboardInterrupt does)
@@ -43,6 +54,10 @@ class Ending(click.Command):
     """
 
     mendable: ClassVar[tuple[type[Exception], ...]] = ()
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        options["context_settings"] = _SETTINGS | (options.get("context_settings") or {})
+        super().__init__(*args, **options)
 
     def make_context(self, *args: Any, **options: Any) -> click.Context:
         """Click's, where a reader of `--help` may leave."""
@@ -71,6 +86,11 @@ def _check_number(ctx: click.Context, option: click.Parameter) -> None:
         raise click.BadParameter(f"got {given}, expected a number of at most {LARGEST:g}", ctx, option)
 
 
+def examples(*lines: str) -> str:
+    """The `epilog` of a command: what people type, a line each, as they type it."""
+    return "\n".join(("\b", "Examples:", *(f"  {line}" for line in lines)))
+
+
 class Command(Ending):
     """`@click.command(cls=Command)`; the function returns the exit status, None for 0."""
 
@@ -97,6 +117,19 @@ def run(work: Callable[[], Any], mendable: tuple[type[Exception], ...] = ()) -> 
     return _flushed(status)
 
 
+def start(module: str, name: str = "main") -> NoReturn:
+    """Run a command line as `python -m` does, imported in here: what its import lacks is told in a line too.
+
+    Args:
+        module: that has it.
+        name: its name there.
+
+    Raises:
+        SystemExit: always, with its exit status.
+    """
+    sys.exit(run(lambda: getattr(importlib.import_module(module), name).main(standalone_mode=False)))
+
+
 def _status(  # noqa: PLR0911  (one line an ending)
     work: Callable[[], Any], mendable: tuple[type[Exception], ...]
 ) -> int:
@@ -110,14 +143,26 @@ def _status(  # noqa: PLR0911  (one line an ending)
     except (KeyboardInterrupt, click.Abort):
         return INTERRUPTED
     except click.ClickException as error:
+        if isinstance(error, _NO_ARGUMENTS):  # its message is the help
+            error.show()
+            return MENDABLE
         return _told(f"error: {_one_line(error.format_message())}", MENDABLE)
     except named as error:
         return _told(f"error: {error}", MENDABLE)
     except OSError as error:
         where = "" if error.filename is None else f"{error.filename}: "
         return _told(f"error: {_one_line(f'{where}{error.strerror or error}')}", MENDABLE)
+    except ModuleNotFoundError as error:
+        return _missing(error)
     except Exception:
         return _told(traceback.format_exc().rstrip(), OWN_FAULT)
+
+
+def _missing(error: ModuleNotFoundError) -> int:
+    """Of a module that an extra brings, its name and the extra; of any other a fault of our own."""
+    if (line := missed(error)) is not None:
+        return _told(f"error: {line}", MENDABLE)
+    return _told(traceback.format_exc().rstrip(), OWN_FAULT)
 
 
 def _number(code: Any) -> int:

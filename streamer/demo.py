@@ -3,11 +3,12 @@
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import click
 from rich import box
@@ -18,7 +19,7 @@ from rich.text import Text
 
 from streamer import demo_overlays, screenshot
 from streamer.ask import ask
-from streamer.commands import Command, undisturbed
+from streamer.commands import Command, examples, undisturbed
 from streamer.dataset_folders import NORMAL_FOLDERS
 from streamer.demo_page import PICTURES, STREAM, TRANSPORT, frames_folder, no_page, page_on, say
 from streamer.errors import StreamerError
@@ -31,22 +32,39 @@ from streamer.subscribe import Subscriber
 from streamer.wire.codes import WARNINGS
 from streamer.wire.published import Message
 
+OUTPUT = Path("demo-output")
 _START_S = 300.0
 _SILENCE_S = 300.0
 
 
-@click.command(cls=Command)
-@click.option(
-    "--data",
-    type=click.Path(path_type=Path),
-    required=True,
-    help="Folder of images, e.g. of bench.demo_data.",
+@click.command(
+    cls=Command,
+    epilog=examples(
+        "python -m streamer.demo --data parts/ --output found/",
+    ),
 )
-@click.option("--output", type=click.Path(path_type=Path), default=Path("demo-output"), show_default=True,
-              help="Where overlays go.")  # fmt: skip
-@click.option("--seed", default=0, show_default=True, help="Order in which the frames arrive.")
+@click.option("--data", type=click.Path(path_type=Path), required=True, help="Folder of images.")
+@click.option(
+    "--output", type=click.Path(path_type=Path), default=OUTPUT, help="Folder that overlays are written to."
+)
+@click.option("--seed", default=0, help="Order in which the frames arrive.")
 def main(data: Path, output: Path, seed: int) -> None:
     """Start a detector, publish the images to it, and show what it says of them."""
+    run(data, output, seed, f"make demo-page, or python -m streamer.demo_page --data {data}")
+
+
+def run(data: Path, output: Path, seed: int, live: str) -> None:
+    """The demo: a detector, a publisher and a page in processes of their own, and a table in the end.
+
+    Args:
+        data: folder of images, in an MVTec layout or not.
+        output: folder that overlays are written to.
+        seed: of the order in which the frames arrive.
+        live: what to type to watch the same parts without an end.
+
+    Raises:
+        StreamerError: the images cannot be used, or a process does not come up or ends.
+    """
     console = Console()
     folder = frames_folder(data)
     paths = {id_of(path, folder): path for path in images_in(folder).paths}
@@ -55,7 +73,7 @@ def main(data: Path, output: Path, seed: int) -> None:
         _page(endpoints, console) as page,
         _listening(endpoints) as subscriber,
     ):
-        with _publishing(folder, endpoints, seed) as publisher:
+        with _Publishing(folder, endpoints, seed, console) as publisher:
             provisional = _collect(
                 subscriber, "score", len(paths), console, "scored on arrival", publisher=publisher
             )
@@ -67,7 +85,7 @@ def main(data: Path, output: Path, seed: int) -> None:
     written = demo_overlays.write(list(final.values()), paths, output, bit_depth=bit_depth)
     say(console, f"{len(written)} overlays (frame | map | contour of the threshold) in {output}")
     if page is not None:
-        say(console, f"live, part after part: make demo-page, or python -m streamer.demo_page --data {data}")
+        say(console, f"live, part after part: {live}")
 
 
 @contextmanager
@@ -85,7 +103,7 @@ def _detector(n_frames: int, console: Console) -> Iterator[dict[str, str]]:
         try:
             with console.status("starting the detector (it loads the backbone)"):
                 server.start()
-            console.print(f"detector up: {server.model_id}, frames at {server.endpoints['frames']}")
+            say(console, f"detector up: {server.model_id}, frames at {server.endpoints['frames']}")
             yield server.endpoints
         finally:
             server.terminate()
@@ -135,22 +153,49 @@ def _listening(endpoints: dict[str, str]) -> Iterator[Subscriber]:
         yield subscriber
 
 
-@contextmanager
-def _publishing(folder: Path, endpoints: dict[str, str], seed: int) -> Iterator[subprocess.Popen[bytes]]:
-    """A publisher process, waited for at the end."""
-    command = [sys.executable, "-m", "streamer.publish", "--source", str(folder), "--stream", STREAM,
-               "--endpoint", endpoints["frames"], "--control", endpoints["control"],
-               "--shuffle", str(seed)]  # fmt: skip
-    process: subprocess.Popen[bytes] | None = None
-    try:
+class _Publishing:
+    """A publisher process, waited for at the end; what it says is printed above the bar, line by line."""
+
+    def __init__(self, folder: Path, endpoints: dict[str, str], seed: int, console: Console) -> None:
+        self._command = [
+            sys.executable, "-m", "streamer.publish", "--source", str(folder), "--stream", STREAM,
+            "--endpoint", endpoints["frames"], "--control", endpoints["control"], "--shuffle", str(seed),
+        ]  # fmt: skip
+        self._console = console
+
+    def __enter__(self) -> Self:
         with undisturbed():
-            process = subprocess.Popen(command)
-        yield process
-        process.wait(_SILENCE_S)
-    finally:
-        if process is not None and process.poll() is None:
-            process.kill()
-            process.wait()
+            self._process = subprocess.Popen(
+                self._command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+            )
+            assert self._process.stdout is not None  # noqa: S101 (a pipe)
+            self._said = self._process.stdout
+            self._teller = threading.Thread(target=self._tell, daemon=True)
+            self._teller.start()
+        return self
+
+    def __exit__(self, failed: type[BaseException] | None, *_: object) -> None:
+        try:
+            if failed is None:
+                self._process.wait(_SILENCE_S)
+        finally:
+            if self._process.poll() is None:
+                self._process.kill()
+                self._process.wait()
+            self._teller.join()
+            self._said.close()
+
+    def has_failed(self) -> bool:
+        """Whether it ended before it had sent all; what it says of that is printed by then."""
+        if self._process.poll() in {None, 0, NOT_ALL_SCORED}:
+            return False
+        self._teller.join()
+        return True
+
+    def _tell(self) -> None:
+        for line in self._said:
+            if line.strip():
+                say(self._console, line.rstrip())
 
 
 def _collect(
@@ -160,7 +205,7 @@ def _collect(
     console: Console,
     title: str,
     *,
-    publisher: subprocess.Popen[bytes] | None = None,
+    publisher: _Publishing | None = None,
 ) -> dict[str, Message]:
     """The messages of one kind by frame id; revisions only when final, frames refused count too.
 
@@ -169,13 +214,14 @@ def _collect(
     """
     found: dict[str, Message] = {}
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console) as progress:
+    shown = console.is_terminal
+    with Progress(*columns, console=console, transient=True, disable=not shown) as progress:
         task = progress.add_task(title, total=count)
         refused = 0
         last = time.monotonic()
         while len(found) + refused < count:
             message = subscriber.receive()
-            if publisher is not None and publisher.poll() not in {None, 0, NOT_ALL_SCORED}:
+            if publisher is not None and publisher.has_failed():
                 raise StreamerError(
                     f"only {len(found)} of {count} {title} came: the images cannot all be sent, as said above"
                 )
@@ -190,6 +236,7 @@ def _collect(
                 continue
             last = time.monotonic()
             progress.update(task, completed=len(found) + refused)
+    say(console, f"{title}: {len(found)} of {count}")
     return found
 
 

@@ -12,15 +12,17 @@ from typing import Any
 import click
 from rich.console import Console
 
-from streamer.commands import Command
+from streamer.commands import Command, examples
 from streamer.dataset_folders import split_masks
 from streamer.errors import StreamerError
+from streamer.extras import not_installed
 from streamer.printable import printable
 from streamer.process import ANY_PORT, PageProcess, ServerProcess
 from streamer.publish import Publisher
 from streamer.sources import id_of, images_in
 
 STREAM = "demo"
+FPS = 1.0
 PICTURES: dict[str, Any] = {"picture": {"of": "all"}}
 """Section `output` of a detector that a page shows."""
 TRANSPORT: dict[str, Any] = {
@@ -34,16 +36,33 @@ TRANSPORT: dict[str, Any] = {
 _NEEDED = ("fastapi", "uvicorn", "websockets", "itsdangerous")
 
 
-@click.command(cls=Command)
-@click.option("--data", type=click.Path(path_type=Path), required=True,
-              help="Folder of images, e.g. of bench.demo_data.")  # fmt: skip
-@click.option("--fps", type=click.FloatRange(min=0, min_open=True), default=1.0, show_default=True,
-              help="Parts a second.")  # fmt: skip
-@click.option("--seed", default=0, show_default=True, help="Order in which the parts come.")
+@click.command(
+    cls=Command,
+    epilog=examples(
+        "python -m streamer.demo_page --data parts/ --fps 2",
+    ),
+)
+@click.option("--data", type=click.Path(path_type=Path), required=True, help="Folder of images.")
+@click.option("--fps", type=click.FloatRange(min=0, min_open=True), default=FPS, help="Parts a second.")
+@click.option("--seed", default=0, help="Order in which the parts come.")
 def main(data: Path, fps: float, seed: int) -> None:
     """Show the live page on a real detector, with the images as parts that come again and again.
 
     Ends with Ctrl-C; nothing is kept.
+    """
+    run(data, fps, seed)
+
+
+def run(data: Path, fps: float, seed: int) -> None:
+    """A detector and the page on it, and parts without an end, until Ctrl-C.
+
+    Args:
+        data: folder of images, in an MVTec layout or not.
+        fps: parts a second.
+        seed: of the order in which they come.
+
+    Raises:
+        StreamerError: the images cannot be used, or a process does not come up or ends.
     """
     console = Console()
     folder = frames_folder(data)
@@ -71,7 +90,7 @@ def no_page() -> str | None:
     missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
     if not missing:
         return None
-    return f"no page: {missing[0]} is not installed; pip install 'musc-online[page]' brings it"
+    return f"no page: {not_installed(missing[0], 'page')}"
 
 
 @contextmanager

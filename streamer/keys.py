@@ -6,26 +6,32 @@ from pathlib import Path
 import click
 
 from streamer import auth
-from streamer.commands import Command
+from streamer.commands import Command, examples
 from streamer.errors import StreamerError
 
 
-@click.command(cls=Command)
+@click.command(
+    cls=Command,
+    epilog=examples(
+        "musc-online keys keys",
+        "musc-online keys keys --publisher camera-1 --subscriber screen --controller operator",
+        "musc-online keys keys --page page-1 --bridge mqtt-1",
+    ),
+)
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
-@click.option("--publisher", "publishers", multiple=True, metavar="NAME", help="May push frames; repeatable.")
+@click.option("--publisher", "publishers", multiple=True, metavar="NAME", help="Of a peer that sends frames.")
+@click.option("--subscriber", "subscribers", multiple=True, metavar="NAME", help="Of one that reads scores.")
 @click.option(
-    "--subscriber", "subscribers", multiple=True, metavar="NAME", help="May read scores; repeatable."
+    "--controller", "controllers", multiple=True, metavar="NAME", help="Of one that asks the control socket."
 )
-@click.option(
-    "--controller", "controllers", multiple=True, metavar="NAME", help="May ask the control socket."
-)
-@click.option("--page", "pages", multiple=True, metavar="NAME", help="May read scores and ask: a page.")
-@click.option("--bridge", "bridges", multiple=True, metavar="NAME", help="May read scores and ask: a bridge.")
+@click.option("--page", "pages", multiple=True, metavar="NAME", help="Of a page: it reads scores and asks.")
+@click.option("--bridge", "bridges", multiple=True, metavar="NAME", help="Of a bridge: so does it.")
 def main(folder: Path, **named: tuple[str, ...]) -> None:
-    """Make the detector's key pair and one pair a peer in FOLDER; existing keys are kept.
+    """Make CURVE keys for a detector and its peers in FOLDER.
 
-    Without names, one peer of each role is made in a new folder: camera, screen and operator; in one that
-    has keys only what the detector itself lacks. The detector needs `security: {keys: FOLDER}`; a peer
+    The detector's key pair and one pair a peer; existing keys are kept. Every option may be given more than
+    once. Without names, one peer of each role is made in a new folder: camera, screen and operator; in one
+    that has keys only what the detector itself lacks. The detector needs `security: {keys: FOLDER}`; a peer
     needs its own clients/NAME.key_secret and server.key, Prometheus metrics.token.
     """
     if not any(named.values()) and not (folder / "server.key_secret").exists():

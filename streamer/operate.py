@@ -9,7 +9,7 @@ import click
 
 from streamer.ask import ask
 from streamer.auth import ClientKeys, client_keys
-from streamer.commands import Command
+from streamer.commands import Command, examples
 from streamer.errors import StreamerError, WireError
 from streamer.printable import printable
 from streamer.sockets import CONTROL
@@ -29,7 +29,15 @@ _SHOWN = 8
 """Ids in a line; the answer has more of them."""
 
 
-@click.command(cls=Command, context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(
+    cls=Command,
+    epilog=examples(
+        "musc-online operate confirm --stream line-1 --frame-id part-17 --verdict defect --name scratch",
+        "musc-online operate threshold --stream line-1 --false-alarms 0.005 --preview",
+        "musc-online operate accept --stream line-1 --group 3",
+        'musc-online operate reject --stream line-1 --group 4 --name "worn tool"',
+    ),
+)
 @click.argument("kind", type=click.Choice([*OF_A_FRAME, "threshold", *OF_A_GROUP, *OF_A_STREAM, *OF_ALL]))
 @click.option("--stream", default=None, help="Name of the stream; flush and reset without it mean all.")
 @click.option("--frame-id", default=None, help="Of a frame in the ring, as its score message says it.")
@@ -43,10 +51,8 @@ _SHOWN = 8
 @click.option("--false-alarms", type=float, default=None, help="Share of good frames, of the rule auto.")
 @click.option("--preview", is_flag=True, help="Say what the threshold would change, and change nothing.")
 @click.option("--who", default=None, help="Who says it, told to everybody with the word.")
-@click.option("--endpoint", default=CONTROL, show_default=True, help="The detector's transport.control.")
-@click.option(
-    "--timeout", "timeout_s", default=60.0, show_default=True, help="Seconds to wait for an answer."
-)
+@click.option("--endpoint", default=CONTROL, help="The detector's transport.control.")
+@click.option("--timeout", "timeout_s", default=60.0, help="Seconds to wait for an answer.")
 @click.option("--key", type=click.Path(path_type=Path), default=None, help="This peer's .key_secret (CURVE).")
 @click.option(
     "--server-key", type=click.Path(path_type=Path), default=None, help="The detector's server.key."
@@ -54,7 +60,7 @@ _SHOWN = 8
 def main(
     kind: str, endpoint: str, timeout_s: float, key: Path | None, server_key: Path | None, **said: Any
 ) -> None:
-    """Tell a detector something about a frame, a group of frames, a stream, or itself.
+    """Tell a detector what you know of a frame, or what to do.
 
     \b
     pin          the frame is known good: never evicted, never called anomalous
@@ -69,14 +75,6 @@ def main(
     reset        empty the ring
     snapshot     write the rings to disk now
     shutdown     score what was accepted, then end
-
-    \b
-    Examples:
-      operate confirm --stream line-1 --frame-id part-17 --verdict defect --name scratch --who anna
-      operate threshold --stream line-1 --false-alarms 0.005 --preview
-      operate threshold --stream line-1 --value 0.42
-      operate accept --stream line-1 --group 3
-      operate reject --stream line-1 --group 4 --name "worn tool"
 
     Exit status: 0 done, 2 not.
     """

@@ -10,7 +10,7 @@ import zmq
 
 from streamer import images
 from streamer.auth import ClientKeys, client_keys
-from streamer.commands import Command
+from streamer.commands import Command, examples
 from streamer.errors import FrameId, NoRoom
 from streamer.live import QUEUE
 from streamer.push import LeftOut, counts_before, send_all, warn
@@ -143,52 +143,69 @@ class Publisher(Sender):
         super().abandon()
 
 
-@click.command(cls=Command)
-@click.option(
-    "--source",
-    required=True,
-    help="A folder, an image or video file, or a camera: rtsp://..., http://..., camera:0, genicam:SERIAL.",
+@click.command(
+    cls=Command,
+    epilog=examples(
+        "musc-online publish --source parts/ --stream line-1 --reliable",
+        "musc-online publish --source rtsp://USER:PASSWORD@10.0.0.5/line --stream line-1 --fps 5 --max-age 1",
+        "musc-online publish --source genicam:22345678 --stream line-1",
+        "musc-online publish --source camera:0 --stream line-1 --fps 2 --endpoint tcp://detector:5555",
+    ),
 )
+@click.option(
+    "--source", required=True,
+    help="A folder, an image or video file, or a camera: rtsp://..., http://..., camera:0, genicam:SERIAL.",
+)  # fmt: skip
 @click.option("--stream", required=True, help="Name of the stream; one ring each.")
 @click.option(
-    "--fps",
-    type=click.FloatRange(min=0, min_open=True),
-    default=None,
-    help="At most so many a second; of a camera the newest.",
+    "--fps", type=click.FloatRange(min=0, min_open=True),
+    help="At most so many frames a second; of a camera the newest.  [as fast as they are taken]",
+)  # fmt: skip
+@click.option(
+    "--reliable", is_flag=True,
+    help=f"Wait for acks, to {RELIABLE}, and send again what is not acknowledged.",
+)  # fmt: skip
+@click.option("--endpoint", help=f"The detector's transport.frames, or .reliable.  [{FRAMES}]")
+@click.option(
+    "--control",
+    help="The detector's transport.control, asked what became of the frames.  "
+    f"[{CONTROL} beside the default --endpoint]",
 )
-@click.option("--max-age", "max_age_s", type=click.FloatRange(min=0, min_open=True), default=None,
-              metavar="SECONDS", help="Leave out pictures of a camera that are older.")  # fmt: skip
-@click.option("--lost-after", "lost_after_s", type=click.FloatRange(min=0.5), default=LOST_AFTER_S,
-              show_default=True, metavar="SECONDS",
-              help="Connect anew to a camera that is silent for so long.")  # fmt: skip
-@click.option("--camera-ca", type=click.Path(path_type=Path), default=None, metavar="FILE",
-              help="Certificates that an rtsps:// or https:// camera's must be signed by.  [any is taken]"
-              )  # fmt: skip
+@click.option(
+    "--max-age", "max_age_s", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS",
+    help="Leave out pictures of a camera that are older.",
+)  # fmt: skip
+@click.option(
+    "--lost-after", "lost_after_s", type=click.FloatRange(min=0.5), default=LOST_AFTER_S, metavar="SECONDS",
+    help="Connect anew to a camera that is silent for so long.",
+)  # fmt: skip
 @click.option("--loop", is_flag=True, help="Start again at the end of a folder or a video.")
-@click.option("--shuffle", type=int, default=None, metavar="SEED",
-              help="Send a folder's images mixed: the same order everywhere for the same seed.")  # fmt: skip
-@click.option("--skip-bad", is_flag=True,
-              help="Go on past images that cannot be read, are damaged or too large.")  # fmt: skip
-@click.option("--encoding", type=click.Choice(("jpeg", "png", "raw")), default="png", show_default=True,
-              help="Of frames that are not JPEG or PNG files already.")  # fmt: skip
-@click.option("--bit-depth", type=click.Choice([*map(str, BIT_DEPTHS)]), default="auto", show_default=True,
-              help="Bits in use of images of more than 8, or float: 0 to 1; auto looks which.")  # fmt: skip
-@click.option("--endpoint", default=None, help=f"The detector's transport.frames, or .reliable.  [{FRAMES}]")
-@click.option("--control", default=None,
-              help=f"The detector's transport.control, asked what became of the frames.  [{CONTROL} beside "
-                   "the default --endpoint]")  # fmt: skip
 @click.option(
-    "--reliable", is_flag=True, help=f"Wait for acks and send again what is not acknowledged.  [{RELIABLE}]"
-)
-@click.option("--payload-bytes", type=click.IntRange(min=1), default=_DEFAULTS.payload_bytes,
-              show_default=True, help="The detector's limits.payload_bytes.")  # fmt: skip
+    "--shuffle", type=int, metavar="SEED",
+    help="Send a folder's images mixed: the same order everywhere for the same seed.",
+)  # fmt: skip
 @click.option(
-    "--wait", "wait_s", type=float, default=10.0, show_default=True, help="Seconds to wait for a detector."
+    "--skip-bad", is_flag=True, help="Go on past images that cannot be read, are damaged or too large."
 )
-@click.option("--key", type=click.Path(path_type=Path), default=None, help="This peer's .key_secret (CURVE).")
 @click.option(
-    "--server-key", type=click.Path(path_type=Path), default=None, help="The detector's server.key."
-)
+    "--encoding", type=click.Choice(("jpeg", "png", "raw")), default="png",
+    help="Of frames that are not JPEG or PNG files already.",
+)  # fmt: skip
+@click.option(
+    "--bit-depth", type=click.Choice([*map(str, BIT_DEPTHS)]), default="auto",
+    help="Bits in use of images of more than 8, or float: 0 to 1; auto looks which.",
+)  # fmt: skip
+@click.option(
+    "--camera-ca", type=click.Path(path_type=Path), metavar="FILE",
+    help="Certificates that an rtsps:// or https:// camera's must be signed by.  [any is taken]",
+)  # fmt: skip
+@click.option(
+    "--payload-bytes", type=click.IntRange(min=1), default=_DEFAULTS.payload_bytes,
+    help="The detector's limits.payload_bytes.",
+)  # fmt: skip
+@click.option("--wait", "wait_s", type=float, default=10.0, help="Seconds to wait for a detector.")
+@click.option("--key", type=click.Path(path_type=Path), help="This peer's .key_secret (CURVE).")
+@click.option("--server-key", type=click.Path(path_type=Path), help="The detector's server.key.")
 def main(
     source: str,
     stream: str,
@@ -209,9 +226,10 @@ def main(
     key: Path | None,
     server_key: Path | None,
 ) -> int:
-    """Push the frames of a source to a detector, and say what became of them.
+    """Send images of a folder, a video or a camera to a detector.
 
-    A camera is sent until Ctrl-C; one that is not there yet, or not now, is waited for.
+    What became of them is said at the end. A camera is sent until Ctrl-C; one that is not there yet, or not
+    now, is waited for.
 
     Of a data set's folder the masks (ground_truth, mask, masks) are left out, and said to be.
 

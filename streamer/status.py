@@ -4,37 +4,45 @@ import json
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import click
-from rich import box
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from streamer.ask import ask
 from streamer.auth import client_keys
-from streamer.commands import Command
+from streamer.columns import Column, laid_out, wrapped
+from streamer.commands import Command, examples
 from streamer.printable import printable
 from streamer.sockets import CONTROL
 
 DEGRADED = 1
-_NAMES = frozenset({"stream", "last frame", "source"})
-_LEAST = 8
-"""Columns of a terminal that a name has at least."""
-_WORDS = _NAMES | {"state", "verdict", "scored at", "camera", "since"}
 
 
-@click.command(cls=Command)
-@click.option("--endpoint", default=CONTROL, show_default=True, help="The detector's transport.control.")
+@click.command(
+    cls=Command,
+    epilog=examples(
+        "musc-online status",
+        "musc-online status --endpoint tcp://detector:5557 --timeout 2",
+        "musc-online status --json",
+    ),
+)
+@click.option("--endpoint", default=CONTROL, help="The detector's transport.control.")
 @click.option("--json", "as_json", is_flag=True, help="The whole answer as JSON.")
-@click.option("--timeout", "timeout_s", default=5.0, show_default=True, help="Seconds to wait for an answer.")
+@click.option("--timeout", "timeout_s", default=5.0, help="Seconds to wait for an answer.")
 @click.option("--key", type=click.Path(path_type=Path), default=None, help="This peer's .key_secret (CURVE).")
 @click.option(
     "--server-key", type=click.Path(path_type=Path), default=None, help="The detector's server.key."
 )
 def main(endpoint: str, as_json: bool, timeout_s: float, key: Path | None, server_key: Path | None) -> int:
-    """Ask a detector how it is. Exit status: 0 well, 1 degraded, 2 no answer."""
+    """Ask a detector how it is.
+
+    Tables of its streams: their frames, verdicts, times and cameras. What does not fit into the terminal as a
+    table is a list; no number is cut.
+
+    Exit status: 0 well, 1 degraded, 2 no answer.
+    """
     status = ask({"kind": "status"}, endpoint, keys=client_keys(key, server_key), timeout_s=timeout_s)
     if as_json:
         click.echo(json.dumps(status))
@@ -43,100 +51,128 @@ def main(endpoint: str, as_json: bool, timeout_s: float, key: Path | None, serve
     return DEGRADED if status["state"] == "degraded" else 0
 
 
-def _show(status: dict[str, Any]) -> None:
+def _show(status: Mapping[str, Any]) -> None:
     console = Console()
     model = f"{status['model_id']} in {status['precision']}"
-    console.print(Text(printable(f"{status['state']}, up {status['uptime_s']:.0f} s, {model}")))
+    head = Text(printable(f"{status['state']}, up {status['uptime_s']:.0f} s, {model}"))
+    console.print(wrapped(head, console.width), soft_wrap=True)
     streams = status["streams"]
-    console.print(_frames(streams))
-    console.print()
-    console.print(_verdicts(streams))
-    console.print()
-    console.print(_timing(streams))
     sources = {name: stream.get("source") for name, stream in streams.items()} | status.get("sources", {})
+    tables = [(_FRAMES, _frames(streams)), (_VERDICTS, _verdicts(streams)), (_TIMING, _timing(streams))]
     if any(sources.values()):
-        console.print()
-        console.print(_sources(sources))
+        tables.append((_SOURCES, _sources(sources)))
+    for number, (columns, rows) in enumerate(tables):
+        if number:
+            console.print()
+        console.print(laid_out(columns, rows, console.width))
     for line in _reasons(streams):
-        console.print(line, highlight=False)
+        console.print(wrapped(line, console.width), highlight=False, soft_wrap=True)
 
 
-def _frames(streams: Mapping[str, Mapping[str, Any]]) -> Table:
+_STREAM = Column("stream", "name")
+_FRAMES = (
+    _STREAM,
+    Column("state", "word"),
+    *map(Column, ("ring", "received", "scored", "dropped", "refused", "queued")),
+)
+_VERDICTS = (
+    _STREAM,
+    Column("anomalous"),
+    Column("threshold"),
+    Column("last frame", "name"),
+    Column("verdict", "word"),
+    Column("scored at", "word"),
+)
+_TIMING = (_STREAM, *map(Column, ("late", "scores", "p50 ms", "p95 ms", "p99 ms")))
+_SOURCES = (
+    _STREAM,
+    Column("camera", "word"),
+    Column("since", "word"),
+    *map(Column, ("fps", "age ms", "lost")),
+    Column("source", "name"),
+)
+Rows = list[tuple[str, ...]]
+
+
+def _frames(streams: Mapping[str, Mapping[str, Any]]) -> Rows:
     """What became of each stream's frames."""
-    table = _table("stream", "state", "ring", "received", "scored", "dropped", "refused", "queued")
-    for name, stream in streams.items():
-        table.add_row(
-            Text(printable(name)),
-            Text(printable(stream.get("state", "-"))),
+    return [
+        (
+            name,
+            stream.get("state") or "-",
             f"{stream['images']}/{stream['capacity']}" if "images" in stream else "-",
-            _count(stream["received"]),
-            _count(stream["scored"]),
-            _count(sum(stream["dropped"].values())),
-            _count(sum(stream["refused"].values())),
-            _count(stream["queued"]),
+            _count(stream.get("received")),
+            _count(stream.get("scored")),
+            _count(sum((stream.get("dropped") or {}).values())),
+            _count(sum((stream.get("refused") or {}).values())),
+            _count(stream.get("queued")),
         )
-    return table
+        for name, stream in streams.items()
+    ]
 
 
-def _verdicts(streams: Mapping[str, Mapping[str, Any]]) -> Table:
+def _verdicts(streams: Mapping[str, Mapping[str, Any]]) -> Rows:
     """What was said of them; a detector of before does not know how many were anomalous, nor the last one."""
-    table = _table("stream", "anomalous", "threshold", "last frame", "verdict", "scored at")
+    rows: Rows = []
     for name, stream in streams.items():
         threshold, last = stream.get("threshold"), stream.get("last_frame")
-        table.add_row(
-            Text(printable(name)),
-            _count(stream.get("anomalous")),
-            "-" if threshold is None else f"{threshold:.4f}" if threshold < 100 else _number(threshold),
-            *(("-", "-", "-") if last is None else _last(last)),
+        rows.append(
+            (
+                name,
+                _count(stream.get("anomalous")),
+                "-"
+                if threshold is None
+                else f"{threshold:.4f}"
+                if abs(threshold) < 100
+                else _number(threshold),
+                *(("-", "-", "-") if last is None else _last(last)),
+            )
         )
-    return table
+    return rows
 
 
-def _last(frame: Mapping[str, Any]) -> tuple[Text, str, str]:
+def _last(frame: Mapping[str, Any]) -> tuple[str, str, str]:
     verdict = {None: "-", True: "anomalous", False: "normal"}[frame["pred_label"]]
-    return Text(printable(frame["frame_id"])), verdict, _moment(frame["scored_ns"])
+    return str(frame["frame_id"]), verdict, _moment(frame["scored_ns"])
 
 
-def _timing(streams: Mapping[str, Mapping[str, Any]]) -> Table:
+def _timing(streams: Mapping[str, Mapping[str, Any]]) -> Rows:
     """How long scores took from the capture on; a detector of before does not know."""
-    table = _table("stream", "late", "scores", "p50 ms", "p95 ms", "p99 ms")
+    rows: Rows = []
     for name, stream in streams.items():
         spent = stream.get("latency_ms") or {}
-        table.add_row(
-            Text(printable(name)),
-            _count(stream.get("late")),
-            _count(spent.get("n")),
-            *(_number(spent.get(key)) for key in ("p50", "p95", "p99")),
-        )
-    return table
+        times = (_number(spent.get(key)) for key in ("p50", "p95", "p99"))
+        rows.append((name, _count(stream.get("late")), _count(spent.get("n")), *times))
+    return rows
 
 
-def _sources(sources: Mapping[str, Mapping[str, Any] | None]) -> Table:
+def _sources(sources: Mapping[str, Mapping[str, Any] | None]) -> Rows:
     """How each camera is, as its publisher says; some have had no frame yet."""
-    table = _table("stream", "camera", "since", "fps", "age ms", "lost", "source")
+    rows: Rows = []
     for name, source in sources.items():
         if source is None:
             continue
-        fps, counts = source.get("fps"), source.get("counts", {})
-        table.add_row(
-            Text(printable(name)),
-            Text(printable(source["state"])),
-            _moment(source["since_ns"]),
-            "-" if fps is None else f"{fps:.1f}" if fps < 10_000 else _number(fps),
-            _number(source.get("age_ms")),
-            _count(counts.get("packets_lost")),
-            Text(printable(source.get("source", ""))),
+        fps, counts = source.get("fps"), source.get("counts") or {}
+        rows.append(
+            (
+                name,
+                source["state"],
+                _moment(source["since_ns"]),
+                "-" if fps is None else f"{fps:.1f}" if fps < 10_000 else _number(fps),
+                _number(source.get("age_ms")),
+                _count(counts.get("packets_lost")),
+                source.get("source") or "",
+            )
         )
-    return table
+    return rows
 
 
 def _count(value: int | None) -> str:
-    """Whole, up to a thousand million: no camera's count may leave the names no room."""
-    return "-" if value is None else str(value) if value < 10**9 else f"{value:.2e}"
+    return "-" if value is None else str(value)
 
 
 def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.0f}" if value < 1e6 else f"{value:.1e}"
+    return "-" if value is None else f"{value:.0f}" if abs(value) < 1e6 else f"{value:.1e}"
 
 
 def _moment(since_1970_ns: int) -> str:
@@ -152,20 +188,10 @@ def _reasons(streams: Mapping[str, Mapping[str, Any]]) -> Iterator[Text]:
         told = [
             f"{count} {what} ({reason})"
             for what in ("dropped", "refused")
-            for reason, count in stream[what].items()
+            for reason, count in (stream.get(what) or {}).items()
         ]
         if told:
             yield Text(printable(f"{name}: {', '.join(told)}"))
-
-
-def _table(*columns: str) -> Table:
-    """Names fold where a line is too short, and keep some room; numbers are whole, in 80 columns too."""
-    table = Table(box=box.HORIZONTALS, show_edge=False, pad_edge=False, collapse_padding=True)
-    for name in columns:
-        side: Literal["left", "right"] = "left" if name in _WORDS else "right"
-        room = _LEAST if name in _NAMES else None
-        table.add_column(name, justify=side, overflow="fold", no_wrap=room is None, min_width=room)
-    return table
 
 
 if __name__ == "__main__":

@@ -12,7 +12,8 @@ import zmq
 from rich.console import Console
 
 from streamer.auth import ClientKeys, client_keys
-from streamer.commands import Command
+from streamer.columns import wrapped
+from streamer.commands import Command, examples
 from streamer.describe import describe
 from streamer.errors import StreamerError, WireError
 from streamer.sockets import SCORES, Context, Socket, connect
@@ -124,15 +125,29 @@ class Verdicts:
         return changed or message.kind == "score"
 
 
-@click.command(cls=Command)
-@click.option("--stream", default=None, help="Name of one stream; without it, all.")
-@click.option("--endpoint", default=SCORES, show_default=True, help="The detector's transport.scores.")
+@click.command(
+    cls=Command,
+    epilog=examples(
+        "musc-online subscribe",
+        "musc-online subscribe --stream line-1 --json >> line-1.jsonl",
+        "musc-online subscribe --kind event --kind operator",
+        "musc-online subscribe --endpoint tcp://detector:5556 --count 1 --timeout 60",
+    ),
+)
+@click.option("--stream", default=None, help="Name of one stream.  [all]")
+@click.option("--endpoint", default=SCORES, help="The detector's transport.scores.")
 @click.option("--kind", "kinds", multiple=True, type=click.Choice(KINDS),
-              help="These kinds, all of each; repeatable. Without: scores, revisions that change a verdict, "
-                   "events, drops and errors.")  # fmt: skip
+              help="Messages of this kind, all of them; repeatable.  [what matters]")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line, without the maps.")
 @click.option("--count", type=click.IntRange(min=1), default=None, help="Stop after so many messages.")
-@click.option("--timeout", "timeout_s", type=float, default=None, help="Stop after so many silent seconds.")
+@click.option(
+    "--timeout",
+    "timeout_s",
+    type=float,
+    default=None,
+    metavar="SECONDS",
+    help="Stop after so many seconds without a message.",
+)
 @click.option("--key", type=click.Path(path_type=Path), default=None, help="This peer's .key_secret (CURVE).")
 @click.option(
     "--server-key", type=click.Path(path_type=Path), default=None, help="The detector's server.key."
@@ -147,7 +162,13 @@ def main(
     key: Path | None,
     server_key: Path | None,
 ) -> None:
-    """Print what a detector publishes, as it comes: what matters, or the kinds asked for."""
+    """Print what a detector publishes, as it comes.
+
+    What matters: scores, revisions that change a verdict, events, drops and errors; or the kinds asked for.
+    On a terminal a long line is broken between words, in a pipe a message is a line.
+
+    Exit status: 0 done, 2 the detector does not answer.
+    """
     console = Console(highlight=False, soft_wrap=True)
     verdicts = None if kinds else Verdicts()
     shown = 0
@@ -160,7 +181,9 @@ def main(
                 if as_json:
                     click.echo(json.dumps(message))
                 else:
-                    console.print(describe(message))
+                    line = describe(message)
+                    # In a pipe a message is a line; on a terminal no number may be cut at its edge.
+                    console.print(wrapped(line, console.width) if console.is_terminal else line)
                 shown += 1
                 if shown == count:
                     break

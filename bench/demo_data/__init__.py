@@ -15,6 +15,7 @@ from bench.commands import Command
 from bench.demo_data import part as part
 from bench.demo_data.defects import DEFECTS, Flaw
 from musc_online.errors import DataError
+from streamer.commands import examples
 from streamer.printable import printable
 
 CATEGORY = "part"
@@ -100,12 +101,17 @@ def _write(path: Path, picture: npt.NDArray[np.uint8]) -> None:
         ) from None
 
 
-@click.command(cls=Command)
+@click.command(
+    cls=Command,
+    epilog=examples(
+        "python -m bench.demo_data line --good 40 --defective 16",
+    ),
+)
 @click.argument("directory", type=click.Path(file_okay=False, path_type=Path))
-@click.option("--seed", default=0, show_default=True, help="The same seed draws the same pictures.")
-@click.option("--good", default=40, show_default=True, help="Parts without a defect.")
-@click.option("--defective", default=16, show_default=True, help="Parts with one, the kinds in turn.")
-@click.option("--size", default=256, show_default=True, help="Side of the pictures, pixels.")
+@click.option("--seed", default=0, help="The same seed draws the same pictures.")
+@click.option("--good", default=40, help="Parts without a defect.")
+@click.option("--defective", default=16, help="Parts with one, the kinds in turn.")
+@click.option("--size", default=256, help="Side of the pictures, pixels.")
 def main(directory: Path, seed: int, good: int, defective: int, size: int) -> None:
     """Draw a small production line into DIRECTORY, in MVTec AD layout."""
     generate(directory, seed, good, defective, size)

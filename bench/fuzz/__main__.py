@@ -1,5 +1,5 @@
 """Run as `python -m bench.fuzz`."""
 
-from bench.fuzz.command import main
+from streamer.commands import start
 
-main()
+start("bench.fuzz.command")

@@ -18,6 +18,7 @@ from bench.load.watch import Watch
 from bench.memory import Memory
 from bench.progress import Phases
 from streamer.ask import ask
+from streamer.commands import examples
 from streamer.process import ANY_PORT, ServerProcess
 
 _GOOD_EVERY = 100
@@ -27,25 +28,29 @@ _OWN_FAULTS = ("Traceback", "thread_died", "phase_died", "control_failed", "fram
 
 
 @click.command(
-    cls=Command, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+    cls=Command,
+    epilog=examples(
+        "musc-online fuzz --messages 100000 --seed 1",
+        "musc-online fuzz --attack pictures --attack peers",
+    ),
 )
-@click.option(
-    "--messages", type=click.IntRange(1), default=100_000, show_default=True, help="Malformed ones."
-)
+@click.option("--messages", type=click.IntRange(1), default=100_000, help="Malformed ones.")
 @click.option(
     "--attack", "names", type=click.Choice(("messages", *attacks.NAMES)), multiple=True,
     help="Only these, in this order; may be given more than once.  [all]",
 )  # fmt: skip
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option("--seed", type=click.IntRange(0), default=0, help="Of the messages.")
 @click.option(
-    "--bound-mib", type=click.FloatRange(0, min_open=True), default=48.0, show_default=True,
+    "--bound-mib", type=click.FloatRange(0, min_open=True), default=48.0,
     help="By how much memory may grow from the first quarter of the run to the last.",
 )  # fmt: skip
 @click.option(
     "--json", "json_path", type=click.Path(dir_okay=False, path_type=Path), help="Write the figures here."
 )
 def main(messages: int, names: tuple[str, ...], seed: int, bound_mib: float, json_path: Path | None) -> None:
-    """Attack servers of its own: malformed messages, and what else was seen to hurt.
+    """Attack detectors of its own with what was seen to hurt.
+
+    Malformed messages, costly pictures, peers that misbehave, kills and stops.
 
     Exit status: 0 if everything holds that each attack checks; 1 if not; 2 if a server cannot be started.
     """

@@ -1,5 +1,5 @@
 """Run as `python -m bench.load`."""
 
-from bench.load.command import main
+from streamer.commands import start
 
-main()
+start("bench.load.command")

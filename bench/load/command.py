@@ -16,26 +16,26 @@ from rich.table import Table
 from bench.commands import Command
 from bench.load.drive import Observed, Plan, drive
 from musc_online import config as configuration
+from streamer.commands import examples
 from streamer.printable import printable
 from streamer.process import ANY_PORT, ServerError, ServerProcess
 
 
 @click.command(
-    cls=Command, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+    cls=Command,
+    epilog=examples(
+        "musc-online load --publishers 3 --fps 8 --seconds 45",
+        "musc-online load --reliable --kill 3",
+        "musc-online load --connect ready.json --reliable",
+    ),
 )
-@click.option(
-    "--publishers", type=click.IntRange(1), default=2, show_default=True, help="Processes, one stream each."
-)
-@click.option(
-    "--fps", type=click.FloatRange(0, min_open=True), default=5.0, show_default=True, help="Of each."
-)
-@click.option("--seconds", type=click.FloatRange(0, min_open=True), default=20.0, show_default=True)
-@click.option(
-    "--size", type=click.IntRange(8), default=256, show_default=True, help="Side of a frame in pixels."
-)
+@click.option("--publishers", type=click.IntRange(1), default=2, help="Processes, one stream each.")
+@click.option("--fps", type=click.FloatRange(0, min_open=True), default=5.0, help="Frames a second of each.")
+@click.option("--seconds", type=click.FloatRange(0, min_open=True), default=20.0, help="How long each sends.")
+@click.option("--size", type=click.IntRange(8), default=256, help="Side of a frame in pixels.")
 @click.option("--reliable", is_flag=True, help="Acknowledged frames: none may be lost.")
 @click.option(
-    "--kill", "kills", type=click.IntRange(0), default=0, help="kill -9 the server so often under load."
+    "--kill", "kills", type=click.IntRange(0), default=0, help="kill -9 the detector so often meanwhile."
 )
 @click.option(
     "--config",
@@ -60,7 +60,7 @@ def main(
     connect: str | None,
     json_path: Path | None,
 ) -> None:
-    """Drive a server with several cameras.
+    """Drive a detector with several cameras: is any frame lost?
 
     Exit status: 0 if every frame is accounted for (and, with --reliable, none lost and none scored twice),
     1 if not, 2 if an option or the server cannot be used.

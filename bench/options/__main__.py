@@ -1,5 +1,5 @@
 """Run as `python -m bench.options`."""
 
-from bench.options.command import main
+from streamer.commands import start
 
-main()
+start("bench.options.command")

@@ -14,6 +14,7 @@ from bench.datasets import Category
 from bench.options.named import CHANGES, Option, chosen
 from bench.progress import Phases
 from bench.replay.order import spread
+from streamer.commands import examples
 from streamer.printable import printable
 
 if TYPE_CHECKING:
@@ -23,7 +24,14 @@ if TYPE_CHECKING:
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
 
-@click.command(cls=Command, context_settings={"show_default": True})
+@click.command(
+    cls=Command,
+    epilog=examples(
+        "musc-online options mvtec --data MVTEC --category cookie --output options",
+        'musc-online options mvtec --data MVTEC --only "published,degree 1" --limit 40',
+        "musc-online options mvtec --data MVTEC --only '' --config line.yaml --config board.yaml",
+    ),
+)
 @click.argument("dataset", type=click.Choice(sorted(datasets.DATASETS)))
 @click.option("--data", required=True, type=click.Path(path_type=Path), help="Root of the dataset.")
 @click.option("--category", default="all", help="Names with commas between, or all.")
@@ -46,10 +54,10 @@ def main(
     output: Path | None,
     json_path: Path | None,
 ) -> None:
-    """Score each category of DATASET with every option, as a batch and as a stream, and compare.
+    """Compare options on DATASET, as a batch and as a stream.
 
-    A --config adds a row of its own to the named options; --only '' leaves those out
-    (docs/operate.md#which-options).
+    Each category is scored with every option. A --config adds a row of its own to the named options; --only
+    '' leaves those out (docs/operate.md#which-options).
     """
     console, errors = Console(), Console(stderr=True)
     options = chosen(only, paths)

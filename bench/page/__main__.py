@@ -1,5 +1,5 @@
 """Run as `python -m bench.page`."""
 
-from bench.page.command import main
+from streamer.commands import start
 
-main()
+start("bench.page.command")

@@ -10,6 +10,7 @@ from typing import Any
 from musc_online.errors import DataError
 from streamer.commands import undisturbed
 from streamer.errors import StreamerError
+from streamer.extras import not_installed
 
 _SWITCHES = (
     "--headless=new",
@@ -42,7 +43,7 @@ def find() -> tuple[Path, Path]:
     try:
         import selenium  # noqa: F401, PLC0415  (a developer's extra)
     except ImportError:
-        raise DataError("selenium: is not installed; pip install 'musc-online[dev]'") from None
+        raise DataError(not_installed("selenium")) from None
     browser = next((path for name in _NAMES if (path := shutil.which(name))), None)
     driver = shutil.which("chromedriver")
     for what, path in (("chromium", browser), ("chromedriver", driver)):

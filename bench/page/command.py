@@ -12,21 +12,25 @@ from rich.table import Table
 
 from bench.commands import Command, check_writable
 from bench.page.browser import find
+from streamer.commands import examples
 from streamer.printable import printable
 
 
 @click.command(
-    cls=Command, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+    cls=Command,
+    epilog=examples(
+        "python -m bench.page --minutes 10",
+        "python -m bench.page --screenshots pictures",
+    ),
 )
 @click.option(
-    "--minutes", type=click.FloatRange(0, min_open=True), default=10.0, show_default=True,
+    "--minutes", type=click.FloatRange(0, min_open=True), default=10.0,
     help="How long frames come; the heap's trend needs eight.",
 )  # fmt: skip
 @click.option(
     "--rate",
     type=click.FloatRange(0, min_open=True),
     default=10.0,
-    show_default=True,
     help="Frames a second.",
 )
 @click.option(

@@ -1,7 +1,5 @@
 """Run as `python -m bench.replay`."""
 
-import sys
+from streamer.commands import start
 
-from bench.replay.command import main
-
-sys.exit(main())
+start("bench.replay.command", "command")

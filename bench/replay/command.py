@@ -18,7 +18,7 @@ from bench.replay.settings import Options
 from musc_online import config as configuration
 from musc_online.config import Config
 from musc_online.errors import ConfigError, DataError
-from streamer.commands import INTERRUPTED
+from streamer.commands import examples
 from streamer.printable import printable
 from streamer.wire.checks import BIT_DEPTHS, parse_bit_depth
 
@@ -26,27 +26,42 @@ _DEMO = "demo"
 
 
 @click.command(
-    cls=Command, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+    cls=Command,
+    epilog=examples(
+        "musc-online replay demo",
+        "musc-online replay mvtec --data MVTEC --category cookie --output report",
+        "musc-online replay folder --data photos/ --output report",
+        "musc-online replay mvtec --data MVTEC --config paper.yaml --expect published --output report",
+    ),
 )
 @click.argument("dataset", metavar="DATASET", type=click.Choice([*DATASETS, _DEMO]))
 @click.option("--data", type=click.Path(path_type=Path), help="Folder of the dataset; `demo` draws its own.")
-@click.option("--category", help="One name, several with commas between, or all (default).")
-@click.option("--config", "config_path", type=click.Path(path_type=Path), help="YAML: ours, or MuSc's own.")
+@click.option("--category", help="One name, several with commas between.  [all]")
 @click.option(
-    "--capacity", default="all", show_default=True, help="Ring capacity; 25,50,all compares several."
+    "--config",
+    "config_path",
+    type=click.Path(path_type=Path),
+    help="YAML: ours, or MuSc's own.  [all defaults]",
 )
-@click.option("--order", type=click.Choice(["shuffled", "sorted"]), default="shuffled", show_default=True)
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the order of arrival.")
+@click.option("--capacity", default="all", help="Ring capacity; 25,50,all compares several.")
+@click.option(
+    "--order",
+    type=click.Choice(["shuffled", "sorted"]),
+    default="shuffled",
+    help="Of arrival; sorted lets class follow class, as no line does.",
+)
+@click.option("--seed", type=click.IntRange(0), default=0, help="Of the order of arrival.")
 @click.option(
     "--seeds", help="Several, e.g. 0,1,2: the spread is reported; the first gives the main figures."
 )
 @click.option("--subsets", type=click.IntRange(1), help="Ring subsets (ring.subsets).")
-@click.option(
-    "--score-against", type=click.IntRange(1), help="Subsets an arrival is scored against; all if left out."
-)
+@click.option("--score-against", type=click.IntRange(1), help="Subsets an arrival is scored against.  [all]")
 @click.option("--divide-num", type=click.IntRange(1), help="Divide the batch, as the published divide_num.")
 @click.option(
-    "--division", type=click.Choice(["published", "label_free"]), default="published", show_default=True
+    "--division",
+    type=click.Choice(["published", "label_free"]),
+    default="published",
+    help="How: with the labels, as published, or without.",
 )
 @click.option("--limit", type=click.IntRange(2), help="At most N images a category, evenly spread.")
 @click.option(
@@ -54,7 +69,7 @@ _DEMO = "demo"
     help="Bits in use of images of more than 8, or float: 0 to 1; auto looks which.  [bit_depth]",
 )  # fmt: skip
 @click.option("--skip-bad", is_flag=True, help="Go on without images that cannot be read, and name them.")
-@click.option("--batch-size", type=click.IntRange(1), help="Images a backbone call (default 8).")
+@click.option("--batch-size", type=click.IntRange(1), help="Images a backbone call.  [8]")
 @click.option("--through", type=click.Choice(["zmq"]), help="Send the frames through a real server process.")
 @click.option(
     "--repeat-defect", type=click.IntRange(0), default=0, help="Let one defect come K times in a row."
@@ -69,13 +84,12 @@ _DEMO = "demo"
 @click.option(
     "--heatmap-normalisation",
     type=click.Choice(["image", "set", "none"]),
-    help="Colours of the pictures: one scale for all (set, the default), one each, or no pictures.",
+    help="Colours of the pictures: one scale for all, one each, or no pictures.  [set]",
 )
 @click.option(
     "--overlays",
     type=click.IntRange(0),
     default=6,
-    show_default=True,
     help="Most pictures of each kind in the report.",
 )
 @click.option(
@@ -112,7 +126,13 @@ def command(dataset: str, config_path: Path | None, **given: Any) -> int:
 
         kept = (output, given["json_path"])
         plan = Plan(config, options, categories, *kept, given["expect"] is not None, given["fresh"])
-        return run_plan(plan, Console(), errors)
+        try:
+            return run_plan(plan, Console(), errors)
+        except KeyboardInterrupt:
+            click.echo(
+                "stopped; with --output, the next call goes on after the finished categories", err=True
+            )
+            raise
 
 
 def _with_ring(config: Config, subsets: int | None, score_against: int | None) -> Config:
@@ -179,7 +199,4 @@ def _demo(data: Path | None, held: ExitStack) -> Path:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; its exit status."""
-    status = int(command.main(arguments, prog_name="bench.replay", standalone_mode=False))
-    if status == INTERRUPTED:
-        click.echo("stopped; with --output, the next call goes on after the finished categories", err=True)
-    return status
+    return int(command.main(arguments, standalone_mode=False))

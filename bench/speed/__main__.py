@@ -1,5 +1,5 @@
 """Run as `python -m bench.speed`."""
 
-from bench.speed.command import main
+from streamer.commands import start
 
-main()
+start("bench.speed.command")

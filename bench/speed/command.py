@@ -10,69 +10,71 @@ import click
 from rich.console import Console
 from rich.markdown import Markdown
 
-from bench.commands import Group
-from bench.speed import batch, metrics, online, options, profile, report, service
-from bench.speed.setup import Shape, machine, tokens
+from bench.commands import Group, check_writable
+from streamer.commands import examples
 
 _FRAMES = 60
 _LINES = click.option(
     "--lines/--no-lines",
     "with_lines",
     default=True,
-    show_default=True,
     help="The service also as configs/line.yaml, at 224 and 448 px, with the fastest backbone.",
 )
 
+_OUTPUT = click.option(
+    "--output", type=click.Path(file_okay=False, path_type=Path), help="Folder for speed.md, speed.json."
+)
+_JSON = click.option(
+    "--json", "json_path", type=click.Path(dir_okay=False, path_type=Path), help="Write the figures here."
+)
 
-@click.group(cls=Group, invoke_without_command=True)
-@click.option(
-    "--images", type=click.IntRange(min=5), default=60, show_default=True, help="Images of the batch."
+
+@click.group(
+    cls=Group,
+    invoke_without_command=True,
+    epilog=examples(
+        "musc-online speed --no-faiss --rounds 2 --output speed",
+        "musc-online speed service --frames 40",
+        "musc-online speed metrics",
+    ),
 )
-@click.option("--ring", type=click.IntRange(min=2), default=200, show_default=True, help="Capacity online.")
-@click.option("--patches", default=256, show_default=True, help="Patches an image: a square number.")
-@click.option("--channels", default=384, show_default=True)
-@click.option("--stages", default=4, show_default=True)
-@click.option(
-    "--rounds", type=click.IntRange(min=1), default=3, show_default=True, help="Interleaved repeats."
-)
-@click.option("--faiss/--no-faiss", "with_faiss", default=True, show_default=True)
-@click.option("--scaling/--no-scaling", "with_scaling", default=True, show_default=True)
-@click.option(
-    "--service/--no-service",
-    "with_service",
-    default=True,
-    show_default=True,
-    help="A real server process too.",
-)
+@click.option("--images", type=click.IntRange(min=5), default=60, help="Images of the batch.")
+@click.option("--ring", type=click.IntRange(min=2), default=200, help="Images in the ring, online.")
+@click.option("--rounds", type=click.IntRange(min=1), default=3, help="Repeats of each, interleaved.")
+@click.option("--faiss/--no-faiss", "with_faiss", default=True, help="Batch and online by faiss, too.")
+@click.option("--scaling/--no-scaling", "with_scaling", default=True, help="Online at several rings, too.")
+@click.option("--service/--no-service", "with_service", default=True, help="A real server process, too.")
 @_LINES
 @click.option(
-    "--nearest/--no-nearest",
-    "with_nearest",
-    default=True,
-    show_default=True,
+    "--nearest/--no-nearest", "with_nearest", default=True,
     help="Steps with nearest: 32 into rings of 200 and 2,000, and tiles, too.",
-)
+)  # fmt: skip
+@click.option("--patches", default=256, help="Patches an image: a square number.")
+@click.option("--channels", default=384, help="Numbers a patch and stage.")
+@click.option("--stages", default=4, help="Stages of the backbone.")
+@_OUTPUT
+@_JSON
 @click.option(
-    "--output", type=click.Path(path_type=Path), default=None, help="Folder for speed.md, speed.json."
-)
-@click.option(
-    "--json", "json_path", type=click.Path(path_type=Path), default=None, help="Where the JSON goes."
-)
-@click.option(
-    "--profile",
-    "with_profile",
-    is_flag=True,
+    "--profile", "with_profile", is_flag=True,
     help="Also write where the time goes: profile.txt in --output, or here.",
-)
+)  # fmt: skip
 @click.pass_context
 def main(
     context: click.Context, images: int, ring: int, patches: int, channels: int, stages: int, rounds: int,
     with_faiss: bool, with_scaling: bool, with_service: bool, with_lines: bool, with_nearest: bool,
     output: Path | None, json_path: Path | None, with_profile: bool,
 ) -> None:  # fmt: skip
-    """Measure mutual scoring: batch, online, bytes, scaling; and the whole service around it."""
+    """Measure speed: batch, online, scaling, and a whole service.
+
+    The published recipe, faiss and the matrix product of this program on the same tokens, in one run.
+    """
     if context.invoked_subcommand is not None:
         return
+    check_writable(output, json_path)
+    # They import torch, which takes seconds: help, completion and a wrong option come before.
+    from bench.speed import batch, online, options, profile, service  # noqa: PLC0415
+    from bench.speed.setup import Shape, machine, tokens  # noqa: PLC0415
+
     shape = Shape(stages, patches, channels)
 
     def measure(say: Callable[[str], None]) -> dict[str, Any]:
@@ -98,26 +100,24 @@ def main(
     _run(measure, output, json_path)
 
 
-@main.command("service")
-@click.option("--ring", type=click.IntRange(min=8), default=200, show_default=True)
-@click.option(
-    "--frames",
-    type=click.IntRange(min=10),
-    default=_FRAMES,
-    show_default=True,
-    help="Measured frames.",
+@main.command(
+    "service",
+    epilog=examples(
+        "musc-online speed service --frames 40", "musc-online speed service --no-lines --ring 50"
+    ),
 )
+@click.option("--ring", type=click.IntRange(min=8), default=200, help="Images in the ring.")
+@click.option("--frames", type=click.IntRange(min=10), default=_FRAMES, help="Frames measured.")
 @_LINES
-@click.option(
-    "--output", type=click.Path(path_type=Path), default=None, help="Folder for speed.md, speed.json."
-)
-@click.option(
-    "--json", "json_path", type=click.Path(path_type=Path), default=None, help="Where the JSON goes."
-)
+@_OUTPUT
+@_JSON
 def service_alone(
     ring: int, frames: int, with_lines: bool, output: Path | None, json_path: Path | None
 ) -> None:
     """Frames a second of a real server process, against the backbone alone."""
+    check_writable(output, json_path)
+    from bench.speed import service  # noqa: PLC0415  (slow, as above)
+    from bench.speed.setup import Shape, machine  # noqa: PLC0415
 
     def measure(say: Callable[[str], None]) -> dict[str, Any]:
         found = {"machine": machine(), "shape": asdict(Shape())}
@@ -129,12 +129,13 @@ def service_alone(
 def _run(
     measure: Callable[[Callable[[str], None]], dict[str, Any]], output: Path | None, json_path: Path | None
 ) -> None:
+    from bench.speed import report  # noqa: PLC0415  (slow, as above)
+
     console = Console()
     with console.status("starting") as status:
         document = measure(status.update)
     page = report.markdown(document)
     if output is not None:
-        output.mkdir(parents=True, exist_ok=True)
         (output / "speed.md").write_text(page, encoding="utf-8")
     for path in (json_path, output / "speed.json" if output is not None else None):
         if path is not None:
@@ -142,4 +143,23 @@ def _run(
     console.print(Markdown(page))
 
 
-main.add_command(metrics.main, "metrics")
+@main.command(
+    "metrics",
+    epilog=examples(
+        "musc-online speed metrics",
+        "musc-online speed metrics --images 160 --size 518 --json metrics.json",
+    ),
+)
+@click.option("--images", default=160, type=click.IntRange(4), help="Maps, as many masks.")
+@click.option("--size", default=518, type=click.IntRange(80), help="Their side, pixels.")
+@click.option("--seed", default=0, type=click.IntRange(0), help="Of the drawn masks and maps.")
+@_JSON
+def metrics_alone(images: int, size: int, seed: int, json_path: Path | None) -> None:
+    """Compare the pixel metrics with scikit-learn plus the published PRO loop, in speed and in value."""
+    check_writable(None, json_path)
+    from bench.speed import metrics  # noqa: PLC0415  (slow, as above)
+
+    result = metrics.run(images, size, seed)
+    metrics.print_table(result, Console())
+    if json_path is not None:
+        json_path.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")

@@ -1,11 +1,8 @@
 """Pixel metrics against scikit-learn plus the published PRO loop: same maps, same machine, one run."""
 
-import json
 import time
-from pathlib import Path
 from typing import Any
 
-import click
 import cv2
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +10,6 @@ from rich.console import Console
 from rich.table import Table
 from sklearn.metrics import auc, average_precision_score, precision_recall_curve, roc_auc_score
 
-from bench.commands import Command
 from bench.metrics import pixel_metrics
 
 COMPARED = ("auroc", "f1_max", "ap", "pro")
@@ -131,23 +127,3 @@ def print_table(result: dict[str, Any], console: Console) -> None:
         f"{result['ratio']:.0f}x faster",
     )
     console.print(table)
-
-
-@click.command(cls=Command, context_settings={"show_default": True})
-@click.option("--images", default=160, type=click.IntRange(4), help="How many maps.")
-@click.option("--size", default=518, type=click.IntRange(80), help="Their side in pixels.")
-@click.option("--seed", default=0, help="Of the synthetic masks and maps.")
-@click.option(
-    "--json", "json_path", type=click.Path(path_type=Path, dir_okay=False), help="Write the figures here."
-)
-def main(images: int, size: int, seed: int, json_path: Path | None) -> None:
-    """Compare the pixel metrics with scikit-learn plus the published PRO loop, in speed and in value."""
-    result = run(images, size, seed)
-    print_table(result, Console())
-    if json_path:
-        json_path.parent.mkdir(parents=True, exist_ok=True)
-        json_path.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,5 +1,5 @@
 """Run as `python -m bench.verdict`."""
 
-from bench.verdict.command import main
+from streamer.commands import start
 
-main(prog_name="bench.verdict")
+start("bench.verdict.command")

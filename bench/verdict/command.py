@@ -12,6 +12,7 @@ from bench.commands import Command, check_writable
 from bench.datasets import Category
 from musc_online import config as configuration
 from musc_online.errors import ConfigError, DataError
+from streamer.commands import examples
 
 if TYPE_CHECKING:
     from bench.verdict.protocol import Series
@@ -21,7 +22,14 @@ RULES = "auto,mad,quantile"
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
 
-@click.command(cls=Command, context_settings={"show_default": True})
+@click.command(
+    cls=Command,
+    epilog=examples(
+        "musc-online verdict mvtec --data MVTEC --category cookie --output verdict",
+        "musc-online verdict mvtec --data MVTEC --rules auto,mad --draws 2 --orders 2",
+        "musc-online verdict mvtec --data MVTEC --category cookie --repeat 5",
+    ),
+)
 @click.argument("dataset", type=click.Choice(sorted(datasets.DATASETS)))
 @click.option("--data", required=True, type=click.Path(path_type=Path), help="Root of the dataset.")
 @click.option("--category", default="all", help="Names with commas between, or all.")
@@ -60,7 +68,7 @@ def main(
     output: Path | None,
     json_path: Path | None,
 ) -> None:
-    """What labels are worth: each category of DATASET at several shares of defective images.
+    """Say what labels are worth at several shares of defects.
 
     Every draw, order of arrival and threshold rule is one stream through the detector; each pair of images is
     matched once (docs/operate.md#what-labels-are-worth).

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from streamer.bridges.common import Common, Section
 from streamer.bridges.sink import Sink
 from streamer.errors import StreamerError
+from streamer.extras import extra_of_bridge, not_installed
 
 Need = Literal["maps", "pictures"]
 
@@ -60,10 +61,9 @@ def load(name: str) -> Bridge:
             raise StreamerError(
                 f"NAME: got '{name}', expected one of {names}, or a Python module with a BRIDGE"
             ) from None
-        hint = f"; pip install 'musc-online[{name}]'" if name in KNOWN else ""
-        raise StreamerError(
-            f"{name}: needs the module '{error.name}', which is not installed{hint}"
-        ) from None
+        # A module of one's own may need what no extra of ours brings.
+        line = not_installed(str(error.name), extra_of_bridge(name) if name in KNOWN else None)
+        raise StreamerError(f"{name}: {line}") from None
     except (ValueError, TypeError):  # "", ".x"
         found = None
     if not isinstance(found, Bridge):

@@ -5,11 +5,25 @@ from typing import Any
 
 import click
 
-from streamer.commands import Command
+from streamer.commands import Command, examples
 
 
-@click.command(cls=Command)
-@click.option("--config", "path", type=click.Path(path_type=Path), help="YAML; without it, all defaults.")
+@click.command(
+    cls=Command,
+    epilog=examples(
+        "musc-online page",
+        "musc-online config page > page.yaml",
+        "musc-online page --config page.yaml",
+        "musc-online page --config page.yaml --add anna:operator",
+    ),
+)
+@click.option(
+    "--config",
+    "path",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="YAML, e.g. of `musc-online config page`; without it, all defaults.",
+)
 @click.option("--listen", default=None, metavar="HOST:PORT", help="Where browsers connect: listen.address.")
 @click.option("--scores", default=None, help="The detector's transport.scores: detector.scores.")
 @click.option("--control", default=None, help="The detector's transport.control: detector.control.")
@@ -26,9 +40,10 @@ from streamer.commands import Command
 def main(
     path: Path | None, ready_file: Path | None, add: str | None, remove: str | None, **options: Any
 ) -> None:
-    """Show what a detector finds, live and for days, until SIGTERM or Ctrl-C.
+    """Show what a detector finds in a browser, live and for days.
 
-    Open the address that is printed. Options take the place of what the configuration says.
+    Until SIGTERM or Ctrl-C. Open the address that is printed. Options take the place of what the
+    configuration says.
     """
     from streamer.page import config as configuration  # noqa: PLC0415  (slow: a wrong option is told before)
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from streamer.errors import StreamerError
+from streamer.extras import not_installed
 from streamer.sources.address import shown
 from streamer.sources.captured import Captured, Frames, Skipped
 from streamer.sources.device import Device, Picture, SourceLost
@@ -60,10 +61,13 @@ def device_of(
     if "://" in source:
         try:
             from streamer.sources.stream import NetworkStream  # noqa: PLC0415
-        except ImportError as error:
+        except ModuleNotFoundError as error:
             raise StreamerError(
-                f"source: {shown(source)} needs PyAV, which is not there ({error.name or error}); "
-                f"pip install 'musc-online[camera]'"
+                f"source: {shown(source)} needs PyAV: {not_installed(str(error.name), 'camera')}"
+            ) from None
+        except ImportError as error:  # it is there, and what it links to is not
+            raise StreamerError(
+                f"source: {shown(source)} needs PyAV, which cannot be loaded: {error}"
             ) from None
         return NetworkStream(source, lost_after_s, camera_ca)
     return None

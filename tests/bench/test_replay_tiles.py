@@ -128,7 +128,8 @@ def test_a_stream_of_tiles_ends_in_its_batch(wide, options, through, tmp_path, c
     assert entry["parity"]["holds"] is True
     assert entry["parity"]["independent"]["max_abs_image_score"] < 5e-5
     assert entry["parity"]["independent"]["max_abs_patch_score"] < 5e-5
-    assert cv2.imread(str(output / "part" / "found_01.jpg")) is not None
+    (shown, *_) = [one["file"] for group in entry["files"]["shown"] for one in group["pictures"]]
+    assert cv2.imread(str(output / "part" / shown)) is not None
     maps = [
         cv2.imread(str(path), cv2.IMREAD_UNCHANGED) for path in (output / "part" / "maps").rglob("*.tiff")
     ]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from bench.speed import metrics
+from bench.speed import command, metrics
 
 
 def test_both_sides_agree_on_every_metric():
@@ -37,7 +37,9 @@ def test_synthetic_maps_are_seeded_and_look_like_a_category():
 
 def test_the_command_prints_a_table_and_writes_json(tmp_path):
     path = tmp_path / "new" / "metrics.json"
-    result = CliRunner().invoke(metrics.main, ["--images", "4", "--size", "80", "--json", str(path)])
+    result = CliRunner().invoke(
+        command.main, ["metrics", "--images", "4", "--size", "80", "--json", str(path)]
+    )
     assert result.exit_code == 0, result.output
     assert "4 maps of 80 x 80" in result.output
     assert "faster" in result.output

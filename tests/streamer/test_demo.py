@@ -1,8 +1,10 @@
 """The demo as a newcomer runs it: three real processes, a table, pictures."""
 
+import io
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import cv2
 import httpx
@@ -10,6 +12,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from rich.console import Console
+from rich.progress import Progress
 from streamer_support import PATIENCE_S, backbone, until
 
 from bench.demo_data import generate
@@ -43,8 +46,10 @@ def test_the_demo_shows_every_frame_and_draws_overlays(tmp_path):
         "good/008.png: payload: the png is truncated",
         "page up until the table is printed: http://127.0.0.1:",
         "make demo-page",
+        "12 frames sent to demo: 11 scored, 1 refused (undecodable)",  # of the publisher, in its turn
     ):
         assert name in done.output
+    assert done.stderr == ""
     pictures = sorted((tmp_path / "out").glob("0*.png"))
     assert len(pictures) == 8
     assert all(cv2.imread(str(path)).shape == (320, 968, 3) for path in pictures)
@@ -53,6 +58,37 @@ def test_the_demo_shows_every_frame_and_draws_overlays(tmp_path):
         assert f"{page} was not drawn: no chromium" in done.output
     else:
         assert cv2.imread(str(page)).shape == (900, 1280, 3)
+
+
+def told_above_a_bar(said, status=0):
+    """What a terminal of 80 columns has in the end where a publisher says so much below a bar."""
+    console = Console(file=io.StringIO(), force_terminal=True, width=80)
+    publishing = demo._Publishing(Path(), {"frames": "", "control": ""}, 0, console)
+    publishing._command = [sys.executable, "-c", f"import sys; {said}; sys.exit({status})"]
+    with Progress(console=console) as bar, publishing:
+        bar.add_task("scored on arrival", total=3)
+        until(lambda: publishing._process.poll() is not None)
+        failed = publishing.has_failed()
+    # What the bar drew is erased before a line is printed above it.
+    return failed, [line.rpartition("\x1b[2K")[2] for line in console.file.getvalue().splitlines()]
+
+
+def test_what_the_publisher_says_stands_above_the_bar_line_by_line():
+    failed, lines = told_above_a_bar(
+        "print(*range(1000, 1050), '', '\\x1b[31mred', sep='\\n', file=sys.stderr)"
+    )
+    assert not failed
+    first = lines.index("1000")
+    assert lines[-1] == "\x1b[?25h"  # the cursor is shown again
+    said = [line for line in lines[first:-1] if not line.startswith("scored on arrival ")]
+    assert said == [*map(str, range(1000, 1050)), "\\x1b[31mred"]
+    assert lines[-2].startswith("scored on arrival ")
+
+
+def test_a_publisher_that_fails_has_said_why_by_then():
+    failed, lines = told_above_a_bar("print('error: source: a.bmp cannot be read')", status=2)
+    assert failed
+    assert "error: source: a.bmp cannot be read" in lines
 
 
 def test_without_the_page_extra_the_demo_says_so_and_goes_on(monkeypatch, tmp_path, capsys):

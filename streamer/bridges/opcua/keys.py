@@ -16,18 +16,23 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from streamer.bridges.opcua.config import APPLICATION_URI
 from streamer.bridges.opcua.people import MIN_PASSWORD, check_name, hash_password
-from streamer.commands import Command
+from streamer.commands import Command, examples
 from streamer.errors import StreamerError
 
 _DAYS = 10 * 365
 
 
-@click.command(cls=Command, context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(
+    cls=Command,
+    epilog=examples(
+        "python -m streamer.bridges.opcua.keys opcua-keys --host line-1.plant.example --user plc-1",
+    ),
+)
 @click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
 @click.option(
     "--host", multiple=True, help="Name or address of this machine that clients know; again for more."
 )
-@click.option("--application-uri", default=APPLICATION_URI, show_default=True, help="opcua.application_uri.")
+@click.option("--application-uri", default=APPLICATION_URI, help="opcua.application_uri.")
 @click.option("--user", default=None, help="Add this user, or give them another password; it is asked for.")
 @click.option("--password-stdin", is_flag=True, help="Read the password from standard input.")
 def main(
