@@ -43,8 +43,10 @@ class FrameTable(NamedTuple):
     left_out: int
 
 
-def figures(document: Mapping[str, Any]) -> Table:
-    """The published metrics of each category and of their mean, per cent."""
+def figures(document: Mapping[str, Any]) -> Table | None:
+    """The published metrics of each category and of their mean, per cent; None without any true labels."""
+    if not any(entry["revised"] for entry in document["categories"]):
+        return None
     blocks = [(str(entry["category"]), entry) for entry in document["categories"]]
     if len(blocks) > 1:
         blocks.append(("mean", document["mean"]))

@@ -1,21 +1,16 @@
 """What the tests of a replay's report share: an entry as it may be, and a stream made by hand."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
-import cv2
 import numpy as np
+from outcome_support import SHAPE, outcome_of
 
-from bench.datasets import Category, Sample
-from bench.replay import outcome as outcomes
 from bench.replay import scored
-from bench.replay.outcome import Outcome
-from bench.replay.parity import judged
-from bench.replay.run import Recorder
-from bench.replay.scored import Truth
+from bench.replay.outcome import STAGES
 from bench.replay.settings import Options
 from bench.report.made import Made
 from musc_online import config
-from musc_online.score import Score
 
 AT = datetime(2026, 11, 30, 6, 30, tzinfo=UTC)
 MADE = Made(AT, "0.1.0", "a machine", "Python 3.11", "musc-online replay mvtec")
@@ -80,48 +75,29 @@ def document(*entries, **changes):
     } | changes
 
 
-def stream(folder, frames, maps=None):
+def stream(folder, frames):
     """The outcome of a stream whose frames are what is said, their files in `folder`.
 
     Args:
         folder: where the images are written.
-        frames: (name, truth, raw score, label) each; truth and label may be None.
-        maps: `[N, 8, 8]`, by default as high as the score in one corner.
+        frames: (name, truth, raw score, label) each; truth and label may be None. The score is that of one
+            corner of the map, where the defect is, and a quarter of it that of all else.
     """
-    samples, rng = [], np.random.default_rng(0)
-    recorder = Recorder.of(len(frames), (8, 8))
-    truth = None
-    if all(one[1] is not None for one in frames):
-        masks = np.zeros((len(frames), 8, 8), np.uint8)
-        masks[[bool(one[1]) for one in frames], :2, :2] = 1
-        truth = Truth(np.array([int(one[1]) for one in frames]), masks)
-    for index, (name, true, raw, said) in enumerate(frames):
-        path = folder / f"{index}.png"
-        cv2.imwrite(str(path), rng.integers(0, 255, (24, 32, 3), np.uint8))
-        kind = {None: "", True: "scratch", False: "good"}[true]
-        label = None if true is None else int(true)
-        samples.append(Sample(path, label, kind, (), name))
-        anomaly_map = np.full((8, 8), raw / 4, np.float32)
+    rows, masks = [], []
+    for name, true, raw, said in frames:
+        anomaly_map, mask = np.full(SHAPE, raw / 4, np.float32), np.zeros(SHAPE, np.uint8)
         anomaly_map[:2, :2] = raw
-        recorder.take(
-            index,
-            Score(
-                str(index),
-                raw,
-                rscin_score=raw,
-                pred_label=said,
-                threshold=None if said is None else THRESHOLD,
-                state="warmup" if said is None else "live",
-                n_references=index,
-                anomaly_map=anomaly_map if maps is None else maps[index],
-            ),
-        )
-    found = recorder.revised
-    levels = {}
-    if truth is not None:
-        levels = dict.fromkeys(outcomes.STAGES, scored.levels(found, truth))
-    parity = judged(found, found, None)
-    category = Category("part", tuple(samples))
-    return Outcome(
-        category, truth, found, recorder, config.load(), parity, levels, {}, [(24, 32)] * len(frames)
+        mask[:2, :2] = bool(true)
+        rows.append((name, anomaly_map, said, None if said is None else THRESHOLD))
+        masks.append(mask)
+    known = all(true is not None for _, true, _, _ in frames)
+    made = outcome_of(folder, rows, masks if known else None)
+    kinds = [{None: "", True: "scratch", False: "good"}[true] for _, true, _, _ in frames]
+    samples = tuple(
+        replace(sample, defect=kind, label=int(kind == "scratch") if kind else None)
+        for sample, kind in zip(made.category.samples, kinds, strict=True)
     )
+    found = made.recorder.revised
+    levels = dict.fromkeys(STAGES, scored.levels(found, made.truth)) if known else {}
+    category = replace(made.category, samples=samples)
+    return replace(made, category=category, batch=found, levels=levels)
