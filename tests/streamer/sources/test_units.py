@@ -1,7 +1,6 @@
 """Pictures in several slices, and slices in several packets, as libav's RTSP hands them on."""
 
 from fractions import Fraction
-from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -34,18 +33,16 @@ def encoded(count, slices):
         yield [unit.rstrip(b"\0") for unit in data.split(b"\0\0\1") if unit.rstrip(b"\0")]
 
 
-def filled(unit):
+def filled(unit, full=FULL):
     """The packets that libav makes of one NAL unit's fragments, each but the last one full."""
-    parts = [unit[1:][at : at + FULL] for at in range(0, len(unit) - 1, FULL)]
+    parts = [unit[1:][at : at + full] for at in range(0, len(unit) - 1, full)]
     return [START + unit[:1] + parts[0], *parts[1:]]
 
 
 def shared_out(unit):
-    """The same from a camera that makes all the fragments of a unit of one size, or a byte less."""
+    """The same from a camera that makes the fragments of a unit alike."""
     count = -(-(len(unit) - 1) // FULL)
-    cuts = [1 + (len(unit) - 1) * part // count for part in range(count + 1)]
-    parts = [unit[start:end] for start, end in pairwise(cuts)]
-    return [START + unit[:1] + parts[0], *parts[1:]]
+    return filled(unit, -(-(len(unit) - 1) // count))
 
 
 class Camera:
@@ -101,9 +98,11 @@ def test_a_picture_whose_units_come_in_one_packet_is_not_waited_for():
 
 @pytest.mark.parametrize("lost", [0, 1, 2])
 def test_a_picture_that_lacks_a_slice_is_counted_and_not_sent_and_the_next_one_is(lost):
-    camera = Camera(without(encoded(24, 3), {12: lost, 20: lost}))
-    assert [number for number, came in enumerate(camera.at_once) if not came] == [12, 20]
-    assert (camera.came, camera.incomplete) == (22, 2)
+    # One in the middle is missed where the others have always been the same.
+    losses = [12, 20] if lost == 1 else [3, 12, 20]
+    camera = Camera(without(encoded(24, 3), dict.fromkeys(losses, lost)))
+    assert [number for number, came in enumerate(camera.at_once) if not came] == losses
+    assert (camera.came, camera.incomplete) == (24 - len(losses), len(losses))
 
 
 def test_pictures_in_fewer_slices_than_before_are_another_setting_after_two():
