@@ -20,25 +20,30 @@ _ELEMENTS = {
     "rtph264pay": "gstreamer1.0-plugins-good",
     "x264enc": "gstreamer1.0-plugins-ugly",
 }
-_LOOK = f"""
+_H265 = {"rtph265pay": "gstreamer1.0-plugins-good", "x265enc": "gstreamer1.0-plugins-bad"}
+_LOOK = """
 import gi
 gi.require_version("Gst", "1.0")
 gi.require_version("GstRtspServer", "1.0")
 from gi.repository import Gst, GstRtspServer
 Gst.init(None)
-print(*(name for name in {sorted(_ELEMENTS)} if Gst.ElementFactory.find(name) is None))
+import sys
+print(*(name for name in sys.argv[1:] if Gst.ElementFactory.find(name) is None))
 """
 
 
 @cache
-def missing_for_rtsp():
+def missing_for_rtsp(is_h265=False):
     """Why no RTSP camera can be started here; "" where one can."""
+    elements = _ELEMENTS | (_H265 if is_h265 else {})
     if not Path(_SYSTEM_PYTHON).exists():
         return f"{_SYSTEM_PYTHON} is not there: Debian's python3"
-    done = subprocess.run([_SYSTEM_PYTHON, "-c", _LOOK], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [_SYSTEM_PYTHON, "-c", _LOOK, *elements], capture_output=True, text=True, check=False
+    )
     if done.returncode:
         return "Debian's python3-gi and gir1.2-gst-rtsp-server-1.0 are not installed"
-    packages = sorted({_ELEMENTS[name] for name in done.stdout.split()})
+    packages = sorted({elements[name] for name in done.stdout.split()})
     return f"Debian's {', '.join(packages)} is not installed" if packages else ""
 
 
@@ -90,8 +95,8 @@ class CameraProcess:
 
 class RtspCamera(CameraProcess):
     def __init__(self, *options):
-        if missing_for_rtsp():
-            pytest.skip(missing_for_rtsp())
+        if missing := missing_for_rtsp("h265" in options):
+            pytest.skip(missing)
         super().__init__(_SYSTEM_PYTHON, "rtsp_camera.py", *options)
 
     @property

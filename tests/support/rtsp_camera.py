@@ -1,10 +1,12 @@
 """A camera as a process: GStreamer's RTSP server. Run by the system's Python, which has its bindings.
 
-Prints `port N` once it answers. Each picture shows when it was made (`drawn_time`), or it is the next of the
-PNG files in the folder `--pictures`, in the order of their names, again and again.
+Prints `port N` once it answers. Each picture shows when it was made (`drawn_time`), above noise that no codec
+makes small: like a camera's, it does not fit into one packet of the network. Or it is the next of the PNG
+files in the folder `--pictures`, in the order of their names, again and again.
 """
 
 import argparse
+import random
 import threading
 import time
 from itertools import cycle
@@ -21,10 +23,14 @@ ENCODERS = {
     # Two slices a frame, as cameras send them.
     "h264": "x264enc tune=zerolatency sliced-threads=true threads=2 speed-preset=ultrafast key-int-max={gop} "
     "! rtph264pay name=pay0 pt=96 config-interval=1",
+    "h265": "x265enc tune=zerolatency speed-preset=ultrafast key-int-max={gop} option-string=slices=2 "
+    "! rtph265pay name=pay0 pt=96 config-interval=1",
     "jpeg": "jpegenc ! rtpjpegpay name=pay0 pt=26",
     "vp8": "vp8enc deadline=1 keyframe-max-dist={gop} ! rtpvp8pay name=pay0 pt=96",
 }
-DRAWN = f"video/x-raw,format=GRAY8,width={drawn_time.WIDTH},height={drawn_time.HEIGHT}"
+NOISE = 64
+"""Rows of it."""
+DRAWN = f"video/x-raw,format=GRAY8,width={drawn_time.WIDTH},height={drawn_time.HEIGHT + NOISE}"
 
 
 def launch(caps, codec, fps):
@@ -38,7 +44,7 @@ def launch(caps, codec, fps):
 
 def drawn():
     while True:
-        yield drawn_time.draw(time.time_ns())
+        yield drawn_time.draw(time.time_ns()) + random.randbytes(NOISE * drawn_time.WIDTH)
 
 
 def feed(source, pictures, fps, over):

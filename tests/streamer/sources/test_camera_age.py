@@ -101,6 +101,11 @@ def test_what_a_camera_gave_before_it_died_is_not_sent_when_its_turn_comes(kind)
         assert receiver.frame()[1] > dead_ns
 
 
+def test_h265_by_rtsp_is_read_too():
+    with RtspCamera("--codec", "h265") as camera:
+        assert len(ages(camera, None, 3)[0]) == 3
+
+
 def test_other_codecs_by_rtsp_and_parts_without_a_length_are_read_too():
     for codec in ("jpeg", "vp8"):
         with RtspCamera("--codec", codec) as camera:

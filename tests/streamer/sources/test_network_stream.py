@@ -86,6 +86,7 @@ def test_a_camera_that_reports_its_time_is_taken_at_its_word_and_that_is_told():
         found = []
         until(lambda: found.extend(filter(None, [reader.take(0.2)])) or sum(one.exact for one in found) >= 5)
         figures = reader.figures()
+    assert figures.facts["frames_incomplete"] == 0  # in two slices, and each slice in several packets
     # Some may have been read and not handed out.
     assert 5 <= counts_of(figures)["times_exact"] <= counts_of(figures)["read"]
     assert counts_of(figures)["times_exact"] >= sum(one.exact for one in found)
