@@ -163,19 +163,24 @@ def test_what_else_hangs_is_seen(running, monkeypatch, step, part, method, does)
     is_well(service)
 
 
-def test_who_waits_for_a_thread_that_is_slow_is_not_seen_to_hang(running):
-    """A request waits for the matching thread, and two for one file: only the one that works is watched."""
+def test_who_waits_for_a_thread_that_works_is_not_seen_to_hang(running, monkeypatch):
+    """Two requests wait for one file, the second behind the first: only what writes it grows old."""
     service, _ = running
-    asking = [threading.Thread(target=control, args=(service, "snapshot")) for _ in range(2)]
-    looking = threading.Thread(target=service.snapshots.save_now)
+    progress, now = service.snapshots.progress, [0.0]
+    monkeypatch.setattr(progress, "_clock", lambda: now[0])
+    asking = [
+        threading.Thread(target=control, args=(service, "snapshot")),
+        threading.Thread(target=service.snapshots.save_now),
+    ]
+    looking = threading.Thread(target=service.sleep.look)
+    monkeypatch.setattr(service.sleep, "_due", lambda _: True)
     with hanging(snapshots.snapshot, "write"):
         for thread in (*asking, looking):
             thread.start()
-        until(lambda: service.snapshots.progress.at_work)
-        is_seen(service, "write a snapshot")
-        # Of the three only one is in a step that grows old; renewed twice a second, none of the others does.
-        until(lambda: service.overdue(3.0) != [])
-        assert [name for name, _ in service.overdue(3.0)] == ["write a snapshot"]
+        until(lambda: progress.at_work)
+        now[0] += 1e6
+        until(lambda: [name for name, _ in progress.overdue(1e5)] == ["write a snapshot"])
     for thread in (*asking, looking):
         thread.join()
+    monkeypatch.undo()
     is_well(service)
