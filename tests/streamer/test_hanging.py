@@ -165,7 +165,10 @@ def test_what_else_hangs_is_seen(running, monkeypatch, step, part, method, does)
 
 def test_who_waits_for_a_thread_that_works_is_not_seen_to_hang(running, monkeypatch):
     """Two requests wait for one file, the second behind the first: only what writes it grows old."""
-    service, _ = running
+    service, camera = running
+    before = service.ledger.totals()["scored"]
+    camera.picture(before)  # there is a ring to write, whoever slept
+    until(lambda: service.ledger.totals()["scored"] == before + 1)
     progress, now = service.snapshots.progress, [0.0]
     monkeypatch.setattr(progress, "_clock", lambda: now[0])
     asking = [
