@@ -44,6 +44,7 @@ def running(backbone, tmp_path_factory):
 def hanging(owner, name):
     """A method of a part, or an entry of a map, that does not come back."""
     is_map = isinstance(owner, dict)
+    is_own = is_map or name in vars(owner)
     work, gate = owner[name] if is_map else getattr(owner, name), threading.Event()
 
     def hang(*values, **named):
@@ -55,7 +56,10 @@ def hanging(owner, name):
     try:
         yield
     finally:
-        put(name, work)
+        if is_own:
+            put(name, work)
+        else:
+            delattr(owner, name)  # the class's again
         gate.set()
 
 
