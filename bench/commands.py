@@ -3,7 +3,11 @@
 from pathlib import Path
 
 from musc_online.errors import DataError, MuscError
+from musc_online.installed import refuse_clash
 from streamer import commands
+
+# `bench/__init__.py` has asked already, unless it is another distribution's, written over ours.
+refuse_clash()
 
 
 class Command(commands.Command):

@@ -18,7 +18,9 @@ from pathlib import Path
 OURS = "musc-online"
 BESIDE = ("bench", "streamer")
 _ROOT = Path(__file__).resolve().parents[1]
-_OWN = f"they cannot share an environment: python3 -m venv musc; musc/bin/pip install {OURS}"
+_WHEEL = "/path/to/musc_online-*.whl"
+# By its name an index would be asked, where there is none of ours and may be one of a stranger's.
+_OWN = f"they cannot share an environment: python3 -m venv musc; musc/bin/pip install {_WHEEL}"
 
 
 def clash() -> str | None:
@@ -48,7 +50,7 @@ def _clash(name: str) -> str | None:
     if found is None:
         return (
             f"{name}: {initial} is missing, as where another distribution with a package of that name was "
-            f"removed; pip install --force-reinstall --no-deps {OURS} brings it back"
+            f"removed; pip install --force-reinstall --no-deps {_WHEEL} brings it back"
         )
     if _as_installed(folder) or (owner := _owner(_ROOT, name)) is None:
         return None

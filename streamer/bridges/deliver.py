@@ -13,7 +13,8 @@ import structlog
 from streamer.bridges.common import Retry
 from streamer.bridges.queue import Queue
 from streamer.bridges.seldom import Seldom
-from streamer.bridges.sink import Counting, Item, Refused, Sink, Undelivered, Watchful
+from streamer.bridges.sink import Counting, Item, Refused, Sink, Undelivered, Watchful, Working
+from streamer.progress import Progress
 
 log = structlog.get_logger()
 
@@ -39,6 +40,8 @@ class Deliverer:
         up: whether the receiver is there: it let us in, and since the last failure it took an item, or the
             connection stood for `longest_s`; None before the first try.
         retries: tries that failed.
+        progresses: of the queue's disk, and of a sink that works in threads. A receiver that keeps a bridge
+            waiting is in none: the sink's timeouts are for that.
     """
 
     def __init__(self, name: str, queue: Queue, sink: Sink, retry: Retry) -> None:
@@ -55,6 +58,8 @@ class Deliverer:
         self._refusals = Seldom("bridge_refused", "refused")
         self.up: bool | None = None
         self.retries = 0
+        self._disk = Progress()
+        self.progresses = [self._disk, *([sink.progress] if isinstance(sink, Working) else [])]
 
     @property
     def counts(self) -> Mapping[str, tuple[str, int]]:
@@ -140,7 +145,8 @@ class Deliverer:
 
     async def _read(self) -> list[Item]:
         try:
-            return await asyncio.to_thread(self._queue.first)
+            with self._disk.step("read the queue"):
+                return await asyncio.to_thread(self._queue.first)
         except sqlite3.Error as error:
             self._unreadable.add(bridge=self._name, error=" ".join(str(error).split()))
             await self._pause(_LOOK_S)
@@ -150,7 +156,8 @@ class Deliverer:
         """Until the disk takes it nothing more goes out: it would go out again and again."""
         while True:
             try:
-                return await asyncio.to_thread(write)
+                with self._disk.step("write the queue"):
+                    return await asyncio.to_thread(write)
             except sqlite3.Error:  # the queue says so
                 if self._stopping.is_set():
                     return None

@@ -73,7 +73,9 @@ async def _serve(loaded: Loaded, ready_file: Path | None) -> None:
         log.info("ready", bridge=loaded.name, status=status)
         if ready_file is not None:
             _tell(ready_file, {"bridge": loaded.name, "status": status})
-        supervised = Supervised(notify, follower, lambda: _shown(follower, deliverer))
+        supervised = Supervised(
+            notify, follower, lambda: _shown(follower, deliverer), progresses=deliverer.progresses
+        )
         supervised.ready()
         turning = asyncio.create_task(supervised.turning())
         ending.callback(turning.cancel)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from streamer.errors import StreamerError
+from streamer.progress import Progress
 
 Kind = Literal["verdict", "event", "operator", "dropped", "error", "availability"]
 
@@ -86,6 +87,13 @@ class Watchful(Protocol):
 
         Waited for while nothing is to be delivered; cancelled and called again as that goes on.
         """
+
+
+@runtime_checkable
+class Working(Protocol):
+    """A sink may have this too, where threads of its own do its work: one that hangs is seen by it."""
+
+    progress: Progress
 
 
 @runtime_checkable

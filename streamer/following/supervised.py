@@ -2,18 +2,19 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Protocol
 
 import structlog
 
 from streamer.notify import Notify
+from streamer.progress import Progress
 
 log = structlog.get_logger()
 
 _PERIODS = 10
-# A follower may be so many times WatchdogSec at what came: a slow disk, much to delete.
+# A part may be so many times WatchdogSec at one thing: a slow disk, much to delete.
 
 
 class Following(Protocol):
@@ -25,13 +26,14 @@ class Following(Protocol):
 
 
 class Supervised:
-    """Speaks to the supervisor while the loop turns, and the thread that follows the detector gets on.
+    """Speaks to the supervisor while the loop turns, the thread that follows the detector and others get on.
 
     Args:
         notify: to the supervisor.
         follower: of the detector, started.
         shown: how it is, on one line; returns at once.
         clock: seconds; for tests.
+        progresses: of what else works, in threads that the loop does not wait for.
     """
 
     def __init__(
@@ -40,8 +42,10 @@ class Supervised:
         follower: Following,
         shown: Callable[[], str],
         clock: Callable[[], float] = time.monotonic,
+        progresses: Sequence[Progress] = (),
     ) -> None:
         self._notify, self._follower, self._shown, self._clock = notify, follower, shown, clock
+        self._progresses = progresses
         self._next_at = -float("inf")
         self._is_stuck = False
 
@@ -56,15 +60,24 @@ class Supervised:
         if not self._notify.is_on or now < self._next_at:
             return
         self._next_at = now + self._notify.every_s
-        watchdog_s = self._notify.watchdog_s
-        stuck = watchdog_s is not None and not self._follower.gets_on(_PERIODS * watchdog_s)
-        if stuck and not self._is_stuck:
+        stuck = self._stuck()
+        if stuck is not None and not self._is_stuck:
             then = "the supervisor is not told any more that the service is alive"
-            log.critical("stuck", thread="follow", what_now=then)
-        self._is_stuck = stuck
-        self._notify.status("stuck: the thread that listens to the detector" if stuck else self._shown())
-        if not stuck:
+            log.critical("stuck", part=stuck, what_now=then)
+        self._is_stuck = stuck is not None
+        self._notify.status(self._shown() if stuck is None else f"stuck: {stuck}")
+        if stuck is None:
             self._notify.watchdog()
+
+    def _stuck(self) -> str | None:
+        """What hangs; None where nothing does, or nobody wants to know."""
+        if self._notify.watchdog_s is None:
+            return None
+        longest_s = _PERIODS * self._notify.watchdog_s
+        if not self._follower.gets_on(longest_s):
+            return "the thread that listens to the detector"
+        late = [step for progress in self._progresses for step in progress.overdue(longest_s)]
+        return next((f"'{name}' for {seconds:.0f} s" for name, seconds in late), None)
 
     def stopping(self) -> None:
         """The service has begun to end."""

@@ -95,6 +95,11 @@ class Decoder:
         self._closed = False
 
     @property
+    def longest_s(self) -> float:
+        """Seconds that `decode` may take with a worker that is up: two tries."""
+        return 2 * self._decode_s
+
+    @property
     def pid(self) -> int | None:
         """Of the worker; None while there is none."""
         worker = self._worker

@@ -12,6 +12,7 @@ from musc_online.config_service import WhenFull
 from musc_online.events import Kind as EventKind
 from streamer.auth import load_token
 from streamer.errors import StreamerError
+from streamer.progress import Progress
 from streamer.server.scrapes import Scrapes
 from streamer.sockets import Security, check_open
 from streamer.wire.frame import NO_STREAM
@@ -64,6 +65,9 @@ class Metrics:
     Args:
         status: the service's status, asked at every scrape.
         counts: by stream what was counted since the start, asked likewise.
+
+    Attributes:
+        progress: whether a scrape hangs.
     """
 
     def __init__(self, status: Callable[[], dict[str, Any]], counts: Callable[[], dict[str, Any]]) -> None:
@@ -79,6 +83,7 @@ class Metrics:
             registry=self.registry, buckets=_RAW_BUCKETS,
         )  # fmt: skip
         self._server: Scrapes | None = None
+        self.progress = Progress()
         self.endpoint: str | None = None
 
     def observe(self, latency_ms: Mapping[str, float]) -> None:
@@ -115,7 +120,9 @@ class Metrics:
         check_open("metrics.endpoint", f"tcp://{endpoint}", security.keys, security.insecure)
         token = None if security.keys is None else load_token(security.keys.folder)
         try:
-            server = Scrapes(make_wsgi_app(self.registry), host.strip("[]"), int(port), token, failed)
+            server = Scrapes(
+                make_wsgi_app(self.registry), host.strip("[]"), int(port), token, failed, self.progress
+            )
         except (OSError, UnicodeError) as error:
             reason = getattr(error, "strerror", None) or error
             raise StreamerError(f"metrics.endpoint: cannot bind {endpoint} ({reason})") from None

@@ -78,7 +78,8 @@ class Pipeline:
         failed: called if a phase dies of an error that is not a frame's.
 
     Attributes:
-        progress: the steps that its threads are in; a frame that waits its turn is in none.
+        progress: the steps that its threads are in; a frame that waits its turn is in none. Those of frames
+            move, those of jobs do not: frames that wait for ever must not be hidden by what else is done.
     """
 
     def __init__(
@@ -168,8 +169,9 @@ class Pipeline:
 
     def _decode(self, tokens: Tokens, decoder: Decoder) -> None:
         queued = tokens.queued
-        decoded = decoder.decode(queued.message, queued.stream.config.bit_depth)
-        with self.progress.step("prepare"):  # how long a worker may take is limits.decode_s
+        with self.progress.step("decode", allowed_s=decoder.longest_s, moves=True):
+            decoded = decoder.decode(queued.message, queued.stream.config.bit_depth)
+        with self.progress.step("prepare", moves=True):
             frame = decoded.frame
             tokens.picture, failed = _picture(frame, queued.stream)
             picture_warnings.tell(self._outcomes, queued, (*decoded.warnings, *failed))
@@ -211,7 +213,7 @@ class Pipeline:
 
     def _extract_together(self, batch: list[Tokens]) -> None:
         inputs = [tokens.inputs for tokens in batch if tokens.inputs is not None]
-        with self._cores, self.progress.step("extract"):
+        with self._cores, self.progress.step("extract", moves=True):
             for tokens in batch:
                 tokens.lap("wait")
             patch_tokens, class_tokens = frames.extract(self._backbone, torch.cat(inputs), self._batch)
@@ -229,7 +231,7 @@ class Pipeline:
     def _match_all(self) -> None:
         while (item := self._extracted.get()) is not None:
             if isinstance(item, Tokens):
-                with self._cores, self.progress.step("score"):
+                with self._cores, self.progress.step("score", moves=True):
                     item.lap("wait")
                     self._used(item, lambda: self._score(item), "internal")
             else:

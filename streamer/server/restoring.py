@@ -1,6 +1,7 @@
 """Rings that come back from disk, at start and out of sleep: a snapshot, and what came after it."""
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -9,19 +10,21 @@ import structlog
 from musc_online import snapshot
 from musc_online.detector import Detector
 from musc_online.errors import SnapshotError, UnreadableError
+from streamer.progress import Progress
 from streamer.server.journals import Journal, beginning, files, stem_of
 from streamer.server.outcomes import LastFrame, Tally
 from streamer.server.replays import Chain, Refused, Replay, chain, replay, survey
 from streamer.server.snapshot_files import (
     SUFFIX,
     Kept,
-    SnapshotTally,
+    allowed_s,
     file_name,
     header_of,
     joined,
     newest_first,
     summary,
 )
+from streamer.server.snapshot_tally import SnapshotTally
 from streamer.server.stream import Stream
 from streamer.wire.frame import NO_STREAM
 
@@ -43,7 +46,7 @@ class Restorer:
         due: called by a journal that wants a snapshot.
 
     Attributes:
-        moved: called before each change that is replayed.
+        progress: of who wakes a stream: a large ring takes a slow disk its time, and many changes follow.
     """
 
     def __init__(
@@ -51,7 +54,7 @@ class Restorer:
     ) -> None:
         self._folder, self._tally, self._due = folder, tally, due
         self._journals, self._durable = journals
-        self.moved: Callable[[], object] = bool
+        self.progress = Progress()
 
     def restore(self, stream: Stream) -> dict[str, Any] | None:
         """Put a stream's snapshot, if there is one, into its new detector; in the thread that owns it.
@@ -87,7 +90,8 @@ class Restorer:
                 if stream.asleep and not files(path.parent, _stem(path)):
                     self._tally.lost(path, stream.name)
                 return None
-            saved = snapshot.read(path, int(stream.config.ring.max_bytes) + _BESIDE_RING)
+            with self.progress.step("read a snapshot", allowed_s=allowed_s(_size(path))):
+                saved = snapshot.read(path, int(stream.config.ring.max_bytes) + _BESIDE_RING)
             return saved, Kept(saved.state["extra"], stream.name, saved.arrays)
         except SnapshotError as error:
             self._tally.refused(path, stream.name, str(error))
@@ -115,7 +119,7 @@ class Restorer:
         self, stream: Stream, detector: Detector, found: Chain, kept: Kept | None
     ) -> dict[str, Any] | None:
         """Do again what came since; the tally of then, None where there is nothing of before."""
-        again = Replay(stream, detector, stream.was_scored, self.moved)
+        again = Replay(stream, detector, stream.was_scored, self.progress.renew)
         done = replay(found, again)
         self._refuse(stream, done.refused)
         stream.resume_replayed(again.published, again.waiting.values(), again.marked)
@@ -223,6 +227,13 @@ class Restorer:
 
     def _path(self, stream: str) -> Path | None:
         return None if self._folder is None else self._folder / file_name(stream)
+
+
+def _size(path: Path) -> int:
+    """Bytes of a file; 0 where that cannot be said, which whoever reads it will."""
+    with suppress(OSError):
+        return path.stat().st_size
+    return 0
 
 
 def _stem(path: Path) -> str:

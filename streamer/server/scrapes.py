@@ -12,6 +12,7 @@ from http.client import HTTPException, parse_headers
 from typing import Any
 from urllib.parse import unquote
 
+from streamer.progress import Progress
 from streamer.server.logs import RateLimitedLog
 from streamer.server.threads import Worker
 from streamer.sockets import is_local
@@ -42,15 +43,22 @@ class Scrapes(Worker):
         port: 0 takes a free one.
         token: what a scrape must show as its bearer token; None for none.
         failed: told of an error of the thread itself.
+        progress: what it is at; None for one of its own.
 
     Raises:
         OSError: the address is taken, or is none.
     """
 
     def __init__(
-        self, app: App, host: str, port: int, token: str | None, failed: Callable[[BaseException], None]
+        self,
+        app: App,
+        host: str,
+        port: int,
+        token: str | None,
+        failed: Callable[[BaseException], None],
+        progress: Progress | None = None,
     ) -> None:
-        super().__init__("metrics", failed)
+        super().__init__("metrics", failed, progress)
         self._app, self._token = app, token
         # A page in a browser must not read what is on loopback, under whatever name it knows this machine.
         self._local_names_only = is_local(f"tcp://{host}:{port}")
@@ -140,7 +148,8 @@ class Scrapes(Worker):
         }
         said: list[tuple[str, list[tuple[str, str]]]] = []
         try:
-            body = b"".join(self._app(environ, lambda status, fields: said.append((status, fields))))
+            with self.progress.step("scrape"):
+                body = b"".join(self._app(environ, lambda status, fields: said.append((status, fields))))
         except Exception:
             self._log.warning("scrape_failed", "internal", exc_info=True)
             return _response(HTTPStatus.INTERNAL_SERVER_ERROR)

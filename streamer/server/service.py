@@ -12,9 +12,10 @@ from musc_online.detector import Detector
 from streamer import auth
 from streamer.errors import StreamerError
 from streamer.server import allow_list
-from streamer.server.control import Control, handlers
+from streamer.server.control import Control
 from streamer.server.decode_pool import DecodePool
 from streamer.server.disk import Disk
+from streamer.server.handlers import handlers
 from streamer.server.intake import Intake
 from streamer.server.metrics import Metrics
 from streamer.server.outbox import Outbox, Outgoing
@@ -106,11 +107,12 @@ class Service:
 
     def overdue(self, longest_s: float) -> list[tuple[str, float]]:
         """What its threads have been at for longer than `longest_s`, and for how many seconds."""
-        parts = (self.pipeline, self._receiver, self._control, self._outbox)
+        # What sleep and control do is entered in the progress of `snapshots`.
+        parts = (self.pipeline, self._receiver, self._outbox, self.snapshots, self.metrics)
         return [step for part in parts for step in part.progress.overdue(longest_s)]
 
     def tally(self) -> dict[str, int]:
-        """Counts that move while it works."""
+        """Counts that say whether it gets on."""
         return self._standing.tally()
 
     def stop(self) -> None:
@@ -197,8 +199,7 @@ class Service:
             config.transport.batch,
             self._failed,
         )
-        # A stream that wakes may have many changes to replay, each of them short.
-        self.snapshots.restorer.moved = self.pipeline.progress.renew
+        self.snapshots.restorer.progress = self.pipeline.progress
         self._receiver = Receiver(
             bound.ports,
             self._intake,
@@ -209,10 +210,10 @@ class Service:
             self.sources,
             self._failed,
         )
-        self._control = Control(bound.control, handlers(self), self._failed)
+        self._control = Control(bound.control, handlers(self), self._failed, self.snapshots.progress)
         self._standing = Standing(
             config, self._begun_ns, self.ledger, self.streams, self.sources, self.history, self.snapshots,
-            self._outbox, self._intake,
+            self._outbox, self._intake, self.pipeline,
         )  # fmt: skip
 
     def _start_threads(self) -> None:

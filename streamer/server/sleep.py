@@ -40,7 +40,7 @@ class Sleep(Worker):
         snapshots: Snapshots,
         failed: Callable[[BaseException], None],
     ) -> None:
-        super().__init__("sleep", failed)
+        super().__init__("sleep", failed, snapshots.progress)
         self._after_s, self._streams, self._snapshots = after_s, streams, snapshots
         self._stopping = threading.Event()
 
@@ -55,9 +55,11 @@ class Sleep(Worker):
         for stream in due:
             if self._stopping.is_set() or not self._streams.may_sleep():
                 break
-            self._try_to_sleep(stream)
+            with self.progress.step("sleep"):
+                self._try_to_sleep(stream)
         if any(stream.asleep for stream in due):
-            _give_back()
+            with self.progress.step("give memory back"):
+                _give_back()
 
     def stop(self) -> None:
         """End, after the stream being put to sleep."""

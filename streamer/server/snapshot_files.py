@@ -14,7 +14,6 @@ from typing import Any
 from urllib.parse import quote
 
 import numpy.typing as npt
-import structlog
 
 from musc_online import snapshot
 from musc_online.arrays import FrameId
@@ -22,12 +21,9 @@ from musc_online.errors import SnapshotError
 from musc_online.score import Score
 from musc_online.snapshot_file import PART, read_state
 from streamer.errors import StreamerError, WireError
-from streamer.server.outbox import Outbox, Outgoing
 from streamer.server.outcomes import Ledger, Tally
 from streamer.server.stream import Origin, Stream
 from streamer.wire.checks import check_stream
-
-log = structlog.get_logger()
 
 SUFFIX = ".safetensors"
 _NAME = 80
@@ -35,6 +31,8 @@ _WAITING = "waiting."
 _LIBRARY = re.compile(r"\.tmp[A-Za-z0-9]{6}")
 # What safetensors names what it writes, until that is whole.
 _BEGIN = 64
+_SLOWEST = 2 * 2**20
+# Bytes a second: a disk that gives or takes a ring no faster is slow, and none that hangs.
 _META_BYTES = 256 * 2**20
 
 
@@ -68,6 +66,11 @@ class Kept:
             raise SnapshotError(
                 f"snapshot: the service's part does not fit ({type(error).__name__}: {error})"
             ) from None
+
+
+def allowed_s(n_bytes: int) -> float:
+    """Seconds that reading or writing so much may take beyond what any step may."""
+    return n_bytes / _SLOWEST
 
 
 def file_name(stream: str) -> str:
@@ -229,79 +232,3 @@ def _is_library_s(path: Path) -> bool:
         begin = file.read(_BEGIN)
     # The length of the header, then the header, which says first what we had put into it.
     return not begin.strip(b"\0") or b'{"__metadata__":{' in begin[8:]
-
-
-class SnapshotTally:
-    """Written, failed, refused, restored, lost; `outbox` is where troubles are told."""
-
-    def __init__(self, outbox: Outbox) -> None:
-        self.counts = {"written": 0, "failures": 0, "refused": 0, "restored": 0, "replayed": 0}
-        self.failed_text: str | None = None
-        """Why the last snapshot could not be written; None once one could."""
-        self._saved_ns: int | None = None
-        self._outbox = outbox
-
-    def status(self) -> dict[str, Any]:
-        """Files written, failed, refused, restored; when the last was written; why the last one failed."""
-        return {**self.counts, "saved_ns": self._saved_ns, "failed": self.failed_text}
-
-    def written(self, stream: str, path: Path, copy: snapshot.Snapshot) -> dict[str, Any]:
-        """A file is on disk; returns stream, file name, bytes and arrivals."""
-        self.failed_text = None
-        self.counts["written"] += 1
-        self._saved_ns = copy.state["saved_ns"]
-        facts = {
-            "stream": stream,
-            "file": path.name,
-            "bytes": sum(array.nbytes for array in copy.arrays.values()),
-            "arrivals": copy.state["arrivals"],
-        }
-        log.info("snapshot_written", **facts)
-        return facts
-
-    def restored(self, stream: str, images: int) -> None:
-        """A ring is back in memory."""
-        self.counts["restored"] += 1
-        log.info("snapshot_restored", stream=stream, images=images)
-
-    def failed(self, stream: str, error: Exception) -> None:
-        """A file could not be written, or its content not be copied."""
-        text = (
-            str(error) if isinstance(error, SnapshotError) else f"snapshot: {type(error).__name__}: {error}"
-        )
-        self.counts["failures"] += 1
-        self.failed_text = text
-        log.error("snapshot_failed", stream=stream, text=text)
-        self._tell(stream, "snapshot_failed", text)
-
-    def refused(
-        self,
-        path: Path,
-        stream: str,
-        text: str,
-        aside: Path | None = None,
-        then: str = "the ring starts empty",
-    ) -> None:
-        """A file cannot be used: set it aside, unless it is there already."""
-        try:
-            done = f"set aside as {(aside or snapshot.set_aside(path)).name}"
-        except OSError as error:
-            done = f"could not be set aside ({error.strerror})"
-        self.counts["refused"] += 1
-        log.error("snapshot_refused", stream=stream, text=text, file=path.name, what_now=done)
-        self._tell(stream, "snapshot_refused", f"{text}; {done}, {then}")
-
-    def replayed(self, stream: str, changes: int) -> None:
-        """What came since the snapshot is in the ring again."""
-        self.counts["replayed"] += changes
-        log.info("journal_replayed", stream=stream, changes=changes)
-
-    def lost(self, path: Path, stream: str) -> None:
-        """The file that a sleeping stream's ring was in is gone."""
-        text = f"{path}: is gone, with the ring of stream '{stream}' that slept in it; the ring starts empty"
-        log.error("snapshot_lost", stream=stream, text=text)
-        self._tell(stream, "snapshot_lost", text)
-
-    def _tell(self, stream: str, code: str, text: str) -> None:
-        header = {"stream": stream, "frame_id": None, "seq": None, "code": code, "text": text}
-        self._outbox.put(Outgoing(stream, "error", header))

@@ -2,7 +2,8 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,18 +16,20 @@ from streamer.server.outbox import Outbox
 from streamer.server.outcomes import Ledger
 from streamer.server.restoring import Restorer
 from streamer.server.snapshot_files import (
-    SnapshotTally,
     add_maps,
+    allowed_s,
     bound_meta,
     extra_of,
     file_name,
 )
+from streamer.server.snapshot_tally import SnapshotTally
 from streamer.server.stream import Stream
 from streamer.server.streams import Streams
 from streamer.server.threads import Worker, run_there
 
 log = structlog.get_logger()
 
+_LOOK_S = 0.5
 _META = "the oldest frames' meta is beyond what a snapshot holds: after a restart their revisions echo none"
 
 Job = Callable[[], None]
@@ -82,14 +85,15 @@ class Snapshots(Worker):
         while self._folder is not None and not self._stopping.is_set():
             self._due.wait(max(0.0, min(next_round - time.monotonic(), threading.TIMEOUT_MAX)))
             self._due.clear()
-            self._tell_troubles()
-            due = self._changed()
-            if time.monotonic() < next_round:
-                due = [stream for stream in due if stream.journal and stream.journal.wants_snapshot]
-            else:
-                next_round = time.monotonic() + self._every_s
-            if not self._stopping.is_set():
-                self._save(due, self._copied_between_frames)
+            with self.progress.step("snapshots"):
+                self._tell_troubles()
+                due = self._changed()
+                if time.monotonic() < next_round:
+                    due = [stream for stream in due if stream.journal and stream.journal.wants_snapshot]
+                else:
+                    next_round = time.monotonic() + self._every_s
+                if not self._stopping.is_set():
+                    self._save(due, self._copied_between_frames)
 
     def stop(self) -> None:
         """End, after the file being written."""
@@ -117,8 +121,9 @@ class Snapshots(Worker):
     def save_last(self) -> None:
         """Write what changed, once the matching thread has ended."""
         if self._folder is not None:
-            self._tell_troubles()
-            self._save(self._changed(), self._copied)
+            with self.progress.step("snapshots"):
+                self._tell_troubles()
+                self._save(self._changed(), self._copied)
 
     def close(self) -> None:
         """Close the journals: no score goes out any more."""
@@ -142,7 +147,7 @@ class Snapshots(Worker):
             if due(stream) and not stream.unsaved:
                 release(stream)
 
-        with self._one_at_a_time:
+        with self._turn():
             if self._write(stream, copied) is not None:
                 self._there(release_if_still_due)
 
@@ -150,7 +155,7 @@ class Snapshots(Worker):
         """Delete the file of a stream that was emptied on purpose; not in the matching thread."""
         path = self._path(stream.name)
         if path is not None:
-            with self._one_at_a_time:
+            with self._turn():
                 if stream.emptied:  # else a ring of after that was put to sleep meanwhile
                     path.unlink(missing_ok=True)
                     stream.unsaved = True
@@ -169,7 +174,7 @@ class Snapshots(Worker):
     def _save(self, streams: list[Stream], copied: Copied) -> list[dict[str, Any]]:
         written = []
         for stream in streams:
-            with self._one_at_a_time:
+            with self._turn():
                 facts = self._write(stream, copied)
             if facts is not None:
                 written.append(facts)
@@ -184,7 +189,9 @@ class Snapshots(Worker):
             n_cut = bound_meta(copy.state["extra"])
             if n_cut:
                 log.warning("snapshot_meta_left_out", stream=stream.name, frames=n_cut, text=_META)
-            snapshot.write(copy, path)
+            size = sum(array.nbytes for array in copy.arrays.values())
+            with self.progress.step("write a snapshot", allowed_s=allowed_s(size), moves=True):
+                snapshot.write(copy, path)
         except Exception as error:  # no room for the copy, a full disk: scoring matters more
             stream.unsaved = True
             if stream.journal is not None:
@@ -219,7 +226,21 @@ class Snapshots(Worker):
         return self._there(lambda: self._copied(stream))
 
     def _there(self, work: Callable[[], Result]) -> Result | None:
-        return run_there(self._between_frames, work, self._stopping.is_set)
+        return run_there(self._between_frames, work, self._gives_up)
+
+    def _gives_up(self) -> bool:
+        self.progress.renew()  # the matching thread is watched by itself
+        return self._stopping.is_set()
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """One file is written at a time; whoever writes one is watched, not who waits for that."""
+        while not self._one_at_a_time.acquire(timeout=_LOOK_S):
+            self.progress.renew()
+        try:
+            yield
+        finally:
+            self._one_at_a_time.release()
 
     def _path(self, stream: str) -> Path | None:
         return None if self._folder is None else self._folder / file_name(stream)

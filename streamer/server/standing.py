@@ -12,6 +12,7 @@ from streamer.server.history import History
 from streamer.server.intake import Intake
 from streamer.server.outbox import Outbox
 from streamer.server.outcomes import Ledger
+from streamer.server.pipeline import Pipeline
 from streamer.server.snapshots import Snapshots
 from streamer.server.sources import Sources
 from streamer.server.streams import Streams
@@ -30,9 +31,14 @@ class Standing:
     snapshots: Snapshots
     outbox: Outbox
     intake: Intake
+    pipeline: Pipeline
 
     def tally(self) -> dict[str, int]:
-        """How many streams are open, and what became of frames so far; `written` are snapshots."""
+        """How many streams are open, and what became of frames so far.
+
+        `worked` moves with the pipeline's steps on frames, which `at_work` are under way, 1 or 0; `written`
+        with snapshots begun and written, `writing` likewise.
+        """
         totals = self.ledger.totals()
         return {
             "streams": len(self.streams.known()),
@@ -40,7 +46,10 @@ class Standing:
             "dropped": sum(totals["dropped"].values()),
             "refused": sum(totals["refused"].values()),
             "queued": totals["queued"],
-            "written": self.snapshots.status()["written"],
+            "worked": self.pipeline.progress.moves,
+            "at_work": self.pipeline.progress.at_work,
+            "written": self.snapshots.progress.moves,
+            "writing": self.snapshots.progress.at_work,
         }
 
     def status(

@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Protocol
 
 import structlog
 
@@ -24,7 +24,11 @@ class Watched(Protocol):
         ...
 
     def tally(self) -> Mapping[str, int]:
-        """Counts that move while it works: `streams`, `scored`, `dropped`, `refused`, `queued`, `written`."""
+        """Counts to tell, `streams`, `scored`, `dropped`, `refused`, `queued`; whether it gets on.
+
+        `worked` moves with the steps of frames and `written` with those of snapshots; `at_work` and `writing`
+        say whether such a step is under way.
+        """
         ...
 
 
@@ -32,8 +36,9 @@ class Supervised(threading.Thread):
     """Speaks to the supervisor from `start` to `stop`, by itself; does nothing where there is none.
 
     The watchdog is told that the service is alive as long as no step of its threads takes longer than ten
-    times WatchdogSec (without one, five minutes). A thread that waits for work is in none, and one that died
-    ends the service anyhow. While the service ends its time to end is extended, as long as counts move.
+    times WatchdogSec (without one, five minutes), and no frame waits as long with nothing being done about
+    any. A thread that waits for work is in no step, and one that died ends the service anyhow. While the
+    service ends its time to end is extended, as long as frames are worked on or snapshots written.
 
     Args:
         service: as far as it is asked.
@@ -43,12 +48,11 @@ class Supervised(threading.Thread):
 
     def __init__(self, service: Watched, notify: Notify, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__(name="supervised", daemon=True)
-        self._service, self._notify, self._clock = service, notify, clock
+        self._service, self._notify = service, notify
         self._longest_s = _LONGEST_S if notify.watchdog_s is None else _PERIODS * notify.watchdog_s
         self._ended = threading.Event()
         self._ending = self._is_stuck = False
-        self._moved: Mapping[str, Any] = {}
-        self._moved_at = clock()
+        self._frames, self._ended_so_far = _Still(clock), _Still(clock)
 
     def run(self) -> None:
         """Tell, now and again, until stopped."""
@@ -70,8 +74,8 @@ class Supervised(threading.Thread):
 
     def tell(self) -> None:
         """Say how the service is, and that it gets on, where it does."""
-        stuck = self._service.overdue(self._longest_s)
         tally = self._service.tally()
+        stuck = [*self._service.overdue(self._longest_s), *self._waiting(tally)]
         self._notify.status(_shown(tally, stuck, ending=self._ending))
         self._say_stuck(stuck)
         if stuck:
@@ -80,11 +84,20 @@ class Supervised(threading.Thread):
         if self._ending and self._moves(tally):
             self._notify.extend(_EXTENDED * self._notify.every_s)
 
+    def _waiting(self, tally: Mapping[str, int]) -> list[tuple[str, float]]:
+        """Frames that wait, while no thread works on any: each of them may wait for another for ever.
+
+        What is dropped or refused meanwhile shows that frames come, not that they are scored.
+        """
+        no_wonder = not tally["queued"] or bool(tally["at_work"])
+        still_s = self._frames.seconds((tally["scored"], tally["worked"]), moving=no_wonder)
+        return [("queue", still_s)] if still_s > self._longest_s else []
+
     def _moves(self, tally: Mapping[str, int]) -> bool:
-        now = self._clock()
-        if tally != self._moved:
-            self._moved, self._moved_at = tally, now
-        return now - self._moved_at <= self._longest_s
+        # Not what is refused: senders ask again and again, until the end.
+        counts = tuple(tally[name] for name in ("scored", "worked", "written"))
+        # A ring may take a disk longer than any other step: it is known how long.
+        return self._ended_so_far.seconds(counts, moving=bool(tally["writing"])) <= self._longest_s
 
     def _say_stuck(self, stuck: list[tuple[str, float]]) -> None:
         if stuck and not self._is_stuck:
@@ -92,6 +105,22 @@ class Supervised(threading.Thread):
             then = "the supervisor is not told any more that the service is alive"
             log.critical("stuck", seconds=steps, longest_s=self._longest_s, what_now=then)
         self._is_stuck = bool(stuck)
+
+
+class _Still:
+    """For how long counts have not moved."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._counts: tuple[int, ...] = ()
+        self._since = clock()
+
+    def seconds(self, counts: tuple[int, ...], *, moving: bool) -> float:
+        """Since they last differed; none if something is `moving` all the same."""
+        now = self._clock()
+        if moving or counts != self._counts:
+            self._counts, self._since = counts, now
+        return now - self._since
 
 
 def _shown(tally: Mapping[str, int], stuck: list[tuple[str, float]], *, ending: bool) -> str:

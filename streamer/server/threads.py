@@ -38,13 +38,16 @@ class Worker(threading.Thread):
     """Runs `work`; if that raises, logs it and calls `failed` with the exception.
 
     Attributes:
-        progress: the step that it is in, where its work is made of such.
+        progress: the step that it is in, where its work is made of such; by itself, or shared with parts
+            whose work it does.
     """
 
-    def __init__(self, name: str, failed: Callable[[BaseException], None]) -> None:
+    def __init__(
+        self, name: str, failed: Callable[[BaseException], None], progress: Progress | None = None
+    ) -> None:
         super().__init__(name=name, daemon=True)
         self._failed = failed
-        self.progress = Progress()
+        self.progress = Progress() if progress is None else progress
 
     def work(self) -> None:
         """What the thread does."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import zmq
 
+from streamer.progress import Progress
 from streamer.server.threads import Worker
 from streamer.sockets import Context, Socket
 
@@ -32,10 +33,11 @@ class Waiters(Worker):
     Args:
         context: of that socket.
         failed: told of an error of the thread itself.
+        progress: of those whose work requests are; who waits for a thread that is watched renews it.
     """
 
-    def __init__(self, context: Context, failed: Callable[[BaseException], None]) -> None:
-        super().__init__("requests", failed)
+    def __init__(self, context: Context, failed: Callable[[BaseException], None], progress: Progress) -> None:
+        super().__init__("requests", failed, progress)
         self.answers: Socket = context.socket(zmq.PAIR)
         self._made: Socket = context.socket(zmq.PAIR)
         endpoint = f"inproc://answers-{id(self)}"
@@ -76,6 +78,8 @@ class Waiters(Worker):
         try:
             while (waiting := self._queue.get()) is not None:
                 answer = waiting.give_up if self._stopping else waiting.answer
-                self._made.send_multipart([*waiting.envelope, answer()])
+                with self.progress.step("request"):
+                    made = answer()
+                self._made.send_multipart([*waiting.envelope, made])
         finally:
             self._made.close()

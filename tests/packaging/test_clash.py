@@ -11,7 +11,8 @@ from packaging_support import Environment, tiny_wheel
 
 ROOT = Path(__file__).parents[2]
 START = "import musc_online.__main__ as ours; ours.main()"
-OWN = "they cannot share an environment: python3 -m venv musc; musc/bin/pip install musc-online\n"
+WHEEL = "/path/to/musc_online-*.whl"
+OWN = f"they cannot share an environment: python3 -m venv musc; musc/bin/pip install {WHEEL}\n"
 
 
 @pytest.fixture
@@ -110,7 +111,9 @@ def test_what_another_took_away_is_told(site, tmp_path):
     (site / "streamer" / "__init__.py").unlink()
     line = told(start(site, cwd=tmp_path))
     assert line.startswith(f"error: streamer: {site}/streamer/__init__.py is missing, as where another")
-    assert line.endswith("; pip install --force-reinstall --no-deps musc-online brings it back\n")
+    assert line.endswith(
+        "; pip install --force-reinstall --no-deps /path/to/musc_online-*.whl brings it back\n"
+    )
 
 
 def test_python_m_says_so_too_where_another_streamer_comes_first(tmp_path):
@@ -126,6 +129,29 @@ def test_python_m_says_so_too_where_another_streamer_comes_first(tmp_path):
         timeout=180,
     )
     assert "streamer/__init__.py, of the distribution twitch 0.9, is found before" in told(done)
+
+
+@pytest.mark.parametrize("module", ["bench.cli", "bench.demo", "bench.replay"])
+def test_python_m_says_so_too_where_another_bench_was_written_over_ours(tmp_path, module):
+    """The first module of the package is theirs, and asks nothing."""
+    folder = tmp_path / "site"
+    for name in ("bench", "musc_online", "streamer"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    lines = [f"{path.relative_to(folder).as_posix()},sha256=x,{path.stat().st_size}\n" for path in files]
+    put(folder, "musc_online-0.1.0.dist-info", "musc_online-0.1.0.dist-info/RECORD", "".join(lines))
+    put(folder, "x.dist-info", "loads-2.1.dist-info/RECORD", "bench/__init__.py,,\n")
+    (folder / "bench" / "__init__.py").write_text("")
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", module, "--help"],
+        check=False,
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(folder)},
+        timeout=180,
+    )
+    assert told(done) == f"error: bench: {folder}/bench is shared with the distribution loads 2.1; {OWN}"
 
 
 @pytest.mark.slow

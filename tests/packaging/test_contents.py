@@ -1,6 +1,9 @@
 """What a wheel is made of: every package, every file beside them, and what is found of it afterwards."""
 
+import subprocess
+import sys
 import tomllib
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -69,5 +72,24 @@ def test_those_in_a_wheel_go_before_those_of_a_checkout(tmp_path, monkeypatch):
 
 def test_an_installation_without_them_is_told(tmp_path, monkeypatch):
     monkeypatch.setattr(shipped, "_PLACES", (tmp_path / "inside", tmp_path / "beside"))
-    with pytest.raises(StreamerError, match=r"^configurations: .*/inside is missing; pip install --force-re"):
+    with pytest.raises(
+        StreamerError, match=r"^configurations: .*/inside is missing; .* /path/to/musc_online-"
+    ):
         shipped.shipped()
+
+
+def test_a_wheel_that_is_not_installed_but_on_the_path_is_told(tmp_path):
+    wheel = tmp_path / "musc_online-0.1.0-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        for name in ("__init__.py", "errors.py", "shipped.py"):
+            archive.write(ROOT / "streamer" / name, f"streamer/{name}")
+        archive.write(ROOT / "configs" / "line.yaml", "streamer/configs/line.yaml")
+    script = "from streamer.shipped import shipped\ntry: shipped()\nexcept Exception as error: print(error)"
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", script], env={"PYTHONPATH": str(wheel)}, capture_output=True, text=True,
+        check=True, timeout=180,
+    )  # fmt: skip
+    assert done.stdout == (
+        f"configurations: {wheel} is an archive, in which they cannot be opened; install it: "
+        f"pip install {wheel}\n"
+    )

@@ -24,7 +24,7 @@ from streamer_support import (
 from musc_online.detector import Detector
 from streamer import images
 from streamer.errors import WireError
-from streamer.server import control as control_module
+from streamer.server import handlers
 from streamer.server.service import Service
 from streamer.wire.published import unpack_message
 
@@ -126,7 +126,7 @@ def test_a_request_given_up_is_not_done_behind_its_asker(backbone, monkeypatch, 
         go_on = threading.Event()
         service.pipeline.run_between_frames(lambda: go_on.wait(PATIENCE_MS / 1000))
         with monkeypatch.context() as patch:
-            patch.setattr(control_module, "_PATIENCE_S", 0.0)
+            patch.setattr(handlers, "_PATIENCE_S", 0.0)
             try:
                 with pytest.raises(WireError) as refusal:
                     control(service, kind, stream="line", **frame)

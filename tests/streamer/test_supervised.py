@@ -3,14 +3,12 @@
 import threading
 
 import pytest
-from streamer_support import PATIENCE_S, Camera, Held, backbone, serving, small_config, until
+from streamer_support import PATIENCE_S, until
 from structlog.testing import capture_logs
 
 from streamer.following import supervised as loops
 from streamer.progress import Progress
 from streamer.server.supervised import Supervised
-
-__all__ = ["backbone"]
 
 
 class Heard:
@@ -43,7 +41,8 @@ class Watched:
 
     def __init__(self, clock):
         self.progress = Progress(clock)
-        self.counts = dict.fromkeys(("streams", "scored", "dropped", "refused", "queued", "written"), 0)
+        self.counts = dict.fromkeys(("streams", "scored", "dropped", "refused", "queued"), 0)
+        self.counts |= dict.fromkeys(("worked", "at_work", "written", "writing"), 0)
 
     def overdue(self, longest_s):
         return self.progress.overdue(longest_s)
@@ -62,18 +61,62 @@ def watched(clock):
     return Watched(clock)
 
 
-def test_a_step_is_overdue_by_its_own_age_and_the_longest_comes_first(clock):
+def test_of_steps_within_steps_the_innermost_counts(clock):
     progress = Progress(clock)
     with progress.step("score"):
         clock.now += 2
         with progress.step("publish"):
             clock.now += 3
-            assert progress.overdue(0) == [("score", 5.0), ("publish", 3.0)]
-            assert progress.overdue(3) == [("score", 5.0)]
-        progress.renew()
+            assert progress.overdue(0) == [("publish", 3.0)]
+            assert progress.overdue(3) == []
+        assert progress.overdue(-1) == [("score", 0.0)]
         clock.now += 1
         assert progress.overdue(0) == [("score", 1.0)]
+        progress.renew()
+        assert progress.overdue(0) == []
     assert progress.overdue(-1) == []
+
+
+def test_a_step_is_overdue_by_its_own_age_and_the_longest_comes_first(clock):
+    progress, begun, end = Progress(clock), threading.Event(), threading.Event()
+
+    def other():
+        with progress.step("publish"):
+            begun.set()
+            assert end.wait(PATIENCE_S)
+
+    thread = threading.Thread(target=other)
+    with progress.step("score"):
+        clock.now += 2
+        thread.start()
+        assert begun.wait(PATIENCE_S)
+        clock.now += 3
+        assert progress.overdue(0) == [("score", 5.0), ("publish", 3.0)]
+        assert progress.overdue(3) == [("score", 5.0)]
+    end.set()
+    thread.join()
+    assert progress.overdue(-1) == []
+
+
+def test_what_is_known_to_take_long_is_overdue_later(clock):
+    progress = Progress(clock)
+    with progress.step("write", allowed_s=100):
+        clock.now += 400
+        assert progress.overdue(300) == []
+        clock.now += 1
+        assert progress.overdue(300) == [("write", 401.0)]
+
+
+def test_only_steps_that_move_are_counted(clock):
+    progress = Progress(clock)
+    with progress.step("job"):
+        progress.renew()
+        assert (progress.moves, progress.at_work) == (0, False)
+        with progress.step("score", moves=True), progress.step("read"):
+            assert (progress.moves, progress.at_work) == (1, True)
+            progress.renew()
+            assert progress.moves == 2
+    assert (progress.moves, progress.at_work) == (3, False)
 
 
 def test_a_step_that_fails_is_over(clock):
@@ -137,11 +180,57 @@ def test_an_end_is_given_more_time_as_long_as_counts_move(watched, clock):
     told.tell()
     assert heard.take()[-1] == ("extend", 60.0)
     clock.now += 1
+    watched.counts["queued"] = 0
+    watched.counts["refused"] += 1  # who is turned away asks again, until the end
     told.tell()
     assert heard.take()[-1] == ("watchdog",)
     watched.counts["written"] += 1
     told.tell()
     assert heard.take()[-1] == ("extend", 60.0)
+
+
+def test_an_end_is_given_the_time_that_a_ring_takes_a_slow_disk(watched, clock):
+    heard = Heard()
+    told = Supervised(watched, heard, clock)
+    told.stopping()
+    watched.counts["writing"] = 1
+    with watched.progress.step("write a snapshot", allowed_s=5000):
+        for _ in range(5):
+            clock.now += 1000
+            told.tell()
+            assert heard.take()[-1] == ("extend", 60.0)
+        clock.now += 301
+        told.tell()
+        assert heard.take()[-1][1].startswith("stuck in 'write a snapshot' for 5301 s")
+
+
+def test_frames_that_wait_while_nobody_works_on_any_are_stuck(watched, clock):
+    heard = Heard()
+    told = Supervised(watched, heard, clock)
+    clock.now += 1e6  # nothing came
+    watched.counts["queued"] = 40
+    told.tell()
+    assert heard.take()[-1] == ("watchdog",)
+    clock.now += 301
+    watched.counts |= {"dropped": 7, "refused": 2}  # more come, and go
+    told.tell()
+    assert heard.take() == [
+        ("status", "stuck in 'queue' for 301 s: 0 streams, 0 scored, 7 dropped, 2 refused, 40 waiting")
+    ]
+    watched.counts["worked"] += 1
+    told.tell()
+    assert heard.take()[-1] == ("watchdog",)
+
+
+def test_frames_that_wait_for_one_that_is_long_in_the_making_are_not_stuck(watched, clock):
+    """A picture may take `limits.decode_s`, and one that wakes a stream replays a journal first."""
+    heard = Heard()
+    told = Supervised(watched, heard, clock)
+    watched.counts |= {"queued": 40, "at_work": 1}
+    for _ in range(3):
+        clock.now += 1e6
+        told.tell()
+        assert heard.take()[-1] == ("watchdog",)
 
 
 def test_the_thread_speaks_at_once_and_ends_when_told(watched):
@@ -151,51 +240,6 @@ def test_the_thread_speaks_at_once_and_ends_when_told(watched):
     until(lambda: ("watchdog",) in heard.said)
     told.stop()
     assert not told.is_alive()
-
-
-def hanging(work):
-    """`work` behind a gate, and the gate."""
-    gate = threading.Event()
-
-    def hang(*values):
-        assert gate.wait(PATIENCE_S)
-        return work(*values)
-
-    return hang, gate
-
-
-def test_whatever_hangs_is_seen(backbone):
-    """Each thread of a real service in turn: backbone, matching, publishing, receiving."""
-    held = Held(backbone)
-
-    def at(step):
-        return any(name == step for name, _ in service.overdue(0.0))
-
-    with serving(small_config(), held) as service, Camera(service.endpoints["frames"]) as camera:
-        camera.picture(0)
-        until(lambda: at("extract"))
-        assert not at("score")
-        held.release()
-        until(lambda: service.ledger.totals()["scored"] == 1)
-        parts = {
-            "score": (service.pipeline, "_score"),
-            "publish": (service._outbox, "_publish"),
-            "receive": (service._receiver, "_read"),
-        }
-        for seed, (name, (part, method)) in enumerate(parts.items(), 1):
-            work = getattr(part, method)
-            hang, gate = hanging(work)
-            setattr(part, method, hang)
-            camera.picture(seed)
-            until(lambda name=name: at(name))
-            setattr(part, method, work)
-            gate.set()
-            until(lambda seed=seed: service.ledger.totals()["scored"] == 1 + seed)
-        hang, gate = hanging(lambda: None)
-        service.pipeline.run_between_frames(hang)
-        until(lambda: at("job"))
-        gate.set()
-        until(lambda: not service.overdue(0.0))
 
 
 class Follower:
@@ -224,3 +268,18 @@ def test_a_loop_speaks_now_and_then_and_not_for_a_follower_that_hangs(clock):
     told.turn()
     told.stopping()
     assert heard.take() == [("status", "the detector is heard"), ("watchdog",), ("stopping",)]
+
+
+def test_a_loop_does_not_speak_for_a_disk_that_hangs(clock):
+    heard, progress = Heard(), Progress(clock)
+    told = loops.Supervised(heard, Follower(), lambda: "heard", clock, [Progress(clock), progress])
+    with progress.step("write files"):
+        clock.now += 300
+        told.turn()
+        assert heard.take()[-1] == ("watchdog",)
+        clock.now += heard.every_s
+        told.turn()
+        assert heard.take() == [("status", "stuck: 'write files' for 305 s")]
+    clock.now += heard.every_s
+    told.turn()
+    assert heard.take()[-1] == ("watchdog",)

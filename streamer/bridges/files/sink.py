@@ -25,11 +25,13 @@ from streamer.bridges.seldom import Seldom
 from streamer.bridges.sink import Item, Undelivered
 from streamer.errors import StreamerError, WireError
 from streamer.folder_lock import FolderLock
+from streamer.progress import Progress
 
 log = structlog.get_logger()
 T = TypeVar("T")
 
 _TIDY_S = 3600.0
+"""Between looks at what is too old; a look at very many files on a slow disk may take as long."""
 _AT_ONCE = 200
 """Items that are written together, and then are on the disk together."""
 
@@ -41,6 +43,9 @@ class FilesSink:
         section: of the configuration.
         queue: folder of the queue, which has been opened.
         now_ns: nanoseconds since 1970; no item is of a later day.
+
+    Attributes:
+        progress: of the thread that writes.
 
     Raises:
         StreamerError: the id cannot be used, or the folder is the queue's.
@@ -63,6 +68,7 @@ class FilesSink:
         ]
         # One after the other, also where the one before was given up while it waited for the disk.
         self._thread = ThreadPoolExecutor(1, "files")
+        self.progress = Progress()
         self._tidying: asyncio.Task[None] | None = None
         self._lock: FolderLock | None = None
         self._day = ""
@@ -80,7 +86,7 @@ class FilesSink:
                 self._lock = FolderLock(self._folder, "files.folder", "bridge")
             except StreamerError as error:
                 raise Undelivered(str(error)) from None
-        await self._in_thread(self._prepare)
+        await self._in_thread(self._prepare, allowed_s=_TIDY_S)
         if self._tidying is None or self._tidying.done():
             self._tidying = asyncio.create_task(self._tidy_hourly(), name="files-tidy")
 
@@ -122,9 +128,13 @@ class FilesSink:
         """Of all files in the folder."""
         return self._keeping.bytes
 
-    async def _in_thread(self, work: Callable[[], T]) -> T:
+    async def _in_thread(self, work: Callable[[], T], allowed_s: float = 0.0) -> T:
+        def watched() -> T:
+            with self.progress.step("write files", allowed_s=allowed_s):
+                return work()
+
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+            return await asyncio.get_running_loop().run_in_executor(self._thread, watched)
         except OSError as error:
             where = error.filename or self._folder
             raise Undelivered(f"files.folder: {where}: cannot be written ({error.strerror})") from None
@@ -133,7 +143,7 @@ class FilesSink:
         while True:
             await asyncio.sleep(_TIDY_S)
             try:
-                await self._in_thread(self._tidy)
+                await self._in_thread(self._tidy, allowed_s=_TIDY_S)
             except Undelivered as error:
                 log.warning("files_not_tidied", error=str(error))
 

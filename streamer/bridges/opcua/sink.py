@@ -35,6 +35,7 @@ from streamer.bridges.opcua.told import is_up, told
 from streamer.bridges.sink import Item, Undelivered
 from streamer.errors import StreamerError
 from streamer.operate import operate
+from streamer.progress import Progress
 
 _BATCH = 200
 """Items at a time: clients are answered in between."""
@@ -50,6 +51,9 @@ class OpcuaSink:
     Args:
         section: of the configuration.
         common: what all bridges have in common; its queue has been opened.
+
+    Attributes:
+        progress: of threads that write what it keeps.
 
     Raises:
         StreamerError: a certificate, a key, or the file of users cannot be used.
@@ -69,6 +73,7 @@ class OpcuaSink:
         self._own = None if security is None else read_own(security)
         self._port = section.address[1]
         self._broken = False
+        self.progress = Progress()
         self._server: BridgeServer | None = None
         self._kept: Kept | None = None
         self._space: Space | None = None
@@ -174,7 +179,8 @@ class OpcuaSink:
             for item in items[:_BATCH]
         ]
         try:
-            whole = await asyncio.to_thread(kept.add, batch)
+            with self.progress.step("keep what is told"):
+                whole = await asyncio.to_thread(kept.add, batch)
         except sqlite3.Error as error:
             raise Undelivered(f"{kept.path}: cannot be written ({error})") from None
         self._broken = True  # unless all of it goes well

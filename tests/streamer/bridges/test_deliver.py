@@ -2,10 +2,13 @@
 
 import asyncio
 import sqlite3
+import threading
 
 from deliver_support import FAST, delivering, fill, ids, queue, receiver, until
+from streamer_support import PATIENCE_S
 from structlog.testing import capture_logs
 from tcp_bridge import Tcp
+from told_support import sink as files_sink
 
 from streamer.bridges import deliver
 from streamer.bridges.deliver import Deliverer
@@ -164,3 +167,48 @@ def test_while_the_queue_cannot_be_written_nothing_goes_out_twice(queue, receive
     asyncio.run(work())
     assert ids(receiver.items) == [0, 1, 2, 3]
     assert fails == [0]
+
+
+def steps(one):
+    return [name for progress in one.progresses for name, _ in progress.overdue(-1e6)]
+
+
+def hung(work):
+    """`work` that does not come back, and the gate behind which it waits."""
+    gate = threading.Event()
+
+    def hang(*values):
+        assert gate.wait(PATIENCE_S)
+        return work(*values)
+
+    return hang, gate
+
+
+def test_a_queue_that_hangs_is_seen(queue, receiver, monkeypatch):
+    async def work():
+        for name, method in (("read the queue", "first"), ("write the queue", "delivered")):
+            hang, gate = hung(getattr(queue, method))
+            with monkeypatch.context() as patch:
+                patch.setattr(queue, method, hang)
+                fill(queue, 1)
+                async with delivering(queue, Tcp(receiver.port)) as one:
+                    await until(lambda one=one, name=name: steps(one) == [name])
+                    gate.set()
+                    await until(lambda: queue.counters()["items"] == 0)
+
+    asyncio.run(work())
+
+
+def test_files_that_hang_are_seen(queue, tmp_path, monkeypatch):
+    async def work():
+        sink = files_sink(tmp_path)
+        hang, gate = hung(sink._write)
+        monkeypatch.setattr(sink, "_write", hang)
+        fill(queue, 1)
+        async with delivering(queue, sink) as one:
+            await until(lambda: steps(one) == ["write files"])
+            gate.set()
+            await until(lambda: queue.counters()["items"] == 0)
+            assert steps(one) == []
+
+    asyncio.run(work())
