@@ -13,6 +13,7 @@ import musc_online
 import streamer
 from bench.datasets import Category
 from bench.replay.outcome import Entry, save
+from bench.replay.saved import LEGEND
 from bench.replay.settings import SAVEABLE, Options
 from musc_online.config import Config
 
@@ -97,6 +98,8 @@ def _named(folder: Path, entry: Entry) -> Iterator[str]:
         yield from (one["file"] for one in group["pictures"])
     if entry.get("saved"):
         yield from _saved(folder / files["scores"])
+        if "overlays" in entry["saved"]["n_files"]:
+            yield f"overlays/{LEGEND}.png"
 
 
 def _saved(scores: Path) -> Iterator[str]:

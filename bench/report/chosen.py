@@ -78,7 +78,8 @@ def _ranking(frames: Sequence[Frame], scored: Sequence[int], most: int) -> list[
 
 def _borderline(frames: Sequence[Frame], scored: Sequence[int], most: int, shown: set[int]) -> Group:
     """Those near to their own threshold, as far as no other group shows them."""
-    distance = {place: abs(above) for place in scored if (above := frames[place].above) is not None}
+    labelled = [place for place in scored if frames[place].said is not None]
+    distance = {place: abs(above) for place in labelled if (above := frames[place].above) is not None}
     near = [place for place, far in distance.items() if far <= NEAR * abs(_threshold(frames[place]))]
     free = sorted((place for place in near if place not in shown), key=distance.__getitem__)
     rule = f"within {NEAR:.0%} of their own threshold and not shown above; the nearest first"

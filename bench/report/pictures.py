@@ -129,7 +129,7 @@ def histogram(
 def _edges(values: npt.NDArray[np.float64], marks: Sequence[float]) -> list[float]:
     """Of bars that are wide enough to be seen on an axis that shows the marks, too."""
     low, high = min(float(values.min()), *marks, np.inf), max(float(values.max()), *marks, -np.inf)
-    room = max(high - low, 1e-6 * max(abs(low), abs(high)), 1e-12)
+    room = max(1.001 * (high - low), 1e-6 * max(abs(low), abs(high)), 1e-12)
     n_bars = max(10, min(60, round(2 * len(values) ** 0.5)))
     middle = (low + high) / 2
     return [float(edge) for edge in np.linspace(middle - room / 2, middle + room / 2, n_bars + 1)]

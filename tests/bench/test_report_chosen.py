@@ -185,7 +185,8 @@ def test_what_labels_are_worth_is_said_in_words_and_numbers():
             [0.1, 0.12, 0.3, 0.4],
             [False] * 4,
             [0.5, 0.45, 0.503, 0.154],
-            "the thresholds of the frames, 0.154 to 0.503, are too high for this set (2 missed, 0 false alarms).",
+            "the thresholds of the frames, 0.154 to 0.503, are too high for this set "
+            "(2 missed, 0 false alarms).",
         ),
         (
             [0.2, 0.3, 0.8, 0.9],
