@@ -122,7 +122,8 @@ def histogram(
         axes.axvline(best, color="black", lw=1.2, ls=":", label="threshold of the best F1")
     axes.set(xlabel="last raw score", ylabel="images")
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
-    figure.legend(loc="outside right upper", fontsize=8, frameon=False)
+    if axes.get_legend_handles_labels()[0]:
+        figure.legend(loc="outside right upper", fontsize=8, frameon=False)
     _save(figure, path)
 
 
