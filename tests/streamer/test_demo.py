@@ -20,7 +20,8 @@ from streamer import demo, demo_overlays, demo_page, overlays, screenshot
 from streamer.demo import main as demo_main
 from streamer.demo import truth_of
 from streamer.demo_publishing import Publishing
-from streamer.overlays import LINE, Scale
+from streamer.outlines import LINE
+from streamer.overlays import Scale
 from streamer.process import PageProcess
 from streamer.wire.published import Message, encode_map
 
@@ -167,6 +168,7 @@ def test_a_picture_keeps_the_frames_aspect_and_outlines_only_what_is_anomalous(t
         (0.2, False),
     ):  # a mean of worst patches may lie below the map's maximum
         header = {"frame_id": "a.png", "raw_score": raw, "threshold": 0.3, "anomaly_map": entry}
+        header["pred_label"] = outlined
         (written,) = demo_overlays.write(
             [Message(header, "line/score", payload)], {"a.png": tmp_path / "a.png"}, tmp_path
         )
