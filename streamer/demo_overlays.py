@@ -5,7 +5,7 @@ from pathlib import Path, PurePosixPath
 
 import cv2
 
-from streamer import images, overlays
+from streamer import images, outlines, overlays
 from streamer.errors import StreamerError
 from streamer.printable import printable
 from streamer.wire.checks import BitDepth
@@ -53,7 +53,7 @@ def write(
         target = folder / f"{rank:03d}-{_file_name(str(message['frame_id']))}.png"
         frame = images.decode_file(paths[str(message["frame_id"])].read_bytes(), bit_depth)
         assert message.anomaly_map is not None  # noqa: S101 - chosen above
-        _put(target, overlays.panels(frame, message.anomaly_map, scale, _reached(message)))
+        _put(target, overlays.panels(frame, message.anomaly_map, scale, _level(message)))
         written.append(target)
     return written
 
@@ -72,7 +72,5 @@ def _file_name(frame_id: str) -> str:
     return printable(stem).replace("/", "-").encode()[-_NAME_BYTES:].decode(errors="ignore")
 
 
-def _reached(message: Message) -> float | None:
-    """The threshold, if the frame's raw score reaches it: only then the map above it means anything."""
-    raw, threshold = message.get("raw_score"), message.get("threshold")
-    return threshold if raw is not None and threshold is not None and raw >= threshold else None
+def _level(message: Message) -> float | None:
+    return outlines.level(message.get("pred_label"), message.get("threshold"))

@@ -1,6 +1,7 @@
 """Anomaly maps as people see them: one colour map, one meaning of its ends, one way to lay it over a frame.
 
-The page draws the same in the browser (`streamer/page/static/heat.js`); a test holds the two together.
+The page draws the same in the browser (`streamer/page/static/heat.js`), over the frame's own colours; a test
+holds the two together. Where the lines go says `streamer.outlines`.
 """
 
 import math
@@ -12,21 +13,18 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from streamer import outlines
 from streamer.images.depth import Frame, Pixels, to_frame
+from streamer.outlines import HALO, LINE, Values
 
 SIDE = 320
 GAP = 4
 OPACITY = 0.75
-LINE, HALO = (255, 255, 255), (0, 0, 0)
-MASK = (233, 180, 86)
-"""BGR. The line at the threshold is white on black, to be seen on any picture; ground truth is a blue that
-people who cannot tell red from green tell from everything else here."""
+"""Of the hottest places over a frame."""
 _EMPTY = (72, 64, 58)
 _UNKNOWN = (128, 128, 128)
 _LEVELS = 256
 _LEGEND_WIDTH, _BAR, _TEXT, _FONT = 120, 14, 18, 0.42
-
-Values = npt.NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True)
@@ -168,7 +166,8 @@ def panels(
             only the map is known: the heat map is then drawn alone.
         anomaly_map: `[h, w]` of the whole frame, in whatever resolution.
         scale: of all pictures shown together.
-        threshold: map value from which on the outline is drawn; None for no outline.
+        threshold: map value from which on the outline is drawn, `outlines.level` of the frame; None for no
+            outline.
         mask: `[h, w]`, not 0 where the frame is known to be defective: tinted in the third picture.
         side: of the larger side of each picture, in pixels, whatever the frame's.
 
@@ -183,12 +182,9 @@ def panels(
     heat = _heat(None if frame is None else plain, anomaly_map, scale, size)
     outlined = plain.copy()
     if mask is not None:
-        truth = _region(mask != 0, size)
-        tinted = np.where(truth[..., None] == 1, np.array(MASK, np.uint8), outlined).astype(np.uint8)
-        outlined = np.asarray(cv2.addWeighted(outlined, 0.65, tinted, 0.35, 0), np.uint8)
-        _outline(outlined, truth, MASK)
+        outlines.draw_mask(outlined, outlines.region(mask != 0, size))
     if threshold is not None:
-        _outline(outlined, _reaching(anomaly_map, threshold, size), LINE)
+        outlines.draw_line(outlined, outlines.reached(anomaly_map, threshold, size))
     gap = np.full((size[1], GAP, 3), _UNKNOWN, np.uint8)
     return np.hstack([plain, gap, heat, gap, outlined]).astype(np.uint8, copy=False)
 
@@ -242,8 +238,10 @@ def _small(frame: Pixels, size: tuple[int, int]) -> Frame:
 
 
 def _heat(plain: Frame | None, anomaly_map: Values, scale: Scale, size: tuple[int, int]) -> Frame:
-    values = _resized(np.nan_to_num(anomaly_map, nan=scale.low, posinf=scale.high, neginf=scale.low), size)
-    values[_region(np.isnan(anomaly_map), size) == 1] = np.nan
+    values = outlines.resized(
+        np.nan_to_num(anomaly_map, nan=scale.low, posinf=scale.high, neginf=scale.low), size
+    )
+    values[outlines.region(np.isnan(anomaly_map), size) == 1] = np.nan
     coloured = colours(values, scale)
     if plain is None:
         return coloured
@@ -251,35 +249,6 @@ def _heat(plain: Frame | None, anomaly_map: Values, scale: Scale, size: tuple[in
     grey = cv2.cvtColor(cv2.cvtColor(plain, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
     above = cover(np.nan_to_num(scale.share(values), nan=1.0))[..., None]
     return np.rint((1 - above) * grey + above * coloured).astype(np.uint8)
-
-
-def _resized(values: Values, size: tuple[int, int]) -> npt.NDArray[np.float32]:
-    shrinks = values.shape[1] > size[0] or values.shape[0] > size[1]
-    way = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(values.astype(np.float32), size, interpolation=way), np.float32)
-
-
-def _region(inside: npt.NDArray[np.bool_], size: tuple[int, int]) -> npt.NDArray[np.uint8]:
-    """0/1 in another size; a single pixel is not lost where it shrinks."""
-    whole = inside.astype(np.float32)
-    shrinks = inside.shape[1] > size[0] or inside.shape[0] > size[1]
-    made = _resized(whole, size) if shrinks else cv2.resize(whole, size, interpolation=cv2.INTER_NEAREST)
-    return np.asarray(np.asarray(made) > 0, np.uint8)
-
-
-def _reaching(anomaly_map: Values, threshold: float, size: tuple[int, int]) -> npt.NDArray[np.uint8]:
-    """0/1 where the map reaches the threshold: of a grid that grows, as smooth as it is drawn."""
-    if anomaly_map.shape[1] > size[0] or anomaly_map.shape[0] > size[1]:
-        return _region(anomaly_map >= threshold, size)
-    far = float(np.finfo(np.float32).max)
-    known = np.nan_to_num(anomaly_map, nan=-far, posinf=far, neginf=-far)
-    return np.asarray(_resized(known, size) >= threshold, np.uint8)
-
-
-def _outline(picture: Frame, region: npt.NDArray[np.uint8], colour: tuple[int, int, int]) -> None:
-    contours, _ = cv2.findContours(region, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-    for line, width in ((HALO, 3), (colour, 1)):
-        cv2.drawContours(picture, contours, -1, line, width)
 
 
 def _written(picture: Frame, text: str, at: int, base: int) -> None:

@@ -17,6 +17,7 @@ from bench.replay.settings import Options
 from musc_online import backbones
 from musc_online.backbones import Backbone
 from musc_online.config import Config
+from musc_online.errors import DataError
 from streamer.printable import printable
 
 
@@ -45,6 +46,8 @@ def run_plan(plan: Plan, console: Console, errors: Console) -> int:
         MuscError: data, weights or options that cannot be used.
     """
     categories = plan.categories
+    if plan.output is not None:
+        _refuse_names_of_the_report(categories)
     for category in categories:
         _say(errors, f"{category.name}: {category.counted}")
         for line in category.remarks:
@@ -67,6 +70,16 @@ def run_plan(plan: Plan, console: Console, errors: Console) -> int:
         outcome.save(plan.json_path, document)
     broken = any(entry["parity"]["holds"] is False for entry in found)
     return 1 if broken or missed else 0
+
+
+def _refuse_names_of_the_report(categories: Sequence[Category]) -> None:
+    """Before the work: afterwards the report could not be written."""
+    for category in categories:
+        if category.name.casefold() in report.FILES:  # file systems may not tell cases apart
+            raise DataError(
+                f"{category.name}: a category of this name would lie where --output puts its own file; "
+                "rename its folder, or leave out --output"
+            )
 
 
 def _say(console: Console, line: str) -> None:

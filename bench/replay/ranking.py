@@ -14,6 +14,7 @@ from rich.text import Text
 from bench.names import plain
 from bench.replay.outcome import Entry, Outcome
 from musc_online.anomaly_map import find_regions
+from streamer import outlines
 from streamer.printable import printable
 
 MOST_SHOWN = 20
@@ -28,8 +29,9 @@ def of(outcome: Outcome) -> list[Row]:
 
     Returns:
         Of each `rank` (from 1), `frame_id`, `score` (raw, the last one said), `label` and `threshold` (the
-        last ones; null while withheld), `box` (x, y, width, height in the image's pixels: of the regions that
-        reach the threshold the one with the highest score; null where there is none), `n_regions`, and `peak`
+        last ones; null while withheld), `box` (x, y, width, height in the image's pixels: of an image called
+        anomalous, of the regions that reach the threshold the one with the highest score; else null),
+        `n_regions`, and `peak`
         (x, y of the highest value of the map).
     """
     scores = outcome.recorder.revised.raw
@@ -41,14 +43,15 @@ def of(outcome: Outcome) -> list[Row]:
 def _row(outcome: Outcome, index: int, rank: int) -> Row:
     recorder, shape = outcome.recorder, outcome.shapes[index]
     anomaly_map, threshold = recorder.revised.maps[index], recorder.thresholds.get(index)
-    regions = [] if threshold is None else find_regions(anomaly_map, threshold, shape)
+    label = recorder.last_label.get(index)
+    level = outlines.level(None if label is None else bool(label), threshold)
+    regions = [] if level is None else find_regions(anomaly_map, level, shape)
     top = np.unravel_index(int(np.argmax(anomaly_map)), anomaly_map.shape)
     # Corners are aligned: the first and the last value lie on the first and the last pixel.
     peak = [
         round(int(at) * (size - 1) / max(1, side - 1))
         for at, side, size in zip(top, anomaly_map.shape, shape, strict=True)
     ]
-    label = recorder.last_label.get(index)
     return {
         "rank": rank,
         "frame_id": outcome.category.samples[index].frame_id,

@@ -1,7 +1,9 @@
 """What a stopped replay left behind in `--output`, and whether it may be taken for a result of this one."""
 
+import csv
 import hashlib
 import json
+from collections.abc import Iterator
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -11,13 +13,15 @@ import musc_online
 import streamer
 from bench.datasets import Category
 from bench.replay.outcome import Entry, save
-from bench.replay.settings import Options
+from bench.replay.saved import LEGEND
+from bench.replay.settings import SAVEABLE, Options
 from musc_online.config import Config
 
 _COMPUTES = (
     "numpy", "torch", "numba", "llvmlite", "faiss-cpu", "faiss-gpu", "open_clip_torch", "timm", "openvino",
     "opencv-python-headless", "pillow", "scikit-learn", "matplotlib",
 )  # fmt: skip
+_SAVED = tuple(f"{kind}_file" for kind in SAVEABLE)
 
 
 def fingerprint(category: Category, config: Config, options: Options, backbone_id: str) -> str:
@@ -63,6 +67,8 @@ def keep(path: Path, wanted: str, entry: Entry) -> None:
 def finished(path: Path, wanted: str) -> tuple[Entry | None, str]:
     """A category's entry kept by an earlier replay with the same fingerprint and the same code.
 
+    What was kept counts only while every file that it names is there.
+
     Returns:
         The entry, or None and why what was kept is of no use: empty where nothing was kept for these options,
         images and weights.
@@ -76,4 +82,28 @@ def finished(path: Path, wanted: str) -> tuple[Entry | None, str]:
     if kept.get("code") != code():
         return None, "finished before by other code or library versions"
     entry: Entry = kept["entry"]
+    gone = next((name for name in _named(path.parent, entry) if not (path.parent / name).is_file()), None)
+    if gone is not None:
+        return None, f"finished before, but {gone} is not there any more"
     return entry, ""
+
+
+def _named(folder: Path, entry: Entry) -> Iterator[str]:
+    """Every file that the entry names, or `scores.csv` for it, below the category's folder."""
+    files = entry["files"]
+    yield from (files["scores"], files["frames"], *files["plots"].values())
+    if legend := files.get("scale", {}).get("legend"):
+        yield legend
+    for group in files.get("shown", []):
+        yield from (one["file"] for one in group["pictures"])
+    if entry.get("saved"):
+        yield from _saved(folder / files["scores"])
+        if "overlays" in entry["saved"]["n_files"]:
+            yield f"overlays/{LEGEND}.png"
+
+
+def _saved(scores: Path) -> Iterator[str]:
+    """What `--save` left, by the columns `maps_file`, `overlays_file` and `masks_file`."""
+    with scores.open(newline="", encoding="utf-8", errors="replace") as file:
+        for row in csv.DictReader(file):
+            yield from (row[column] for column in _SAVED if row.get(column))

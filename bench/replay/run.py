@@ -54,6 +54,7 @@ class Recorder:
     thresholds: dict[int, float | None] = field(default_factory=dict)
     """The threshold behind each frame's last label; None while withheld."""
     last_threshold: float | None = None
+    """That of the label said last of all; None where every label was withheld."""
     n_kept_out: int = 0
     """Frames that `ring.admit` did not let into the ring: their first score is their last."""
 
@@ -64,18 +65,21 @@ class Recorder:
 
     def take(self, index: int, score: Score) -> None:
         """A score message of image `index`: the first was said on arrival, any other replaces the last."""
+        # While the label is withheld no threshold counts: there may be one, and nobody was judged by it.
+        threshold = None if score.pred_label is None else score.threshold
         if index not in self.last_label:  # not "revision 0 and not final": a frame kept out is final at once
             raw = np.nan if score.raw_score is None else score.raw_score
             self.arrivals.append(
-                Arrival(index, raw, score.pred_label, score.threshold, score.state, score.n_references)
+                Arrival(index, raw, score.pred_label, threshold, score.state, score.n_references)
             )
             self.n_kept_out += score.is_final
             _keep(self.provisional, index, score)
         # A frame that leaves the ring before any revision keeps its provisional score as its last.
         _keep(self.revised, index, score)
         self.last_label[index] = score.pred_label
-        self.thresholds[index] = score.threshold
-        self.last_threshold = score.threshold
+        self.thresholds[index] = threshold
+        if threshold is not None:
+            self.last_threshold = threshold
 
     @property
     def n_warmup(self) -> int:

@@ -16,11 +16,13 @@ from bench.replay import file_names
 from bench.replay.outcome import Outcome
 from bench.replay.settings import Saveable
 from musc_online.errors import DataError
+from streamer import outlines
 from streamer.maps import interpolate
 from streamer.overlays import Scale, legend, panels
 
 SUFFIXES: dict[Saveable, str] = {"maps": ".tiff", "overlays": ".png", "masks": ".png"}
 LEGEND = "legend"
+Pixels = npt.NDArray[np.uint8]
 _PARTIAL = ".partial"
 _TIFF = (
     # Deflate over differences: 15 per cent of the bytes, and every reader of TIFF knows it.
@@ -57,8 +59,9 @@ def write(
     """Write the files of every image of a category, one image at a time, each of them whole or not at all.
 
     Maps are float32 TIFF in the frame's own pixels, in the units of the raw score. Masks are PNG, 255 where
-    that map reaches the threshold of the frame's last label, else 0. Overlays are `streamer.overlays.panels`,
-    on one scale for the category, whose legend lies beside them.
+    that map reaches the threshold of a frame last called anomalous (`streamer.outlines`: what the overlay
+    outlines), else 0; of one called normal all 0. Overlays are `streamer.overlays.panels`, on one scale for
+    the category, whose legend lies beside them.
 
     Args:
         folder: of the category.
@@ -93,42 +96,44 @@ def write(
 
 def _of_image(
     outcome: Outcome, index: int, kinds: Sequence[Saveable], scale: Scale
-) -> dict[Saveable, npt.NDArray[np.uint8] | str]:
+) -> dict[Saveable, Pixels | str]:
     """The content of each kind's file, or why there is none."""
     recorder, sample = outcome.recorder, outcome.category.samples[index]
-    small, threshold = recorder.revised.maps[index], recorder.thresholds.get(index)
+    small, label = recorder.revised.maps[index], recorder.last_label.get(index)
+    level = outlines.level(label, recorder.thresholds.get(index))
     if not np.isfinite(small).all():
         return dict.fromkeys(kinds, "no score")
-    made: dict[Saveable, npt.NDArray[np.uint8] | str] = {}
+    made: dict[Saveable, Pixels | str] = {}
     if "overlays" in kinds:
         truth = outcome.truth
         mask = None if truth is None or truth.masks is None else truth.masks[index]
-        reached = threshold if recorder.last_label.get(index) else None
         frame = read_frame(sample.path, sample.bit_depth)
-        made["overlays"] = _png(panels(frame, small, scale, reached, mask))
+        made["overlays"] = _png(panels(frame, small, scale, level, mask))
     if "maps" in kinds or "masks" in kinds:
         large = interpolate(small, outcome.shapes[index])
         made["maps"] = _encoded(".tiff", large, _TIFF)
-        made["masks"] = (
-            "no threshold"
-            if threshold is None
-            else _png(np.where(large >= threshold, 255, 0).astype(np.uint8))
-        )
+        made["masks"] = "label withheld" if label is None else _png(_mask(large, small, level))
     return made
 
 
-def _png(picture: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+def _mask(large: npt.NDArray[np.float32], small: npt.NDArray[np.float32], level: float | None) -> Pixels:
+    if level is None:
+        return np.zeros(large.shape, np.uint8)
+    return np.where(outlines.reaching(large, small, level), 255, 0).astype(np.uint8)
+
+
+def _png(picture: Pixels) -> Pixels:
     return _encoded(".png", picture, ())
 
 
-def _encoded(suffix: str, pixels: npt.NDArray[Any], how: Sequence[int]) -> npt.NDArray[np.uint8]:
+def _encoded(suffix: str, pixels: npt.NDArray[Any], how: Sequence[int]) -> Pixels:
     done, content = cv2.imencode(suffix, pixels, how)
     if not done:  # of pixels that are there, into memory
         raise DataError(f"--save: OpenCV cannot write {list(pixels.shape)} pixels as {suffix}")
     return np.asarray(content, np.uint8)
 
 
-def _put(path: Path, content: npt.NDArray[np.uint8]) -> None:
+def _put(path: Path, content: Pixels) -> None:
     partial = path.with_name(_PARTIAL)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -12,7 +12,10 @@ from bench.report.category import write as write_category
 from bench.report.made import Made
 from musc_online.errors import DataError
 
-__all__ = ["write", "write_category"]
+__all__ = ["FILES", "write", "write_category"]
+
+FILES = frozenset({"report.json", "report.html", "report.md", "results.xlsx"})
+"""What `write` puts beside the categories' folders."""
 
 
 def write(folder: Path, document: Mapping[str, Any], options: Options, at: datetime) -> Path:

@@ -1,6 +1,6 @@
 """What one category leaves in the report: scores, plots, counts, and overlays of the frames shown."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ def write(folder: Path, outcome: Outcome, options: Options) -> Files:
         folder.mkdir(parents=True, exist_ok=True)
         said.write_scores(folder / "scores.csv", outcome)
         said.save(folder / "frames.json", frames)
-        plots = _write_plots(folder, outcome, frames, counts["best_threshold"])
+        plots = _write_plots(folder, outcome, frames, counts)
         files: Files = {"scores": "scores.csv", "frames": "frames.json", "plots": plots, "counts": counts}
         files["threshold"] = outcome.recorder.last_threshold
         if options.heatmaps != "none":
@@ -40,13 +40,15 @@ def write(folder: Path, outcome: Outcome, options: Options) -> Files:
 
 
 def _write_plots(
-    folder: Path, outcome: Outcome, frames: Sequence[Frame], best: float | None
+    folder: Path, outcome: Outcome, frames: Sequence[Frame], counts: Mapping[str, Any]
 ) -> dict[str, str]:
     truth, found = outcome.truth, outcome.findings
     labels = None if truth is None else truth.labels
     pictures.timeline(outcome.recorder, labels, folder / "timeline.png")
     scores = np.array([np.nan if frame.raw is None else frame.raw for frame in frames])
-    pictures.histogram(scores, labels, outcome.recorder.last_threshold, best, folder / "histogram.png")
+    pictures.histogram(
+        scores, labels, counts["thresholds"], counts["best_threshold"], folder / "histogram.png"
+    )
     drawn = {"timeline": "timeline.png", "histogram": "histogram.png"}
     if truth is None:
         return drawn

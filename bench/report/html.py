@@ -157,11 +157,14 @@ def _tiles(entry: Entry) -> Iterator[tuple[str, str]]:
     """The figures that a reader in a hurry takes away, each with what it is."""
     final = (entry.get("files", {}).get("counts") or {}).get("final", {})
     if entry["verdict"]["final"] is not None and final:
-        found, missed, alarms, passed = (final.get(kind, 0) for kind in said.JUDGED)
-        yield f"{found} of {found + missed}", "defective frames found"
-        yield f"{alarms} of {alarms + passed}", "good frames called anomalous"
+        for (shown, without), what in zip(
+            tables.rates(entry), ("defective frames found", "good frames called anomalous"), strict=True
+        ):
+            yield shown, f"{what}; {without}" if without else what
     elif final:
-        yield f"{final.get('anomalous', 0)} of {entry['n_images']}", "frames called anomalous"
+        labelled, withheld = sum(final.values()) - final.get("withheld", 0), final.get("withheld", 0)
+        shown, without = sentences.rate(final.get("anomalous", 0), labelled, withheld)
+        yield shown, f"frames called anomalous; {without}" if without else "frames called anomalous"
     if entry["revised"]:
         yield sentences.percent(entry["revised"]["image"]["auroc"]), "image AUROC, per cent"
         yield sentences.percent(entry["revised"]["pixel"]["pro"]), "pixel PRO, per cent"

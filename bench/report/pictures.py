@@ -38,6 +38,8 @@ def timeline(recorder: Recorder, labels: npt.NDArray[np.int64] | None, path: Pat
     if labels is not None:
         kinds = [("normal", labels[order] == 0, BLUE), ("anomalous", labels[order] == 1, RED)]
     for name, chosen, colour in kinds:
+        if not chosen.any():
+            continue
         axes.vlines(position[chosen], first[chosen], last[chosen], color=colour, alpha=0.25, lw=1)
         axes.plot(
             position[chosen],
@@ -51,7 +53,8 @@ def timeline(recorder: Recorder, labels: npt.NDArray[np.int64] | None, path: Pat
         )
         axes.plot(position[chosen], last[chosen], ".", ms=7, color=colour, label=f"{name}, final")
     thresholds = [np.nan if arrival.threshold is None else arrival.threshold for arrival in recorder.arrivals]
-    axes.step(position, thresholds, where="post", color="black", lw=1, label="threshold then")
+    if np.isfinite(thresholds).any():
+        axes.step(position, thresholds, where="post", color="black", lw=1, label="threshold then")
     if labels is not None:
         _cross_wrong_labels(axes, recorder, labels)
     settled = stable_after([arrival.threshold for arrival in recorder.arrivals])
@@ -82,16 +85,16 @@ def _cross_wrong_labels(axes: Axes, recorder: Recorder, labels: npt.NDArray[np.i
 def histogram(
     scores: npt.NDArray[np.float64],
     labels: npt.NDArray[np.int64] | None,
-    threshold: float | None,
+    thresholds: Sequence[float] | None,
     best: float | None,
     path: Path,
 ) -> None:
-    """How the last raw scores are spread, with the last threshold.
+    """How the last raw scores are spread, with the thresholds that the last labels go by.
 
     Args:
         scores: `[N]`; NaN is left out.
         labels: `[N]` ground truth, by colour and one on the other; None = unknown.
-        threshold: the last one, None where none was stated.
+        thresholds: the lowest and the highest of them; None where no frame has a label.
         best: the single threshold of the best F1, None where it cannot be known.
         path: of the PNG.
     """
@@ -101,20 +104,35 @@ def histogram(
     kinds = [("images", known, BLUE)]
     if labels is not None:
         kinds = [("normal", known & (labels == 0), BLUE), ("anomalous", known & (labels == 1), RED)]
-    if known.any():
-        edges = np.histogram_bin_edges(scores[known], bins=max(10, min(60, round(2 * known.sum() ** 0.5))))
+    kinds = [one for one in kinds if one[1].any()]
+    if kinds:
+        marks = [*(thresholds or ()), *([] if best is None else [best])]
+        edges = _edges(scores[known], marks)
         values, names, colours = zip(
             *((scores[chosen], name, colour) for name, chosen, colour in kinds), strict=True
         )
-        axes.hist(values, list(edges), stacked=True, label=names, color=colours, edgecolor="white", lw=0.6)
-    if threshold is not None:
-        axes.axvline(threshold, color="black", lw=1.2, label="threshold in the end")
+        axes.hist(values, edges, stacked=True, label=names, color=colours, edgecolor="white", lw=0.6)
+    if thresholds is not None:
+        low, high = thresholds
+        if high > low:
+            axes.axvspan(low, high, color="black", alpha=0.12, lw=0, label="thresholds of the labels")
+        else:
+            axes.axvline(low, color="black", lw=1.2, label="threshold of the labels")
     if best is not None:
         axes.axvline(best, color="black", lw=1.2, ls=":", label="threshold of the best F1")
     axes.set(xlabel="last raw score", ylabel="images")
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     figure.legend(loc="outside right upper", fontsize=8, frameon=False)
     _save(figure, path)
+
+
+def _edges(values: npt.NDArray[np.float64], marks: Sequence[float]) -> list[float]:
+    """Of bars that are wide enough to be seen on an axis that shows the marks, too."""
+    low, high = min(float(values.min()), *marks, np.inf), max(float(values.max()), *marks, -np.inf)
+    room = max(1.001 * (high - low), 1e-6 * max(abs(low), abs(high)), 1e-12)
+    n_bars = max(10, min(60, round(2 * len(values) ** 0.5)))
+    middle = (low + high) / 2
+    return [float(edge) for edge in np.linspace(middle - room / 2, middle + room / 2, n_bars + 1)]
 
 
 def curves(truth: Truth, stages: Mapping[str, Scored], path: Path) -> None:

@@ -6,7 +6,7 @@ from typing import Any, Literal
 from bench.replay import table
 from bench.replay.outcome import Entry
 from bench.report.frames import JUDGED
-from streamer.overlays import Scale
+from streamer.overlays import OPACITY, Scale
 
 _CLOSE = 0.05
 """F1 within this of the best there could have been is close to it."""
@@ -76,22 +76,38 @@ def _judged(entry: Entry, counts: Mapping[str, Any], rates: Mapping[str, Any]) -
             f"{truth['normal']} good) and {'is' if final['withheld'] == 1 else 'are'} in none of these rates."
         )
     if rates["f1"] is not None and rates["best_f1"] is not None:
-        yield _beside_best(entry, counts["best_threshold"], rates["f1"], rates["best_f1"])
+        yield _beside_best(counts, rates["f1"], rates["best_f1"])
 
 
-def _beside_best(entry: Entry, best: float | None, f1: float, best_f1: float) -> str:
+def _beside_best(counts: Mapping[str, Any], f1: float, best_f1: float) -> str:
+    best, stated = counts["best_threshold"], counts["thresholds"]
     at = "" if best is None else f", {table.three(best)},"
     said = (
         f"F1 of these labels is {percent(f1)}; the best single threshold on the same scores{at} would have "
         f"reached {percent(best_f1)}"
     )
-    if f1 >= best_f1 - _CLOSE:
-        return f"{said}: the threshold is close to the best there is."
-    last = entry["files"].get("threshold")
-    if best is None or last is None:
+    if best is None or stated is None:
         return f"{said}."
-    side = "high" if last > best else "low"
-    return f"{said}: the threshold, {table.three(last)} in the end, is too {side} for this set."
+    one = table.three(stated[0]) == table.three(stated[1])
+    which = f"{'the threshold' if one else 'the thresholds of the frames'}, {_reach(stated)},"
+    if f1 >= best_f1 - _CLOSE:
+        return f"{said}: {which} {'is' if one else 'are'} close to the best there is."
+    missed, alarms = (counts["final"].get(kind, 0) for kind in ("missed", "false_alarm"))
+    # What went wrong says the side; but not against a best one that lies beyond all of them on the other.
+    if missed > alarms and best < stated[1]:
+        side = "high"
+    elif alarms > missed and best > stated[0]:
+        side = "low"
+    else:
+        return f"{said}; {which.rstrip(',')}."
+    wrong = f"{missed} missed, {counted(alarms, 'false alarm')}"
+    return f"{said}: {which} {'is' if one else 'are'} too {side} for this set ({wrong})."
+
+
+def _reach(stated: Sequence[float]) -> str:
+    """`0.154 to 0.503`, or the one number that both are."""
+    low, high = map(table.three, stated)
+    return low if low == high else f"{low} to {high}"
 
 
 def flips(online: Mapping[str, Any]) -> str:
@@ -102,6 +118,11 @@ def flips(online: Mapping[str, Any]) -> str:
     said = f"{changed} of {compared} labels given on arrival were changed by the end."
     kept_out = online["n_kept_out"]
     return said + (f" {kept_out} frames were kept out of the ring (`ring.admit`)." if kept_out else "")
+
+
+def rate(hit: int, of: int, withheld: int) -> tuple[str, str]:
+    """`3 of 5`, or `-` where nobody was judged; and what to add about frames whose label was withheld."""
+    return f"{hit} of {of}" if of else "-", f"{withheld} without a label" if withheld else ""
 
 
 def defect_rows(entry: Entry) -> list[list[str]]:
@@ -132,15 +153,30 @@ PANELS = (
     "Left the frame; in the middle its heat map over it; right the line around what reaches the threshold, "
     "of frames called anomalous, and the true mask in blue, where there is one. No frame is shown twice."
 )
+_FADED = (
+    f"Over the grey frame the colours fade the lower they are, from {OPACITY:.0%} cover to none: they look "
+    "paler there than on the scale, and say where it is hot, not a number."
+)
 
 
 def scale(said: Mapping[str, Any]) -> str:
-    """What the colours of the pictures mean."""
+    """What the colours of the pictures mean, and which thresholds the frames had."""
     if said["own"]:
-        return "Each picture has a colour scale of its own, which is said below it."
+        return f"Each picture has a colour scale of its own, which is said below it. {_FADED}"
     low, high = ends(said)
     return (
-        f"One colour scale for all pictures: {low} and below is the first colour, {high} and above the last."
+        f"One colour scale for all pictures: {low} and below is the first colour, {high} and above the last. "
+        f"{_FADED}{_marked(said)}"
+    )
+
+
+def _marked(said: Mapping[str, Any]) -> str:
+    stated = said.get("thresholds")
+    if said["threshold"] is None or stated is None or _reach(stated) == table.three(said["threshold"]):
+        return ""
+    return (
+        f" The mark is the threshold in the end, {table.three(said['threshold'])}; each frame was judged by "
+        f"its own, {_reach(stated)}, which stands below its picture."
     )
 
 
@@ -152,8 +188,7 @@ def ends(said: Mapping[str, Any]) -> tuple[str, str]:
 
 def chosen(group: Mapping[str, Any]) -> str:
     """How many frames of a group are shown, and which."""
-    of = "" if group["total"] is None else f" of {group['total']}"
-    return f"{len(group['pictures'])}{of} shown: {group['rule']}."
+    return f"{len(group['pictures'])} of {group['total']} shown: {group['rule']}."
 
 
 def frame_words(one: Mapping[str, Any]) -> str:
@@ -164,7 +199,6 @@ def frame_words(one: Mapping[str, Any]) -> str:
     scores = f"score {table.three(one['raw'])}{against}, re-scored {table.three(one['rescored'])}"
     colours = one.get("scale")
     own = "" if colours is None else "; colours from {} to {}".format(*ends(colours))
-    own += f"; saved as {', '.join(one['saved'])}" if one.get("saved") else ""
     return f"{kind}{_called(one)}, {scores}{wrong}{own}"
 
 

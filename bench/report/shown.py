@@ -9,8 +9,9 @@ import cv2
 from bench.datasets import read_frame
 from bench.replay.outcome import Outcome
 from bench.replay.settings import Options
-from bench.report import chosen
+from bench.report import chosen, worth
 from bench.report.frames import Frame
+from streamer import outlines
 from streamer.overlays import Scale, legend, panels
 
 _JPEG = (
@@ -32,9 +33,10 @@ def write(folder: Path, outcome: Outcome, frames: Sequence[Frame], options: Opti
         options: `overlays` is the most of each group.
 
     Returns:
-        `scale`: `low`, `high`, `threshold` (that in the end, or null), `own` (whether each picture has its
-        own instead) and otherwise the file of its `legend`; not there where nothing is drawn. `shown`: of
-        each group `name`, `title`, `rule`, `total` and `pictures`.
+        `scale`: `low`, `high`, `threshold` (that in the end, or null), `thresholds` (the lowest and the
+        highest of the frames, or null), `own` (whether each picture has its own instead) and otherwise the
+        file of its `legend`; not there where nothing is drawn. `shown`: of each group `name`, `title`,
+        `rule`, `total` and `pictures`.
 
     Raises:
         OSError: a file cannot be written.
@@ -57,7 +59,8 @@ def write(folder: Path, outcome: Outcome, frames: Sequence[Frame], options: Opti
         )
     if not any(group["pictures"] for group in groups):
         return {"shown": groups}
-    said: dict[str, Any] = {"low": whole.low, "high": whole.high, "threshold": threshold, "own": own}
+    said: dict[str, Any] = {"low": whole.low, "high": whole.high, "threshold": threshold}
+    said |= {"thresholds": worth.thresholds(frames), "own": own}
     if not own:
         (folder / "legend.png").write_bytes(_encoded(".png", legend(whole, threshold)))
         said["legend"] = "legend.png"
@@ -70,8 +73,7 @@ def _drawn(outcome: Outcome, place: int, frame: Frame, scale: Scale) -> bytes:
         read_frame(sample.path, sample.bit_depth),
         outcome.recorder.revised.maps[place],
         scale,
-        # Only then what is above it in the map means anything.
-        frame.threshold if frame.said else None,
+        outlines.level(frame.said, frame.threshold),
         None if truth is None or truth.masks is None else truth.masks[place],
     )
     return _encoded(".jpg", picture, _JPEG)

@@ -76,19 +76,27 @@ def overview(document: Mapping[str, Any]) -> Table:
 
 def _summary(entry: Entry) -> list[str]:
     parity = {True: "holds", False: "does not hold", None: "not asked for"}[entry["parity"]["holds"]]
-    final = (entry.get("files", {}).get("counts") or {}).get("final", {})
-    found, missed, alarms, passed = (final.get(kind, 0) for kind in JUDGED)
     known = entry["verdict"]["final"] is not None
     revised = entry["revised"] or {"image": {"auroc": None}, "pixel": {"pro": None}}
     return [
         str(entry["category"]),
         str(entry["n_images"]),
         parity,
-        f"{found} of {found + missed}" if known else "-",
-        f"{alarms} of {alarms + passed}" if known else "-",
+        *([", ".join(filter(None, one)) for one in rates(entry)] if known else ["-", "-"]),
         sentences.percent(revised["image"]["auroc"]),
         sentences.percent(revised["pixel"]["pro"]),
     ]
+
+
+def rates(entry: Entry) -> tuple[tuple[str, str], tuple[str, str]]:
+    """Of the defective frames those found, of the good ones the false alarms: each as `sentences.rate`."""
+    counts = entry.get("files", {}).get("counts") or {}
+    final, withheld = counts.get("final", {}), counts.get("withheld", {"anomalous": 0, "normal": 0})
+    found, missed, alarms, passed = (final.get(kind, 0) for kind in JUDGED)
+    return (
+        sentences.rate(found, found + missed, withheld["anomalous"]),
+        sentences.rate(alarms, alarms + passed, withheld["normal"]),
+    )
 
 
 def defects(entry: Entry) -> Table | None:

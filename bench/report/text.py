@@ -156,7 +156,8 @@ def _frames(name: str, files: Mapping[str, Any]) -> Iterator[str]:
         yield f"#### {group['title']}\n"
         yield f"{sentences.chosen(group)}\n"
         for one in group["pictures"]:
-            yield f"{_code(one['frame_id'])}: {escaped(sentences.frame_words(one))}\n"
+            saved = f"; saved as {', '.join(map(_code, one['saved']))}" if one.get("saved") else ""
+            yield f"{_code(one['frame_id'])}: {escaped(sentences.frame_words(one))}{saved}\n"
             yield _picture(str(one["frame_id"]), name, one["file"])
 
 

@@ -18,7 +18,8 @@ def counted(frames: Sequence[Frame]) -> dict[str, Any]:
         `final` and `provisional`: how many frames were of each `Kind`, by the label said last and on arrival.
         `withheld`: of those without a final label, how many are `anomalous` and `normal`, by their truth.
         `defects`: of each kind of defect `defect`, `n`, `found`, `missed`, `withheld`.
-        `best_threshold`: see `best_threshold`.
+        `best_threshold`: see `best_threshold`. `thresholds`: the lowest and the highest that a final label
+        goes by, or null.
     """
     withheld = Counter(frame.truth for frame in frames if frame.said is None)
     return {
@@ -27,6 +28,7 @@ def counted(frames: Sequence[Frame]) -> dict[str, Any]:
         "withheld": {"anomalous": withheld[True], "normal": withheld[False]},
         "defects": by_defect(frames),
         "best_threshold": best_threshold(frames),
+        "thresholds": thresholds(frames),
     }
 
 
@@ -46,6 +48,12 @@ def by_defect(frames: Sequence[Frame]) -> list[dict[str, Any]]:
         words: Mapping[str, int] = {key: tally[key] for key in ("found", "missed", "withheld")}
         rows.append({"defect": name, "n": len(members), **words})
     return rows
+
+
+def thresholds(frames: Sequence[Frame]) -> list[float] | None:
+    """The lowest and the highest threshold that a final label goes by; None where there is none."""
+    known = [frame.threshold for frame in frames if frame.said is not None and frame.threshold is not None]
+    return [min(known), max(known)] if known else None
 
 
 def best_threshold(frames: Sequence[Frame]) -> float | None:

@@ -5,10 +5,13 @@ import shutil
 from pathlib import Path
 
 import pytest
+from outcome_support import hot, outcome_of
 from replay_support import call, config, line
 
 import musc_online
-from bench.replay import resume
+from bench import report
+from bench.replay import resume, saved
+from bench.replay.settings import SAVEABLE, Options
 
 __all__ = ["config", "line"]
 
@@ -43,8 +46,8 @@ def test_a_result_kept_by_other_code_is_not_taken(line, config, tmp_path, capsys
     arguments = ("mvtec", "--data", line, "--config", config, "--output", tmp_path, "--limit", 3)
     assert call(capsys, *arguments)[0] == 0
     assert "part: finished before, kept" in call(capsys, *arguments)[2]
-    assert "finished before" not in call(capsys, *arguments, "--save", "masks")[2], "other files are wanted"
-    assert (tmp_path / "part" / "masks").is_dir()
+    assert "finished before" not in call(capsys, *arguments, "--save", "maps")[2], "other files are wanted"
+    assert (tmp_path / "part" / "maps").is_dir()
     assert "finished before" not in call(capsys, *arguments)[2]
     monkeypatch.setattr(resume, "code", lambda: "of another release")
     status, _, said = call(capsys, *arguments)
@@ -72,3 +75,22 @@ def test_the_code_is_its_sources_and_the_versions_below_them(tmp_path, monkeypat
         assert digest() != before
     finally:
         resume.code.cache_clear()
+
+
+def test_what_was_kept_counts_only_while_every_file_it_names_is_there(tmp_path):
+    outcome = outcome_of(tmp_path / "images", [("bad.png", hot(1, 1, 0.9), True, 0.5)])
+    folder, options = tmp_path / "part", Options("folder", "data")
+    outcome.saved = saved.write(folder, outcome, SAVEABLE).files
+    files = report.write_category(folder, outcome, options)
+    entry = {"files": files, "saved": {"n_files": dict.fromkeys(SAVEABLE, 1)}}
+    resume.keep(folder / "result.json", "wanted", entry)
+    assert resume.finished(folder / "result.json", "wanted") == (entry, "")
+    names = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
+    assert {"maps/bad.tiff", "masks/bad.png", "overlays/bad.png", "anomalous_01.jpg"} < set(names)
+    for name in sorted({*names} - {"result.json"}):
+        content = (folder / name).read_bytes()
+        (folder / name).unlink()
+        why = f"finished before, but {name} is not there any more"
+        assert resume.finished(folder / "result.json", "wanted") == (None, why)
+        (folder / name).write_bytes(content)
+    assert resume.finished(folder / "result.json", "wanted") == (entry, "")

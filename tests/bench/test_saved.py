@@ -11,6 +11,7 @@ from bench.replay.settings import SAVEABLE
 from bench.report.frames import write_scores
 from musc_online.errors import ConfigError, DataError
 from streamer.maps import interpolate
+from streamer.outlines import LINE
 from streamer.overlays import Scale, legend, panels
 
 FRAMES = [
@@ -59,12 +60,48 @@ def test_masks_are_what_reaches_the_threshold_of_the_images_own_last_label(writt
 def test_overlays_are_those_of_the_report_on_one_scale_with_its_legend(written):
     folder, outcome, found = written
     maps = [small for _, small, *_ in FRAMES[:3]]
-    scale = Scale.of(maps, None)  # the last frame had no threshold
+    scale = Scale.of(maps, 0.5)
     for index, outlined in ((0, 0.5), (1, None), (2, None)):
         frame = cv2.imread(str(outcome.category.samples[index].path))
         expected = panels(frame, maps[index], scale, outlined)
         assert (read(folder / found.files["overlays"][index]) == expected).all()
-    assert (read(folder / "overlays" / "legend.png") == legend(scale)).all()
+    assert (read(folder / "overlays" / "legend.png") == legend(scale, 0.5)).all()
+
+
+@pytest.mark.parametrize("stated", [None, 0.5])
+def test_line_and_mask_go_by_one_rule_whatever_was_said(tmp_path, stated):
+    """Where the score is not the map's maximum, the map of a normal frame reaches the threshold, too."""
+    frames = [
+        ("bad.png", hot(2, 3, 0.9), True, 0.5),
+        ("good.png", hot(2, 3, 0.9), False, 0.5),
+        ("early.png", hot(2, 3, 0.9), None, stated),
+    ]
+    outcome = outcome_of(tmp_path / "images", frames)
+    found = saved.write(tmp_path / "out", outcome, ["overlays", "masks"])
+    assert found.files["masks"] == ["masks/bad.png", "masks/good.png", None]
+    masked = [read(tmp_path / "out" / file).any() for file in found.files["masks"][:2]]
+    white = [(read(tmp_path / "out" / file) == LINE).all(axis=2).sum() for file in found.files["overlays"]]
+    assert masked == [True, False]
+    assert [count > 20 for count in white] == [True, False, False]
+
+
+def test_the_one_scale_is_of_all_images_and_not_of_the_first(tmp_path):
+    frames = [("a.png", hot(1, 1, 0.4, rest=0.3), True, 0.35), ("b.png", hot(1, 1, 0.9), True, 0.5)]
+    outcome = outcome_of(tmp_path / "images", frames)
+    saved.write(tmp_path / "out", outcome, ["overlays"])
+    expected = legend(Scale.of([small for _, small, *_ in frames], 0.5), 0.5)
+    assert (read(tmp_path / "out" / "overlays" / "legend.png") == expected).all()
+
+
+def test_an_image_called_anomalous_has_no_empty_mask(tmp_path):
+    """The frame's pixels lie between those of the map, and miss its highest one."""
+    small = hot(3, 5, 0.50001)
+    assert interpolate(small, (40, 60)).max() < 0.5
+    outcome = outcome_of(tmp_path / "images", [("a.png", small, True, 0.5)])
+    (file,) = saved.write(tmp_path / "out", outcome, ["masks"]).files["masks"]
+    rows, columns = np.nonzero(read(tmp_path / "out" / file))
+    assert len(rows) > 0
+    assert (abs(rows - 3 * 39 / 7).max(), abs(columns - 5 * 59 / 11).max()) < (1, 1)
 
 
 def test_what_is_missing_is_counted_and_said(written):
@@ -72,7 +109,7 @@ def test_what_is_missing_is_counted_and_said(written):
     entry = {"saved": found.as_json()}
     assert entry["saved"]["n_files"] == {"maps": 3, "overlays": 3, "masks": 2}
     assert table.saved(entry) == (
-        "saved: 3 maps, 3 overlays, 2 masks; 1 image without masks (no threshold); "
+        "saved: 3 maps, 3 overlays, 2 masks; 1 image without masks (label withheld); "
         "1 image without maps (no score); 1 image without overlays (no score); "
         "1 image without masks (no score)"
     )

@@ -20,7 +20,8 @@ from streamer import demo, demo_overlays, demo_page, overlays, screenshot
 from streamer.demo import main as demo_main
 from streamer.demo import truth_of
 from streamer.demo_publishing import Publishing
-from streamer.overlays import LINE, Scale
+from streamer.outlines import LINE
+from streamer.overlays import Scale
 from streamer.process import PageProcess
 from streamer.wire.published import Message, encode_map
 

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from streamer import overlays
-from streamer.overlays import GAP, HALO, LINE, MASK, Scale
+from streamer import outlines, overlays
+from streamer.outlines import HALO, LINE, MASK
+from streamer.overlays import GAP, Scale
 
 NAN, INF = float("nan"), float("inf")
 GREY = np.full((60, 120, 3), 128, np.uint8)
@@ -214,3 +215,39 @@ def test_an_encoded_picture_comes_back_as_it_was_drawn():
     picture = overlays.with_legend(overlays.panels(None, spot(), Scale(0, 1), 0.5), Scale(0, 1), 0.5)
     back = cv2.imdecode(cv2.imencode(".png", picture)[1], cv2.IMREAD_COLOR)
     assert (back == picture).all()
+
+
+def test_only_a_frame_called_anomalous_has_a_line():
+    assert [outlines.level(label, 0.5) for label in (True, False, None)] == [0.5, None, None]
+    assert outlines.level(True, None) is None
+
+
+def test_a_thin_mask_is_seen_on_black_on_white_and_in_its_own_blue():
+    mask = np.zeros((320, 320), np.uint8)
+    mask[100, 20:300] = 1
+    for brightness in (0, 128, 255):
+        frame = np.full((320, 320, 3), brightness, np.uint8)
+        _, _, drawn = three(overlays.panels(frame, np.zeros((4, 4), np.float32), Scale(0, 1), None, mask))
+        blue = (drawn == MASK).all(axis=2)
+        assert blue[98:103].sum() > 4 * 280
+        assert not blue[:90].any()
+        assert (drawn[100, 30:290] != frame[100, 30:290]).any(axis=1).all()
+
+
+@pytest.mark.parametrize("side", [(37, 53), (320, 320), (5, 5)])
+def test_what_reaches_the_threshold_is_outlined_in_whatever_size_it_is_drawn(side):
+    """Its one highest point lies between those that are drawn."""
+    scores = np.zeros((16, 16), np.float32)
+    scores[5, 9] = 0.5
+    frame = np.full((*side, 3), 60, np.uint8)
+    _, _, outlined = three(overlays.panels(frame, scores, Scale(0, 1), 0.499999))
+    assert (outlined == LINE).all(axis=2).any()
+    _, _, outlined = three(overlays.panels(frame, scores, Scale(0, 1), 0.500001))
+    assert (outlined == 60).all()
+
+
+def test_the_highest_left_stands_for_what_reached_the_threshold_and_only_then():
+    scores, drawn = np.array([[0.1, 0.6]]), np.array([[0.1, 0.2, 0.4, NAN]])
+    assert outlines.reaching(drawn, scores, 0.5).tolist() == [[False, False, True, False]]
+    assert not outlines.reaching(drawn, scores, 0.7).any()
+    assert outlines.reaching(drawn, scores, 0.2).tolist() == [[False, True, True, False]]

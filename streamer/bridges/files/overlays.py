@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from streamer import images, overlays
+from streamer import images, outlines, overlays
 from streamer.bridges import plain
 from streamer.bridges.files.config import Overlays
 from streamer.bridges.sink import Item
@@ -66,7 +66,8 @@ def _decoded(picture: bytes) -> images.Frame:
 def _over(frame: images.Frame | None, anomaly_map: npt.NDArray[np.float32], header: Any) -> images.Frame:
     threshold = _number(header.get("threshold"))
     scale = overlays.Scale.about(threshold, anomaly_map)
-    return overlays.with_legend(overlays.panels(frame, anomaly_map, scale, threshold), scale, threshold)
+    level = outlines.level(plain.label(header.get("pred_label")), threshold)
+    return overlays.with_legend(overlays.panels(frame, anomaly_map, scale, level), scale, threshold)
 
 
 def _number(value: Any) -> float | None:

@@ -114,7 +114,7 @@ function paint(drawing) {
     view: frame.map?.view ?? null,
     ...heat.scaleOf(frame),
     opacity: image ? opacity : 1,
-    contour: contour && map ? frame.threshold : null,
+    contour: contour && map ? heat.levelOf(frame) : null,
     shape: frame.shape ?? undefined,
     key: frame.key,
   });

@@ -80,8 +80,26 @@ const CROSSED = [
   [0, 3], [0, 2], [0, 1, 3, 2], [0, 1], [3, 1], [2, 1], [3, 2], [],
 ];
 
+/** The level of a frame's line, `streamer.outlines.level`: its threshold if it was called anomalous, else null. */
+export const levelOf = (frame) => (frame.label === true ? (frame.threshold ?? null) : null);
+
 /**
- * Where a map crosses a level.
+ * A level that what is drawn of a map reaches where the map itself does: between samples the highest place can
+ * be lost, and a line round nothing is none.
+ *
+ * @param {Float32Array} drawn the samples.
+ * @param {Float32Array} grid the map.
+ */
+export function reached(drawn, grid, level) {
+  const most = (values) => values.reduce((a, b) => Math.max(a, b), -Infinity);
+  const highest = most(drawn);
+  if (highest >= level || most(grid) < level) return level;
+  // A little below: the line of one sample is a point.
+  return highest - 0.02 * Math.abs(highest);
+}
+
+/**
+ * Where a map crosses a level: round what reaches it.
  *
  * @param {Float32Array} values `[height * width]`.
  * @returns {number[]} x1, y1, x2, y2 of each piece, in samples.
@@ -93,7 +111,7 @@ export function contourOf(values, height, width, level) {
     for (let x = 0; x + 1 < width; x += 1) {
       const at = y * width + x;
       const [tl, tr, bl, br] = [values[at], values[at + 1], values[at + width], values[at + width + 1]];
-      const above = (tl > level ? 8 : 0) + (tr > level ? 4 : 0) + (br > level ? 2 : 0) + (bl > level ? 1 : 0);
+      const above = (tl >= level ? 8 : 0) + (tr >= level ? 4 : 0) + (br >= level ? 2 : 0) + (bl >= level ? 1 : 0);
       for (const edge of CROSSED[above]) {
         if (edge === 0) pieces.push(x + share(tl, tr), y);
         else if (edge === 1) pieces.push(x + 1, y + share(tr, br));
@@ -178,7 +196,7 @@ function paintHeat(context, width, height, options) {
     context.drawImage(scratch, 0.5, 0.5, w - 1, h - 1, 0, 0, width, height);
   }
   if (!Number.isFinite(contour)) return;
-  const pieces = contourOf(values, h, w, contour);
+  const pieces = contourOf(values, h, w, reached(values, grid, contour));
   const [sx, sy] = [width / (w - 1), height / (h - 1)];
   context.beginPath();
   for (let i = 0; i < pieces.length; i += 4) {

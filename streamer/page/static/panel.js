@@ -1,7 +1,7 @@
 // The frame one looks at: its verdict in large words, its picture under its map. Live page and wall draw with
 // it.
 import { el, firstVerdict, fmt, nameOf, setText, verdict } from "./common.js";
-import { aspectOf, draw } from "./heat.js";
+import { aspectOf, draw, levelOf } from "./heat.js";
 import { idOf } from "./pictures.js";
 import { learned, remarks } from "./states.js";
 
@@ -107,7 +107,7 @@ export class Panel {
       ...(map ?? {}),
       view: frame.map?.view ?? null,
       shape: frame.shape,
-      contour: contour && map ? frame.threshold : null,
+      contour: contour && map ? levelOf(frame) : null,
       regions: map && contour ? [] : (frame.regions ?? []),
       key: frame.key,
     };

@@ -5,11 +5,12 @@ import http.server
 import json
 import threading
 
+import cv2
 import numpy as np
 import pytest
 from browser_support import complaints
 
-from streamer import overlays
+from streamer import outlines, overlays
 from streamer.maps import interpolate
 from streamer.page.files import STATIC
 
@@ -84,7 +85,7 @@ def test_a_contour_runs_where_the_map_crosses_the_level(run):
         far = scores[min(y0 + along[1], 19), min(x0 + along[0], 29)]
         assert near + share * (far - near) == pytest.approx(0.5, abs=1e-5)
     # Every edge whose ends are on different sides is crossed, by the two cells it belongs to.
-    above = scores > 0.5
+    above = scores >= 0.5
     across, down = above[:, 1:] != above[:, :-1], above[1:] != above[:-1]
     inner = 2 * across[1:-1].sum() + across[[0, -1]].sum() + 2 * down[:, 1:-1].sum() + down[:, [0, -1]].sum()
     assert len(ends) == inner
@@ -143,6 +144,45 @@ def test_a_map_covers_the_frame_as_it_does_in_every_other_picture(run):
     shares = np.linspace(0, 1, 41)
     found = run("heat.js", "return a[0].map((share) => m.cover(share, a[1]));", shares.tolist(), 0.6)
     assert found == pytest.approx(overlays.cover(shares, 0.6))
+
+
+def test_a_line_goes_round_what_reaches_the_level_of_a_frame_called_anomalous(run):
+    frames = [{"label": label, "threshold": 0.5} for label in (True, False, None)]
+    frames.append({"label": True})
+    assert run("heat.js", "return a.map(m.levelOf);", *frames) == [
+        outlines.level(frame["label"], frame.get("threshold")) for frame in frames
+    ]
+    # What is at the level reaches it, as in every other picture.
+    script = "return m.contourOf(Float32Array.from(a[0]), 2, 2, 0.5).length;"
+    assert run("heat.js", script, [0.5, 0.5, 0, 0]) == 4
+    assert run("heat.js", script, [0.49, 0.49, 0, 0]) == 0
+    # A highest place between the samples is not lost; a map below its threshold has no line.
+    script = "return a.map(([drawn, map, level]) => m.reached(drawn, map, level));"
+    cases = [[[0.2, 0.4], [0.6], 0.5], [[0.2, 0.6], [0.6], 0.5], [[0.2, 0.4], [0.45], 0.5]]
+    assert run("heat.js", script, *cases) == pytest.approx([0.392, 0.5, 0.5])
+
+
+def test_the_page_draws_over_the_frames_colours_what_others_draw_over_grey(run):
+    """On purpose: it is the picture of the part, and its opacity is the reader's to set."""
+    script = """
+        const image = Object.assign(document.createElement("canvas"), { width: 8, height: 8 });
+        const ink = image.getContext("2d");
+        ink.fillStyle = "rgb(200, 40, 90)";
+        ink.fillRect(0, 0, 8, 8);
+        const canvas = document.createElement("canvas");
+        m.draw(canvas, { image, grid: Float32Array.of(1, 1, 1, 1), rows: 2, cols: 2, low: 0, high: 1 });
+        return Array.from(canvas.getContext("2d").getImageData(100, 100, 1, 1).data);
+    """
+    pixel, hot = run("heat.js", script)[:3], overlays.table()[255].astype(float)
+    assert pixel == pytest.approx(0.45 * np.array([200, 40, 90]) + 0.55 * hot, abs=3)
+    frame = np.full((64, 64, 3), (90, 40, 200), np.uint8)
+    drawn = overlays.panels(frame, np.ones((2, 2), np.float32), overlays.Scale(0, 1))
+    grey = float(cv2.cvtColor(frame[:1, :1], cv2.COLOR_BGR2GRAY)[0, 0])
+    middle = drawn[100, overlays.SIDE + overlays.GAP + 100, ::-1]
+    assert middle.tolist() == pytest.approx(0.25 * grey + 0.75 * hot, abs=1)
+    look = (STATIC / "controls.js").read_text() + (STATIC / "wall.js").read_text()
+    assert "opacity: 55," in look
+    assert "opacity: 0.55," in look
 
 
 def test_words_signs_and_classes_of_verdicts(run):
