@@ -9,7 +9,8 @@ import cv2
 import pytest
 import tutorial_support
 from camera_support import missing_for_rtsp
-from tutorial_support import blocks, follow, matches, replaced
+from shown_support import matches
+from tutorial_support import blocks, follow, replaced
 
 from bench.datasets import read
 from bench.demo_data import draw, generate

@@ -1,7 +1,7 @@
 """A tutorial's page as a person follows it: its blocks typed one by one into one shell, in an empty folder.
 
 A block of `bash` is run. One of `text` after it is what it prints, from the first line to the last: whole
-numbers as they stand (of ten digits and more, as times have, any), those with a point within `TOLERANCE`,
+numbers as they stand (of ten digits and more, as times have, any), those with a point within 3 %,
 `...` for anything, also for whole lines. Below `<!-- other numbers each time -->` any number with a point may
 stand for another.
 A block of `python` that begins with `# NAME.py` is saved under that name. `NAME=value  # yours` is for the
@@ -31,28 +31,18 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from shown_support import TOLERANCE, matches
 from streamer_support import PATIENCE_S
 
 ROOT = Path(__file__).resolve().parents[2]
 _PORTS = (5554, 5555, 5556, 5557)
 _BLOCK_S = 600.0
 """Ends a block that would wait for ever."""
-TOLERANCE = 0.03
-"""Of a number with a point, as a share of what the page shows: processors differ in how they round bfloat16,
-which moves scores of a few images, and what is counted of them, by less. Also enough: `NEAR`."""
-NEAR = 1e-4
-"""What parity allows: differences below it are as good as none, and another one each time."""
 _FENCE = re.compile(
     r"^(<!-- other numbers each time -->\n+)?```(\w*)\n(.*?)^```\s*?$", re.DOTALL | re.MULTILINE
 )
 _YOURS = re.compile(r"^(\w+)=\S.*?  +# yours$", re.MULTILINE)
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
-_FREE = re.compile(r"\d+\.\d+(?:e-?\d+)?|\d{10,}")
-"""Numbers that are a little different on another machine, or quite another on another day."""
-_RULE = re.compile("\N{BOX DRAWINGS LIGHT HORIZONTAL}+")
-"""Below a table's head, as wide as the names in it."""
-_DECIMAL = r"(\d+\.\d+(?:e-?\d+)?)"
-_ANYTHING = ".*?"
 _COMMAND = """\
 #!{python}
 import sys
@@ -111,46 +101,6 @@ def replaced(text: str, yours: Mapping[str, str], used: set[str]) -> str:
         return f"{found[1]}={given if given.startswith('$') else shlex.quote(given)}"
 
     return _YOURS.sub(value, text)
-
-
-def matches(shown: str, printed: str, tolerance: float = TOLERANCE) -> bool:
-    """Whether what was printed is what the page shows: every line, and numbers within `tolerance`."""
-    shown, printed = (_RULE.sub("\N{BOX DRAWINGS LIGHT HORIZONTAL}", text) for text in (shown, printed))
-    seen = [line for line in printed.splitlines() if line.strip()]
-    so_far = {0}  # how many of the printed lines what was looked at so far may be
-    for line in shown.splitlines():
-        if line.strip() == "...":
-            so_far = set(range(min(so_far), len(seen) + 1)) if so_far else so_far
-        elif line.strip():
-            so_far = {at + 1 for at in so_far if at < len(seen) and _is_same(line, seen[at], tolerance)}
-    return len(seen) in so_far
-
-
-def _is_same(shown: str, printed: str, tolerance: float) -> bool:
-    pattern, numbers = _pattern(shown)
-    found = re.fullmatch(rf"\s*{pattern}\s*", printed)
-    if found is None:
-        return False
-    given = (float(number) for number in found.groups())
-    return all(abs(a - b) <= max(tolerance * max(b, NEAR), NEAR) for a, b in zip(given, numbers, strict=True))
-
-
-def _pattern(line: str) -> tuple[str, list[float]]:
-    """The regular expression of a line, with a group for each number that is compared; these numbers."""
-    found, numbers = "", list[float]()
-    for word in line.split():
-        any_gap = word == "..." or found.endswith(_ANYTHING)
-        found += (r"[ \t]*" if any_gap else r"[ \t]+") if found else ""
-        for at, piece in enumerate(word.split("...")):
-            found += _ANYTHING if at else ""
-            last = 0
-            for number in _FREE.finditer(piece):
-                is_time = number[0].isdigit()
-                numbers += [] if is_time else [float(number[0])]
-                found += re.escape(piece[last : number.start()]) + (r"\d{10,}" if is_time else _DECIMAL)
-                last = number.end()
-            found += re.escape(piece[last:])
-    return found, numbers
 
 
 def _renamed(shown: str, names: Mapping[str, str]) -> str:
