@@ -66,7 +66,7 @@ docs: $(VENV)/.ready
 	rm -rf build/site.new
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build -f configs/mkdocs.yml -d $(CURDIR)/build/site.new
 	rm -rf build/site && mv build/site.new build/site
-	@echo "build/site/index.html; with a search: $(BIN)/python -m http.server --bind 127.0.0.1 --directory build/site"
+	@echo "build/site/index.html"
 
 bench: $(VENV)/.ready
 	$(BIN)/python -m bench.speed

@@ -13,7 +13,8 @@ from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGURATIONS = "configurations.md"
-STYLE = "mkdocs.css"
+BESIDE = ("mkdocs.css", "mkdocs-iframe-worker.js")
+"""Files beside this one that pages load."""
 PLACES = {"README.md": "index.md", "CHANGELOG.md": "changelog.md"}
 """Where a file of the repository is found in the site, if it is not below docs/."""
 _CODE_IN_ROW = re.compile(r"^\|.*$", re.MULTILINE)
@@ -30,7 +31,8 @@ def on_files(files: Files, config: Any) -> Files:
             text = f"---\nhide: [toc]\n---\n\n{text}"
         files.append(File.generated(config, place, content=text))
     files.append(File.generated(config, CONFIGURATIONS, content=configurations()))
-    files.append(File.generated(config, STYLE, abs_src_path=str(ROOT / "configs" / STYLE)))
+    for name in BESIDE:
+        files.append(File.generated(config, name, abs_src_path=str(ROOT / "configs" / name)))
     return files
 
 

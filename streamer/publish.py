@@ -86,7 +86,14 @@ class Publisher(Sender):
         self._stalled = Stalled(self._socket, endpoint, _STALLED_MS) if live else None
 
     def has_room(self, timeout_s: float) -> bool:
-        """See `Sender.has_room`."""
+        """Whether a frame can be sent without waiting.
+
+        Args:
+            timeout_s: how long to wait for room, seconds.
+
+        Returns:
+            Whether there is room now.
+        """
         if self._stalled is not None:
             self._stalled.look()
         return super().has_room(timeout_s)

@@ -160,7 +160,16 @@ class ReliablePublisher(Sender):
         return taken
 
     def has_room(self, timeout_s: float) -> bool:
-        """As `Sender.has_room`; answers are taken, and what is due is sent again, whenever it is asked."""
+        """Whether a frame can be sent without waiting: fewer than `window` are not acknowledged.
+
+        Whenever it is asked, acknowledgements are taken, and what is due is sent again.
+
+        Args:
+            timeout_s: how long to wait for room, seconds.
+
+        Returns:
+            Whether there is room now.
+        """
         end = time.monotonic() + timeout_s
         self._turn(0)
         while not (is_free := self._is_free()) and time.monotonic() < end:

@@ -32,7 +32,15 @@ _HALF = re.compile("[\ud800-\udfff]")
 
 @dataclass(frozen=True)
 class Limits:
-    """What a message may cost before it is refused, in bytes and pixels."""
+    """What a message may cost before it is refused.
+
+    Attributes:
+        header_bytes: of its header.
+        payload_bytes: of its picture, as it is sent.
+        width: of its picture, pixels.
+        height: of its picture, pixels.
+        pixels: of its picture, width times height.
+    """
 
     header_bytes: int = 64 * 1024
     payload_bytes: int = 64 * 1024 * 1024

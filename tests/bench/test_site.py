@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from browser_support import browsing, until
 from site_support import is_outside, lost, read
 from tutorial_support import network
 
@@ -15,6 +16,7 @@ pytest.importorskip("mkdocstrings", reason="mkdocstrings is not installed: pip i
 
 ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / "configs" / "mkdocs.yml"
+_FOUND = "return document.querySelector('.md-search-result__item')?.textContent ?? ''"
 
 
 def build(config, site):
@@ -62,6 +64,20 @@ def test_no_page_loads_anything_from_elsewhere(site, pages):
         assert target.is_file(), f"{name}: {address}"
     styles = "".join(path.read_text(encoding="utf-8") for path in site.rglob("*.css"))
     assert re.findall(r"(?:url\(|@import)\s*['\"]?(?:https?:)?//", styles) == []
+
+
+@pytest.mark.slow
+def test_pages_opened_from_a_disk_complain_of_nothing_and_can_be_searched(site):
+    with browsing() as browser:
+        for page in ("index.html", "tutorials/camera.html"):
+            browser.get((site / page).as_uri())
+            browser.find_element("css selector", ".md-search__input").send_keys("quarantine")
+            until(
+                browser,
+                lambda: "quarantine" in browser.execute_script(_FOUND).lower(),
+                "what was searched for",
+            )
+            assert [said for said in browser.get_log("browser") if said["level"] == "SEVERE"] == [], page
 
 
 @pytest.mark.slow

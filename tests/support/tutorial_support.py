@@ -1,16 +1,19 @@
 """A tutorial's page as a person follows it: its blocks typed one by one into one shell, in an empty folder.
 
 A block of `bash` is run. One of `text` after it is what it prints, from the first line to the last: whole
-numbers as they stand (of ten digits and more, as times have, any), any number where one with a point stands,
-`...` for anything, also for whole lines.
+numbers as they stand (of ten digits and more, as times have, any), those with a point within 3 %,
+`...` for anything, also for whole lines. Below `<!-- other numbers each time -->` any number with a point may
+stand for another.
 A block of `python` that begins with `# NAME.py` is saved under that name. `NAME=value  # yours` is for the
-reader to replace, and the test does so. Everything else in the page is for reading.
+reader to replace, and the test does so, by names that the page does not have: a step that has the page's own
+name where a reader has another fails. Everything else in the page is for reading.
 
 The default ports are taken in a network of the shell's own, which holds nothing but loopback: nobody else's
 detector is in the way, and no step of a tutorial can fetch anything. Where the system gives no such network
 (it needs root, or user namespaces), the ports of the machine are used if they are free.
 """
 
+import math
 import os
 import queue
 import re
@@ -28,18 +31,18 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from shown_support import TOLERANCE, matches
 from streamer_support import PATIENCE_S
 
 ROOT = Path(__file__).resolve().parents[2]
 _PORTS = (5554, 5555, 5556, 5557)
 _BLOCK_S = 600.0
 """Ends a block that would wait for ever."""
-_FENCE = re.compile(r"^```(\w*)\n(.*?)^```\s*?$", re.DOTALL | re.MULTILINE)
+_FENCE = re.compile(
+    r"^(<!-- other numbers each time -->\n+)?```(\w*)\n(.*?)^```\s*?$", re.DOTALL | re.MULTILINE
+)
 _YOURS = re.compile(r"^(\w+)=\S.*?  +# yours$", re.MULTILINE)
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
-_FREE = re.compile(r"\d+\.\d+(?:e-?\d+)?|\d{10,}")
-"""Numbers that are another's on another machine, on another day."""
-_ANYTHING = ".*?"
 _COMMAND = """\
 #!{python}
 import sys
@@ -65,25 +68,27 @@ class Block:
         language: `bash` or `python`.
         text: what is run or saved.
         shown: what the page says that it prints; None where it says nothing.
+        tolerance: how far its numbers with a point may be off.
     """
 
     line: int
     language: str
     text: str
     shown: str | None = None
+    tolerance: float = TOLERANCE
 
 
 def blocks(page: Path) -> list[Block]:
     """The blocks of a page that are run, in order."""
     text, found = page.read_text(encoding="utf-8"), []
     for fence in _FENCE.finditer(text):
-        line = text.count("\n", 0, fence.start()) + 2
-        if fence[1] in ("bash", "python"):
-            found.append(Block(line, fence[1], fence[2]))
-        elif fence[1] == "text":
+        line = text.count("\n", 0, fence.start(3)) + 1
+        if fence[2] in ("bash", "python"):
+            found.append(Block(line, fence[2], fence[3]))
+        elif fence[2] == "text":
             assert found, f"{page.name}:{line}: says what is printed before anything is run"
             assert found[-1].shown is None, f"{page.name}:{line}: its block has its output already"
-            found[-1].shown = fence[2]
+            found[-1].shown, found[-1].tolerance = fence[3], math.inf if fence[1] else TOLERANCE
     return found
 
 
@@ -98,33 +103,10 @@ def replaced(text: str, yours: Mapping[str, str], used: set[str]) -> str:
     return _YOURS.sub(value, text)
 
 
-def pattern_of(shown: str) -> str:
-    """The regular expression that an output has to match as a whole."""
-    lines = [_line(line) for line in shown.strip("\n").splitlines()]
-    return "".join(r"(?:.*\n)*?" if line is None else rf"\s*{line}[ \t]*\n" for line in lines)
-
-
-def _line(line: str) -> str | None:
-    if line.strip() == "...":
-        return None
-    found = ""
-    for word in line.split():
-        any_gap = word == "..." or found.endswith(_ANYTHING)
-        found += (r"[ \t]*" if any_gap else r"[ \t]+") if found else ""
-        found += _part(word)
-    return found
-
-
-def _part(word: str) -> str:
-    found = ""
-    for at, piece in enumerate(word.split("...")):
-        found += _ANYTHING if at else ""
-        last = 0
-        for number in _FREE.finditer(piece):
-            found += re.escape(piece[last : number.start()]) + rf"(?:{_FREE.pattern})"
-            last = number.end()
-        found += re.escape(piece[last:])
-    return found
+def _renamed(shown: str, names: Mapping[str, str]) -> str:
+    for name, theirs in names.items():
+        shown = shown.replace(name, theirs)
+    return shown
 
 
 @cache
@@ -232,7 +214,13 @@ def shell(folder: Path, tools: Path) -> Iterator[Shell]:
         opened.close()
 
 
-def follow(page: Path, tmp_path: Path, yours: Mapping[str, str], before: Sequence[str] = ()) -> None:
+def follow(
+    page: Path,
+    tmp_path: Path,
+    yours: Mapping[str, str],
+    before: Sequence[str] = (),
+    names: Mapping[str, str] | None = None,
+) -> None:
     """Do what a page says, block by block.
 
     Args:
@@ -241,6 +229,7 @@ def follow(page: Path, tmp_path: Path, yours: Mapping[str, str], before: Sequenc
         yours: values for the lines `NAME=value  # yours`, each of which the page has to have; `$NAME` is one
             that `before` has set.
         before: lines of bash that make ready what the reader has: a camera.
+        names: what the page shows of its own data, and what is printed of the reader's in its place.
 
     Raises:
         AssertionError: a block fails or prints other than the page shows; the text names its line.
@@ -263,12 +252,7 @@ def follow(page: Path, tmp_path: Path, yours: Mapping[str, str], before: Sequenc
             printed, failed = typed.run(script)
             told = f"{where}\n{text}printed:\n{printed}"
             assert failed == 0, f"status {failed}: {told}"
-            assert block.shown is None or matches(block.shown, printed), f"{told}expected:\n{block.shown}"
+            shown = _renamed(block.shown or "", names or {})
+            is_shown = block.shown is None or matches(shown, printed, block.tolerance)
+            assert is_shown, f"{told}expected:\n{shown}"
     assert used == set(yours), f"{page.name}: has no line of {sorted(set(yours) - used)}"
-
-
-def matches(shown: str, printed: str) -> bool:
-    """Whether what was printed is what the page shows."""
-    seen = "".join(f"{line.rstrip()}\n" for line in printed.splitlines() if line.strip())
-    wanted = "\n".join(line for line in shown.splitlines() if line.strip())
-    return re.fullmatch(pattern_of(wanted), seen) is not None
