@@ -1,6 +1,7 @@
 """What every test may use: golden arrays, published tables, real photographs; and how hypothesis runs."""
 
 import csv
+import gc
 import logging
 import os
 import signal
@@ -38,6 +39,17 @@ settings.load_profile("default")
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Who runs which files, where several are run at a time."""
     return scheduler(config, log)
+
+
+def pytest_collection() -> None:
+    """What is imported with the tests stays: Python does not look through it for garbage meanwhile."""
+    gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """Nor does it later, whenever it looks."""
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

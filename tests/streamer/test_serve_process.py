@@ -1,5 +1,7 @@
 """`python -m streamer.serve` from the first frame to SIGTERM, and what keeps it from starting."""
 
+import gc
+
 import pytest
 import yaml
 from click.testing import CliRunner
@@ -80,6 +82,19 @@ def test_what_cannot_start_says_so_in_one_line(tmp_path, values, message):
     assert done.stderr.startswith("error: ")
     assert message in done.stderr
     assert done.stderr.count("\n") == 1
+    assert gc.isenabled()
+
+
+def test_once_loaded_garbage_is_looked_for_but_not_among_the_libraries():
+    before = gc.get_freeze_count()
+    gc.unfreeze()
+    try:
+        main._loaded(small_config())
+        assert gc.isenabled()
+        assert gc.get_freeze_count() > 50_000
+    finally:
+        if before:
+            gc.freeze()
 
 
 def test_a_service_rounds_where_nobody_said_how_precise():
