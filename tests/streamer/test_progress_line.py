@@ -45,6 +45,9 @@ class Terminal:
     def __init__(self, columns):
         self._mine, self.theirs = pty.openpty()
         self.columns = columns
+        modes = termios.tcgetattr(self.theirs)
+        modes[3] &= ~termios.ECHO  # what is typed does not move the cursor
+        termios.tcsetattr(self.theirs, termios.TCSANOW, modes)
         fcntl.ioctl(self.theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
         self.said = b""
         self._thread = threading.Thread(target=self._read)
@@ -156,6 +159,7 @@ def test_a_log_has_colours_where_they_are_wanted(environment, coloured):
     assert (b"\x1b[" in one.said) == coloured
 
 
+@pytest.mark.slow
 def test_a_real_service_s_warnings_and_its_progress_share_a_terminal(one_thread, tmp_path):
     config, ready = tmp_path / "line.yaml", tmp_path / "ready.json"
     config.write_text(yaml.safe_dump(settings()))
