@@ -84,3 +84,7 @@ def drawn(output: Path) -> Path:
         ) from None
     click.echo(f"parts drawn in {printable(folder)}")
     return folder
+
+
+if __name__ == "__main__":
+    main()

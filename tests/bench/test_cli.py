@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import patch
 
 import click
 import pytest
@@ -14,7 +15,11 @@ from click.testing import CliRunner
 
 from bench import cli
 from bench.cli import COMMANDS, NAME, main
+from streamer.bridges.registry import KNOWN
+from streamer import config_option
 from streamer.commands import Command, start
+from streamer.config_option import ConfigFile
+from streamer.extras import BROUGHT
 from streamer.shipped import shipped
 
 ROOT = Path(__file__).parents[2]
@@ -54,11 +59,17 @@ def examples_of(command):
 
 def parsed(words, command):
     """Nothing; a context of click's own for the words of an example, or the error it ends with."""
+    # The configuration that it names need not be there.
+    with patch.object(config_option, "shipped", dict):
+        _parsed(words, command)
+
+
+def _parsed(words, command):
     shell = next((at for at, word in enumerate(words) if word in {">", ">>", "2>", "|", "&"}), len(words))
     with command.make_context(words[0], words[1:shell]) as context:
         if isinstance(command, click.Group) and context._protected_args:
             name, below, rest = command.resolve_command(context, [*context._protected_args, *context.args])
-            parsed([f"{words[0]} {name}", *rest], below)
+            _parsed([f"{words[0]} {name}", *rest], below)
 
 
 def python(*words, **more):
@@ -132,6 +143,25 @@ def test_both_ways_of_asking_for_help_work_everywhere():
         texts = {CliRunner().invoke(command, [asked], prog_name=name).stdout for asked in ("-h", "--help")}
         assert len(texts) == 1
         assert texts.pop().startswith(f"Usage: {name} ")
+
+
+@pytest.mark.parametrize("columns", [80, 200])
+def test_every_help_fits_a_terminal_of_80_columns_and_breaks_no_word(columns, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    modules = [(f"python -m {name.removesuffix('.command')}", cli.Lazy(name, "").load()) for name in MODULES]
+    for name, command in [*all_commands(), *modules]:
+        shown = CliRunner().invoke(command, ["-h"], prog_name=name).stdout
+        assert [line for line in shown.splitlines() if len(line) > min(columns, 100)] == [], name
+        typed = [*(command.epilog or "").splitlines(), *(command.help or "").splitlines()]
+        assert [line for line in typed if line.startswith("  ") and len(line) > 78] == [], name
+        usage = shown.partition("\n\n")[0].split()
+        assert usage[-len(own) :] == own if (own := arguments_of(command)) else True, name
+
+
+def arguments_of(command):
+    """As its usage should end, in whole words."""
+    own = [one for one in command.params if isinstance(one, click.Argument)]
+    return [word for one in own for word in one.make_metavar(click.Context(command)).split()]
 
 
 def test_usage_is_of_what_was_typed():
@@ -226,6 +256,10 @@ def test_a_real_bash_completes_commands_and_options(tmp_path):
     typed {NAME} status --end
     typed {NAME} speed ser
     typed {NAME} operate thr
+    typed {NAME} config lin
+    typed {NAME} bridge ""
+    typed {NAME} replay mvtec_
+    typed {NAME} replay mvtec --save m
     """
     environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
     environment.pop("_MUSC_ONLINE_COMPLETE", None)
@@ -234,7 +268,10 @@ def test_a_real_bash_completes_commands_and_options(tmp_path):
         check=False, capture_output=True, text=True, env=environment, timeout=PATIENCE_S,
     )  # fmt: skip
     assert done.stderr == ""
-    assert done.stdout.splitlines()[1:] == ["status", "--endpoint", "service", "threshold"]
+    assert done.stdout.splitlines()[1:] == [
+        "status", "--endpoint", "service", "threshold", "line", " ".join(sorted(KNOWN)),
+        "mvtec_ad2 mvtec_loco", "maps masks",
+    ]  # fmt: skip
     assert done.stdout.splitlines()[0].endswith(f"-F _musc_online_completion {NAME}")
 
 
@@ -267,6 +304,77 @@ def test_a_missing_extra_is_one_line_however_it_is_called(tmp_path):
     for words in (["musc_online", "replay", "demo"], ["bench.replay", "demo"]):
         done = python("-m", *words, env=environment)
         assert (done.returncode, done.stdout, done.stderr) == (2, "", told)
+
+
+@pytest.fixture(scope="module")
+def core_only(tmp_path_factory):
+    """Environment of an installation without extras."""
+    folder = tmp_path_factory.mktemp("core")
+    for module in (name for modules in BROUGHT.values() for name in modules):
+        (folder / f"{module}.py").write_text(f"raise ModuleNotFoundError('none', name='{module}')")
+    return {**os.environ, "PYTHONPATH": f"{folder}:{ROOT}"}
+
+
+def test_without_extras_every_command_explains_itself(core_only):
+    code = (
+        "import sys; from bench.cli import COMMANDS, main\n"
+        "sys.exit(str([main.main([name, '-h'], standalone_mode=False) for name in COMMANDS]))"
+    )
+    done = python("-c", code, env=core_only)
+    assert done.stderr == f"{[0] * len(COMMANDS)}\n"
+    assert done.stdout.count("Usage: ") == len(COMMANDS)
+
+
+@pytest.mark.parametrize("words", [("bench.demo",), ("bench.soak",), ("musc_online", "load")], ids=" ".join)
+def test_without_extras_a_run_is_a_line_that_says_what_is_missing(words, core_only, tmp_path):
+    done = python("-m", *words, env=core_only, cwd=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert re.fullmatch(
+        r"error: \w+ is not installed; pip install 'musc-online\[[\w,]+\]' brings it\n", done.stderr
+    )
+
+
+def test_completion_says_nothing_of_what_is_not_there(core_only):
+    for words in ("replay mvtec --save ", "bridge ", "verdict --", "nonsense "):
+        asked = {"COMP_WORDS": f"{NAME} {words}", "COMP_CWORD": str(len(words.split(" ")))}
+        environment = {**core_only, **asked, "_MUSC_ONLINE_COMPLETE": "bash_complete"}
+        code = f"from bench.cli import NAME, main; main(prog_name={NAME!r})"
+        assert python("-c", code, env=environment).stderr == "", words
+
+
+CONFIGURED = {
+    "serve": "",
+    "page": "",
+    "bridge": "mqtt",
+    "replay": "mvtec --data .",
+    "verdict": "mvtec --data .",
+    "options": "mvtec --data .",
+    "load": "",
+}
+
+
+@pytest.mark.parametrize("name", CONFIGURED)
+def test_the_name_of_a_shipped_configuration_is_no_file_and_the_error_says_how_to_get_one(
+    name, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    words = [name, *CONFIGURED[name].split(), "--config"]
+    for given in ("line", "line.yaml", "configs/line.yaml"):
+        done = CliRunner().invoke(main, [*words, given])
+        assert (done.exit_code, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+        assert f"{given} is not there; `musc-online config line > line.yaml` writes" in done.stderr
+    done = CliRunner().invoke(main, [*words, "lines"])
+    assert (done.exit_code, done.stderr.count("\n")) == (2, 1)
+    assert "musc-online config" not in done.stderr
+
+
+def test_every_command_that_takes_a_configuration_knows_those_that_are_shipped():
+    assert {
+        name.removeprefix(f"{NAME} ")
+        for name, command in all_commands()
+        for option in command.params
+        if "--config" in option.opts and isinstance(option.type, ConfigFile)
+    } == CONFIGURED.keys()
 
 
 def test_a_missing_module_of_our_own_is_a_fault():

@@ -1,4 +1,4 @@
-"""The line of progress on a terminal: below all that is said, on one row of any width, and coloured if asked."""
+"""The line of progress on a terminal: below all that is said, on one row of any width; and its colours."""
 
 import fcntl
 import os
