@@ -1,29 +1,21 @@
-"""`musc-online`: each command under one name, imported when it is called; help, versions, completion."""
+"""`musc-online`: each command under one name, imported when it is called; help, versions, pages."""
 
-import os
 import re
 import shlex
-import shutil
-import subprocess
 import sys
-from pathlib import Path
 from unittest.mock import patch
 
 import click
 import pytest
-from click.shell_completion import ShellComplete
 from click.testing import CliRunner
+from command_support import ROOT, all_commands, python
 
 from bench import cli
 from bench.cli import COMMANDS, NAME, main
 from streamer import config_option
-from streamer.bridges.registry import KNOWN
 from streamer.commands import Command, start
-from streamer.config_option import ConfigFile
-from streamer.extras import BROUGHT
 from streamer.shipped import shipped
 
-ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 TEXTS = [*PAGES, *sorted((ROOT / "configs").rglob("*.y*ml"))]
 MODULES = (
@@ -35,21 +27,6 @@ MODULES = (
     "streamer.demo_page",
 )
 """Commands that are no part of the group."""
-PATIENCE_S = 180.0
-
-
-def under(name, command):
-    """A command and those below it."""
-    yield name, command
-    if isinstance(command, click.Group):
-        for inner, below in command.commands.items():
-            yield from under(f"{name} {inner}", below)
-
-
-def all_commands():
-    yield NAME, main
-    for name, lazy in COMMANDS.items():
-        yield from under(f"{NAME} {name}", lazy.load())
 
 
 def examples_of(command):
@@ -71,12 +48,6 @@ def _parsed(words, command):
         if isinstance(command, click.Group) and context._protected_args:
             name, below, rest = command.resolve_command(context, [*context._protected_args, *context.args])
             _parsed([f"{words[0]} {name}", *rest], below)
-
-
-def python(*words, **more):
-    return subprocess.run(
-        [sys.executable, *words], check=False, capture_output=True, text=True, timeout=PATIENCE_S, **more
-    )
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -217,72 +188,6 @@ def test_shipped_configurations_are_listed_and_printed_as_they_are():
     assert "no configuration '../line', expected one of board, " in done.stderr
 
 
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_completion_is_clicks_own_and_says_how_it_is_installed(shell):
-    done = CliRunner().invoke(main, ["completion", shell])
-    first, *script = done.stdout.splitlines()
-    assert first.startswith("# ")
-    assert f"{NAME} completion {shell}" in first
-    assert any(f"_MUSC_ONLINE_COMPLETE={shell}_complete" in line for line in script)
-    if (program := shutil.which(shell)) is not None:
-        checked = subprocess.run(
-            [program, "-n"],
-            input=done.stdout,
-            check=False,
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE_S,
-        )
-        assert (checked.returncode, checked.stderr) == (0, "")
-
-
-@pytest.mark.skipif(not shutil.which("bash"), reason="no bash: Debian's package bash has it")
-def test_a_real_bash_completes_commands_and_options(tmp_path):
-    program = tmp_path / NAME
-    program.write_text(f"#!{sys.executable}\nfrom musc_online.__main__ import main\nmain()\n")
-    program.chmod(0o755)
-    # As readline does it: the words typed so far, the last one half typed, and the function of the script.
-    script = f"""
-    eval "$({NAME} completion bash)"
-    complete -p {NAME}
-    typed() {{
-        COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMPREPLY=()
-        _musc_online_completion {NAME}
-        echo "${{COMPREPLY[*]}}"
-    }}
-    typed {NAME} st
-    typed {NAME} status --end
-    typed {NAME} speed ser
-    typed {NAME} operate thr
-    typed {NAME} config lin
-    """
-    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
-    environment.pop("_MUSC_ONLINE_COMPLETE", None)
-    done = subprocess.run(
-        ["bash", "--norc", "-c", script],
-        check=False, capture_output=True, text=True, env=environment, timeout=PATIENCE_S,
-    )  # fmt: skip
-    assert done.stderr == ""
-    assert done.stdout.splitlines()[1:] == ["status", "--endpoint", "service", "threshold", "line"]
-    assert done.stdout.splitlines()[0].endswith(f"-F _musc_online_completion {NAME}")
-
-
-@pytest.mark.parametrize(
-    ("typed", "offered"),
-    [
-        ("config l", ["line"]),
-        ("bridge ", sorted(KNOWN)),
-        ("replay mvtec_", ["mvtec_ad2", "mvtec_loco"]),
-        ("replay mvtec --save m", ["maps", "masks"]),
-        ("completion z", ["zsh"]),
-    ],
-)
-def test_what_an_argument_can_be_is_completed(typed, offered):
-    *words, begun = typed.split(" ")
-    found = ShellComplete(main, {}, NAME, "_MUSC_ONLINE_COMPLETE").get_completions(words, begun)
-    assert [one.value for one in found] == offered
-
-
 def code_of(page):
     """What a page shows as typed; of a configuration all of it."""
     text = page.read_text(encoding="utf-8")
@@ -303,91 +208,6 @@ def test_what_a_page_says_to_type_is_a_command(page):
 
 def test_pages_were_read():
     assert sum(f"{NAME} serve" in page.read_text(encoding="utf-8") for page in TEXTS) > 3
-
-
-@pytest.fixture(scope="module")
-def core_only(tmp_path_factory):
-    """Environment of an installation without extras."""
-    folder = tmp_path_factory.mktemp("core")
-    for module in (name for modules in BROUGHT.values() for name in modules):
-        (folder / f"{module}.py").write_text(f"raise ModuleNotFoundError('none', name='{module}')")
-    return {**os.environ, "PYTHONPATH": f"{folder}:{ROOT}"}
-
-
-def test_without_extras_every_command_explains_itself(core_only):
-    code = (
-        "import sys; from bench.cli import COMMANDS, main\n"
-        "sys.exit(str([main.main([name, '-h'], standalone_mode=False) for name in COMMANDS]))"
-    )
-    done = python("-c", code, env=core_only)
-    assert done.stderr == f"{[0] * len(COMMANDS)}\n"
-    assert done.stdout.count("Usage: ") == len(COMMANDS)
-
-
-@pytest.mark.parametrize(
-    ("words", "missing", "extra"),
-    [
-        ("musc_online replay demo", "pydantic", "detector,replay"),
-        ("bench.replay demo", "pydantic", "detector,replay"),
-        ("bench.demo", "pydantic", "detector"),
-        ("bench.soak", "yaml", "detector"),
-    ],
-)
-def test_a_missing_extra_is_one_line_however_it_is_called(words, missing, extra, core_only, tmp_path):
-    done = python("-m", *words.split(), env=core_only, cwd=tmp_path)
-    told = f"error: {missing} is not installed; pip install 'musc-online[{extra}]' brings it\n"
-    assert (done.returncode, done.stdout, done.stderr) == (2, "", told)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_completion_says_nothing_of_what_is_not_there(core_only):
-    code = f"""
-import os
-from bench.cli import main
-for typed in ("replay mvtec --save ", "bridge ", "verdict --", "nonsense --"):
-    os.environ |= {{"COMP_WORDS": f"{NAME} {{typed}}", "COMP_CWORD": str(len(typed.split(" ")))}}
-    main(prog_name="{NAME}", standalone_mode=False)
-"""
-    environment = {**core_only, "_MUSC_ONLINE_COMPLETE": "bash_complete"}
-    done = python("-c", code, env=environment)
-    assert done.stderr == ""
-    assert "plain,mqtt" in done.stdout
-    assert "plain,--rules" in done.stdout
-
-
-CONFIGURED = {
-    "serve": "",
-    "page": "",
-    "bridge": "mqtt",
-    "replay": "mvtec --data .",
-    "verdict": "mvtec --data .",
-    "options": "mvtec --data .",
-    "load": "",
-}
-
-
-@pytest.mark.parametrize("name", CONFIGURED)
-def test_the_name_of_a_shipped_configuration_is_no_file_and_the_error_says_how_to_get_one(
-    name, tmp_path, monkeypatch
-):
-    monkeypatch.chdir(tmp_path)
-    words = [name, *CONFIGURED[name].split(), "--config"]
-    for given in ("line", "line.yaml", "configs/line.yaml"):
-        done = CliRunner().invoke(main, [*words, given])
-        assert (done.exit_code, done.stdout, done.stderr.count("\n")) == (2, "", 1)
-        assert f"{given} is not there; `musc-online config line > line.yaml` writes" in done.stderr
-    done = CliRunner().invoke(main, [*words, "lines"])
-    assert (done.exit_code, done.stderr.count("\n")) == (2, 1)
-    assert "musc-online config" not in done.stderr
-
-
-def test_every_command_that_takes_a_configuration_knows_those_that_are_shipped():
-    assert {
-        name.removeprefix(f"{NAME} ")
-        for name, command in all_commands()
-        for option in command.params
-        if "--config" in option.opts and isinstance(option.type, ConfigFile)
-    } == CONFIGURED.keys()
 
 
 def test_a_missing_module_of_our_own_is_a_fault():

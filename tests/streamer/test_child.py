@@ -38,11 +38,15 @@ def foreign(tmp_path):
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_no_file_of_the_current_folder_is_run(way, foreign):
+def test_no_file_of_the_current_folder_is_run(way, foreign, tmp_path_factory):
+    script = (
+        tmp_path_factory.mktemp("bin") / "program.py"
+    )  # as an installed command
+    script.write_text(SAYS + WAYS[way])
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     environment.pop("PYTHONSAFEPATH", None)
     done = subprocess.run(
-        [sys.executable, "-P", "-c", SAYS + WAYS[way]],
+        [sys.executable, str(script)],
         check=False, capture_output=True, text=True, timeout=PATIENCE_S, cwd=foreign, env=environment,
     )  # fmt: skip
     assert "foreign code ran" not in done.stdout + done.stderr
