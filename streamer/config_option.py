@@ -23,7 +23,8 @@ class ConfigFile(click.Path):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Click's, which raises `click.BadParameter`."""
-        path: Path = super().convert(value, param, ctx)
+        given: Any = super().convert(value, param, ctx)
+        path: Path = given
         with suppress(OSError, ValueError, StreamerError):  # the command says so, and how it is mended
             name = path.stem if path.suffix in {"", ".yaml", ".yml"} else path.name
             if not path.exists() and name in shipped():

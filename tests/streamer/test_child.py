@@ -39,9 +39,7 @@ def foreign(tmp_path):
 
 @pytest.mark.parametrize("way", WAYS)
 def test_no_file_of_the_current_folder_is_run(way, foreign, tmp_path_factory):
-    script = (
-        tmp_path_factory.mktemp("bin") / "program.py"
-    )  # as an installed command
+    script = tmp_path_factory.mktemp("bin") / "program.py"  # as an installed command
     script.write_text(SAYS + WAYS[way])
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     environment.pop("PYTHONSAFEPATH", None)
