@@ -2,7 +2,9 @@
 
 import difflib
 import importlib
+import io
 import platform
+from contextlib import redirect_stderr
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -108,6 +110,14 @@ class _LazyGroup(Group):
                 rows = [(name.ljust(widest), lazy.line) for name, lazy in section.items()]
                 formatter.write_dl(rows)
 
+    def _main_shell_completion(self, *args: Any, **more: Any) -> None:
+        """Click's, in silence: what is said while a shell completes stands in what a person types."""
+        with redirect_stderr(io.StringIO()):
+            try:
+                super()._main_shell_completion(*args, **more)
+            except Exception:
+                raise SystemExit(1) from None
+
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         """Names of commands without an import, then click's own: options."""
         if not incomplete or incomplete[0].isalnum():
@@ -159,11 +169,15 @@ def main() -> None:
     """Find defects on a line as its parts pass: no labels, no training."""
 
 
+def _shipped(_context: click.Context, _argument: click.Parameter, typed: str) -> list[str]:
+    return [name for name in shipped() if name.startswith(typed)]
+
+
 @click.command(
     cls=Group.command_class,
     epilog=examples(f"{NAME} config", f"{NAME} config line > line.yaml"),
 )
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=_shipped)
 def config(name: str | None) -> None:
     """Print the shipped configuration NAME, or list them all.
 

@@ -26,6 +26,7 @@ from musc_online import backbones, config
 from musc_online.config import Config
 from musc_online.frames import map_shape
 from streamer.commands import examples
+from streamer.config_option import ConfigFile
 from streamer.printable import printable
 
 if TYPE_CHECKING:
@@ -144,13 +145,13 @@ def _print(rows: list[Row], title: str) -> None:
 @click.command(
     cls=Command,
     epilog=examples(
-        "python -m bench.cost mvtec --data MVTEC --category cookie --subsets 4 --seeds 0,1,2 --output cost",
+        "python -m bench.cost mvtec --data MVTEC --category cookie --output cost",
     ),
 )
-@click.argument("dataset", type=click.Choice(sorted(datasets.DATASETS)))
+@click.argument("dataset", metavar="DATASET", type=click.Choice(sorted(datasets.DATASETS)))
 @click.option("--data", required=True, type=click.Path(path_type=Path), help="Root of the dataset.")
 @click.option("--category", required=True, help="One category.")
-@click.option("--config", "config_path", type=click.Path(path_type=Path), help="YAML; defaults otherwise.")
+@click.option("--config", "config_path", type=ConfigFile(), help="YAML; defaults otherwise.")
 @click.option("--subsets", default=8, type=click.IntRange(min=2), help="Parts the ring is divided into.")
 @click.option("--seeds", default="0,1,2", help="Orders of arrival to average over.")
 @click.option("--output", type=click.Path(path_type=Path), help="Folder for cost.md, cost.json, cost.png.")

@@ -54,6 +54,8 @@ def main(
         raise click.UsageError(
             "--fps: got no --page, expected one; the demo sends as fast as is scored", context
         )
+    from musc_online import config  # noqa: F401, PLC0415  (what a detector lacks is told before a line is drawn)
+
     folder = drawn(output) if data is None else data
     if with_page:
         demo_page.run(folder, fps, seed)
@@ -84,3 +86,7 @@ def drawn(output: Path) -> Path:
         ) from None
     click.echo(f"parts drawn in {printable(folder)}")
     return folder
+
+
+if __name__ == "__main__":
+    main()

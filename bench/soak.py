@@ -124,7 +124,7 @@ def _keep_pace(server: ServerProcess, watch: Watch, sent: int) -> None:
     while sent - len(watch.latencies_ms) > _AHEAD:
         if server.pid and time.monotonic() > deadline:
             raise ServerError(
-                f"streamer.serve: no score for {_PATIENCE_S:g} s, after {len(watch.latencies_ms)}"
+                f"musc-online serve: no score for {_PATIENCE_S:g} s, after {len(watch.latencies_ms)}"
             )
         time.sleep(0.005)
 

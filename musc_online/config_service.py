@@ -35,7 +35,7 @@ class Transport(Section):
 
 
 class Security(Section):
-    """CURVE: `keys` is the folder `python -m streamer.keys` made; null leaves the sockets in plaintext."""
+    """CURVE: `keys` is the folder `musc-online keys` made; null leaves the sockets in plaintext."""
 
     keys: ConfigPath | None = None
 

@@ -43,7 +43,8 @@ def ask(
             answer = unpack(socket.recv(), _MAX_REPLY)
         except zmq.Again:
             raise StreamerError(
-                f"{endpoint}: no answer within {timeout_s:g} s; is streamer.serve running, is the key right?"
+                f"{endpoint}: no answer within {timeout_s:g} s; is `musc-online serve` running, is the key "
+                "right?"
             ) from None
         finally:
             socket.close()

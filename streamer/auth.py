@@ -145,19 +145,19 @@ def _write_new(path: Path, content: bytes) -> None:
 
 
 def load_server(folder: Path) -> ServerKeys:
-    """The detector's keys of a folder made by `python -m streamer.keys`."""
+    """The detector's keys of a folder made by `musc-online keys`."""
     public, secret = _load(folder / "server.key_secret")
     return ServerKeys(public, secret, folder)
 
 
 def load_token(folder: Path) -> str:
-    """The token that scrapes must show, of a folder made by `python -m streamer.keys`.
+    """The token that scrapes must show, of a folder made by `musc-online keys`.
 
     Raises:
         StreamerError: there is none, as in a folder of an older release, or it is too short to be one.
     """
     path = folder / _SCRAPES
-    how = f"make it with python -m streamer.keys {folder}"
+    how = f"make it with musc-online keys {folder}"
     try:
         token = path.read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError) as error:
@@ -233,9 +233,7 @@ def _load(secret_file: Path) -> tuple[bytes, bytes]:
     try:
         public, secret = read_keys(secret_file)
     except (OSError, ValueError) as error:
-        raise StreamerError(
-            f"{secret_file}: no key pair ({error}); make one with python -m streamer.keys"
-        ) from None
+        raise StreamerError(f"{secret_file}: no key pair ({error}); make one with musc-online keys") from None
     if secret is None:
         raise StreamerError(f"{secret_file}: holds no secret key; expected a .key_secret file")
     return public, secret

@@ -5,8 +5,16 @@ from pathlib import Path
 import click
 
 from streamer.commands import Command, examples
+from streamer.config_option import ConfigFile
 from streamer.errors import StreamerError
 from streamer.extras import extra_of, extra_of_bridge, not_installed
+from streamer.shipped import shipped
+
+
+def _known(_context: click.Context, _argument: click.Parameter, typed: str) -> list[str]:
+    """Names that begin so: of those that a configuration is shipped for."""
+    names = (name.removeprefix("bridge-") for name in shipped() if name.startswith("bridge-"))
+    return [name for name in names if name.startswith(typed)]
 
 
 @click.command(
@@ -17,11 +25,11 @@ from streamer.extras import extra_of, extra_of_bridge, not_installed
         "musc-online bridge mqtt --config mqtt.yaml --dead",
     ),
 )
-@click.argument("name")
+@click.argument("name", shell_complete=_known)
 @click.option(
     "--config",
     "path",
-    type=click.Path(path_type=Path),
+    type=ConfigFile(),
     metavar="FILE",
     required=True,
     help="YAML, e.g. of `musc-online config bridge-mqtt`.",

@@ -1,13 +1,13 @@
 """The demo's publisher: a process of its own that shares the terminal and is in nobody's way."""
 
 import subprocess
-import sys
 import threading
 from pathlib import Path
 from typing import Self
 
 from rich.console import Console
 
+from streamer import child
 from streamer.commands import undisturbed
 from streamer.demo_page import STREAM, say
 from streamer.push import NOT_ALL_SCORED
@@ -26,17 +26,18 @@ class Publishing:
     """
 
     def __init__(self, folder: Path, endpoints: dict[str, str], seed: int, console: Console) -> None:
-        self._command = [
-            sys.executable, "-m", "streamer.publish", "--source", str(folder), "--stream", STREAM,
+        self._command = child.command(
+            "streamer.publish", "--source", str(folder), "--stream", STREAM,
             "--endpoint", endpoints["frames"], "--control", endpoints["control"], "--shuffle", str(seed),
-        ]  # fmt: skip
+        )  # fmt: skip
         self._console = console
 
     def __enter__(self) -> Self:
         with undisturbed():
             self._process = subprocess.Popen(
-                self._command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
-            )
+                self._command, env=child.environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                text=True, errors="replace",
+            )  # fmt: skip
             assert self._process.stdout is not None  # noqa: S101 (a pipe)
             self._said = self._process.stdout
             self._teller = threading.Thread(target=self._tell, daemon=True)

@@ -1,8 +1,9 @@
 """A published message as one line for a person; what came over the wire can neither colour nor forge one."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from rich.cells import cell_len
 from rich.text import Text
 
 from streamer.printable import printable
@@ -12,26 +13,45 @@ _VERDICTS = {None: Text("-"), True: Text("ANOMALOUS", "bold red"), False: Text("
 _UNKNOWN = Text("?")
 
 
-def describe(message: Message) -> Text:
-    """A message as one line for a person, for rich; of a kind unknown here, its topic and kind."""
+def describe(message: Message, width: int | None = None) -> Text:
+    """A message as one line for a person, for rich; of a kind unknown here, its topic and kind.
+
+    Args:
+        message: as it came.
+        width: of the terminal, in columns. Of a score that is longer, what matters least is left out; what is
+            longer even so, and any other message, is returned whole. None is as much as there is.
+    """
+    topic = printable(message.topic)
     line = _LINES.get(message.kind)
-    told = printable(message.kind) if line is None else line(message)
-    return Text.assemble((printable(message.topic), "dim"), " ", told)
+    told = Text(printable(message.kind)) if line is None else line(message)
+    if width is not None and line is _score:
+        room = width - cell_len(topic) - 1
+        forms = (_score(message, _LEAST[:left_out]) for left_out in range(len(_LEAST)))
+        told = next((form for form in forms if form.cell_len <= room), _score(message, _LEAST))
+    return Text.assemble((topic, "dim"), " ", told)
 
 
-def _score(score: Message) -> Text:
-    numbers = "  ".join(
-        f"{name} {_number(score.get(key))}"
+_LEAST = ("n_references", "pred_score", "state", "rscin_score")
+"""Of a score, what can be left out, the least first: `subscribe --json` has it."""
+
+
+def _score(score: Message, without: Sequence[str] = ()) -> Text:
+    numbers = "".join(
+        f"  {name} {_number(score.get(key))}"
         for name, key in (("raw", "raw_score"), ("rscin", "rscin_score"), ("pred", "pred_score"))
-        if score.get(key) is not None
+        if score.get(key) is not None and key not in without
     )
     label, known = score.get("pred_label"), score.get("known_defect")
     known_as = Text("" if known is None else f"  known defect: {printable(known)}", "magenta")
+    many = "reference" if score.get("n_references") == 1 else "references"
+    standing = [_of(score, "state")] * ("state" not in without)
+    standing += [f"{_of(score, 'n_references')} {many}"] * ("n_references" not in without)
     return Text.assemble(
         f"{_of(score, 'frame_id')}  ",
         _VERDICTS[label] if label is None or isinstance(label, bool) else _UNKNOWN,
         known_as,
-        f"  {numbers}  ({_of(score, 'state')}, {_of(score, 'n_references')} references)",
+        numbers,
+        f"  ({', '.join(standing)})" if standing else "",
     )
 
 

@@ -14,7 +14,7 @@ from streamer.errors import StreamerError
     cls=Command,
     epilog=examples(
         "musc-online keys keys",
-        "musc-online keys keys --publisher camera-1 --subscriber screen --controller operator",
+        "musc-online keys keys --publisher camera-1 --controller operator",
         "musc-online keys keys --page page-1 --bridge mqtt-1",
     ),
 )

@@ -32,13 +32,15 @@ _SHOWN = 8
 @click.command(
     cls=Command,
     epilog=examples(
-        "musc-online operate confirm --stream line-1 --frame-id part-17 --verdict defect --name scratch",
-        "musc-online operate threshold --stream line-1 --false-alarms 0.005 --preview",
-        "musc-online operate accept --stream line-1 --group 3",
-        'musc-online operate reject --stream line-1 --group 4 --name "worn tool"',
+        "musc-online operate confirm --stream line --frame-id 17 --verdict defect",
+        "musc-online operate threshold --stream line --false-alarms 0.005 --preview",
+        "musc-online operate accept --stream line --group 3",
+        'musc-online operate reject --stream line --group 4 --name "worn tool"',
     ),
 )
-@click.argument("kind", type=click.Choice([*OF_A_FRAME, "threshold", *OF_A_GROUP, *OF_A_STREAM, *OF_ALL]))
+@click.argument(
+    "kind", metavar="KIND", type=click.Choice([*OF_A_FRAME, "threshold", *OF_A_GROUP, *OF_A_STREAM, *OF_ALL])
+)
 @click.option("--stream", default=None, help="Name of the stream; flush and reset without it mean all.")
 @click.option("--frame-id", default=None, help="Of a frame in the ring, as its score message says it.")
 @click.option(
@@ -62,15 +64,17 @@ def main(
 ) -> None:
     """Tell a detector what you know of a frame, or what to do.
 
+    KIND is one of
+
     \b
     pin          the frame is known good: never evicted, never called anomalous
     unpin        it may be evicted in its turn again
-    forget       a defect that got into the ring: out of it, nothing is compared with it any more
+    forget       a defect that got into the ring: nothing is compared with it
     false_alarm  the frame was good: never called anomalous again
-    confirm      what the frame is, good or defect: the threshold is calibrated on it from now on
-    threshold    decide by another rule, value or share of false alarms; --preview only asks
-    accept       the frames of an event are good: after a changeover, the only references
-    reject       the frames of an event show a defect: whatever shows it again is told by its name
+    confirm      what the frame is, good or defect: it calibrates the threshold
+    threshold    decide by another rule, value or share of false alarms
+    accept       the frames of an event are good: a changeover's only references
+    reject       the frames of an event show a defect: it is told by its name
     flush        make every score in the ring final
     reset        empty the ring
     snapshot     write the rings to disk now

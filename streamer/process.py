@@ -6,7 +6,6 @@ import random
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -14,8 +13,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 from urllib.parse import urlsplit
 
-import yaml
-
+from streamer import child
 from streamer.commands import undisturbed
 from streamer.errors import StreamerError
 
@@ -54,6 +52,8 @@ class OwnProcess:
     """
 
     module: ClassVar[str]
+    called: ClassVar[str]
+    """Its command, as messages name it."""
     name: str
     """Of its files in `folder`."""
     arguments: tuple[str, ...] = ()
@@ -84,7 +84,7 @@ class OwnProcess:
             ServerError: it is not running.
         """
         if self._process is None or self._process.poll() is not None:
-            raise ServerError(f"{self.module}: has ended; last line: {self._last_line()}")
+            raise ServerError(f"{self.called}: has ended; last line: {self._last_line()}")
         return self._process.pid
 
     def start(self) -> None:
@@ -93,17 +93,19 @@ class OwnProcess:
         Raises:
             ServerError: it ends, or is not up in time.
         """
+        import yaml  # noqa: PLC0415  (a camera host, which has none, can ask a command for help)
+
         config, ready = self._folder / f"{self.name}.yaml", self._folder / f"{self.name}-ready.json"
         runtime = self._folder / "runtime"
         runtime.mkdir(mode=0o700, exist_ok=True)
         config.write_text(yaml.safe_dump(self._settings), encoding="utf-8")
         ready.unlink(missing_ok=True)
         options = ["--config", str(config), "--ready-file", str(ready)]
-        command = [sys.executable, "-m", self.module, *self.arguments, *options]
+        command = child.command(self.module, *self.arguments, *options)
         try:
             with (self._folder / f"{self.name}.log").open("ab") as log, undisturbed():
                 # What it has beside its configuration ends with the folder, and no other server finds it.
-                environment = {**os.environ, "XDG_RUNTIME_DIR": str(runtime.resolve())}
+                environment = child.environment(XDG_RUNTIME_DIR=str(runtime.resolve()))
                 self._process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
             self._wait_up(ready)
         except BaseException:  # a signal too: nobody else would end it
@@ -119,7 +121,7 @@ class OwnProcess:
         deadline = time.monotonic() + _START_S
         while not ready.exists():
             if self._process is None or self._process.poll() is not None or time.monotonic() > deadline:
-                raise ServerError(f"{self.module}: did not come up: {self._last_line()}")
+                raise ServerError(f"{self.called}: did not come up: {self._last_line()}")
             time.sleep(0.05)
 
     def kill(self) -> None:
@@ -158,9 +160,10 @@ class OwnProcess:
 
 
 class ServerProcess(OwnProcess):
-    """`streamer.serve`: ports of its `settings` may be `*`, a restart gets the same ones."""
+    """`musc-online serve`: ports of its `settings` may be `*`, a restart gets the same ones."""
 
     module = "streamer.serve"
+    called = "musc-online serve"
     name = "serve"
 
     def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
@@ -179,9 +182,10 @@ class ServerProcess(OwnProcess):
 
 
 class PageProcess(OwnProcess):
-    """`streamer.page`: `listen.address` of its `settings` may have port 0, a restart gets the same one."""
+    """`musc-online page`: `listen.address` of its `settings` may have port 0, a restart gets the same one."""
 
     module = "streamer.page"
+    called = "musc-online page"
     name = "page"
 
     def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
@@ -199,7 +203,7 @@ class PageProcess(OwnProcess):
 
 
 class BridgeProcess(OwnProcess):
-    """`streamer.bridge`: `status.endpoint` of its `settings` may have port 0, a restart gets the same one.
+    """`musc-online bridge`: `status.endpoint` of its `settings` may have port 0, a restart gets the same one.
 
     Args:
         bridge: its name, or a module of one's own that the process can import.
@@ -208,6 +212,7 @@ class BridgeProcess(OwnProcess):
     """
 
     module = "streamer.bridge"
+    called = "musc-online bridge"
 
     def __init__(self, bridge: str, folder: Path, settings: Mapping[str, Any]) -> None:
         queue = {"path": str(folder / f"{bridge}-queue"), **settings.get("queue", {})}

@@ -154,9 +154,9 @@ class Publisher(Sender):
     cls=Command,
     epilog=examples(
         "musc-online publish --source parts/ --stream line-1 --reliable",
-        "musc-online publish --source rtsp://USER:PASSWORD@10.0.0.5/line --stream line-1 --fps 5 --max-age 1",
+        "musc-online publish --source rtsp://USER:PASSWORD@10.0.0.5/ --stream line",
         "musc-online publish --source genicam:22345678 --stream line-1",
-        "musc-online publish --source camera:0 --stream line-1 --fps 2 --endpoint tcp://detector:5555",
+        "musc-online publish --source camera:0 --stream line-1 --fps 5 --max-age 1",
     ),
 )
 @click.option(

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from streamer.commands import Command, examples
+from streamer.config_option import ConfigFile
 
 
 @click.command(
@@ -19,7 +20,7 @@ from streamer.commands import Command, examples
 @click.option(
     "--config",
     "path",
-    type=click.Path(path_type=Path),
+    type=ConfigFile(),
     metavar="FILE",
     help="YAML, e.g. of `musc-online config line`; without it, all defaults.",
 )

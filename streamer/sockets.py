@@ -203,7 +203,7 @@ def check_open(
         StreamerError: it would be open to everybody.
     """
     if keys is None and not insecure and not is_local(endpoint):
-        how = "set security.keys (python -m streamer.keys DIR) or" if knows_keys else "set"
+        how = "set security.keys (musc-online keys DIR) or" if knows_keys else "set"
         raise StreamerError(
             f"{key}: got {endpoint}, which is open to the network in plaintext; "
             f"{how} transport.insecure: true, or bind to 127.0.0.1"
@@ -244,8 +244,8 @@ def _connect_and_wait(socket: Socket, endpoint: str, wait_ms: int) -> None:
         socket.connect(endpoint)
         if not monitor.poll(wait_ms):
             raise StreamerError(
-                f"{endpoint}: no detector answers within {wait_ms / 1000:g} s; is streamer.serve running, "
-                f"and do both sides use CURVE keys, or neither?"
+                f"{endpoint}: no detector answers within {wait_ms / 1000:g} s; is `musc-online serve` "
+                f"running, and do both sides use CURVE keys, or neither?"
             )
         if recv_monitor_message(monitor)["event"] != wanted:
             raise StreamerError(

@@ -181,7 +181,8 @@ def main(
     """Print what a detector publishes, as it comes.
 
     What matters: scores, revisions that change a verdict, events, drops and errors; or the kinds asked for.
-    On a terminal a long line is broken between words, in a pipe a message is a line.
+    On a terminal a score is a line as far as it fits: of a long one, the least is left out. Other long lines
+    are broken between words. In a pipe a message is a line, with everything.
 
     Exit status: 0 done, 2 the detector does not answer.
     """
@@ -197,8 +198,8 @@ def main(
                 if as_json:
                     click.echo(json.dumps(message))
                 else:
-                    line = describe(message)
                     # In a pipe a message is a line; on a terminal no number may be cut at its edge.
+                    line = describe(message, console.width if console.is_terminal else None)
                     console.print(wrapped(line, console.width) if console.is_terminal else line)
                 shown += 1
                 if shown == count:

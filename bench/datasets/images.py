@@ -1,16 +1,19 @@
 """Frames from disk, decoded as the service decodes them, and masks as the published code reads them."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from bench.datasets.tree import MaskRule, Sample
 from musc_online.errors import DataError
 from streamer.errors import WireError
 from streamer.images import Decoded, read_file, sniff
 from streamer.wire.checks import BitDepth
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 Bytes = npt.NDArray[np.uint8]
 # The least grey, 0 to 255, of an anomalous pixel of the resized mask.
@@ -89,7 +92,9 @@ def read_mask(sample: Sample, size: int | tuple[int, int]) -> Bytes:
     return union.astype(np.uint8)
 
 
-def _resized(mask: Image.Image, shape: tuple[int, int], rule: MaskRule) -> npt.NDArray[np.bool_]:
+def _resized(mask: "Image.Image", shape: tuple[int, int], rule: MaskRule) -> npt.NDArray[np.bool_]:
+    from PIL import Image  # noqa: PLC0415  (a camera host, which has none, can ask a command for help)
+
     values, lossy = _values(mask), _is_lossy(mask)
     if lossy:
         values = np.where(2 * values > values.max(), 255, 0)
@@ -103,7 +108,7 @@ def _resized(mask: Image.Image, shape: tuple[int, int], rule: MaskRule) -> npt.N
     return resized >= _LEAST[rule]
 
 
-def _values(mask: Image.Image) -> npt.NDArray[np.int64]:
+def _values(mask: "Image.Image") -> npt.NDArray[np.int64]:
     """`[H, W]`: the largest channel, so that a defect drawn in colour is seen; 0 where it is transparent."""
     if _has_alpha(mask):
         colours = np.asarray(mask.convert("RGBA")).astype(np.int64)
@@ -118,11 +123,11 @@ def _values(mask: Image.Image) -> npt.NDArray[np.int64]:
     return array.max(axis=2) if array.ndim == 3 else array
 
 
-def _has_alpha(mask: Image.Image) -> bool:
+def _has_alpha(mask: "Image.Image") -> bool:
     return mask.mode in ("PA", "LA", "RGBA") or "transparency" in mask.info
 
 
-def _is_lossy(mask: Image.Image) -> bool:
+def _is_lossy(mask: "Image.Image") -> bool:
     return mask.format == "JPEG" or bool(mask.info.get("lossy"))
 
 
@@ -136,7 +141,9 @@ def _size(sample: Sample) -> tuple[int, int]:
         return width, height
 
 
-def _open_header(path: Path) -> Image.Image:
+def _open_header(path: Path) -> "Image.Image":
+    from PIL import Image  # noqa: PLC0415  (a camera host, which has none, can ask a command for help)
+
     try:
         return Image.open(path)
     except FileNotFoundError:
@@ -145,7 +152,7 @@ def _open_header(path: Path) -> Image.Image:
         raise _unreadable(path, error) from None
 
 
-def _open(path: Path) -> Image.Image:
+def _open(path: Path) -> "Image.Image":
     with _open_header(path) as image:
         try:
             content = path.read_bytes()

@@ -15,8 +15,8 @@ from rich.table import Table
 
 from bench.commands import Command
 from bench.load.drive import Observed, Plan, drive
-from musc_online import config as configuration
 from streamer.commands import examples
+from streamer.config_option import ConfigFile
 from streamer.printable import printable
 from streamer.process import ANY_PORT, ServerError, ServerProcess
 
@@ -40,7 +40,7 @@ from streamer.process import ANY_PORT, ServerError, ServerProcess
 @click.option(
     "--config",
     "path",
-    type=click.Path(path_type=Path),
+    type=ConfigFile(),
     help="Of the server that is started; default ports and history are replaced.",
 )
 @click.option(
@@ -163,6 +163,8 @@ def judged(plan: Plan, seen: Observed) -> dict[str, Any]:
 
 
 def _settings(plan: Plan, path: Path | None, folder: Path) -> dict[str, Any]:
+    from musc_online import config as configuration  # noqa: PLC0415  (help does without)
+
     values = configuration.load(path).model_dump(mode="json")
     values["transport"] |= {"frames": ANY_PORT, "scores": ANY_PORT, "control": ANY_PORT, "imagezmq": None}
     values["transport"] |= {
@@ -190,7 +192,8 @@ def _given(connect: str) -> dict[str, str]:
             endpoints: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))["endpoints"]
         except (OSError, ValueError, KeyError, TypeError):
             raise ServerError(
-                f"--connect: got '{connect}', expected a --ready-file of streamer.serve or name=endpoint,..."
+                f"--connect: got '{connect}', expected a --ready-file of musc-online serve, "
+                "or name=endpoint,..."
             ) from None
         return endpoints
     parts = [entry.partition("=") for entry in connect.split(",")]

@@ -11,6 +11,7 @@ from typing import Any
 
 from bench.load import publisher
 from bench.load.watch import Watch
+from streamer import child
 from streamer.ask import ask
 from streamer.process import ServerError, ServerProcess
 
@@ -66,6 +67,11 @@ class _Camera:
     """A publisher in a process of its own. `acknowledged` is how many of its frames are so far."""
 
     def __init__(self, plan: Plan, number: int, endpoints: Mapping[str, str]) -> None:
+        with child.safe_path():
+            theirs = self._start(plan, number, endpoints)
+        theirs.close()  # so that `recv` fails, and does not wait, should the process die
+
+    def _start(self, plan: Plan, number: int, endpoints: Mapping[str, str]) -> Connection:
         self._report, theirs = _SPAWN.Pipe(duplex=False)
         self._acknowledged = _SPAWN.Value("q", 0)
         self._process = _SPAWN.Process(
@@ -83,7 +89,7 @@ class _Camera:
             daemon=True,
         )
         self._process.start()
-        theirs.close()  # so that `recv` fails, and does not wait, should the process die
+        return theirs
 
     @property
     def report(self) -> Connection:

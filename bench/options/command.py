@@ -15,6 +15,7 @@ from bench.options.named import CHANGES, Option, chosen
 from bench.progress import Phases
 from bench.replay.order import spread
 from streamer.commands import examples
+from streamer.config_option import ConfigFile
 from streamer.printable import printable
 
 if TYPE_CHECKING:
@@ -28,15 +29,17 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
     cls=Command,
     epilog=examples(
         "musc-online options mvtec --data MVTEC --category cookie --output options",
-        'musc-online options mvtec --data MVTEC --only "published,degree 1" --limit 40',
-        "musc-online options mvtec --data MVTEC --only '' --config line.yaml --config board.yaml",
+        'musc-online options mvtec --data MVTEC --only "degree 1,both" --limit 40',
+        "musc-online options mvtec --data MVTEC --only '' --config line.yaml",
     ),
 )
-@click.argument("dataset", type=click.Choice(sorted(datasets.DATASETS)))
+@click.argument("dataset", metavar="DATASET", type=click.Choice(sorted(datasets.DATASETS)))
 @click.option("--data", required=True, type=click.Path(path_type=Path), help="Root of the dataset.")
 @click.option("--category", default="all", help="Names with commas between, or all.")
 @click.option("--only", help=f"Options with commas between, of: {', '.join(CHANGES)}.")
-@click.option("--config", "paths", multiple=True, type=_FILE, help="YAML of one more row; may be repeated.")
+@click.option(
+    "--config", "paths", multiple=True, type=ConfigFile(), help="YAML of one more row; may be repeated."
+)
 @click.option("--capacity", type=click.IntRange(2), help="Of the ring; room for the category if left out.")
 @click.option("--limit", type=click.IntRange(2), help="At most N images a category, evenly spread.")
 @click.option("--seed", default=0, type=click.IntRange(0), help="Of the order of arrival.")
@@ -55,6 +58,8 @@ def main(
     json_path: Path | None,
 ) -> None:
     """Compare options on DATASET, as a batch and as a stream.
+
+    DATASET is mvtec, visa, btad, folder, mvtec_ad2, mvtec_loco, mpdd or real_iad.
 
     Each category is scored with every option. A --config adds a row of its own to the named options; --only
     '' leaves those out (docs/operate.md#which-options).

@@ -3,11 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from musc_online import config as configuration
-from musc_online.config import Config
 from musc_online.errors import ConfigError
+
+if TYPE_CHECKING:
+    from musc_online.config import Config
 
 _DEGREE_1: dict[str, Any] = {"method": {"degrees": [1]}}
 _WORST: dict[str, Any] = {"method": {"degrees": [1], "image_score": {"worst": 0.01}}}
@@ -41,7 +42,7 @@ class Option:
     """One setting, and what its row is called."""
 
     name: str
-    config: Config
+    config: "Config"
 
 
 def chosen(only: str | None, paths: Sequence[Path]) -> list[Option]:
@@ -54,6 +55,8 @@ def chosen(only: str | None, paths: Sequence[Path]) -> list[Option]:
     Raises:
         ConfigError: an unknown name, two rows of one name, or a configuration that cannot be used.
     """
+    from musc_online import config as configuration  # noqa: PLC0415  (help does without)
+
     found = [Option(name, configuration.load(CHANGES[name])) for name in _names(only)]
     found += [Option(path.stem, configuration.load(path)) for path in paths]
     names = [option.name for option in found]

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
@@ -13,16 +13,24 @@ from rich.console import Console
 from bench import demo_data
 from bench.commands import Command, check_writable
 from bench.datasets import DATASETS
-from bench.replay import migrate, settings
-from bench.replay.settings import Options
-from musc_online import config as configuration
-from musc_online.config import Config
 from musc_online.errors import ConfigError, DataError
 from streamer.commands import examples
+from streamer.config_option import ConfigFile
 from streamer.printable import printable
 from streamer.wire.checks import BIT_DEPTHS, parse_bit_depth
 
+if TYPE_CHECKING:
+    from bench.replay.migrate import Migrated
+    from bench.replay.settings import Options
+    from musc_online.config import Config
+
 _DEMO = "demo"
+
+
+def _kinds(_context: click.Context, _option: click.Parameter, typed: str) -> list[str]:
+    from bench.replay.settings import SAVEABLE  # noqa: PLC0415  (help does without)
+
+    return [kind for kind in SAVEABLE if kind.startswith(typed)]
 
 
 @click.command(
@@ -31,7 +39,7 @@ _DEMO = "demo"
         "musc-online replay demo",
         "musc-online replay mvtec --data MVTEC --category cookie --output report",
         "musc-online replay folder --data photos/ --output report",
-        "musc-online replay mvtec --data MVTEC --config paper.yaml --expect published --output report",
+        "musc-online replay mvtec --data MVTEC --config paper.yaml --expect published",
     ),
 )
 @click.argument("dataset", metavar="DATASET", type=click.Choice([*DATASETS, _DEMO]))
@@ -40,7 +48,7 @@ _DEMO = "demo"
 @click.option(
     "--config",
     "config_path",
-    type=click.Path(path_type=Path),
+    type=ConfigFile(),
     help="YAML: ours, or MuSc's own.  [all defaults]",
 )
 @click.option("--capacity", default="all", help="Ring capacity; 25,50,all compares several.")
@@ -79,6 +87,7 @@ _DEMO = "demo"
     "--save",
     multiple=True,
     metavar="KINDS",
+    shell_complete=_kinds,
     help="Write maps, overlays or masks (commas between) of every image to --output.",
 )
 @click.option(
@@ -105,6 +114,8 @@ def command(dataset: str, config_path: Path | None, **given: Any) -> int:
     Exit status: 0 if parity holds (or is not asked for: a ring smaller than the category), 1 if it does
     not or the published figures are not met, 2 if the data or an option cannot be used.
     """
+    from bench.replay import settings  # noqa: PLC0415  (help does without)
+
     errors = Console(stderr=True)
     config, theirs = settings.read_config(config_path)
     for note in theirs.notes if theirs is not None else ():
@@ -135,7 +146,9 @@ def command(dataset: str, config_path: Path | None, **given: Any) -> int:
             raise
 
 
-def _with_ring(config: Config, subsets: int | None, score_against: int | None) -> Config:
+def _with_ring(config: "Config", subsets: int | None, score_against: int | None) -> "Config":
+    from musc_online import config as configuration  # noqa: PLC0415  (help does without)
+
     changes: dict[str, Any] = {}
     if subsets is not None:
         changes["subsets"] = subsets
@@ -147,9 +160,11 @@ def _with_ring(config: Config, subsets: int | None, score_against: int | None) -
 
 
 def _options(
-    dataset: str, given: dict[str, Any], theirs: migrate.Migrated | None, held: ExitStack
-) -> tuple[Options, Path | None]:
+    dataset: str, given: dict[str, Any], theirs: "Migrated | None", held: ExitStack
+) -> "tuple[Options, Path | None]":
     """The command line, over the authors' options, over the defaults."""
+    from bench.replay import settings  # noqa: PLC0415  (help does without)
+
     run = theirs.run if theirs is not None else None
 
     def chosen(name: str, their_name: str, default: Any) -> Any:
@@ -168,7 +183,7 @@ def _options(
     if save and output is None:
         raise ConfigError("--save: there is no --output; say into which folder the files go")
     seeds = (given["seed"],) if given["seeds"] is None else settings.parse_seeds(given["seeds"])
-    options = Options(
+    options = settings.Options(
         dataset=dataset,
         data=_demo(data, held) if dataset == _DEMO else data,
         category=chosen("category", "category", "all"),

@@ -34,7 +34,7 @@ def stream_through_zmq(
     order: Indices,
     done: Callable[[int], None] = lambda count: None,
 ) -> Recorder:
-    """What `bench.replay.run.stream` does, in a `python -m streamer.serve` of its own, over loopback sockets.
+    """What `bench.replay.run.stream` does, in a `musc-online serve` of its own, over loopback sockets.
 
     The server decodes nothing (frames go as raw arrays, so that the same decoder is used) and runs its own
     backbone. Ports are chosen by the system, a full queue blocks the publisher, and maps come as float32.
@@ -75,7 +75,7 @@ def _wait_subscribed(subscriber: Subscriber, server: ServerProcess) -> None:
     while subscriber.receive() is None:
         _ = server.pid  # which says so if it has ended
         if time.monotonic() > deadline:
-            raise ServerError("streamer.serve: no heartbeat; it stalls")
+            raise ServerError("musc-online serve: no heartbeat; it stalls")
 
 
 class _Messages:
@@ -108,11 +108,13 @@ class _Messages:
             elif message is not None and message.get("code") in WARNINGS:
                 continue  # told where the images were read; the frame has its score besides
             elif message is not None and message.kind in ("error", "dropped"):
-                raise ServerError(f"streamer.serve: {message.kind}: {message.get('text') or dict(message)}")
+                raise ServerError(
+                    f"musc-online serve: {message.kind}: {message.get('text') or dict(message)}"
+                )
             elif time.monotonic() - since > _STALL_S:
                 missing = count - len(self._seen[wanted])
                 raise ServerError(
-                    f"streamer.serve: {missing} of {count} frames without a {wanted} for {_STALL_S:g} s"
+                    f"musc-online serve: {missing} of {count} frames without a {wanted} for {_STALL_S:g} s"
                 )
 
     def _take(self, recorder: Recorder, message: Message) -> int:

@@ -10,9 +10,9 @@ from rich.console import Console
 from bench import datasets
 from bench.commands import Command, check_writable
 from bench.datasets import Category
-from musc_online import config as configuration
 from musc_online.errors import ConfigError, DataError
 from streamer.commands import examples
+from streamer.config_option import ConfigFile
 
 if TYPE_CHECKING:
     from bench.verdict.protocol import Series
@@ -26,14 +26,16 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
     cls=Command,
     epilog=examples(
         "musc-online verdict mvtec --data MVTEC --category cookie --output verdict",
-        "musc-online verdict mvtec --data MVTEC --rules auto,mad --draws 2 --orders 2",
+        "musc-online verdict mvtec --data MVTEC --rules auto,mad --draws 2",
         "musc-online verdict mvtec --data MVTEC --category cookie --repeat 5",
     ),
 )
-@click.argument("dataset", type=click.Choice(sorted(datasets.DATASETS)))
+@click.argument("dataset", metavar="DATASET", type=click.Choice(sorted(datasets.DATASETS)))
 @click.option("--data", required=True, type=click.Path(path_type=Path), help="Root of the dataset.")
 @click.option("--category", default="all", help="Names with commas between, or all.")
-@click.option("--config", "configs", multiple=True, type=_FILE, help="YAML; may be given more than once.")
+@click.option(
+    "--config", "configs", multiple=True, type=ConfigFile(), help="YAML; may be given more than once."
+)
 @click.option("--rules", default=RULES, help="Values of threshold.rule, side by side.")
 @click.option(
     "--draws", default=3, type=click.IntRange(1), help="Choices of images, or of defects to repeat."
@@ -69,6 +71,8 @@ def main(
     json_path: Path | None,
 ) -> None:
     """Say what labels are worth at several shares of defects.
+
+    DATASET is mvtec, visa, btad, folder, mvtec_ad2, mvtec_loco, mpdd or real_iad.
 
     Every draw, order of arrival and threshold rule is one stream through the detector; each pair of images is
     matched once (docs/operate.md#what-labels-are-worth).
@@ -142,6 +146,7 @@ def _series(paths: Sequence[Path], rules: str, accept_after: int | None, work: "
     """
     from bench.verdict.changeover import accepting_after  # noqa: PLC0415  (slow: wrong data is told before)
     from bench.verdict.protocol import Series, with_rule  # noqa: PLC0415
+    from musc_online import config as configuration  # noqa: PLC0415
 
     source = click.get_current_context().get_parameter_source("rules")
     found: dict[str, Series] = {}

@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from streamer.commands import Command, examples
+from streamer.config_option import ConfigFile
 
 
 @click.command(
@@ -20,7 +21,7 @@ from streamer.commands import Command, examples
 @click.option(
     "--config",
     "path",
-    type=click.Path(path_type=Path),
+    type=ConfigFile(),
     metavar="FILE",
     help="YAML, e.g. of `musc-online config page`; without it, all defaults.",
 )

@@ -68,7 +68,7 @@ class Control:
                 409,
                 "read_only",
                 "this page only shows: the detector's control socket does not answer to its key; make one "
-                "with python -m streamer.keys DIR --page NAME",
+                "with musc-online keys DIR --page NAME",
             )
         if self._waiting >= _WAITING:
             raise Refused(503, "busy", f"{_WAITING} requests wait for the detector; try again")

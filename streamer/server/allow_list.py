@@ -73,5 +73,5 @@ def _make(folder: Path) -> None:
     except OSError as error:
         raise StreamerError(
             f"security.keys: {folder} is no folder of keys and cannot be made ({error.strerror}); "
-            "make the keys with python -m streamer.keys"
+            "make the keys with musc-online keys"
         ) from None

@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 import msgpack
 import numpy as np
 
-from streamer import images
+from streamer import child, images
 from streamer.errors import StreamerError, WireError
 from streamer.server.decode_worker import buffer_of, write_all
 from streamer.wire.checks import BitDepth
@@ -208,13 +208,12 @@ class _Worker:
         self._shared = _anonymous_file()
         self._ready = False
         fds = (theirs.fileno(), self._shared.fileno())
-        # The modules that this process finds, wherever it was started; no threads beside the one that works.
-        path = os.pathsep.join(entry or os.curdir for entry in sys.path)
-        environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+        # No threads beside the one that works.
+        environment = child.environment(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
         try:
             # In a session of its own: what a terminal sends is meant for the service.
             self.process = subprocess.Popen(
-                [sys.executable, "-P", "-m", _MODULE, *map(str, fds), options],
+                child.command(_MODULE, *map(str, fds), options),
                 env=environment,
                 pass_fds=fds,
                 stdin=subprocess.DEVNULL,

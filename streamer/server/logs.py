@@ -1,6 +1,7 @@
 """The service's log: structlog to stderr, JSON lines or for a person at a terminal."""
 
 import logging
+import os
 import sys
 import threading
 import time
@@ -16,10 +17,11 @@ def configure(level: str = "info", style: str = "auto") -> None:
 
     Args:
         level: debug, info, warning or error.
-        style: `json`, `console`, or `auto`: for a person where stderr is a terminal, else JSON.
+        style: `json`, `console`, or `auto`: for a person where stderr is a terminal, else JSON. Lines for a
+            person have colours on a terminal that has some, unless NO_COLOR is set (https://no-color.org).
     """
     readable = style == "console" or (style == "auto" and sys.stderr.isatty())
-    renderer = structlog.dev.ConsoleRenderer() if readable else structlog.processors.JSONRenderer()
+    renderer = _for_a_person() if readable else structlog.processors.JSONRenderer()
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
@@ -32,6 +34,19 @@ def configure(level: str = "info", style: str = "auto") -> None:
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
         logger_factory=structlog.WriteLoggerFactory(sys.stderr),  # a line is one write
         cache_logger_on_first_use=False,
+    )
+
+
+def is_terminal() -> bool:
+    """Whether stderr is a terminal on which a line can be taken back and coloured."""
+    return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def _for_a_person() -> structlog.dev.ConsoleRenderer:
+    # Tracebacks without the values of variables: among them are pixels, keys and addresses with passwords.
+    return structlog.dev.ConsoleRenderer(
+        colors=is_terminal() and not os.environ.get("NO_COLOR"),
+        exception_formatter=structlog.dev.plain_traceback,
     )
 
 

@@ -4,12 +4,10 @@ import gc
 import json
 import os
 import signal
-import sys
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-import click
 import structlog
 
 from musc_online import config as configuration
@@ -67,7 +65,7 @@ def run(config: Config, ready_file: Path | None = None) -> None:
         notify.ready()
         supervised = Supervised(service, notify)
         supervised.start()
-        _watch(service, config.log.progress_s)
+        _watch(service, config.log.progress_s, output)
         log.info("stopping", queued=service.ledger.totals()["queued"])
         supervised.stopping()
         try:
@@ -120,9 +118,9 @@ def _say_ready(service: "Service", ready_file: Path | None) -> None:
     log.info("ready", **ready)
 
 
-def _watch(service: "Service", every_s: float) -> None:
+def _watch(service: "Service", every_s: float, output: Output) -> None:
     """Say how far it is, on one line of a terminal or as a log line, until asked to stop."""
-    terminal = sys.stderr.isatty()
+    terminal = logs.is_terminal()
     every_s = 1.0 if terminal else every_s
     before: dict[str, Any] = {}
     while not service.wait(every_s):
@@ -133,12 +131,10 @@ def _watch(service: "Service", every_s: float) -> None:
         before = now
         shown = {**_progress(now), "fps": round(fps, 1)}
         if terminal:
-            line = "  ".join(f"{name} {value}" for name, value in shown.items())
-            click.echo(f"\r\x1b[K{line}", nl=False, err=True)
+            output.stand(shown)
         else:
             log.info("progress", **shown)
-    if terminal:
-        click.echo("", err=True)
+    output.stand(None)
 
 
 def _progress(totals: dict[str, Any]) -> dict[str, int]:

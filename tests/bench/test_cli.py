@@ -1,23 +1,21 @@
-"""`musc-online`: each command under one name, imported when it is called; help, versions, completion."""
+"""`musc-online`: each command under one name, imported when it is called; help, versions, pages."""
 
-import os
 import re
 import shlex
-import shutil
-import subprocess
 import sys
-from pathlib import Path
+from unittest.mock import patch
 
 import click
 import pytest
 from click.testing import CliRunner
+from command_support import ROOT, all_commands, python
 
 from bench import cli
 from bench.cli import COMMANDS, NAME, main
+from streamer import config_option
 from streamer.commands import Command, start
 from streamer.shipped import shipped
 
-ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 TEXTS = [*PAGES, *sorted((ROOT / "configs").rglob("*.y*ml"))]
 MODULES = (
@@ -29,21 +27,6 @@ MODULES = (
     "streamer.demo_page",
 )
 """Commands that are no part of the group."""
-PATIENCE_S = 180.0
-
-
-def under(name, command):
-    """A command and those below it."""
-    yield name, command
-    if isinstance(command, click.Group):
-        for inner, below in command.commands.items():
-            yield from under(f"{name} {inner}", below)
-
-
-def all_commands():
-    yield NAME, main
-    for name, lazy in COMMANDS.items():
-        yield from under(f"{NAME} {name}", lazy.load())
 
 
 def examples_of(command):
@@ -54,17 +37,17 @@ def examples_of(command):
 
 def parsed(words, command):
     """Nothing; a context of click's own for the words of an example, or the error it ends with."""
+    # The configuration that it names need not be there.
+    with patch.object(config_option, "shipped", dict):
+        _parsed(words, command)
+
+
+def _parsed(words, command):
     shell = next((at for at, word in enumerate(words) if word in {">", ">>", "2>", "|", "&"}), len(words))
     with command.make_context(words[0], words[1:shell]) as context:
         if isinstance(command, click.Group) and context._protected_args:
             name, below, rest = command.resolve_command(context, [*context._protected_args, *context.args])
-            parsed([f"{words[0]} {name}", *rest], below)
-
-
-def python(*words, **more):
-    return subprocess.run(
-        [sys.executable, *words], check=False, capture_output=True, text=True, timeout=PATIENCE_S, **more
-    )
+            _parsed([f"{words[0]} {name}", *rest], below)
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -134,6 +117,22 @@ def test_both_ways_of_asking_for_help_work_everywhere():
         assert texts.pop().startswith(f"Usage: {name} ")
 
 
+def test_every_help_fits_a_terminal_of_80_columns_and_breaks_no_word(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    modules = [(f"python -m {name.removesuffix('.command')}", cli.Lazy(name, "").load()) for name in MODULES]
+    for name, command in [*all_commands(), *modules]:
+        shown = CliRunner().invoke(command, ["-h"], prog_name=name).stdout
+        assert [line for line in shown.splitlines() if len(line) > 80] == [], name
+        usage, own = shown.partition("\n\n")[0].split(), arguments_of(command)
+        assert usage[len(usage) - len(own) :] == own, name
+
+
+def arguments_of(command):
+    """As its usage should end, in whole words."""
+    own = [one for one in command.params if isinstance(one, click.Argument)]
+    return [word for one in own for word in one.make_metavar(click.Context(command)).split()]
+
+
 def test_usage_is_of_what_was_typed():
     for words in (["musc_online", "status"], ["bench.verdict"]):
         assert python("-m", *words, "-h").stdout.startswith(f"Usage: python -m {' '.join(words)} [OPTIONS]")
@@ -189,55 +188,6 @@ def test_shipped_configurations_are_listed_and_printed_as_they_are():
     assert "no configuration '../line', expected one of board, " in done.stderr
 
 
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_completion_is_clicks_own_and_says_how_it_is_installed(shell):
-    done = CliRunner().invoke(main, ["completion", shell])
-    first, *script = done.stdout.splitlines()
-    assert first.startswith("# ")
-    assert f"{NAME} completion {shell}" in first
-    assert any(f"_MUSC_ONLINE_COMPLETE={shell}_complete" in line for line in script)
-    if (program := shutil.which(shell)) is not None:
-        checked = subprocess.run(
-            [program, "-n"],
-            input=done.stdout,
-            check=False,
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE_S,
-        )
-        assert (checked.returncode, checked.stderr) == (0, "")
-
-
-@pytest.mark.skipif(not shutil.which("bash"), reason="no bash: Debian's package bash has it")
-def test_a_real_bash_completes_commands_and_options(tmp_path):
-    program = tmp_path / NAME
-    program.write_text(f"#!{sys.executable}\nfrom musc_online.__main__ import main\nmain()\n")
-    program.chmod(0o755)
-    # As readline does it: the words typed so far, the last one half typed, and the function of the script.
-    script = f"""
-    eval "$({NAME} completion bash)"
-    complete -p {NAME}
-    typed() {{
-        COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMPREPLY=()
-        _musc_online_completion {NAME}
-        echo "${{COMPREPLY[*]}}"
-    }}
-    typed {NAME} st
-    typed {NAME} status --end
-    typed {NAME} speed ser
-    typed {NAME} operate thr
-    """
-    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
-    environment.pop("_MUSC_ONLINE_COMPLETE", None)
-    done = subprocess.run(
-        ["bash", "--norc", "-c", script],
-        check=False, capture_output=True, text=True, env=environment, timeout=PATIENCE_S,
-    )  # fmt: skip
-    assert done.stderr == ""
-    assert done.stdout.splitlines()[1:] == ["status", "--endpoint", "service", "threshold"]
-    assert done.stdout.splitlines()[0].endswith(f"-F _musc_online_completion {NAME}")
-
-
 def code_of(page):
     """What a page shows as typed; of a configuration all of it."""
     text = page.read_text(encoding="utf-8")
@@ -258,15 +208,6 @@ def test_what_a_page_says_to_type_is_a_command(page):
 
 def test_pages_were_read():
     assert sum(f"{NAME} serve" in page.read_text(encoding="utf-8") for page in TEXTS) > 3
-
-
-def test_a_missing_extra_is_one_line_however_it_is_called(tmp_path):
-    (tmp_path / "pydantic.py").write_text("raise ModuleNotFoundError('no pydantic', name='pydantic')")
-    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}:{ROOT}"}
-    told = "error: pydantic is not installed; pip install 'musc-online[detector,replay]' brings it\n"
-    for words in (["musc_online", "replay", "demo"], ["bench.replay", "demo"]):
-        done = python("-m", *words, env=environment)
-        assert (done.returncode, done.stdout, done.stderr) == (2, "", told)
 
 
 def test_a_missing_module_of_our_own_is_a_fault():

@@ -1,4 +1,4 @@
-"""Rows on a terminal of any width: names fold, numbers and words stay whole, nothing is wider than it."""
+"""Rows on a terminal of any width: texts fold; ids, numbers and words stay whole; only an id may be wider."""
 
 import io
 
@@ -58,13 +58,13 @@ STREAMS = st.dictionaries(
 
 def printed(what, width):
     console = Console(width=width, file=io.StringIO())
-    console.print(what)
+    console.print(what, soft_wrap=isinstance(what, Text))
     return console.file.getvalue().splitlines()
 
 
 @pytest.mark.parametrize("width", [40, 60, 80, 200])
 @given(streams=STREAMS)
-def test_no_status_cuts_a_number_or_leaves_its_width(width, streams):
+def test_no_status_cuts_a_number_or_an_id_or_leaves_its_width(width, streams):
     sources = {name: stream["source"] for name, stream in streams.items()}
     for columns, rows in (
         (status._FRAMES, status._frames(streams)),
@@ -73,17 +73,18 @@ def test_no_status_cuts_a_number_or_leaves_its_width(width, streams):
         (status._SOURCES, status._sources(sources)),
     ):
         lines = printed(laid_out(columns, rows, width), width)
-        assert all(cell_len(line) <= width for line in lines)
+        ids = {printable(row[at]) for row in rows for at, column in enumerate(columns) if column.kind == "id"}
+        assert all(cell_len(line) <= width or line.strip() in ids for line in lines)
         words = set(" ".join(lines).split())
         for row in rows:
-            for column, cell in zip(columns, row, strict=True):
-                if column.kind != "name":
+            for column, cell in zip(columns, map(printable, row), strict=True):
+                if column.kind != "text":
                     assert words >= set(cell.split()), f"{column.title} {cell}"
 
 
 @given(name=NAMES, count=COUNTS, width=st.integers(26, 120))
-def test_a_name_folds_and_loses_nothing(name, count, width):
-    columns = (Column("stream", "name"), Column("frames"), Column("source", "name"))
+def test_a_text_folds_and_loses_nothing(name, count, width):
+    columns = (Column("stream", "text"), Column("frames"), Column("source", "text"))
     shown = "".join(printed(laid_out(columns, [("x", str(count), name)], width), width))
     assert str(count) in shown
     # In their order, whatever stands between them: the fold, the rule below the heads, the other cells.
@@ -92,7 +93,7 @@ def test_a_name_folds_and_loses_nothing(name, count, width):
 
 
 def test_what_fits_is_a_table_and_what_does_not_a_list():
-    columns = (Column("stream", "name"), Column("frames"), Column("dropped"))
+    columns = (Column("stream", "text"), Column("frames"), Column("dropped"))
     rows = [("line-1", "1000000000000", "0"), ("a-name-of-more-than-eight", "7", "3")]
     fits = LEAST + 13 + 7 + 2 * 2
     assert printed(laid_out(columns, rows, fits), fits)[0] == "stream           frames  dropped"
@@ -106,8 +107,24 @@ def test_what_fits_is_a_table_and_what_does_not_a_list():
     ]
 
 
+def test_ids_are_as_they_are_copied_in_a_table_that_has_room_and_in_a_list():
+    columns = (Column("stream", "id"), Column("last frame", "id"), Column("verdict", "word"))
+    rows = [("line-1", "part/test/stain/003.png", "anomalous"), ("b", "x" * 30, "normal")]
+    assert "part/test/stain/003.png" in printed(laid_out(columns, rows, 51), 51)[2]
+    assert printed(laid_out(columns, rows, 40), 40) == [
+        "line-1",
+        "  last frame  part/test/stain/003.png",
+        "  verdict     anomalous",
+        "b",
+        "  last frame",
+        "x" * 30,
+        "  verdict     normal",
+    ]
+    assert "x" * 30 in printed(laid_out(columns, rows, 20), 20)
+
+
 def test_markup_and_line_ends_of_a_name_are_text():
-    columns = (Column("stream", "name"), Column("frames"))
+    columns = (Column("stream", "text"), Column("frames"))
     for width in (80, 12):
         shown = printed(laid_out(columns, [("[red]a\nb\x1b[31m", "1" * 9)], width), width)
         assert "\x1b" not in "".join(shown)

@@ -70,7 +70,7 @@ def test_a_bind_open_to_the_network_needs_keys(backbone, endpoint):
         ({"transprot": {}}, "did you mean 'transport'?"),
         ({"ring": {"capacity": 100_000}}, "ring.max_bytes"),
         ({"transport": {"frames": "nonsense"}}, "transport.frames: got nonsense"),
-        ({"security": {"keys": "nowhere"}}, "python -m streamer.keys"),
+        ({"security": {"keys": "nowhere"}}, "musc-online keys"),
         ({"streams": [{"match": "a", "ring": {"capacty": 3}}]}, "did you mean 'capacity'?"),
     ],
 )

@@ -250,7 +250,7 @@ def test_every_kind_reads_well_and_cannot_inject_markup():
             "camera lost  rtsp://cam: no route",
         ),
         ({"kind": "source", "state": "live", "source": "camera:0", "text": ""}, "camera live  camera:0"),
-        (label("score", 7, None, known_defect=None, n_references=0), "7  -    (ready, 0 references)"),
+        (label("score", 7, None, known_defect=None, n_references=0), "7  -  (ready, 0 references)"),
     ],
 )
 def test_events_and_operators_read_well(fields, line):
@@ -298,6 +298,32 @@ def test_two_streams_in_brackets_are_two(capsys):
         assert capsys.readouterr().out.startswith(f"{name}/status ")
 
 
+@pytest.mark.parametrize(
+    ("width", "told"),
+    [
+        (None, "a.png  normal  raw 0.4321  rscin 0.2000  pred 0.9876  (ready, 1 reference)"),
+        (84, "a.png  normal  raw 0.4321  rscin 0.2000  pred 0.9876  (ready, 1 reference)"),
+        (83, "a.png  normal  raw 0.4321  rscin 0.2000  pred 0.9876  (ready)"),
+        (68, "a.png  normal  raw 0.4321  rscin 0.2000  (ready)"),
+        (55, "a.png  normal  raw 0.4321  rscin 0.2000"),
+        (46, "a.png  normal  raw 0.4321"),
+        (10, "a.png  normal  raw 0.4321"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["score", "revision"])
+def test_of_a_score_the_least_is_left_out_where_it_is_longer_than_the_terminal(kind, width, told):
+    numbers = {"raw_score": 0.4321, "rscin_score": 0.2, "pred_score": 0.9876, "n_references": 1}
+    topic = f"line/{kind}"
+    width = None if width is None else width + len(topic) - len("line/scor")
+    assert describe(Message(label(kind, "a.png", False, **numbers), topic), width).plain == f"{topic} {told}"
+
+
+def test_other_messages_are_whole_whatever_the_width():
+    for fields in (EVENT, OPERATOR, END):
+        message = Message(fields, f"line/{fields['kind']}")
+        assert describe(message, 10).plain == describe(message).plain
+
+
 def test_a_line_is_broken_between_words_on_a_terminal_and_nowhere_in_a_pipe():
     known = "n" * 20
     messages = [label("score", "part-000017", True, raw_score=0.4321, pred_score=0.9876, known_defect=known)]
@@ -311,4 +337,4 @@ def test_a_line_is_broken_between_words_on_a_terminal_and_nowhere_in_a_pipe():
         lines = text.splitlines()
         assert all(len(line) <= most for line in lines)
         assert (len(lines) > 2) == (most == 40)
-        assert " ".join(text.split()).startswith(told)
+        assert " ".join(text.split()).startswith(told.removesuffix(" pred 0.9876") if most == 40 else told)

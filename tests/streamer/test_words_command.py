@@ -61,7 +61,7 @@ def test_the_command_line_says_it_too(backbone):
 
 def test_the_help_has_examples():
     said = CliRunner().invoke(operate_main, ["--help"]).stdout
-    assert "operate threshold --stream line-1 --false-alarms 0.005 --preview" in said
+    assert "operate threshold --stream line --false-alarms 0.005 --preview" in said
 
 
 @pytest.mark.parametrize(
