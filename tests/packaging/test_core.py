@@ -2,8 +2,12 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+# Wrong data is told before what is missing.
+PICTURES = str(Path(__file__).parents[2] / "docs" / "images")
 
 # As if no extra were installed: an import of what one brings finds nothing.
 CORE_ONLY = """
@@ -45,15 +49,15 @@ def test_a_camera_host_needs_no_extra(command, tmp_path):
         (["speed"], "detector"),
         (["load"], "detector"),
         (["replay", "demo"], "detector,replay"),
-        (["verdict", "demo"], "detector,replay"),
-        (["options", "demo"], "detector,replay"),
+        (["verdict", "folder", "--data", PICTURES], "detector,replay"),
+        (["options", "folder", "--data", PICTURES], "detector,replay"),
         (["page"], "page"),
         (["bridge", "files", "--config", "bridge.yaml"], "bridge"),
         (["bridge", "mqtt", "--config", "bridge.yaml"], "mqtt"),
         (["bridge", "webhook", "--config", "bridge.yaml"], "webhook"),
         (["bridge", "opcua", "--config", "bridge.yaml"], "opcua"),
     ],
-    ids=str,
+    ids=lambda given: given if isinstance(given, str) else given[0],
 )
 def test_another_command_names_the_extra_in_one_line(arguments, extra, tmp_path):
     done = core(*arguments, cwd=tmp_path)

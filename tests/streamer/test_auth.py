@@ -200,7 +200,7 @@ def test_a_role_that_is_no_folder_is_one_line(folder, backbone):
     (folder / "publishers" / "camera.key").unlink()
     (folder / "publishers").rmdir()
     (folder / "publishers").write_text("")
-    with pytest.raises(StreamerError, match=r"security\.keys: .*publishers .*streamer\.keys"):
+    with pytest.raises(StreamerError, match=r"security\.keys: .*publishers .*musc-online keys"):
         Service(small_config(security={"keys": str(folder)}), backbone)
 
 
@@ -279,7 +279,7 @@ def test_half_a_key_option_is_an_error(folder):
     with pytest.raises(StreamerError, match="go together"):
         auth.client_keys(folder / "clients" / "camera.key_secret", None)
     assert auth.client_keys(None, None) is None
-    with pytest.raises(StreamerError, match=r"streamer\.keys"):
+    with pytest.raises(StreamerError, match=r"musc-online keys"):
         auth.load_server(folder / "nowhere")
 
 

@@ -95,7 +95,7 @@ def test_a_folder_of_before_gets_a_token_and_nobody_else_a_key(backbone, tmp_pat
     auth.create_keys(folder, {"camera-1": "publishers"})
     (folder / "metrics.token").unlink()
     config = small_config(metrics=LOCAL, security={"keys": str(folder)})
-    with pytest.raises(StreamerError, match=rf"metrics\.endpoint: .*streamer\.keys {folder}"):
+    with pytest.raises(StreamerError, match=rf"metrics\.endpoint: .*musc-online keys {folder}"):
         Service(config, backbone).start()
     made = CliRunner().invoke(keys_main, [str(folder)])
     assert (made.exit_code, made.stdout.split()) == (0, [str(folder / "metrics.token")])

@@ -96,7 +96,7 @@ def test_what_cannot_be_used_is_one_line(tmp_path):
     assert "page.yaml" in refusal("--config", tmp_path / "page.yaml")
     assert "open to the network" in refusal("--listen", "0.0.0.0:0", "--store", tmp_path / "store")
     assert "go together" in refusal(*store, "--key", tmp_path / "k")
-    assert "streamer.keys" in refusal(*store, "--key", tmp_path / "k", "--server-key", tmp_path / "s")
+    assert "musc-online keys" in refusal(*store, "--key", tmp_path / "k", "--server-key", tmp_path / "s")
     (tmp_path / "file").write_text("")
     assert "store.path" in refusal("--store", tmp_path / "file" / "x", "--listen", "127.0.0.1:0")
     with socket.create_server(("127.0.0.1", 0)) as taken:
