@@ -6,13 +6,13 @@ import io
 import platform
 from contextlib import redirect_stderr
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import click
 from click.shell_completion import CompletionItem, get_completion_class
 
 from bench.commands import Group
+from bench.machine import installed
 from streamer.commands import examples
 from streamer.printable import printable
 from streamer.shipped import shipped
@@ -131,18 +131,11 @@ class _LazyGroup(Group):
 
 def versions() -> str:
     """Versions of this program and of what its figures depend on, a line each; nothing is imported."""
-    lines = [f"{NAME} {_installed(NAME) or '(not installed)'}", f"Python {platform.python_version()}"]
+    lines = [f"{NAME} {installed(NAME) or '(not installed)'}", f"Python {platform.python_version()}"]
     for names in (("torch",), ("faiss-cpu", "faiss-gpu")):
-        found = [f"{name} {number}" for name in names if (number := _installed(name))]
+        found = [f"{name} {number}" for name in names if (number := installed(name))]
         lines.append(", ".join(found) or f"{names[0].partition('-')[0]} not installed")
     return "\n".join(lines)
-
-
-def _installed(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
 
 
 def _tell_versions(context: click.Context, _option: click.Parameter, asked: bool) -> None:

@@ -1,7 +1,8 @@
-"""What a machine is, in the words of reports and measurements."""
+"""What a machine is and has, in the words of reports and measurements."""
 
 import os
 import platform
+from importlib import metadata
 from pathlib import Path
 
 
@@ -19,3 +20,11 @@ def processor() -> tuple[str, set[str]]:
 def cores() -> int:
     """How many of its cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def installed(name: str) -> str | None:
+    """The version of a distribution, without importing it; None where it is not installed."""
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None

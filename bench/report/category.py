@@ -10,7 +10,7 @@ from bench.replay.outcome import STAGES, Outcome
 from bench.replay.settings import Options
 from bench.report import frames as said
 from bench.report import pictures, shown, worth
-from bench.report.frames import Frame
+from bench.report.frames import Frame, known
 from musc_online.errors import DataError
 
 Files = dict[str, Any]
@@ -60,14 +60,10 @@ def _write_plots(
         drawn["seen"] = "frames_seen.png"
     if len({row["capacity"] for row in found.get("sweep", [])}) > 1:
         batch = outcome.levels["batch"]
-        lines = {"image_auroc": _known(batch["image"]["auroc"]), "pro": _known(batch["pixel"]["pro"])}
+        lines = {"image_auroc": known(batch["image"]["auroc"]), "pro": known(batch["pixel"]["pro"])}
         pictures.sweep(found["sweep"], lines, folder / "capacity.png")
         drawn["sweep"] = "capacity.png"
     if found.get("repeat"):
         pictures.repeat(found["repeat"], folder / "repeated_defect.png")
         drawn["repeat"] = "repeated_defect.png"
     return drawn
-
-
-def _known(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None

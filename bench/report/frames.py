@@ -80,13 +80,13 @@ def of(outcome: Outcome) -> list[Frame]:
                 truth=None if outcome.truth is None else bool(outcome.truth.labels[index]),
                 defect=sample.defect,
                 arrival=number,
-                first=_known(recorder.provisional.raw[index]),
-                raw=_known(recorder.revised.raw[index]),
-                rescored=_known(recorder.revised.rescored[index]),
+                first=known(recorder.provisional.raw[index]),
+                raw=known(recorder.revised.raw[index]),
+                rescored=known(recorder.revised.rescored[index]),
                 said_first=_label(first.label),
                 said=_label(recorder.last_label.get(index)),
                 threshold=recorder.thresholds.get(index),
-                error=_known(errors[index]),
+                error=known(errors[index]),
             )
         )
     return made
@@ -164,7 +164,8 @@ def image_errors(labels: npt.NDArray[np.int64], scores: Doubles) -> Doubles:
     return errors
 
 
-def _known(value: float) -> float | None:
+def known(value: float) -> float | None:
+    """A score or metric; None where it is not finite, which JSON has no word for."""
     return float(value) if np.isfinite(value) else None
 
 

@@ -5,10 +5,9 @@ import shlex
 import sys
 from dataclasses import dataclass
 from datetime import datetime
-from importlib import metadata
 from pathlib import Path
 
-from bench.machine import cores, processor
+from bench.machine import cores, installed, processor
 
 _LIBRARIES = ("torch", "faiss-cpu", "faiss-gpu", "numpy", "opencv-python-headless")
 
@@ -32,8 +31,8 @@ class Made:
         model = processor()[0] or platform.machine()
         machine = f"{model}, {cores()} {'core' if cores() == 1 else 'cores'}, {platform.system()}"
         found = [f"Python {platform.python_version()}"]
-        found += [f"{name} {version}" for name in _LIBRARIES if (version := _version(name))]
-        version = _version("musc-online") or "unknown"
+        found += [f"{name} {version}" for name in _LIBRARIES if (version := installed(name))]
+        version = installed("musc-online") or "unknown"
         return cls(at, version, machine, ", ".join(found), command(sys.orig_argv))
 
 
@@ -49,10 +48,3 @@ def command(words: list[str]) -> str:
     if rest and Path(rest[0]).name == "musc-online":
         return shlex.join(["musc-online", *rest[1:]])
     return shlex.join([Path(python).name, *rest])
-
-
-def _version(name: str) -> str | None:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return None

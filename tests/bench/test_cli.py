@@ -3,6 +3,7 @@
 import re
 import shlex
 import sys
+from importlib import metadata
 from unittest.mock import patch
 
 import click
@@ -169,9 +170,9 @@ def test_the_version_is_of_all_that_figures_depend_on():
 
 def test_what_is_not_installed_has_no_version(monkeypatch):
     def missing(name):
-        raise cli.PackageNotFoundError(name)
+        raise metadata.PackageNotFoundError(name)
 
-    monkeypatch.setattr(cli, "version", missing)
+    monkeypatch.setattr(metadata, "version", missing)
     assert cli.versions().splitlines()[0] == f"{NAME} (not installed)"
     assert cli.versions().splitlines()[2:] == ["torch not installed", "faiss not installed"]
 

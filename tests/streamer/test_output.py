@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from contextlib import contextmanager
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -143,12 +144,7 @@ def test_a_log_that_nobody_reads_never_ends_the_service(kind, number, one_thread
 
 def talk(endpoints, kind):
     """Bad frames and good ones: each bad one is logged, and each good one scored."""
-
-    class Endpoints:
-        pass
-
-    service = Endpoints()
-    service.endpoints = endpoints
+    service = SimpleNamespace(endpoints=endpoints)
     with Screen(service) as screen, Camera(endpoints["frames"]) as camera:
         for seed in range(4):
             camera.send({"v": 1}, b"")

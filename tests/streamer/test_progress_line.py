@@ -11,6 +11,7 @@ import sys
 import termios
 import threading
 from contextlib import contextmanager
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -183,12 +184,7 @@ def test_a_real_service_s_warnings_and_its_progress_share_a_terminal(one_thread,
 
 def talk(endpoints, one):
     """A bad frame whenever the line of progress stands, until it has stood twice with a warning since."""
-
-    class Service:
-        pass
-
-    service = Service()
-    service.endpoints = endpoints
+    service = SimpleNamespace(endpoints=endpoints)
     with Screen(service) as screen, Camera(endpoints["frames"]) as camera:
         for seed in range(3):
             camera.picture(seed)
