@@ -17,6 +17,7 @@ from musc_online import config_file
 from musc_online.config_errors import one_line
 from musc_online.config_service import (
     BitDepth,
+    Engine,
     History,
     Limits,
     Log,
@@ -259,6 +260,7 @@ class Config(Section):
     snapshot: Snapshots = Snapshots()
     metrics: Metrics = Metrics()
     log: Log = Log()
+    engine: Engine = Engine()
     streams: tuple[StreamOverride, ...] = ()
 
     @field_validator("ignore", mode="wrap")

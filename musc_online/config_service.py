@@ -90,6 +90,27 @@ class Snapshots(Section):
     journal: bool = False
 
 
+class Engine(Section):
+    """Who decodes, extracts and matches: `local`, the threads of one process, or `ray`, actors of a cluster.
+
+    `address` is the head of a cluster that runs, `host:port`, and `token` the file with its token; null starts
+    a cluster of our own, on this machine and its loopback. There are `backbones` actors with a backbone, one
+    line a stream, and of a line `shards` actors that hold a part of its ring's features each; 0 for none.
+    `_cpus` and `_gpus` are what each asks of a node of a cluster that runs. The keys count with `ray` alone.
+    """
+
+    name: Literal["local", "ray"] = "local"
+    address: str | None = None
+    token: ConfigPath | None = None
+    backbones: Annotated[int, Field(ge=1, le=1024)] = 1
+    backbone_cpus: Annotated[float, Field(ge=0, le=1024)] = 1.0
+    backbone_gpus: Annotated[float, Field(ge=0, le=1024)] = 0.0
+    line_cpus: Annotated[float, Field(ge=0, le=1024)] = 1.0
+    line_gpus: Annotated[float, Field(ge=0, le=1024)] = 0.0
+    shards: Annotated[int, Field(ge=0, le=64)] = 0
+    shard_cpus: Annotated[float, Field(ge=0, le=1024)] = 1.0
+
+
 class Metrics(Section):
     """Prometheus: `endpoint` is `host:port`, null for none."""
 
@@ -120,6 +141,7 @@ class StreamOverride(Section):
     revise: dict[str, Any] = Field(default={})
     threshold: dict[str, Any] = Field(default={})
     output: dict[str, Any] = Field(default={})
+    engine: dict[Literal["shards"], Any] = Field(default={})
     warmup: Positive = 8
     deadline_ms: Annotated[float, Field(gt=0, le=LARGEST)] | None = None
     bit_depth: BitDepth = "auto"
