@@ -93,9 +93,9 @@ class Snapshots(Section):
 class Engine(Section):
     """Who decodes, extracts and matches: `local`, the threads of one process, or `ray`, actors of a cluster.
 
-    `address` is the head of a cluster that runs, `host:port`, and `token` the file with its token; null starts
-    a cluster of our own, on this machine and its loopback. There are `backbones` actors with a backbone, one
-    line a stream, and of a line `shards` actors that hold a part of its ring's features each; 0 for none.
+    `address` is the head of a cluster that runs, `host:port`, and `token` the file with its token; null
+    starts a cluster of our own, on this machine and its loopback. There are `backbones` actors with a backbone,
+    one line a stream, and of a line `shards` actors that hold a part of its ring's features each; 0 for none.
     `_cpus` and `_gpus` are what each asks of a node of a cluster that runs. The keys count with `ray` alone.
     """
 
