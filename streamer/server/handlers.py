@@ -9,11 +9,9 @@ from typing import Any, Protocol, TypeVar
 import structlog
 
 from streamer.errors import WireError
+from streamer.server.engine import Frames, Keeper, Rings
 from streamer.server.history import History
 from streamer.server.outcomes import Ledger
-from streamer.server.pipeline import Pipeline
-from streamer.server.scoring import Scoring
-from streamer.server.snapshots import Snapshots
 from streamer.server.stream import Stream
 from streamer.server.streams import Streams
 from streamer.server.threads import run_there
@@ -36,9 +34,9 @@ class Requested(Protocol):
     failure: BaseException | None
     history: History
     ledger: Ledger
-    pipeline: Pipeline
-    scoring: Scoring
-    snapshots: Snapshots
+    pipeline: Frames
+    scoring: Rings
+    snapshots: Keeper
     streams: Streams
 
     def status(self) -> dict[str, Any]:
