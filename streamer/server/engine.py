@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from musc_online import backbones
 from musc_online.backbones import Backbone
 from musc_online.config import Config
+from streamer.errors import WireError
 from streamer.progress import Progress
 from streamer.server.decode_pool import DecodePool
 from streamer.server.intake import Intake
@@ -172,6 +173,14 @@ class Engine(Protocol):
         """What `status` says of it, under `engine`."""
         ...
 
+    def move(self, stream: str, node: str | None) -> dict[str, Any]:
+        """Have a stream's ring go on elsewhere, on a node or on any other; raises WireError."""
+        ...
+
+    def drain(self, node: str) -> dict[str, Any]:
+        """Move everything off a node; raises WireError."""
+        ...
+
     def close(self) -> None:
         """Let go of everything; done twice it does nothing."""
         ...
@@ -243,6 +252,22 @@ class LocalEngine:
     def status(self) -> dict[str, Any]:
         """What `status` says of it."""
         return {"name": "local"}
+
+    def move(self, stream: str, node: str | None) -> dict[str, Any]:
+        """Refuse: there is nowhere else.
+
+        Raises:
+            WireError: `not_configured`.
+        """
+        raise WireError("not_configured", "move: everything is in one process; set engine.name to ray")
+
+    def drain(self, node: str) -> dict[str, Any]:
+        """Refuse: there is one machine.
+
+        Raises:
+            WireError: `not_configured`.
+        """
+        raise WireError("not_configured", "drain: everything is in one process; set engine.name to ray")
 
     def close(self) -> None:
         """Close the journals: no score goes out any more."""

@@ -193,7 +193,7 @@ class Scoring:
         """
         detector = self._opened(stream)
         if detector is None:
-            raise _nothing_to_say(stream, word)
+            raise nothing_to_say(stream, word)
         with _written_down(stream, detector):
             said = say(detector, word)
         answer = {"stream": stream.name, **said.answer}
@@ -264,7 +264,7 @@ def _within(config: Config, room: int) -> Config:
     return config.model_copy(update={"ring": ring})
 
 
-def _nothing_to_say(stream: Stream, word: Word) -> WireError:
+def nothing_to_say(stream: Stream, word: Word) -> WireError:
     """Why an operator's word on a stream without a ring cannot be heeded."""
     if word.what in OF_A_FRAME:
         return WireError("unknown_frame", f"frame_id: stream '{stream.name}' has no frame in its ring")

@@ -248,6 +248,7 @@ class Service:
             self._failed(RuntimeError("the thread that says who may connect has died"))
         status = self.status()
         streams = status.pop("streams")
+        del status["engine"]  # as long as there are streams, and for whoever asks
         status |= in_heartbeat(status["sources"])
         messages = [Outgoing(NO_STREAM, "status", {"stream": NO_STREAM, **status})]
         messages += [Outgoing(one["stream"], "source", one) for one in self.sources.fallen_silent()]
