@@ -65,6 +65,7 @@ class RemoteLine:
         stream: as given.
         wants_snapshot: whether its journal is not to wait for the next round.
         turn: held by whoever asks it to change its ring, or to copy it.
+        files: what became of its snapshots, as it said last.
         recoveries_s: seconds from noticing that it was gone to the first reply of the new one, the newest last.
     """
 
@@ -76,6 +77,7 @@ class RemoteLine:
         self.recoveries_s: deque[float] = deque(maxlen=_RECOVERIES)
         self.node: str | None = None
         self.pid: int | None = None
+        self.files: dict[str, Any] = {}
         self.shards: list[dict[str, Any]] = []
         self._given = given
         self._actor: Any = None

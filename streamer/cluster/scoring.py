@@ -71,6 +71,16 @@ class LineScoring:
         """The open lines, by stream."""
         return {name: line for name, line in list(self._lines.items()) if line.is_open}
 
+    def every_line(self) -> list[RemoteLine]:
+        """Those that are not open, too."""
+        return list(self._lines.values())
+
+    def look_at_files(self, stream: Stream, line: RemoteLine) -> None:
+        """Hear what became of a line's files, and publish what it tells of them."""
+        status = line.call(lambda actor: actor.status.remote())
+        if status is not None:
+            line.files = status
+
     def resume(self) -> None:
         """Open the streams that have a snapshot, the newest first; those that find no place sleep on."""
         opening = []
