@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from streamer.cluster import fence
 from streamer.cluster.pipeline import LinePipeline
 from streamer.cluster.placement import Placement
 from streamer.cluster.pool import Pool
@@ -40,7 +41,9 @@ class ClusterEngine:
             # It says what is on disk; what is written there, the lines write.
             restorer = Restorer(config.snapshot.path, tally, (False, False), bool)
             draining = set[str]()
-            given = Given(self.cluster, self.identity, parts.outcomes.ledger, draining)
+            folder = config.snapshot.path
+            signed = None if folder is None else fence.signature(folder)
+            given = Given(self.cluster, self.identity, parts.outcomes.ledger, signed, draining)
             self.scoring = LineScoring(
                 parts.streams, given, parts.outcomes, restorer, parts.observe, parts.observe_score, progress
             )

@@ -1,8 +1,8 @@
 """From the intake to backbones and on to lines: frames of a stream in order, streams beside each other.
 
-A thread hands frames to the pool of backbones, as fast as that takes them. What a backbone made of a frame waits
-for its stream's turn: of each stream one frame is at its line at a time, and at most `_OF_A_STREAM` are on their
-way, so that a slow line holds up none but its own stream, whose frames wait where they can be dropped.
+A thread hands frames to the pool of backbones, as fast as that takes them. What a backbone made of a frame
+waits for its stream's turn: of each stream one frame is at its line at a time, and at most `_OF_A_STREAM` are on
+their way, so that a slow line holds up none but its own stream, whose frames wait where they can be dropped.
 """
 
 import threading
@@ -119,8 +119,8 @@ class LinePipeline:
 
     def _submit(self, queued: QueuedFrame) -> Extraction:
         extraction = self._pool.submit(queued)
-        # Not as its turn at the line comes: until then no frame of its stream is taken, and of all new streams
-        # together one.
+        # Not only as its turn at the line comes: until then no frame of its stream is taken, and of all new
+        # streams together one.
         extraction.when_done(lambda in_time: self._intake.decoded(queued, in_time=in_time))
         return extraction
 

@@ -12,6 +12,7 @@ import structlog
 
 from streamer.cluster.exchange import BackboneIdentity, Opened, Redone, Reply, Settled
 from streamer.cluster.line import Line
+from streamer.cluster.shard import ShardLostError, store_maker
 from streamer.cluster.start import LOST, Cluster
 from streamer.errors import WireError
 from streamer.server.ledger import LastFrame, Ledger
@@ -50,6 +51,8 @@ class Given:
     cluster: Cluster
     identity: BackboneIdentity
     ledger: Ledger
+    signed: bytes | None
+    """`fence.signature` of the snapshots' folder."""
     draining: set[str]
     """Ids of nodes where no line is placed any more."""
 
@@ -66,7 +69,8 @@ class RemoteLine:
         wants_snapshot: whether its journal is not to wait for the next round.
         turn: held by whoever asks it to change its ring, or to copy it.
         files: what became of its snapshots, as it said last.
-        recoveries_s: seconds from noticing that it was gone to the first reply of the new one, the newest last.
+        recoveries_s: seconds from noticing that it was gone to the first reply of the new one; the newest
+            last.
     """
 
     def __init__(self, stream: Stream, given: Given) -> None:
@@ -92,13 +96,13 @@ class RemoteLine:
         """Whether there is an actor, dead perhaps."""
         return self._actor is not None
 
-    def settle(self, frame: LastFrame, late: bool) -> None:
+    def settle(self, frame: LastFrame, *, late: bool) -> None:
         """A frame's score is out; told without waiting, and once more to a line that is made anew."""
         settled = Settled(frame, late)
         self._settled.append(settled)
         actor = self._actor
         if actor is not None:
-            actor.settle.remote([settled], self._tally())
+            actor.settle.remote([settled], self._tally() or {})
 
     def open(self, room: int, *, node: str | None = None, avoid: frozenset[str] = frozenset()) -> Opened:
         """Make the actor, which restores the ring; with `turn`.
@@ -115,7 +119,11 @@ class RemoteLine:
             actor = self._make(node, avoid)
             try:
                 self.pid, self.node = _placed(actor, self.stream.name, self._given.cluster)
-                opened: Opened = ray.get(actor.open.remote(room, self._change, list(self._settled)))
+                opened: Opened = ray.get(
+                    actor.open.remote(
+                        room, self._change, list(self._settled), self._tally(), asleep=self.stream.asleep
+                    )
+                )
                 break
             except LOST as lost:
                 _end(actor)
@@ -130,7 +138,6 @@ class RemoteLine:
             _end(actor)
             raise WireError(*opened.reply.error)
         self._actor = actor
-        self.shards = opened.reply.state.pop("shards", [])
         self._last, self._change = replace(opened.reply, told=[]), opened.reply.change
         return opened
 
@@ -220,7 +227,7 @@ class RemoteLine:
             cluster,
         )
 
-    def _tally(self) -> dict[str, Any]:
+    def _tally(self) -> dict[str, Any] | None:
         return self._given.ledger.stream(self.stream.name)
 
 

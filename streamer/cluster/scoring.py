@@ -77,6 +77,8 @@ class LineScoring:
 
     def look_at_files(self, stream: Stream, line: RemoteLine) -> None:
         """Hear what became of a line's files, and publish what it tells of them."""
+        for told in line.call(lambda actor: actor.troubles.remote()) or ():
+            self._put(stream, told)
         status = line.call(lambda actor: actor.status.remote())
         if status is not None:
             line.files = status
@@ -145,6 +147,7 @@ class LineScoring:
             if stream.line is not None:
                 reply = self._ask(stream, line, Asked("reset", lambda actor: actor.reset.remote()))
                 self._publish(stream, line, reply)
+                line.call(lambda actor: actor.forget.remote())  # everybody has heard of it
                 line.end()
             stream.reset()
 
@@ -239,6 +242,7 @@ class LineScoring:
             opened = line.open(self._room(stream), node=node, avoid=avoid)
             stream.line = line
             self._know(stream, line, opened)
+        self.look_at_files(stream, line)
         if was_asleep:
             log.info("stream_awake", stream=stream.name, images=stream.state["images"])
         return opened
@@ -266,14 +270,14 @@ class LineScoring:
         under_way = {queued.message.frame_id for queued in stream.in_flight()}
         for frame_id in (*opened.waiting, *opened.unpublished):
             if frame_id not in under_way and stream.was_scored(frame_id):
-                line.settle(LastFrame(frame_id, time.time_ns(), None), False)
+                line.settle(LastFrame(frame_id, time.time_ns(), None), late=False)
 
     def _tell_lost(self, stream: Stream, before: int) -> None:
         now = int(stream.state.get("arrivals", 0))
         if now < before:
             text = (
-                f"stream '{stream.name}': its line died, and of {before} frames the ring had seen {now} were on disk; "
-                "set snapshot.path and snapshot.journal: true to lose none"
+                f"stream '{stream.name}': its line died, and of {before} frames that the ring had seen {now} were on "
+                "disk; set snapshot.path and snapshot.journal: true to lose none"
             )
             log.error("ring_lost", stream=stream.name, text=text)
             header = {"stream": stream.name, "frame_id": None, "seq": None, "code": "ring_lost", "text": text}
@@ -315,7 +319,8 @@ def _frame(queued: QueuedFrame, extracted: Extracted, queue_ms: float) -> Frame:
     """A frame as its line gets it; the phases so far add up to what passed since it arrived."""
     message = queued.message
     waited_ms = (time.perf_counter_ns() - queued.received_ns) / 1e6
-    phases = {"queue": queue_ms, **extracted.latency_ms}
+    phases = {**extracted.latency_ms}
+    phases["queue"] = queue_ms + phases.get("queue", 0.0)
     phases["wait"] = phases.get("wait", 0.0) + max(0.0, waited_ms - sum(phases.values()))
     return Frame(
         message.frame_id,

@@ -1,7 +1,7 @@
 """When lines write their rings to disk: `streamer.server.snapshots.Snapshots` by asking them.
 
-A line's state is copied while nothing is asked of it, whose replies all came: so a copy never holds a change that
-the gate does not know of. The line writes the copy while it scores on.
+A line's state is copied while nothing is asked of it and all its replies came: so a copy never holds a change
+that the gate does not know of. The line writes the copy while it scores on.
 """
 
 import threading
@@ -28,7 +28,7 @@ log = structlog.get_logger()
 
 _LOOK_S = 0.5
 _DISK_S = 600.0
-"""Beyond what any step may take: a disk takes a large ring its time, and the gate does not see how far it is."""
+"""Beyond what any step may take: a large ring takes a disk its time, and the gate does not see how far it is."""
 _COUNTS = ("written", "failures", "refused", "restored", "replayed")
 
 
@@ -75,7 +75,7 @@ class LineSnapshots(Worker):
             if is_round:
                 next_round = time.monotonic() + self._every_s
             with self.progress.step("snapshots", allowed_s=_DISK_S):
-                self._save([stream for stream in self._streams.known() if self._is_due(stream, is_round=is_round)])
+                self._save(self._due(is_round=is_round))
 
     def stop(self) -> None:
         """End, after the file being written."""
@@ -103,7 +103,7 @@ class LineSnapshots(Worker):
         """Have what changed written, once everything is scored."""
         if self._folder is not None:
             with self.progress.step("snapshots", allowed_s=_DISK_S, moves=True):
-                self._save([stream for stream in self._streams.known() if self._is_due(stream, is_round=True)])
+                self._save(self._due(is_round=True))
 
     def save_and_release(
         self, stream: Stream, due: Callable[[Stream], bool], release: Callable[[Stream], None]
@@ -146,10 +146,10 @@ class LineSnapshots(Worker):
             "path": None if self._folder is None else str(self._folder),
         }
 
-    def _is_due(self, stream: Stream, *, is_round: bool) -> bool:
-        if stream.line is None or not stream.unsaved:
-            return False
-        return is_round or self._scoring.line_of(stream).wants_snapshot
+    def _due(self, *, is_round: bool) -> list[Stream]:
+        """Streams that changed; between rounds those whose journals do not wait."""
+        changed = [one for one in self._streams.known() if one.line is not None and one.unsaved]
+        return [one for one in changed if is_round or self._scoring.line_of(one).wants_snapshot]
 
     def _save(self, streams: list[Stream]) -> list[dict[str, Any]]:
         written = []
@@ -162,7 +162,12 @@ class LineSnapshots(Worker):
         return written
 
     def _write(
-        self, stream: Stream, line: RemoteLine, due: Callable[[], bool] = lambda: True, *, asleep: bool = False
+        self,
+        stream: Stream,
+        line: RemoteLine,
+        due: Callable[[], bool] = lambda: True,
+        *,
+        asleep: bool = False,
     ) -> dict[str, Any] | None:
         """Have a stream's line copy its state and write that; its facts, None where nothing was written."""
         with line.turn:

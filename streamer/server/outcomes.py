@@ -114,7 +114,9 @@ class Outcomes:
                 if not queued.clock_is_off:
                     stream.latencies.add(spent_ms)
                 self.ledger.score(stream.name, frame, late=header["late"])
-            stream.note_published(frame, late=header["late"])
+            stream.note_published(frame.frame_id)
+            if stream.line is not None:
+                stream.line.settle(frame, late=header["late"])
 
         def scored() -> Scored:
             return Scored(stream.name, frame_id, queued.digest, lambda: stream.resets == scored_in)

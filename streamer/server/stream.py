@@ -83,7 +83,7 @@ class QueuedFrame:
 class Line(Protocol):
     """What owns a stream's ring in another process."""
 
-    def settle(self, frame: LastFrame, late: bool) -> None:
+    def settle(self, frame: LastFrame, *, late: bool) -> None:
         """A frame's score is out; from any thread."""
         ...
 
@@ -257,12 +257,10 @@ class Stream:
         """Whether it had a frame that could be used, and is awake."""
         return self.detector is not None or self.line is not None
 
-    def note_published(self, frame: LastFrame, *, late: bool) -> None:
+    def note_published(self, frame_id: FrameId) -> None:
         """A score is out: a restart must know."""
-        if self.line is not None:
-            self.line.settle(frame, late)
         if self.journal is not None:
-            self.journal.published(frame.frame_id)
+            self.journal.published(frame_id)
 
     def waiting(self) -> list[Score]:
         """Scores that nobody saw yet, oldest first."""
