@@ -144,7 +144,7 @@ class ShardedStore:
         forward: npt.NDArray[np.float32],
         backward: npt.NDArray[np.float32],
     ) -> None:
-        """See `PatchStore.match`; all parts that hold any of the slots have begun before one is waited for."""
+        """See `PatchStore.match`; all parts that hold any of the slots begin before one is waited for."""
         wanted = np.asarray(slots, np.intp)
         part_of = self._part_of[wanted]
         begun = []

@@ -170,8 +170,8 @@ class ShardedStores:
         threads = cluster.threads(cpus)
         if cluster.own:  # they are at work at the same time, on the same cores
             threads = max(1, threads // n_shards)
-        actor = ray.remote(Shard).options(**cluster.options(cpus))
-        self._shards = [actor.remote(threads) for _ in range(n_shards)]
+        actor: Any = ray.remote(Shard).options(**cluster.options(cpus))
+        self._shards: list[Any] = [actor.remote(threads) for _ in range(n_shards)]
         self._asked = f"{n_shards} shards of {cpus:g} CPUs"
         self._where: list[dict[str, Any]] = []
         self._stores: WeakKeyDictionary[ShardedStore, int] = WeakKeyDictionary()
