@@ -21,13 +21,14 @@ from streamer.server.metrics import Metrics
 from streamer.server.outbox import Outbox, Outgoing
 from streamer.server.outcomes import Ledger, Outcomes
 from streamer.server.ports import Bound, bind_all
+from streamer.server.preparing import wire_limits
 from streamer.server.receive import Receiver
 from streamer.server.sleep import Sleep
 from streamer.server.sources import Sources, in_heartbeat
 from streamer.server.standing import Standing
 from streamer.server.streams import Streams
 from streamer.sockets import Context, Security
-from streamer.wire.frame import NO_STREAM, Limits
+from streamer.wire.frame import NO_STREAM
 
 _PUBLISHED_S = 10.0
 
@@ -273,11 +274,3 @@ class Service:
         if hasattr(self, "engine"):
             self.engine.close()
         self._disk.close()
-
-
-def wire_limits(config: Config) -> Limits:
-    """The limits of the configuration as `streamer.wire.frame` takes them."""
-    limits = config.limits
-    return Limits(
-        int(limits.header_bytes), int(limits.payload_bytes), limits.width, limits.height, limits.pixels
-    )
