@@ -47,6 +47,15 @@ class Extraction:
         self.tokens, self.node = tokens, node
         self._facts = facts
 
+    def when_done(self, call: Callable[[bool], None]) -> None:
+        """Have `call` called once, in whatever thread, as `wait` would return or raise.
+
+        It is told whether the frame's picture was decoded in time; of a frame that was lost nobody knows better.
+        """
+        self._facts.add_done_callback(
+            lambda done: call(done.exception() is not None or done.result().in_time)
+        )
+
     def wait(self) -> Extracted:
         """What is to be said of the frame, once its tokens are there; errors of a frame are in it.
 

@@ -1,6 +1,5 @@
 """A stream's line as the gate has it: made, opened, asked, and made anew where its process is gone."""
 
-import os
 import time
 from collections import deque
 from collections.abc import Callable
@@ -11,8 +10,8 @@ import ray
 import structlog
 
 from streamer.cluster.exchange import BackboneIdentity, Opened, Redone, Reply, Settled
-from streamer.cluster.line import Line
-from streamer.cluster.shard import ShardLostError, store_maker
+from streamer.cluster.line_actor import BESIDE, LineActor
+from streamer.cluster.shard import ShardLostError
 from streamer.cluster.start import LOST, Cluster
 from streamer.errors import WireError
 from streamer.server.ledger import LastFrame, Ledger
@@ -21,8 +20,6 @@ from streamer.server.threads import FairLock
 
 log = structlog.get_logger()
 
-_AT_ONCE = 4
-"""Calls that a line takes at a time: one changes its ring, others write a file, settle, say how it is."""
 _PLACE_S = 60.0
 """For which a line may wait for a node that has room for it."""
 _TRIES = 3
@@ -125,7 +122,7 @@ class RemoteLine:
                     )
                 )
                 break
-            except LOST as lost:
+            except (*LOST, ShardLostError) as lost:
                 _end(actor)
                 log.warning("line_died", stream=self.stream.name, text=_first_line(lost), at="its start")
                 if attempt + 1 == _TRIES:
@@ -161,7 +158,7 @@ class RemoteLine:
                 return replace(self._last, told=done[0].told, answer=done[0].answer)
             try:
                 reply: Reply = ray.get(asked.begin(self._actor))
-            except LOST as lost:
+            except (*LOST, ShardLostError) as lost:
                 self._note_lost(lost)
                 continue
             self._recovered(since)
@@ -182,7 +179,7 @@ class RemoteLine:
             return None
         try:
             return ray.get(begin(actor))
-        except LOST:
+        except (*LOST, ShardLostError):
             return None
 
     def end(self) -> None:
@@ -218,13 +215,9 @@ class RemoteLine:
         cluster, engine = self._given.cluster, self.stream.config.engine
         avoided = {*self._given.draining, *avoid}
         options = cluster.options(engine.line_cpus, engine.line_gpus, node, avoided)
-        made: Any = ray.remote(Line)
-        return made.options(**options, max_concurrency=_AT_ONCE).remote(
-            self.stream.name,
-            self.stream.config,
-            self._given.identity,
-            cluster.threads(engine.line_cpus),
-            cluster,
+        made: Any = ray.remote(LineActor)
+        return made.options(**options, max_concurrency=1 + BESIDE).remote(
+            self.stream.name, self.stream.config, self._given.identity, cluster.places, self._given.signed
         )
 
     def _tally(self) -> dict[str, Any] | None:
@@ -234,7 +227,7 @@ class RemoteLine:
 def _placed(actor: Any, stream: str, cluster: Cluster) -> tuple[int, str]:
     """Process and node of an actor, once a node had room for it."""
     try:
-        found: tuple[int, str] = ray.get(actor.__ray_call__.remote(_where), timeout=_PLACE_S)
+        found: tuple[int, str] = ray.get(actor.where.remote(), timeout=_PLACE_S)
         return found
     except ray.exceptions.GetTimeoutError:
         there = ", ".join(
@@ -245,10 +238,6 @@ def _placed(actor: Any, stream: str, cluster: Cluster) -> tuple[int, str]:
             "engine.line_cpus lower, or add a node"
         )
         raise WireError("no_line", text) from None
-
-
-def _where(_: Any) -> tuple[int, str]:
-    return os.getpid(), ray.get_runtime_context().get_node_id()
 
 
 def _end(actor: Any) -> None:
