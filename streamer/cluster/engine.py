@@ -39,7 +39,7 @@ class ClusterEngine:
             progress = Progress()
             tally = SnapshotTally(parts.outbox)
             # It says what is on disk; what is written there, the lines write.
-            restorer = Restorer(config.snapshot.path, tally, (False, False), bool)
+            restorer = Restorer(config.snapshot.path, tally, (False, False), lambda: None)
             draining = set[str]()
             folder = config.snapshot.path
             signed = None if folder is None else fence.signature(folder)
@@ -84,7 +84,8 @@ class ClusterEngine:
         ]
 
     def end_workers(self) -> None:
-        """End the backbones, whatever they do."""
+        """Look at nodes no more, and end the backbones, whatever they do."""
+        self.placement.stop()
         self.pool.stop()
 
     def status(self) -> dict[str, Any]:

@@ -32,6 +32,7 @@ _OF_A_STREAM = 4
 _TRIES = 3
 """Times that a frame is extracted anew where what had it is gone."""
 _JOBS = 4
+_GONE: tuple[type[Exception], ...] = (BackboneLostError, *LOST)
 
 
 @dataclass(eq=False)
@@ -185,7 +186,7 @@ class LinePipeline:
                     raise WireError(*extracted.error)
                 self._scoring.score(queued, extracted, extraction.tokens, item.queue_ms)
                 return
-            except (BackboneLostError, *LOST) as lost:
+            except _GONE as lost:
                 log.warning("tokens_lost", stream=queued.stream.name, error=type(lost).__name__)
             self.progress.renew()
             extraction = self._pool.submit(queued)

@@ -46,9 +46,10 @@ class Placement(Worker):
         self._stopping = threading.Event()
 
     def stop(self) -> None:
-        """End, after the line being moved."""
+        """End, after the line being moved; done twice it does nothing."""
         self._stopping.set()
-        self.join()
+        if self.is_alive():
+            self.join()
 
     def work(self) -> None:
         """Look at the nodes now and then, until stopped."""

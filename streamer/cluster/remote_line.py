@@ -23,6 +23,8 @@ log = structlog.get_logger()
 _PLACE_S = 60.0
 """For which a line may wait for a node that has room for it."""
 _TRIES = 3
+GONE: tuple[type[Exception], ...] = (*LOST, ShardLostError)
+"""What is raised for a line whose process, node or shards are gone."""
 _NEWEST = 64
 """Frames settled lately: more than can be under way between a gate and a line."""
 _RECOVERIES = 1000
@@ -122,7 +124,7 @@ class RemoteLine:
                     )
                 )
                 break
-            except (*LOST, ShardLostError) as lost:
+            except GONE as lost:
                 _end(actor)
                 log.warning("line_died", stream=self.stream.name, text=_first_line(lost), at="its start")
                 if attempt + 1 == _TRIES:
@@ -158,7 +160,7 @@ class RemoteLine:
                 return replace(self._last, told=done[0].told, answer=done[0].answer)
             try:
                 reply: Reply = ray.get(asked.begin(self._actor))
-            except (*LOST, ShardLostError) as lost:
+            except GONE as lost:
                 self._note_lost(lost)
                 continue
             self._recovered(since)
@@ -179,7 +181,7 @@ class RemoteLine:
             return None
         try:
             return ray.get(begin(actor))
-        except (*LOST, ShardLostError):
+        except GONE:
             return None
 
     def end(self) -> None:
