@@ -9,7 +9,7 @@ from streamer.cluster.pool import Pool
 from streamer.cluster.remote_line import Given
 from streamer.cluster.scoring import LineScoring
 from streamer.cluster.snapshots import LineSnapshots
-from streamer.cluster.start import connect
+from streamer.cluster.start import Cluster, connect
 from streamer.progress import Progress
 from streamer.server.engine import Parts, Step
 from streamer.server.restoring import Restorer
@@ -23,19 +23,21 @@ class ClusterEngine:
 
     Args:
         parts: of the service.
+        cluster: connected by the caller, who closes it; None connects to the configured one.
+        pool: of the caller, likewise, started on that cluster.
 
     Raises:
         StreamerError: the cluster cannot be reached or trusted, or has no room for a backbone.
         WeightsError, ConfigError: the backbone cannot be loaded.
     """
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: Parts, cluster: Cluster | None = None, pool: Pool | None = None) -> None:
         config = parts.config
-        self._config = config
-        self.cluster = connect(config.engine, parts.failed)
+        self._owns_cluster, self._owns_pool = cluster is None, pool is None
+        self.cluster = cluster or connect(config.engine, parts.failed)
         try:
-            self.pool = Pool(self.cluster, config, parts.failed)
-            self.identity = self.pool.start()
+            self.pool = pool or Pool(self.cluster, config, parts.failed)
+            self.identity = self.pool.start() if pool is None else pool.identity()
             progress = Progress()
             tally = SnapshotTally(parts.outbox)
             # It says what is on disk; what is written there, the lines write.
@@ -86,7 +88,8 @@ class ClusterEngine:
     def end_workers(self) -> None:
         """Look at nodes no more, and end the backbones, whatever they do."""
         self.placement.stop()
-        self.pool.stop()
+        if self._owns_pool:
+            self.pool.stop()
 
     def status(self) -> dict[str, Any]:
         """Nodes, backbones, lines and shards, where they are, and how long they took to come back."""
@@ -112,4 +115,7 @@ class ClusterEngine:
 
     def close(self) -> None:
         """End lines and backbones, and let go of the cluster; done twice it does nothing."""
-        self.cluster.close()
+        if hasattr(self, "scoring"):
+            self.scoring.close()
+        if self._owns_cluster:
+            self.cluster.close()

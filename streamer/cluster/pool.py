@@ -102,6 +102,10 @@ class Pool:
             self.stop()
             raise
 
+    def identity(self) -> BackboneIdentity:
+        """What the backbone is; waits and raises as `start`."""
+        return self._members.wait_up()
+
     def submit(self, queued: QueuedFrame) -> Extraction:
         """Hand a frame to the actor that has fewest; waits while each has its fill, or none is up.
 

@@ -3,6 +3,7 @@
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -191,6 +192,8 @@ class RemoteLine:
         self._settled.clear()
         self.pid = self.node = None
         if actor is not None:
+            with suppress(*GONE):
+                ray.get(actor.close.remote())  # what it was told without waiting is done before that
             _end(actor)
 
     def status(self) -> dict[str, Any]:

@@ -71,6 +71,12 @@ class LineScoring:
         """The open lines, by stream."""
         return {name: line for name, line in list(self._lines.items()) if line.is_open}
 
+    def close(self) -> None:
+        """End every line; no score goes out any more."""
+        for line in self._lines.values():
+            with line.turn:
+                line.end()
+
     def every_line(self) -> list[RemoteLine]:
         """Those that are not open, too."""
         return list(self._lines.values())

@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 import zmq
 
+from cluster_support import engine_on_shared
 from musc_online import backbones
 from musc_online.config import Config, load
 from streamer.ask import ask
@@ -30,6 +31,8 @@ ANY_PORT = "tcp://127.0.0.1:*"
 PATIENCE_S = 180
 PATIENCE_MS = 1000 * PATIENCE_S
 IMAGE_SIZE = 56
+ENGINE = {"name": "local"}
+"""On what `serving` and `server_process` serve; the fixture `engine` changes it for a test."""
 CAPTURED_NS = time.time_ns()
 """When the first frame of a test was taken that says the same of it in two runs: as a camera's clock may."""
 
@@ -41,6 +44,7 @@ def settings(**sections: Any) -> dict[str, Any]:
         "ring": {"capacity": 12},
         "revise": {"every": 100, "window": 12},
         "warmup": 2,
+        "engine": dict(ENGINE),
         "limits": {"decode_s": 60.0},  # a worker on a busy machine may have to wait for its turn
         "transport": {
             "frames": ANY_PORT,
@@ -75,7 +79,8 @@ def backbone() -> backbones.Backbone:
 @contextmanager
 def serving(config: Config, backbone: Any) -> Iterator[Service]:
     """A service in this process, stopped in the orderly way at the end."""
-    service = Service(config, backbone)
+    on_ray = ENGINE["name"] == "ray"
+    service = Service(config, engine=engine_on_shared) if on_ray else Service(config, backbone)
     service.start()
     try:
         yield service
