@@ -11,7 +11,7 @@ from streamer.maps import PatchGrid
 from streamer.server.known_ids import Scored
 from streamer.server.ledger import LastFrame, Ledger, Tally
 from streamer.server.logs import RateLimitedLog
-from streamer.server.outbox import Outbox, Outgoing
+from streamer.server.outbox import Outgoing, Outlet
 from streamer.server.stream import QueuedFrame, Stream
 from streamer.wire.frame import NO_STREAM, Ack, ack
 
@@ -29,7 +29,7 @@ _MORE_TRIES = 3
 class Outcomes:
     """Every way a frame can end, for any thread; the outbox may be set later."""
 
-    outbox: Outbox
+    outbox: Outlet
 
     def __init__(self, ledger: Ledger) -> None:
         self.ledger = ledger
