@@ -12,7 +12,6 @@ from typing import Any
 import cluster_support
 import numpy as np
 import pytest
-import streamer_support
 import structlog
 from hypothesis import HealthCheck, settings
 from order_support import in_order, scheduler
@@ -45,7 +44,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--engine", choices=ENGINES, help="run tests of services, where they run on each, on this")
+    parser.addoption("--engine", choices=ENGINES, help="run tests marked `engines` on this engine alone")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -64,7 +63,7 @@ def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> s
     name = getattr(request, "param", "local")
     if name == "ray":
         cluster_support.shared_cluster()
-    monkeypatch.setitem(streamer_support.ENGINE, "name", name)
+    monkeypatch.setitem(cluster_support.ENGINE, "name", name)
     return str(name)
 
 

@@ -14,7 +14,7 @@ from streamer.cluster.start import Places
 from streamer.server import logs
 
 BESIDE = 4
-"""Calls beside the one that changes the ring: one stands for ever, others write a file, settle, say how it is."""
+"""Calls beside the one that changes the ring: one stands for ever, others write, settle, say how it is."""
 
 
 class LineActor(Line):

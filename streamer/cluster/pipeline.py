@@ -1,8 +1,8 @@
 """From the intake to backbones and on to lines: frames of a stream in order, streams beside each other.
 
 A thread hands frames to the pool of backbones, as fast as that takes them. What a backbone made of a frame
-waits for its stream's turn: of each stream one frame is at its line at a time, and at most `_OF_A_STREAM` are on
-their way, so that a slow line holds up none but its own stream, whose frames wait where they can be dropped.
+waits for its stream's turn: of each stream one frame is at its line at a time, and at most `_OF_A_STREAM` are
+on their way, so that a slow line holds up none but its own stream, whose frames wait where they can be dropped.
 """
 
 import threading

@@ -50,7 +50,7 @@ class Extraction:
     def when_done(self, call: Callable[[bool], None]) -> None:
         """Have `call` called once, in whatever thread, as `wait` would return or raise.
 
-        It is told whether the frame's picture was decoded in time; of a frame that was lost nobody knows better.
+        It is told whether the frame's picture was decoded in time; of one that was lost nobody knows better.
         """
         self._facts.add_done_callback(
             lambda done: call(done.exception() is not None or done.result().in_time)

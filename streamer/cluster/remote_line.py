@@ -239,8 +239,8 @@ def _placed(actor: Any, stream: str, cluster: Cluster) -> tuple[int, str]:
             f"{node.cpus:g} CPUs and {node.gpus:g} GPUs" for node in cluster.nodes() if node.alive
         )
         text = (
-            f"stream '{stream}': no node had room for its line within {_PLACE_S:g} s (nodes have {there}); set "
-            "engine.line_cpus lower, or add a node"
+            f"stream '{stream}': no node had room for its line within {_PLACE_S:g} s (nodes have {there}); "
+            "set engine.line_cpus lower, or add a node"
         )
         raise WireError("no_line", text) from None
 

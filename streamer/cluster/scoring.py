@@ -283,8 +283,8 @@ class LineScoring:
         now = int(stream.state.get("arrivals", 0))
         if now < before:
             text = (
-                f"stream '{stream.name}': its line died, and of {before} frames that the ring had seen {now} were on "
-                "disk; set snapshot.path and snapshot.journal: true to lose none"
+                f"stream '{stream.name}': its line died, and of {before} frames of the ring {now} were on disk; "
+                "set snapshot.path and snapshot.journal: true to lose none"
             )
             log.error("ring_lost", stream=stream.name, text=text)
             header = {"stream": stream.name, "frame_id": None, "seq": None, "code": "ring_lost", "text": text}

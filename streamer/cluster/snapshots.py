@@ -28,7 +28,7 @@ log = structlog.get_logger()
 
 _LOOK_S = 0.5
 _DISK_S = 600.0
-"""Beyond what any step may take: a large ring takes a disk its time, and the gate does not see how far it is."""
+"""Beyond what any step may take: a large ring takes a disk its time, and nobody here sees how far it is."""
 _COUNTS = ("written", "failures", "refused", "restored", "replayed")
 
 

@@ -1,15 +1,15 @@
 """A Ray cluster and its backbones for the tests of this process, and the engine that services have on them.
 
-What a test's service makes is its own: its lines. Cluster and backbones are made once, as the backbone is for the
-engine of one process.
+What a test's service makes is its own: its lines. Cluster and backbones are made once, as the backbone is
+for the engine of one process. Ray is imported where it is used.
 """
 
 from typing import Any
 
 import pytest
 
-from musc_online.config import Config
-
+ENGINE = {"name": "local"}
+"""On what `serving` and `server_process` serve; the fixture `engine` changes it for a test."""
 SHARED: dict[Any, Any] = {}
 """The cluster, under None, and pools by what of a configuration they depend on; ended by `end_shared`."""
 
@@ -42,7 +42,7 @@ def end_shared() -> None:
         cluster.close()
 
 
-def _pool(cluster: Any, config: Config) -> Any:
+def _pool(cluster: Any, config: Any) -> Any:
     from streamer.cluster.pool import Pool
 
     parts = (config.backbone, config.limits, config.tiles, config.output, config.engine, *config.streams)

@@ -1,10 +1,5 @@
 """A line by itself, and a gate that asks it: what is told, and what a kill between any two steps leaves."""
 
-from dataclasses import replace
-from types import SimpleNamespace
-
-import numpy as np
-
 from musc_online.config import load
 from streamer.cluster.exchange import BackboneIdentity, Frame, Settled
 from streamer.cluster.line import Line

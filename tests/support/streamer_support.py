@@ -18,8 +18,8 @@ import msgpack
 import numpy as np
 import pytest
 import zmq
+from cluster_support import ENGINE, engine_on_shared
 
-from cluster_support import engine_on_shared
 from musc_online import backbones
 from musc_online.config import Config, load
 from streamer.ask import ask
@@ -31,8 +31,6 @@ ANY_PORT = "tcp://127.0.0.1:*"
 PATIENCE_S = 180
 PATIENCE_MS = 1000 * PATIENCE_S
 IMAGE_SIZE = 56
-ENGINE = {"name": "local"}
-"""On what `serving` and `server_process` serve; the fixture `engine` changes it for a test."""
 CAPTURED_NS = time.time_ns()
 """When the first frame of a test was taken that says the same of it in two runs: as a camera's clock may."""
 
