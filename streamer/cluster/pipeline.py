@@ -2,7 +2,7 @@
 
 A thread hands frames to the pool of backbones, as fast as that takes them. What a backbone made of a frame
 waits for its stream's turn: of each stream one frame is at its line at a time, and at most `_OF_A_STREAM` are
-on their way, so that a slow line holds up none but its own stream, whose frames wait where they can be dropped.
+on their way. So a slow line holds up its own stream alone, whose frames wait where they can be dropped.
 """
 
 import threading

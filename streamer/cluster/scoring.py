@@ -283,7 +283,7 @@ class LineScoring:
         now = int(stream.state.get("arrivals", 0))
         if now < before:
             text = (
-                f"stream '{stream.name}': its line died, and of {before} frames of the ring {now} were on disk; "
+                f"stream '{stream.name}': its line died, and of {before} frames {now} were on disk; "
                 "set snapshot.path and snapshot.journal: true to lose none"
             )
             log.error("ring_lost", stream=stream.name, text=text)
