@@ -52,12 +52,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     marked = metafunc.definition.get_closest_marker("engines")
     if marked is None or metafunc.definition.get_closest_marker("one_process") is not None:
         return
-    metafunc.fixturenames.append("engine")
     wanted = metafunc.config.getoption("engine")
     metafunc.parametrize("engine", ENGINES if wanted is None else [wanted], indirect=True)
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """On what the services of a test run; `local` where it is not marked to run on each."""
     name = getattr(request, "param", "local")
