@@ -42,8 +42,8 @@ class Beginning:
             return None
         told = room(cluster, engine, ())
         return self.refusal or StreamerError(
-            f"engine.backbones: no node has room or time for one ({told['asked']} each: engine.backbone_cpus, "
-            f"engine.backbone_gpus) in {_START_S:g} s; there is {told['there_is']}; ask for less"
+            f"engine.backbones: no node has room for one yet ({told['asked']} each: engine.backbone_cpus, "
+            f"engine.backbone_gpus) after {_START_S:g} s; there is {told['there_is']}; ask for less"
         )
 
 
