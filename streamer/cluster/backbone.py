@@ -89,7 +89,8 @@ class BackboneActor:
 
         with contextlib.suppress(MuscError, StreamerError):  # `identity` says so, once it is asked
             self._start_decoders()
-            extracting.load(self._config, self._threads)
+            wanted = self._config.backbone.model_copy(update={"device": "cpu", "precision": "float32"})
+            extracting.load(self._config.model_copy(update={"backbone": wanted}), self._threads)
 
     def _start_decoders(self) -> None:
         if not self._started:
