@@ -4,6 +4,7 @@ It is told all it needs as it is made, keeps nothing of a frame once that is ans
 wrong with one as data: an error that Ray raises at the gate is always Ray's, of an actor or a node.
 """
 
+import contextlib
 import os
 import threading
 from typing import TYPE_CHECKING
@@ -15,12 +16,15 @@ from musc_online.errors import MuscError
 from streamer.cluster.exchange import BackboneIdentity, Extracted, Job, Tokens
 from streamer.errors import StreamerError
 from streamer.server import logs
+from streamer.server.decode_pool import DecodePool
+from streamer.server.preparing import wire_limits
 
 if TYPE_CHECKING:
     from streamer.cluster.extracting import Extractor
 
-BESIDE = 2
-"""Calls beside those of frames: one that stands for ever, and one of the others."""
+BESIDE = 3
+"""Calls beside those of frames: one that stands for ever, of a spare another, and one of the rest."""
+_BACKGROUND = 10
 
 
 class BackboneActor:
@@ -34,22 +38,39 @@ class BackboneActor:
     def __init__(self, config: Config, threads: int) -> None:
         logs.configure(config.log.level, "json")
         self._config, self._threads = config, threads
+        self._decoders = DecodePool(wire_limits(config), config.limits.decode_s)
+        self._started = False
         self._extractor: Extractor | None = None
 
     def where(self) -> tuple[int, str]:
         """Process id, and the id of the node: known as soon as there is room for it somewhere."""
         return os.getpid(), ray.get_runtime_context().get_node_id()
 
-    def identity(self) -> BackboneIdentity | MuscError | StreamerError:
-        """Load the backbone; what it is, or why it cannot be loaded here."""
-        from streamer.cluster.extracting import Extractor  # noqa: PLC0415  (seconds: torch)
+    def warm(self) -> None:
+        """Do all of `identity` that takes long, and keep no weights: a spare costs little and is soon up.
 
+        It is done with what others leave of the processors.
+        """
+        thread = threading.Thread(target=self._warm, name="warm", daemon=True)
+        thread.start()
+        thread.join()
+
+    def identity(self, precision: str) -> BackboneIdentity | MuscError | StreamerError:
+        """Load the backbone; what it is, or why it cannot be loaded here.
+
+        Args:
+            precision: of the backbone; `auto` becomes for all what it became for the first.
+        """
+        from streamer.cluster import extracting  # noqa: PLC0415  (seconds: torch)
+
+        wanted = self._config.backbone.model_copy(update={"precision": precision})
         try:
-            extractor = Extractor(self._config, self._threads, lambda _: os._exit(1))
+            self._start_decoders()
+            backbone = extracting.load(self._config.model_copy(update={"backbone": wanted}), self._threads)
         except (MuscError, StreamerError) as error:
             return error
-        self._extractor = extractor
-        return BackboneIdentity(extractor.backbone.fingerprint, extractor.backbone.precision)
+        self._extractor = extracting.Extractor(self._config, backbone, self._decoders, lambda _: os._exit(1))
+        return BackboneIdentity(backbone.fingerprint, backbone.precision)
 
     def extract(self, job: Job) -> tuple[Extracted, Tokens | None]:
         """What is to be said of a frame, and its tokens: two objects, so that only the first comes back."""
@@ -60,3 +81,18 @@ class BackboneActor:
     def stand(self) -> None:
         """Never returns: whoever waits for it hears at once that the actor is gone."""
         threading.Event().wait()
+
+    def _warm(self) -> None:
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _BACKGROUND)
+        from streamer.cluster import extracting  # noqa: PLC0415  (seconds: torch)
+
+        with contextlib.suppress(MuscError, StreamerError):  # `identity` says so, once it is asked
+            self._start_decoders()
+            wanted = self._config.backbone.model_copy(update={"device": "cpu", "precision": "float32"})
+            extracting.load(self._config.model_copy(update={"backbone": wanted}), self._threads)
+
+    def _start_decoders(self) -> None:
+        if not self._started:
+            self._decoders.start()
+            self._started = True

@@ -45,37 +45,40 @@ class _Frame(preparing.Laps):
         )
 
 
+def load(config: Config, threads: int) -> Backbone:
+    """The configured backbone, in a process that computes with so many threads.
+
+    Raises:
+        ConfigError, WeightsError: it cannot be loaded.
+    """
+    torch.set_num_threads(threads)
+    return backbones.load_configured(config.backbone)
+
+
 class Extractor:
-    """A backbone, the processes that decode for it, and the thread that has them extract.
+    """A backbone, the thread that has it extract, and the processes that decode for it.
 
     Args:
         config: of the service; a frame's stream has its own over it, as in the service itself.
-        threads: that torch computes with.
+        backbone: loaded by `load`.
+        decoders: started and stopped by the caller.
         failed: called if the extracting thread dies: frames that wait for it would for ever.
-        backbone: loaded by the caller; None loads the configured one.
-
-    Raises:
-        ConfigError, WeightsError: the backbone cannot be loaded.
-        StreamerError: no worker can be started.
     """
 
     def __init__(
         self,
         config: Config,
-        threads: int,
+        backbone: Backbone,
+        decoders: DecodePool,
         failed: Callable[[BaseException], None],
-        backbone: Backbone | None = None,
     ) -> None:
-        torch.set_num_threads(threads)
         self._at_once, self._failed = config.transport.batch, failed
-        self.backbone = backbone or backbones.load_configured(config.backbone)
+        self._backbone = backbone
         self._streams = Streams(config, None, lambda _: None)
         self._log = RateLimitedLog()
         self._batches: batches.Batches[_Frame] = batches.Batches(self._at_once)
-        self._decoders = DecodePool(preparing.wire_limits(config), config.limits.decode_s)
-        self._decoders.start()
         self._free: queue.SimpleQueue[Decoder] = queue.SimpleQueue()
-        for decoder in self._decoders.decoders:
+        for decoder in decoders.decoders:
             self._free.put(decoder)
         self._thread = threading.Thread(target=self._extract_all, name="extract_all", daemon=True)
         self._thread.start()
@@ -106,10 +109,9 @@ class Extractor:
         return frame.extracted(), tokens
 
     def close(self) -> None:
-        """End its thread and its processes; no call of `extract` may be under way."""
+        """End its thread; no call of `extract` may be under way."""
         self._batches.close()
         self._thread.join()
-        self._decoders.stop()
 
     def _prepare(self, frame: _Frame, decoder: Decoder) -> None:
         config = self._streams.config_of(frame.job.stream)
@@ -117,7 +119,7 @@ class Extractor:
         seen = preparing.look(decoded, config)
         frame.warnings, frame.picture = seen.warnings, seen.picture
         frame.shape, frame.contrast = seen.shape, seen.contrast
-        frame.inputs = frames.inputs(self.backbone, seen.frame, config.tiles)
+        frame.inputs = frames.inputs(self._backbone, seen.frame, config.tiles)
         frame.n_tiles = len(frame.inputs)
         frame.lap("decode")
 
@@ -143,7 +145,7 @@ class Extractor:
         for frame in batch:
             frame.lap("wait")
         inputs = [frame.inputs for frame in batch if frame.inputs is not None]
-        extracted = batches.extract(self.backbone, inputs, self._at_once)
+        extracted = batches.extract(self._backbone, inputs, self._at_once)
         tokens = [(patch.cpu().numpy(), token.cpu().numpy()) for patch, token in extracted]
         for frame, own in zip(batch, tokens, strict=True):
             frame.inputs = None

@@ -1,12 +1,10 @@
 """The actors of a pool: placed, loaded, watched, replaced when they die, moved off a node that is to go."""
 
-import contextlib
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import ray
 import structlog
@@ -14,8 +12,10 @@ from ray import exceptions
 
 from musc_online.config import Config
 from musc_online.errors import MuscError
+from streamer.cluster import beginning
 from streamer.cluster.backbone import BESIDE, BackboneActor
 from streamer.cluster.exchange import BackboneIdentity
+from streamer.cluster.member import Member
 from streamer.cluster.start import Cluster
 from streamer.errors import StreamerError
 from streamer.server.threads import Worker
@@ -23,62 +23,31 @@ from streamer.server.threads import Worker
 log = structlog.get_logger()
 
 _LOOK_S = 0.2
-_ROOM_S = 10.0
+_ROOM_S = 30.0
 """After which an actor that has no place yet is told of."""
-_START_S = 60.0
-"""After which a start ends that found no place for any; one that loads may take as long as it does."""
 _AGAIN_S = 10.0
 """Before the next try where an actor could not be made."""
-_DEATHS = 3
-"""Of an actor that never got as far as to work: a start gives up then."""
 _RECOVERIES = 1000
-
-
-@dataclass(eq=False)
-class Member:
-    """An actor, or the wait for one. What others than the pool's thread read changes under its lock.
-
-    `pending` is what it was asked: where it is, then its identity, then a call that ends with it. One that is
-    `moving` has a successor, and is `leaving` once that is up: it finishes what it has.
-    """
-
-    restarts: int = 0
-    lost_at: float | None = None
-    """When its predecessor was."""
-    due: float = 0.0
-    step: Literal["due", "placing", "loading", "up", "gone"] = "due"
-    begun: float = 0.0
-    actor: Any = None
-    pending: Any = None
-    pid: int | None = None
-    node: str = ""
-    in_flight: int = 0
-    alone: bool = False
-    """A frame has it for itself, or waits for that."""
-    lost: BaseException | None = None
-    """What its frames say of it: it is gone."""
-    moving: bool = False
-    leaving: bool = False
-    told: bool = False
-    """That there is no room for it."""
-    replaces: "Member | None" = None
 
 
 class Members(Worker):
     """As many actors as `engine.backbones` says, looked after by this thread.
 
+    Libraries take ten times as long to load as weights. In a cluster of our own, where that costs nothing but
+    memory, a spare has loaded them: it takes the place of the next one that is lost.
+
     No call to Ray is made under the lock: its own thread waits for that lock when a frame is done.
 
     Args:
         cluster: where they are.
-        config: of the service; all use the precision that `auto` became for the first.
+        config: of the service.
         fill: frames that an actor may have at a time.
         failed: called if this thread dies.
 
     Attributes:
         changed: the lock, and the news that something of them changed.
         closed: set as they are ended.
-        identity: of the backbone, once one is up.
+        identity: of the backbone, once one is up: all have it.
         recoveries_s: seconds from noticing the loss of an actor to the next one being up, the newest 1000.
     """
 
@@ -93,11 +62,10 @@ class Members(Worker):
         self._cluster, self._config, self._fill = cluster, config, fill
         self._remote = ray.remote(BackboneActor)
         self._members = [Member() for _ in range(config.engine.backbones)]
+        self._spare: Member | None = None
+        self._spare_due = 0.0 if cluster.own and not config.engine.backbone_gpus else float("inf")
         self._avoid: set[str] = set()
-        self._drained: deque[str] = deque()
-        self._began = time.monotonic()
-        self._refusal: MuscError | StreamerError | None = None
-        self._deaths: list[str] = []
+        self._beginning = beginning.Beginning()
         self._cannot: MuscError | StreamerError | None = None
 
     def wait_up(self) -> BackboneIdentity:
@@ -120,15 +88,12 @@ class Members(Worker):
     def status(self) -> list[dict[str, Any]]:
         """Of each `pid` (None while it is not placed), `node`, frames `in_flight`, and `restarts` so far."""
         with self.changed:
-            return [
-                {name: getattr(member, name) for name in ("pid", "node", "in_flight", "restarts")}
-                for member in self._members
-            ]
+            return [member.status() for member in self._members]
 
     def drain(self, node: str) -> None:
         """Move actors off a node, each once its successor is up; none is placed there any more."""
         with self.changed:
-            self._drained.append(node)
+            self._avoid.add(node)
 
     def close(self) -> None:
         """End them all, whatever they do."""
@@ -137,21 +102,37 @@ class Members(Worker):
             self.changed.notify_all()
         if self.ident is not None:
             self.join()
-        for member in self._members:
-            self._kill(member)
+        for member in self._all():
+            member.kill()
 
     def work(self) -> None:
         """Begin what is due, hear what was answered, until closed."""
         while not self.closed:
             self._move()
-            for member in list(self._members):
+            if self._spare is None and self._all_up() and time.monotonic() >= self._spare_due:
+                self._spare = Member(told=True)
+            for member in self._all():
                 self._look_at(member)
-            self._judge_start()
+            if self.identity is None and self._cannot is None:
+                self._judge()
             self._hear()
+
+    def _all(self) -> list[Member]:
+        return self._members + ([] if self._spare is None else [self._spare])
+
+    def _all_up(self) -> bool:
+        return all(member.step == "up" for member in self._members)
+
+    def _judge(self) -> None:
+        """Whether to go on trying to get the first one up."""
+        cannot = self._beginning.cannot(self._members, self._cluster, self._config.engine)
+        with self.changed:
+            self._cannot = cannot
+            self.changed.notify_all()
 
     def _hear(self) -> None:
         """Take in what was answered; waits a little for it."""
-        pending = {member.pending: member for member in self._members if member.pending is not None}
+        pending = {member.pending: member for member in self._all() if member.pending is not None}
         if not pending:
             with self.changed:
                 self.changed.wait(_LOOK_S)
@@ -165,25 +146,27 @@ class Members(Worker):
         now = time.monotonic()
         if member.step == "due" and now >= member.due:
             self._begin(member)
-        elif member.step == "placing" and now - member.begun > _ROOM_S and not member.told:
+        elif member.step == "placing" and now - member.since > _ROOM_S and not member.told:
             member.told = True
-            log.warning("backbone_has_no_room", **self._room())
+            there_is = beginning.room(self._cluster, self._config.engine, self._avoid)
+            log.warning("backbone_not_placed", **there_is)
         elif member.step == "up" and member.lost is not None:
             self._lost(member, member.lost)
         elif member.leaving and not member.in_flight:
-            with self.changed:
-                self._members.remove(member)
-            self._kill(member)
+            self._put(member, [])
             log.info("backbone_moved", pid=member.pid, node=member.node)
 
     def _begin(self, member: Member) -> None:
         engine = self._config.engine
         options = self._cluster.options(engine.backbone_cpus, engine.backbone_gpus, avoid=self._avoid)
-        threads = self._cluster.threads(engine.backbone_cpus)
         made = self._remote.options(**options, max_concurrency=self._fill + BESIDE)
-        member.actor = made.remote(self._config, threads)
-        member.pending = member.actor.where.remote()
-        member.step, member.begun = "placing", time.monotonic()
+        member.actor = made.remote(self._config, self._cluster.threads(engine.backbone_cpus))
+        member.ask("placing", "where")
+
+    def _load(self, member: Member) -> None:
+        # `auto` is what it became for the first: another processor must not make another thing of it.
+        wanted = self._config.backbone.precision if self.identity is None else self.identity.precision
+        member.ask("loading", "identity", wanted)
 
     def _answered(self, member: Member) -> None:
         try:
@@ -195,26 +178,27 @@ class Members(Worker):
             member.pid, member.node = answer
             if member.node in self._avoid:
                 self._again(member, 0.0)
+            elif member is self._spare:
+                member.ask("warming", "warm")
             else:
-                member.step, member.pending = "loading", member.actor.identity.remote()
+                self._load(member)
+        elif member.step == "warming":
+            member.ask("warm", "stand")
         elif isinstance(answer, BackboneIdentity):
             self._loaded(member, answer)
         else:
             self._refused(member, answer)
 
     def _loaded(self, member: Member, identity: BackboneIdentity) -> None:
-        first = self.identity is None
-        if first:
-            self._config = _at_precision(self._config, identity.precision)
-        elif identity != self.identity:
+        if self.identity not in {None, identity}:
             # Of weights of its own, or before it was told what `auto` was for the first.
             text = f"backbone: got {identity}, expected {self.identity}, as on the first node"
             self._refused(member, StreamerError(text))
             return
-        member.pending = member.actor.stand.remote()
-        took_s = time.monotonic() - member.begun
+        took_s = time.monotonic() - member.since
         if member.lost_at is not None:
             self.recoveries_s.append(time.monotonic() - member.lost_at)
+        member.ask("loading", "stand")
         with self.changed:
             self.identity, member.step = identity, "up"
             if member.replaces is not None:
@@ -224,85 +208,47 @@ class Members(Worker):
 
     def _refused(self, member: Member, error: MuscError | StreamerError) -> None:
         """It says itself why it cannot work there: others may elsewhere, and so may it later."""
-        self._refusal = self._refusal or error
+        self._beginning.refusal = self._beginning.refusal or error
         log.warning("backbone_refused", pid=member.pid, node=member.node, text=str(error))
         self._again(member, _AGAIN_S)
 
     def _lost(self, member: Member, error: BaseException) -> None:
-        was_up = member.step == "up"
         text = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
         log.warning("backbone_lost", pid=member.pid, node=member.node, in_flight=member.in_flight, text=text)
-        if not was_up:
-            self._deaths.append(text)
-        self._again(member, 0.0 if was_up else _AGAIN_S if self.identity else _LOOK_S, lost=was_up)
+        if member.step == "up":
+            self._again(member, 0.0, lost=True)
+        else:
+            self._beginning.deaths.append(text)
+            self._again(member, _LOOK_S if self.identity is None else _AGAIN_S)
 
     def _again(self, member: Member, after_s: float, *, lost: bool = False) -> None:
         """Put a new one in its place, in a while, unless it has a successor."""
         now = time.monotonic()
-        lost_at = now if lost else member.lost_at
-        successor = Member(member.restarts + lost, lost_at, now + after_s, replaces=member.replaces)
+        if member is self._spare:
+            self._spare, self._spare_due = None, now + after_s
+            member.kill()
+            return
+        successor = Member(
+            member.restarts + lost, now if lost else member.lost_at, now + after_s, member.replaces
+        )
+        self._put(member, [] if member.moving else [successor])
+        spare = self._spare
+        if lost and not member.moving and spare is not None and spare.step == "warm":
+            self._spare = None
+            successor.actor, successor.pid, successor.node = spare.actor, spare.pid, spare.node
+            self._load(successor)
+
+    def _put(self, member: Member, others: list[Member]) -> None:
+        """End a member, and put others in its place."""
         place = self._members.index(member)
         with self.changed:
-            self._members[place : place + 1] = [] if member.moving else [successor]
-            member.step = "gone"
+            self._members[place : place + 1] = others
             self.changed.notify_all()
-        self._kill(member)
+        member.kill()
 
     def _move(self) -> None:
         """Have a successor made of each actor on a node that is to go."""
         with self.changed:
-            self._avoid.update(self._drained)
-            self._drained.clear()
-            there = [member for member in self._members if member.node in self._avoid and not member.moving]
-            for member in there:
+            for member in [one for one in self._members if one.node in self._avoid and not one.moving]:
                 member.moving = True
                 self._members.append(Member(member.restarts, replaces=member))
-
-    def _judge_start(self) -> None:
-        """Whether to go on trying to get the first one up."""
-        if self.identity is not None or self._cannot is not None:
-            return
-        steps = {member.step for member in self._members}
-        if self._refusal is not None and steps == {"due"}:
-            cannot = self._refusal
-        elif len(self._deaths) >= _DEATHS * len(self._members):
-            cannot = StreamerError(f"engine.backbones: none comes up ({self._deaths[-1]})")
-        elif time.monotonic() - self._began > _START_S and "loading" not in steps:
-            cannot = self._refusal or StreamerError(_no_room(self._room()))
-        else:
-            return
-        with self.changed:
-            self._cannot = cannot
-            self.changed.notify_all()
-
-    def _room(self) -> dict[str, Any]:
-        """What is asked for an actor, and what there is."""
-        engine = self._config.engine
-        nodes = [
-            f"{node.address}: {node.cpus:g} CPUs, {node.gpus:g} GPUs"
-            for node in self._cluster.nodes()
-            if node.alive and node.id not in self._avoid
-        ]
-        return {
-            "asked": f"{engine.backbone_cpus:g} CPUs, {engine.backbone_gpus:g} GPUs",
-            "there_is": "; ".join(nodes),
-        }
-
-    def _kill(self, member: Member) -> None:
-        if member.actor is not None:
-            member.pending = None
-            with contextlib.suppress(exceptions.RayError, ValueError, RuntimeError):
-                ray.kill(member.actor)
-
-
-def _at_precision(config: Config, precision: str) -> Config:
-    """`auto` is what it became for the first: another processor must not make another thing of it."""
-    backbone = config.backbone.model_copy(update={"precision": precision})
-    return config.model_copy(update={"backbone": backbone})
-
-
-def _no_room(room: dict[str, Any]) -> str:
-    return (
-        f"engine.backbones: no node has room for one ({room['asked']} each: engine.backbone_cpus and "
-        f"engine.backbone_gpus) in {_START_S:g} s; there is {room['there_is']}; ask for less or add a node"
-    )

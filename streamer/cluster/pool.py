@@ -14,7 +14,8 @@ from ray import exceptions
 
 from musc_online.config import Config
 from streamer.cluster.exchange import BackboneIdentity, Extracted, Job
-from streamer.cluster.members import Member, Members
+from streamer.cluster.member import Member
+from streamer.cluster.members import Members
 from streamer.cluster.start import LOST, Cluster
 from streamer.errors import StreamerError
 from streamer.server.logs import RateLimitedLog
