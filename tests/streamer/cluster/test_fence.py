@@ -15,7 +15,7 @@ from streamer_support import PATIENCE_S
 from streamer.cluster.fence import Fence, signature, wait_for_all
 from streamer.errors import WireError
 from streamer.server.disk import Disk
-from streamer.server.locks import Lock
+from streamer.server.locks import FOLDER
 
 HOLD = """
 import sys
@@ -99,7 +99,7 @@ def test_another_folder_of_the_same_name_is_not_taken_for_the_gates(tmp_path):
         elsewhere.mkdir()
         with pytest.raises(WireError, match="is not the folder of the gate"):
             Fence(elsewhere, "line", 0.0, signed)
-        Lock("snapshot.path", elsewhere, is_folder=True)
+        (elsewhere / FOLDER).write_text('{"pid": 1, "host": "another", "since": "2026-11-30 06:00:00"}')
         with pytest.raises(WireError, match="is not the folder of the gate"):
             Fence(elsewhere, "line", 0.0, signed)
         with pytest.raises(WireError, match="is no folder on this node"):
