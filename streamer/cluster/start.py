@@ -1,27 +1,24 @@
-"""A cluster of Ray: one of our own on this machine's loopback, or one that runs; the only place that starts Ray."""
+"""A cluster of Ray: one of our own on loopback, or one that runs. Ray starts here and nowhere else."""
 
 import contextlib
 import os
-import secrets
-import shutil
 import signal
-import tempfile
 from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import ray
-import structlog
 from ray import exceptions
 from ray._private import ray_constants
+from ray._private import worker as ray_worker
 from ray._raylet import AuthenticationTokenLoader, Config
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from musc_online.config_service import Engine
+from streamer.cluster import joining, own, ray_log
+from streamer.cluster.watching import HeadWatch, listener
 from streamer.errors import StreamerError
-
-log = structlog.get_logger()
+from streamer.sockets import is_loopback
 
 LOST: tuple[type[Exception], ...] = (
     exceptions.RayActorError,
@@ -33,10 +30,8 @@ LOST: tuple[type[Exception], ...] = (
 )
 """What says that an actor, its node or an object is gone. One that cannot be reached is treated as gone."""
 
-_LOOPBACK = "127.0.0.1"
-_STORE_BYTES = 2 << 30
-_LEAST_STORE_BYTES = 80 << 20
-_WORKERS_AT_ONCE = 4
+_CORES = 4
+"""Of a node of our own, as Ray counts: so many workers wait, without work, for the next actor."""
 
 
 @dataclass(frozen=True)
@@ -60,11 +55,19 @@ class Cluster:
         address: of its head, `host:port`.
     """
 
-    def __init__(self, own: bool, address: str, folder: Path | None) -> None:
+    def __init__(self, own: bool, folder: own.Folder | None, failed: Callable[[BaseException], None]) -> None:
         self.own = own
-        self.address = address
+        context = ray.get_runtime_context()
+        self.address: str = context.gcs_address
         self._folder = folder
         self._closed = False
+        self._watch = HeadWatch(
+            self.address,
+            _processes(),
+            ray_worker.global_worker.gcs_client,
+            context.get_node_id(),
+            failed,
+        )
 
     def options(
         self, cpus: float, gpus: float = 0.0, node: str | None = None, avoid: Container[str] = ()
@@ -115,15 +118,16 @@ class Cluster:
         if self._closed:
             return
         self._closed = True
+        self._watch.stop()
         ray.shutdown(wait_for_processes=True)
         if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
+            self._folder.remove()
 
 
 def connect(engine: Engine, failed: Callable[[BaseException], None]) -> Cluster:
     """Start a cluster of our own, or join the one at `engine.address`.
 
-    Ray's processes end with the thread that calls: it must live as long as the cluster.
+    Processes of our own cluster end with the thread that calls: it must live as long as the cluster.
 
     Args:
         engine: the key of the configuration.
@@ -132,86 +136,93 @@ def connect(engine: Engine, failed: Callable[[BaseException], None]) -> Cluster:
     Raises:
         StreamerError: it cannot be started, reached or trusted.
     """
-    return _own()
+    ray_log.redirect()
+    return _started(failed) if engine.address is None else _joined(engine.address, engine, failed)
 
 
-def _own() -> Cluster:
-    folder = Path(tempfile.mkdtemp(prefix="musc-ray-", dir=_short_temporary()))
+def _started(failed: Callable[[BaseException], None]) -> Cluster:
+    store = own.store_bytes()
+    folder = own.Folder()
     try:
-        with _environment(_own_environment()), _handlers_kept():
-            _read_environment_again()
-            ray_constants.ENABLE_RAY_CLUSTER = False  # else it looks for an address that others can reach
-            ray.init(
+        with own.in_environment({**own.environment()}):
+            _init(
+                alone=True,
                 address="local",
-                num_cpus=_WORKERS_AT_ONCE,
+                num_cpus=_CORES,
                 include_dashboard=False,
-                log_to_driver=False,
-                logging_level="error",
-                object_store_memory=_store_bytes(),
-                _node_ip_address=_LOOPBACK,
-                _temp_dir=str(folder / "ray"),
+                object_store_memory=store,
+                _node_ip_address=own.LOOPBACK,
+                _temp_dir=str(folder.path),
             )
-    except Exception:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
-    return Cluster(True, ray.get_runtime_context().gcs_address, folder)
+        cluster = Cluster(True, folder, failed)
+    except Exception as error:
+        ray.shutdown()
+        folder.remove()
+        raise StreamerError(f"engine: Ray cannot be started ({_first_line(error)})") from error
+    if not cluster.address.startswith(f"{own.LOOPBACK}:"):
+        cluster.close()
+        raise StreamerError(f"engine: Ray listens at {cluster.address}, expected {own.LOOPBACK} alone")
+    return cluster
 
 
-def _read_environment_again() -> None:
-    """Ray read it as it was imported."""
-    Config.initialize("")
+def _joined(address: str, engine: Engine, failed: Callable[[BaseException], None]) -> Cluster:
+    host, _ = joining.checked(address)
+    environment = joining.environment(engine.token)
+    joining.prove_closed(address)
+    try:
+        with own.in_environment(environment):
+            _init(
+                alone=is_loopback(host),
+                address=address,
+                runtime_env={"env_vars": {"OMP_WAIT_POLICY": "PASSIVE"}},
+            )
+        return Cluster(False, None, failed)
+    except exceptions.AuthenticationError:
+        ray.shutdown()
+        raise StreamerError(
+            f"engine.token: the cluster at {address} has another token; expected that of its nodes"
+        ) from None
+    except Exception as error:
+        ray.shutdown()
+        raise StreamerError(f"engine.address: {address} cannot be joined ({_first_line(error)})") from error
+
+
+def _init(alone: bool, **options: Any) -> None:
+    """Start Ray in this process, in the environment as it is now.
+
+    Args:
+        alone: keep addresses of loopback, which Ray else turns into one that others can reach.
+        options: of `ray.init`.
+    """
+    Config.initialize("")  # it read the environment when it was imported
     AuthenticationTokenLoader.instance().reset_cache()
-
-
-def _own_environment() -> dict[str, str]:
-    return {
-        "RAY_AUTH_MODE": "token",
-        "RAY_AUTH_TOKEN": os.environ.get("RAY_AUTH_TOKEN") or secrets.token_hex(32),
-        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
-        "RAY_USAGE_STATS_ENABLED": "0",
-        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-        "OMP_WAIT_POLICY": "PASSIVE",
-        "PYTHONPATH": os.pathsep.join(
-            filter(None, [str(Path(__file__).resolve().parents[2]), os.environ.get("PYTHONPATH", "")])
-        ),
-    }
+    ray_constants.ENABLE_RAY_CLUSTER = not alone
+    with _signals_kept():
+        ray.init(configure_logging=False, log_to_driver=False, **options)
 
 
 @contextlib.contextmanager
-def _environment(values: dict[str, str]) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
+def _signals_kept() -> Iterator[None]:
+    """Ray takes SIGTERM for itself. What a terminal sends is for this process alone, which ends its children."""
+    terminals = {signal.SIGINT, signal.SIGHUP, signal.SIGQUIT}
+    before = signal.getsignal(signal.SIGTERM)
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, terminals)
     try:
-        yield
-    finally:
-        for name, value in before.items():
-            if name.startswith("RAY_AUTH"):
-                continue
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
-
-
-@contextlib.contextmanager
-def _handlers_kept() -> Iterator[None]:
-    """Ray takes SIGTERM for itself."""
-    try:
-        before = signal.getsignal(signal.SIGTERM)
         yield
     finally:
         with contextlib.suppress(ValueError):  # not the main thread: nothing was taken
             signal.signal(signal.SIGTERM, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
-def _short_temporary() -> str:
-    """Sockets lie in it, and a socket's path has room for some hundred characters."""
-    folder = tempfile.gettempdir()
-    return folder if len(folder) <= 16 else "/tmp"  # noqa: S108  (a folder of our own is made in it)
+def _processes() -> dict[str, int]:
+    """Those of this machine without which nothing goes on: its raylet, and the GCS where it is ours."""
+    node = ray_worker._global_node
+    found = {name: infos[0].process.pid for name, infos in node.all_processes.items()}
+    raylet = found.get("raylet") or listener(node.raylet_socket_name)
+    processes = {"gcs_server": found.get("gcs_server"), "raylet": raylet}
+    return {name: number for name, number in processes.items() if number is not None}
 
 
-def _store_bytes() -> int:
-    free = shutil.disk_usage("/dev/shm").free  # noqa: S108
-    if free < _LEAST_STORE_BYTES:
-        raise StreamerError(f"engine: /dev/shm has {free >> 20} MiB free, expected at least 80")
-    return min(_STORE_BYTES, free * 3 // 4)
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
