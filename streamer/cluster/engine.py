@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import structlog
+
 from streamer.cluster import fence
 from streamer.cluster.pipeline import LinePipeline
 from streamer.cluster.placement import Placement
@@ -15,7 +17,11 @@ from streamer.server.engine import Parts, Step
 from streamer.server.restoring import Restorer
 from streamer.server.snapshot_tally import SnapshotTally
 
+log = structlog.get_logger()
+
 _RECOVERIES = 1000
+_PATIENCE_S = 30.0
+"""For lines of a gate that was killed: Ray ends them within moments."""
 
 
 class ClusterEngine:
@@ -32,7 +38,7 @@ class ClusterEngine:
     """
 
     def __init__(self, parts: Parts, cluster: Cluster | None = None, pool: Pool | None = None) -> None:
-        config = parts.config
+        config = self._config = parts.config
         self._owns_cluster, self._owns_pool = cluster is None, pool is None
         self.cluster = cluster or connect(config.engine, parts.failed)
         try:
@@ -74,7 +80,11 @@ class ClusterEngine:
             raise
 
     def resume(self) -> None:
-        """Open the streams that have a ring on disk."""
+        """Open the streams that have a ring on disk, once the lines of an earlier gate are gone."""
+        folder = self._config.snapshot.path
+        held = [] if folder is None else fence.wait_for_all(folder, _PATIENCE_S)
+        for name in held:
+            log.warning("line_of_before", file=name, text="its process has not ended: its stream cannot be opened yet")
         self.scoring.resume()
 
     def steps(self) -> list[Step]:

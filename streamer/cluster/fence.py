@@ -69,7 +69,10 @@ def _waited_for(folder: Path, stream: str, patience_s: float) -> locks.Lock:
             return locks.Lock("snapshot.path", what, is_folder=False)
         except locks.HeldError as error:
             if time.monotonic() > end:
-                raise _unreadable(stream, f"{error}; it did not end within {patience_s:g} s") from None
+                text = f"{folder}: its files are held by {error.holder}"
+                raise _unreadable(
+                    stream, f"{text}, which did not end within {patience_s:g} s; stop that process"
+                ) from None
             time.sleep(_LOOK_S)
         except StreamerError as error:
             raise _unreadable(stream, str(error)) from None

@@ -29,6 +29,7 @@ from streamer.cluster.settling import Books, LineFrame
 from streamer.errors import WireError
 from streamer.progress import Progress
 from streamer.server import pipeline
+from streamer.server.logs import RateLimitedLog
 from streamer.server.outcomes import Outcomes
 from streamer.server.replays import Again, Untold
 from streamer.server.restoring import Restorer
@@ -80,6 +81,7 @@ class Line:
         self._patience_s, self._signed = patience_s, signed
         self._turn, self._writing = threading.RLock(), threading.Lock()
         self._streams = _OneStream(config, None, lambda _: None)
+        self._streams.room = int(config.limits.total_bytes)
         self._stream = self._streams.admit(name)
         self._recorder = Recorder(config.transport.map_encoding)
         self._troubles = Recorder(config.transport.map_encoding)
@@ -104,6 +106,7 @@ class Line:
             partial(Detector, backbone=backbone, **more),
             fatal,
         )
+        self._log = RateLimitedLog()
         self._fence: Fence | None = None
         self._is_open = self._forget_due = False
         self._since: int | None = None
@@ -255,7 +258,7 @@ class Line:
         except FrameError as refused:
             error = "bad_frame", str(refused)
         except Exception as failed:
-            log.warning("line_failed", stream=self._stream.name, exc_info=True)
+            self._log.warning("line_failed", "internal", stream=self._stream.name, exc_info=True)
             error = "internal", f"{type(failed).__name__}: {' '.join(str(failed).split())[:_TEXT]}"
         told = self._recorder.take()
         if error is not None and told and told[0].kind == "score":

@@ -1,11 +1,11 @@
 """Actors that hold the features of a part of a line's ring: how they are made, asked and lost."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from functools import partial
 from threading import Lock
-from typing import Any, Protocol, TypeVar
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -21,10 +21,8 @@ from musc_online.config import Config
 from musc_online.nearest.gemm.packing import aligned_zeros
 from musc_online.nearest.sharded import LocalPart, ShardedStore, Slots, divide
 from musc_online.ring_setup import store_wanted
-from streamer.cluster.start import LOST
+from streamer.cluster.start import LOST, Cluster
 from streamer.errors import StreamerError
-
-Result = TypeVar("Result")
 
 _START_S = 120.0
 """After which shards that did not come up have no room: their processes load torch on a busy machine."""
@@ -34,18 +32,32 @@ class ShardLostError(StreamerError):
     """A shard is gone, and a part of the ring with it: the line is to be made anew from its files."""
 
 
-class Options(Protocol):
-    """What of a `Cluster` shards need; it goes into the line with them."""
+@dataclass(frozen=True)
+class ShardsWanted:
+    """What a line's shards are to be: plain data, made where the cluster is known and sent into the line.
 
-    own: bool
+    `threads` match in each; `options` are those of its actor.
+    """
 
-    def options(self, cpus: float) -> dict[str, Any]:
-        """See `Cluster.options`."""
-        ...
+    n_shards: int
+    cpus: float
+    threads: int
+    options: dict[str, Any]
 
-    def threads(self, cpus: float) -> int:
-        """See `Cluster.threads`."""
-        ...
+    @classmethod
+    def of(cls, cluster: Cluster, n_shards: int, cpus: float, avoid: Container[str] = ()) -> "ShardsWanted":
+        """Shards in a cluster.
+
+        Args:
+            cluster: of our own, or one that runs.
+            n_shards: at least 1.
+            cpus: that each asks of its node.
+            avoid: ids of nodes where none may be.
+        """
+        threads = cluster.threads(cpus)
+        if cluster.own:  # they are at work at the same time, on the same cores
+            threads = max(1, threads // n_shards)
+        return cls(n_shards, cpus, threads, cluster.options(cpus, avoid=avoid))
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,6 +96,10 @@ class Shard:
         """Make part `number`; of the others only those that are `living` are kept."""
         self._parts = {one: part for one, part in self._parts.items() if one in living}
         self._parts[number] = wanted.make()
+
+    def kept(self) -> list[int]:
+        """Numbers of the parts there are."""
+        return list(self._parts)
 
     def put(self, number: int, slot: int, features: Any) -> None:
         """See `Part.put`."""
@@ -161,18 +177,13 @@ class ShardedStores:
     its process does.
 
     Args:
-        cluster: where.
-        n_shards: at least 1.
-        cpus: that each asks of its node.
+        wanted: how many, where.
     """
 
-    def __init__(self, cluster: Options, n_shards: int, cpus: float) -> None:
-        threads = cluster.threads(cpus)
-        if cluster.own:  # they are at work at the same time, on the same cores
-            threads = max(1, threads // n_shards)
-        actor: Any = ray.remote(Shard).options(**cluster.options(cpus))
-        self._shards: list[Any] = [actor.remote(threads) for _ in range(n_shards)]
-        self._asked = f"{n_shards} shards of {cpus:g} CPUs"
+    def __init__(self, wanted: ShardsWanted) -> None:
+        actor: Any = ray.remote(Shard).options(**wanted.options)
+        self._shards: list[Any] = [actor.remote(wanted.threads) for _ in range(wanted.n_shards)]
+        self._asked = f"{wanted.n_shards} shards of {wanted.cpus:g} CPUs"
         self._where: list[dict[str, Any]] = []
         self._stores: WeakKeyDictionary[ShardedStore, int] = WeakKeyDictionary()
         self._made = 0
@@ -219,9 +230,9 @@ class ShardedStores:
             ) from None
 
 
-def store_maker(cluster: Options, n_shards: int, cpus: float) -> ShardedStores:
+def store_maker(wanted: ShardsWanted) -> ShardedStores:
     """What a line's `Detector` makes its stores by; to be called in the line, which then owns the shards."""
-    return ShardedStores(cluster, n_shards, cpus)
+    return ShardedStores(wanted)
 
 
 def _get(results: Any, timeout: float | None = None) -> Any:

@@ -25,7 +25,11 @@ _SHOWN = 4096
 
 
 class HeldError(StreamerError):
-    """Another process has the lock."""
+    """Another process has the lock; `holder` says which, as far as it is known."""
+
+    def __init__(self, text: str, holder: str) -> None:
+        super().__init__(text)
+        self.holder = holder
 
 
 class Lock:
@@ -60,7 +64,8 @@ class Lock:
                 os.close(self._file)
                 raise HeldError(
                     f"{key}: {what}: is in use by another detector ({holder}); stop that one, or set another "
-                    f"{key}"
+                    f"{key}",
+                    holder,
                 ) from None
             log.warning("lock_unsupported", path=str(path), text=str(error))
         # A child that outlives this process must not go on holding it.
