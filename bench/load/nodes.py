@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
 
+from bench.machine import below
 from streamer import child
 from streamer.commands import undisturbed
 from streamer.extras import not_installed
@@ -102,7 +103,7 @@ class Nodes:
         process = self._processes.pop(address, None)
         if process is None:
             raise ServerError(f"--kill-node: no node {address}; expected one of {', '.join(self._processes)}")
-        for pid in (*_below(process.pid), process.pid):
+        for pid in (*below(process.pid), process.pid):
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         process.wait()
@@ -115,19 +116,3 @@ class Nodes:
             with suppress(subprocess.TimeoutExpired):
                 process.wait(_END_S)
             self.kill(address)
-
-
-def _below(pid: int) -> list[int]:
-    """Processes that a process started, and those that they did."""
-    children: dict[int, list[int]] = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        with suppress(OSError):  # it has ended
-            text = stat.read_text(encoding="utf-8", errors="replace")
-            parent = int(text.rpartition(")")[2].split()[1])
-            children.setdefault(parent, []).append(int(stat.parent.name))
-    found, ahead = [], [pid]
-    while ahead:
-        below = children.get(ahead.pop(), [])
-        found += below
-        ahead += below
-    return found
