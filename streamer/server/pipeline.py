@@ -8,8 +8,7 @@ frame of a stream at a time. Bounded queues between them keep memory flat.
 import queue
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from time import perf_counter_ns
+from dataclasses import dataclass
 from typing import Any
 
 import structlog
@@ -18,23 +17,20 @@ import torch
 from musc_online import frames
 from musc_online.backbones import Backbone
 from musc_online.errors import FrameError
-from musc_online.events import contrast_of
 from streamer.errors import WireError
-from streamer.images import Frame, Warned
 from streamer.progress import Progress
-from streamer.server import picture_warnings, pictures
+from streamer.server import batches, picture_warnings, pictures, preparing
 from streamer.server.decode_pool import DecodePool, Decoder, DecodeTimeoutError
 from streamer.server.intake import Intake
 from streamer.server.logs import RateLimitedLog
 from streamer.server.outcomes import Outcomes
-from streamer.server.stream import QueuedFrame, Stream
-from streamer.server.threads import FairLock
+from streamer.server.stream import QueuedFrame
 
 log = structlog.get_logger()
 
 
 @dataclass(eq=False)
-class Tokens:
+class Tokens(preparing.Laps):
     """A frame and what the phases so far made of it.
 
     `inputs` is `[T, 3, S, S]`, one a tile; `patch_tokens` `[S, P, C]`, with tiles `[T, S, P, C]`;
@@ -52,14 +48,6 @@ class Tokens:
     patch_tokens: torch.Tensor | None = None
     class_token: torch.Tensor | None = None
     picture: pictures.Picture | None = None
-    latency_ms: dict[str, float] = field(default_factory=dict)
-    since_ns: int = field(default_factory=perf_counter_ns)
-
-    def lap(self, phase: str) -> None:
-        """Record the time since the last lap."""
-        now = perf_counter_ns()
-        self.latency_ms[phase] = self.latency_ms.get(phase, 0.0) + (now - self.since_ns) / 1e6
-        self.since_ns = now
 
 
 Job = Callable[[], None]
@@ -96,11 +84,9 @@ class Pipeline:
         self._outcomes, self._batch, self._failed = outcomes, batch, failed
         self._log = RateLimitedLog()
         self.progress = Progress()
-        self._prepared: queue.Queue[Tokens | None] = queue.Queue(batch)
-        self._room = threading.Semaphore(batch)
-        """Backbone inputs that may wait for the backbone; a frame of more tiles waits alone."""
-        self._entering = FairLock()
+        self._batches: batches.Batches[Tokens] = batches.Batches(batch)
         self._decoding = len(decoders.decoders)
+        self._ending = threading.Lock()
         self._extracted: queue.Queue[Tokens | Job | None] = queue.Queue(batch)
         # Backbone and matcher each use every core: side by side they wait for each other's threads, and
         # both take longer than one after the other. Decoding and publishing go on beside either.
@@ -138,10 +124,10 @@ class Pipeline:
         while (queued := self._intake.take()) is not None:
             in_time = self._prepare(queued, decoder)
             self._intake.decoded(queued, in_time=in_time)
-        with self._entering:
+        with self._ending:
             self._decoding -= 1
             if not self._decoding:
-                self._prepared.put(None)
+                self._batches.close()
 
     def _prepare(self, queued: QueuedFrame, decoder: Decoder) -> bool:
         """Decode a frame and hand it on; false if its picture took too long, or was not tried for that."""
@@ -161,10 +147,7 @@ class Pipeline:
                 raise
 
         if self._used(tokens, decode, "internal"):
-            with self._entering:  # two frames of many tiles, each with half of the room, would wait for ever
-                for _ in range(min(tokens.n_tiles, self._batch)):
-                    self._room.acquire()
-                self._prepared.put(tokens)
+            self._batches.put(tokens)
         return in_time
 
     def _decode(self, tokens: Tokens, decoder: Decoder) -> None:
@@ -172,30 +155,16 @@ class Pipeline:
         with self.progress.step("decode", allowed_s=decoder.longest_s, moves=True):
             decoded = decoder.decode(queued.message, queued.stream.config.bit_depth)
         with self.progress.step("prepare", moves=True):
-            frame = decoded.frame
-            tokens.picture, failed = _picture(frame, queued.stream)
-            picture_warnings.tell(self._outcomes, queued, (*decoded.warnings, *failed))
-            tokens.shape, tokens.contrast = (frame.shape[0], frame.shape[1]), contrast_of(frame)
-            tokens.inputs = frames.inputs(self._backbone, frame, queued.stream.config.tiles)
+            seen = preparing.look(decoded, queued.stream.config)
+            picture_warnings.tell(self._outcomes, queued, seen.warnings)
+            tokens.picture, tokens.shape, tokens.contrast = seen.picture, seen.shape, seen.contrast
+            tokens.inputs = frames.inputs(self._backbone, seen.frame, queued.stream.config.tiles)
             tokens.n_tiles = len(tokens.inputs)
             tokens.lap("decode")
 
     def _extract_all(self) -> None:
-        more = True
-        while more:
-            batch: list[Tokens] = []
-            while sum(tokens.n_tiles for tokens in batch) < self._batch:
-                try:
-                    tokens = self._prepared.get(block=not batch)
-                except queue.Empty:
-                    break
-                if tokens is None:
-                    more = False
-                    break
-                self._room.release(min(tokens.n_tiles, self._batch))
-                batch.append(tokens)
-            if batch:
-                self._extract(batch)
+        while batch := self._batches.take():
+            self._extract(batch)
         self._extracted.put(None)
 
     def _extract(self, batch: list[Tokens]) -> None:
@@ -216,16 +185,9 @@ class Pipeline:
         with self._cores, self.progress.step("extract", moves=True):
             for tokens in batch:
                 tokens.lap("wait")
-            patch_tokens, class_tokens = frames.extract(self._backbone, torch.cat(inputs), self._batch)
-        first = 0
-        for tokens in batch:
-            of_frame = slice(first, first + tokens.n_tiles)
-            by_tile = patch_tokens[:, of_frame].transpose(0, 1)
-            # Copies: a view would keep the whole batch alive while one of its frames waits.
-            tokens.patch_tokens = (by_tile if tokens.n_tiles > 1 else by_tile[0]).clone()
-            tokens.class_token = frames.join_class_tokens(class_tokens[of_frame]).clone()
-            tokens.inputs = None
-            first += tokens.n_tiles
+            extracted = batches.extract(self._backbone, inputs, self._batch)
+        for tokens, (patch_tokens, class_token) in zip(batch, extracted, strict=True):
+            tokens.patch_tokens, tokens.class_token, tokens.inputs = patch_tokens, class_token, None
             tokens.lap("backbone")
 
     def _match_all(self) -> None:
@@ -242,25 +204,10 @@ class Pipeline:
         """Do a phase's work on a frame; refuse the frame if that cannot be done."""
         try:
             work()
-        except WireError as error:
-            self._outcomes.refuse(tokens.queued, error.code, error.text)
-        except FrameError as error:
-            self._outcomes.refuse(tokens.queued, "bad_frame", str(error))
         except Exception as error:
-            self._log.warning("frame_failed", code, stream=tokens.queued.stream.name, exc_info=True)
-            text = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-            self._outcomes.refuse(tokens.queued, code, text)
+            if not isinstance(error, WireError | FrameError):
+                self._log.warning("frame_failed", code, stream=tokens.queued.stream.name, exc_info=True)
+            self._outcomes.refuse(tokens.queued, *preparing.refusal(error, code))
         else:
             return True
         return False
-
-
-def _picture(frame: Frame, stream: Stream) -> tuple[pictures.Picture | None, tuple[Warned, ...]]:
-    """A frame's picture where its stream sends such, and a warning where none could be made."""
-    wanted = stream.config.output.picture
-    if wanted.of == "none":
-        return None, ()
-    try:
-        return pictures.make(frame, wanted), ()
-    except WireError as error:
-        return None, ((error.code, error.text),)

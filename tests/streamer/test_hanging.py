@@ -120,7 +120,7 @@ def test_a_step_of_a_frame_that_hangs_is_seen(running, step, part, method):
 def test_a_decoder_that_hangs_is_seen(running, monkeypatch):
     service, camera = running
     before = service.ledger.totals()["scored"]
-    first, second = service.decoders.decoders
+    first, second = service.engine.decoders.decoders
     with hanging(first, "decode"), hanging(second, "decode"):
         with monkeypatch.context() as patch:  # as long as a picture may take it is none that hangs
             for decoder in (first, second):
@@ -135,11 +135,12 @@ def test_a_decoder_that_hangs_is_seen(running, monkeypatch):
 def test_frames_that_wait_for_ever_for_room_are_seen(running):
     """No thread is in a step: each waits for another."""
     service, camera = running
-    before, room = service.ledger.totals()["scored"], service.pipeline._room
-    service.pipeline._room = none = threading.Semaphore(0)
+    before, waiting = service.ledger.totals()["scored"], service.pipeline._batches
+    room, waiting._room = waiting._room, threading.Semaphore(0)
+    none = waiting._room
     camera.picture(before)
     is_seen(service, "queue")
-    service.pipeline._room = room
+    waiting._room = room
     none.release()
     until(lambda: service.ledger.totals()["scored"] == before + 1)
     is_well(service)

@@ -18,6 +18,8 @@ from streamer.server.stream import QueuedFrame, Stream
 from streamer.wire.frame import FrameMessage, Limits
 from streamer.wire.published import unpack_message
 
+pytestmark = pytest.mark.engines
+
 __all__ = ["backbone"]
 
 HEIGHT, WIDTH = 90, 150
@@ -152,9 +154,9 @@ def test_no_more_tiles_wait_for_the_backbone_than_it_takes_at_once(backbone):
     decoders.start()
     pipeline.start()
     # One is at the backbone, one waits for it, and each decoding thread has one that there is no room for.
-    until(lambda: intake.status()["frames"] == 2 and pipeline._prepared.qsize() == 1)
+    until(lambda: intake.status()["frames"] == 2 and pipeline._batches._prepared.qsize() == 1)
     assert [thread.name for thread in pipeline._threads].count("decode_all") == 2
-    assert pipeline._room._value == 0
+    assert pipeline._batches._room._value == 0
     held.release()
     pipeline.join()
     decoders.stop()

@@ -1,0 +1,120 @@
+"""What must hold of a cluster that runs, before it is joined: an address, a token, no way in without."""
+
+import os
+import re
+import socket
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+from ray._raylet import AuthenticationTokenLoader
+
+from streamer.errors import StreamerError
+
+_CONNECT_S = 10.0
+_PROVE_S = 60.0
+_TOKEN_BYTES = 4096
+_ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^:/\[\]\s]+):(\d{1,5})")
+_REFUSED, _LET_IN = 3, 4
+_WITHOUT_TOKEN = f"""
+import sys
+from ray._raylet import GcsClient
+from ray.exceptions import AuthenticationError
+try:
+    GcsClient(address=sys.argv[1]).internal_kv_keys(b"", None, timeout=20)
+except AuthenticationError:
+    sys.exit({_REFUSED})
+sys.exit({_LET_IN})
+"""
+
+
+def checked(address: str) -> tuple[str, int]:
+    """Host and port of the head.
+
+    Raises:
+        StreamerError: it is no `host:port`, or nobody answers there.
+    """
+    found = _ADDRESS.fullmatch(address)
+    if found is None or not 0 < int(found[2]) < 65536:
+        raise StreamerError(
+            f"engine.address: got {address!r}, expected host:port of the head's GCS, 192.168.0.10:6379 say"
+        )
+    host, port = found[1].strip("[]"), int(found[2])
+    try:
+        socket.create_connection((host, port), _CONNECT_S).close()
+    except OSError as error:
+        raise StreamerError(
+            f"engine.address: {address}: nobody answers ({error.strerror or error}); start the head there "
+            f"first: RAY_AUTH_MODE=token ray start --head --port={port}"
+        ) from None
+    return host, port
+
+
+def environment(token: Path | None) -> dict[str, str | None]:
+    """For this process as it joins; without a file, the token is where Ray itself looks.
+
+    Raises:
+        StreamerError: there is none, it cannot be read, or others may read it.
+    """
+    if token is not None:
+        return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": _read(token)}
+    if not AuthenticationTokenLoader.instance().has_token(ignore_auth_mode=True):
+        raise StreamerError(
+            "engine.token: the cluster's token is missing, expected the path of a file with it (or "
+            "RAY_AUTH_TOKEN, RAY_AUTH_TOKEN_PATH, ~/.ray/auth_token)"
+        )
+    return {"RAY_AUTH_MODE": "token"}
+
+
+def _read(path: Path) -> str:
+    try:
+        about = path.stat()
+        if not stat.S_ISREG(about.st_mode) or about.st_size > _TOKEN_BYTES:
+            raise StreamerError(
+                f"engine.token: {path} is no file of a token; `ray get-auth-token` prints one"
+            )
+        if about.st_mode & 0o077:
+            raise StreamerError(
+                f"engine.token: {path} can be read or written by others than its owner (mode "
+                f"{stat.S_IMODE(about.st_mode):04o}); chmod 600 {path}"
+            )
+        token = path.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "is not ASCII"
+        raise StreamerError(f"engine.token: {path} cannot be read ({reason})") from None
+    if not token or not token.isprintable() or " " in token:
+        raise StreamerError(f"engine.token: {path} holds no token, expected one word")
+    return token
+
+
+def prove_closed(address: str) -> None:
+    """Ask the head something without a token, from a process that has none, and see it refused.
+
+    Raises:
+        StreamerError: it answered, or it said neither.
+    """
+    hidden = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
+    bare = {name: value for name, value in os.environ.items() if name not in hidden}
+    command = [sys.executable, "-c", _WITHOUT_TOKEN, address]
+    try:
+        asked = subprocess.run(
+            command,
+            env={**bare, "RAY_AUTH_MODE": "disabled"},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=_PROVE_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise StreamerError(
+            f"engine.address: {address}: no answer within {_PROVE_S:.0f} s; is it the port of Ray's GCS?"
+        ) from None
+    if asked.returncode == _LET_IN:
+        raise StreamerError(
+            f"engine.address: {address}: the cluster lets in whoever reaches it, and runs their code; start "
+            "every node of it with RAY_AUTH_MODE=token and the same token"
+        )
+    if asked.returncode != _REFUSED:
+        said = asked.stderr.decode(errors="replace").strip().splitlines() or ["no reason given"]
+        raise StreamerError(f"engine.address: {address}: no Ray cluster answers there ({said[-1][:200]})")

@@ -1,0 +1,241 @@
+"""A cluster of Ray: one of our own on loopback, or one that runs. Ray starts here and nowhere else."""
+
+import contextlib
+import os
+import signal
+from collections.abc import Callable, Container, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+from ray import exceptions
+from ray._private import ray_constants
+from ray._private import worker as ray_worker
+from ray._raylet import AuthenticationTokenLoader, Config
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from musc_online.config_service import Engine
+from streamer.cluster import joining, own, ray_log
+from streamer.cluster.watching import HeadWatch, listener
+from streamer.errors import StreamerError
+from streamer.sockets import is_loopback
+
+LOST: tuple[type[Exception], ...] = (
+    exceptions.RayActorError,
+    exceptions.WorkerCrashedError,
+    exceptions.ObjectLostError,
+    exceptions.NodeDiedError,
+    exceptions.LocalRayletDiedError,
+    exceptions.OutOfMemoryError,
+)
+"""What says that an actor, its node or an object is gone. One that cannot be reached is treated as gone."""
+
+_CORES = 4
+"""Of a node of our own, as Ray counts: so many workers wait, without work, for the next actor."""
+
+
+@dataclass(frozen=True)
+class Node:
+    """A machine of the cluster: `cpus` and `gpus` are what it offers, `draining` that it will go soon."""
+
+    id: str
+    address: str
+    alive: bool
+    is_head: bool
+    cpus: float
+    gpus: float
+    draining: bool = False
+
+
+class Places:
+    """What actors are made with: by this process, and by actors that make others.
+
+    Args:
+        own: whether the cluster was started by the gate, and ends with it.
+    """
+
+    def __init__(self, own: bool) -> None:
+        self.own = own
+
+    def options(
+        self, cpus: float, gpus: float = 0.0, node: str | None = None, avoid: Container[str] = ()
+    ) -> dict[str, Any]:
+        """Options of an actor, for `Actor.options(**options)`.
+
+        Args:
+            cpus: what it asks of its node; a cluster of our own hands its cores to whoever is at work.
+            gpus: likewise; parts of a GPU are shared.
+            node: id of the only node where it may be; None for any.
+            avoid: ids of nodes where it must not be.
+        """
+        options: dict[str, Any] = {
+            "max_restarts": 0,
+            "max_task_retries": 0,
+            "num_cpus": 0 if self.own else cpus,
+            "num_gpus": gpus,
+            "scheduling_strategy": "SPREAD",
+        }
+        if node is not None:
+            options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(node, soft=False)
+        elif avoided := [one.id for one in self.nodes() if one.alive and one.id in avoid]:
+            options["label_selector"] = {"ray.io/node-id": f"!in({','.join(avoided)})"}
+        return options
+
+    def threads(self, cpus: float) -> int:
+        """Threads of an actor that asked for `cpus`: all cores in a cluster of our own."""
+        return len(os.sched_getaffinity(0)) if self.own else max(1, int(cpus))
+
+    def nodes(self) -> list[Node]:
+        """The nodes that the head knows, those that are gone too."""
+        draining = ray._private.state.state.get_draining_nodes()
+        return [
+            Node(
+                id=one["NodeID"],
+                address=one["NodeManagerAddress"],
+                alive=one["Alive"],
+                is_head="node:__internal_head__" in one["Resources"],
+                cpus=one["Resources"].get("CPU", 0.0),
+                gpus=one["Resources"].get("GPU", 0.0),
+                draining=one["NodeID"] in draining,
+            )
+            for one in ray.nodes()
+        ]
+
+
+class Cluster(Places):
+    """A cluster this process is connected to.
+
+    Attributes:
+        own: whether it was started by this process, and ends with it.
+        address: of its head, `host:port`.
+        places: the same for other processes, which are not connected by it.
+    """
+
+    def __init__(self, own: bool, folder: own.Folder | None, failed: Callable[[BaseException], None]) -> None:
+        super().__init__(own)
+        self.places = Places(own)
+        context = ray.get_runtime_context()
+        self.address: str = context.gcs_address
+        self._folder = folder
+        self._closed = False
+        self._watch = HeadWatch(
+            self.address,
+            _processes(),
+            ray_worker.global_worker.gcs_client,
+            context.get_node_id(),
+            failed,
+        )
+
+    def close(self) -> None:
+        """Let go of the cluster; one of our own ends, its actors with it. May be called again."""
+        if self._closed:
+            return
+        self._closed = True
+        self._watch.stop()
+        ray.shutdown(wait_for_processes=True)
+        if self._folder is not None:
+            self._folder.remove()
+
+
+def connect(engine: Engine, failed: Callable[[BaseException], None]) -> Cluster:
+    """Start a cluster of our own, or join the one at `engine.address`.
+
+    Processes of our own cluster end with the thread that calls: it must live as long as the cluster.
+
+    Args:
+        engine: the key of the configuration.
+        failed: told once, by a thread of this module, that the head is gone.
+
+    Raises:
+        StreamerError: it cannot be started, reached or trusted.
+    """
+    ray_log.redirect()
+    return _started(failed) if engine.address is None else _joined(engine.address, engine, failed)
+
+
+def _started(failed: Callable[[BaseException], None]) -> Cluster:
+    store = own.store_bytes()
+    folder = own.Folder()
+    try:
+        with own.in_environment({**own.environment()}):
+            _init(
+                alone=True,
+                address="local",
+                num_cpus=_CORES,
+                include_dashboard=False,
+                object_store_memory=store,
+                _node_ip_address=own.LOOPBACK,
+                _temp_dir=str(folder.path),
+            )
+        cluster = Cluster(True, folder, failed)
+    except Exception as error:
+        ray.shutdown()
+        folder.remove()
+        raise StreamerError(f"engine: Ray cannot be started ({_first_line(error)})") from error
+    if not cluster.address.startswith(f"{own.LOOPBACK}:"):
+        cluster.close()
+        raise StreamerError(f"engine: Ray listens at {cluster.address}, expected {own.LOOPBACK} alone")
+    return cluster
+
+
+def _joined(address: str, engine: Engine, failed: Callable[[BaseException], None]) -> Cluster:
+    host, _ = joining.checked(address)
+    environment = joining.environment(engine.token)
+    joining.prove_closed(address)
+    try:
+        with own.in_environment(environment):
+            _init(
+                alone=is_loopback(host),
+                address=address,
+                runtime_env={"env_vars": {"OMP_WAIT_POLICY": "PASSIVE"}},
+            )
+        return Cluster(False, None, failed)
+    except exceptions.AuthenticationError:
+        ray.shutdown()
+        raise StreamerError(
+            f"engine.token: the cluster at {address} has another token; expected that of its nodes"
+        ) from None
+    except Exception as error:
+        ray.shutdown()
+        raise StreamerError(f"engine.address: {address} cannot be joined ({_first_line(error)})") from error
+
+
+def _init(alone: bool, **options: Any) -> None:
+    """Start Ray in this process, in the environment as it is now.
+
+    Args:
+        alone: keep addresses of loopback, which Ray else turns into one that others can reach.
+        options: of `ray.init`.
+    """
+    Config.initialize("")  # it read the environment when it was imported
+    AuthenticationTokenLoader.instance().reset_cache()
+    ray_constants.ENABLE_RAY_CLUSTER = not alone
+    with _signals_kept():
+        ray.init(configure_logging=False, log_to_driver=False, **options)
+
+
+@contextlib.contextmanager
+def _signals_kept() -> Iterator[None]:
+    """Ray takes SIGTERM for itself. What a terminal sends is for this process, which ends its children."""
+    terminals = {signal.SIGINT, signal.SIGHUP, signal.SIGQUIT}
+    before = signal.getsignal(signal.SIGTERM)
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, terminals)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(ValueError):  # not the main thread: nothing was taken
+            signal.signal(signal.SIGTERM, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+def _processes() -> dict[str, int]:
+    """Those of this machine without which nothing goes on: its raylet, and the GCS where it is ours."""
+    node = ray_worker._global_node
+    found = {name: infos[0].process.pid for name, infos in node.all_processes.items()}
+    raylet = found.get("raylet") or listener(node.raylet_socket_name)
+    processes = {"gcs_server": found.get("gcs_server"), "raylet": raylet}
+    return {name: number for name, number in processes.items() if number is not None}
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
