@@ -84,7 +84,9 @@ class ClusterEngine:
         folder = self._config.snapshot.path
         held = [] if folder is None else fence.wait_for_all(folder, _PATIENCE_S)
         for name in held:
-            log.warning("line_of_before", file=name, text="its process has not ended: its stream cannot be opened yet")
+            log.warning(
+                "line_of_before", file=name, text="its process goes on: its stream cannot be opened yet"
+            )
         self.scoring.resume()
 
     def steps(self) -> list[Step]:

@@ -9,8 +9,7 @@ import ray
 from musc_online.config import Config
 from streamer.cluster.exchange import BackboneIdentity
 from streamer.cluster.line import Line
-from streamer.cluster.shard import ShardLostError, store_maker
-from streamer.cluster.start import Places
+from streamer.cluster.shard import ShardLostError, ShardsWanted, store_maker
 from streamer.server import logs
 
 BESIDE = 4
@@ -24,17 +23,22 @@ class LineActor(Line):
         name: of the stream.
         config: its own.
         identity: of the backbone.
-        places: where its shards are made.
+        threads: that it matches with.
+        shards: that hold its ring's features; None where it does itself.
         signed: of the snapshots' folder, as `Line` takes it.
     """
 
     def __init__(
-        self, name: str, config: Config, identity: BackboneIdentity, places: Places, signed: bytes | None
+        self,
+        name: str,
+        config: Config,
+        identity: BackboneIdentity,
+        threads: int,
+        shards: ShardsWanted | None,
+        signed: bytes | None,
     ) -> None:
         logs.configure(config.log.level, "json")
-        engine = config.engine
-        self._shards = store_maker(places, engine.shards, engine.shard_cpus) if engine.shards else None
-        threads = places.threads(engine.line_cpus)
+        self._shards = None if shards is None else store_maker(shards)
         super().__init__(
             name, config, identity, threads, make_store=self._shards, fatal=(ShardLostError,), signed=signed
         )

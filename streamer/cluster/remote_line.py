@@ -12,7 +12,7 @@ import structlog
 
 from streamer.cluster.exchange import BackboneIdentity, Opened, Redone, Reply, Settled
 from streamer.cluster.line_actor import BESIDE, LineActor
-from streamer.cluster.shard import ShardLostError
+from streamer.cluster.shard import ShardLostError, ShardsWanted
 from streamer.cluster.start import LOST, Cluster
 from streamer.errors import WireError
 from streamer.server.ledger import LastFrame, Ledger
@@ -220,9 +220,17 @@ class RemoteLine:
         cluster, engine = self._given.cluster, self.stream.config.engine
         avoided = {*self._given.draining, *avoid}
         options = cluster.options(engine.line_cpus, engine.line_gpus, node, avoided)
+        shards = None
+        if engine.shards:
+            shards = ShardsWanted.of(cluster, engine.shards, engine.shard_cpus, avoided)
         made: Any = ray.remote(LineActor)
         return made.options(**options, max_concurrency=1 + BESIDE).remote(
-            self.stream.name, self.stream.config, self._given.identity, cluster.places, self._given.signed
+            self.stream.name,
+            self.stream.config,
+            self._given.identity,
+            cluster.threads(engine.line_cpus),
+            shards,
+            self._given.signed,
         )
 
     def _tally(self) -> dict[str, Any] | None:

@@ -47,15 +47,27 @@ class Node:
     draining: bool = False
 
 
-class Places:
-    """What actors are made with: by this process, and by actors that make others.
+class Cluster:
+    """A cluster this process is connected to.
 
-    Args:
-        own: whether the cluster was started by the gate, and ends with it.
+    Attributes:
+        own: whether it was started by this process, and ends with it.
+        address: of its head, `host:port`.
     """
 
-    def __init__(self, own: bool) -> None:
+    def __init__(self, own: bool, folder: own.Folder | None, failed: Callable[[BaseException], None]) -> None:
         self.own = own
+        context = ray.get_runtime_context()
+        self.address: str = context.gcs_address
+        self._folder = folder
+        self._closed = False
+        self._watch = HeadWatch(
+            self.address,
+            _processes(),
+            ray_worker.global_worker.gcs_client,
+            context.get_node_id(),
+            failed,
+        )
 
     def options(
         self, cpus: float, gpus: float = 0.0, node: str | None = None, avoid: Container[str] = ()
@@ -100,31 +112,6 @@ class Places:
             )
             for one in ray.nodes()
         ]
-
-
-class Cluster(Places):
-    """A cluster this process is connected to.
-
-    Attributes:
-        own: whether it was started by this process, and ends with it.
-        address: of its head, `host:port`.
-        places: the same for other processes, which are not connected by it.
-    """
-
-    def __init__(self, own: bool, folder: own.Folder | None, failed: Callable[[BaseException], None]) -> None:
-        super().__init__(own)
-        self.places = Places(own)
-        context = ray.get_runtime_context()
-        self.address: str = context.gcs_address
-        self._folder = folder
-        self._closed = False
-        self._watch = HeadWatch(
-            self.address,
-            _processes(),
-            ray_worker.global_worker.gcs_client,
-            context.get_node_id(),
-            failed,
-        )
 
     def close(self) -> None:
         """Let go of the cluster; one of our own ends, its actors with it. May be called again."""
