@@ -40,7 +40,8 @@ class ClusterEngine:
     def __init__(self, parts: Parts, cluster: Cluster | None = None, pool: Pool | None = None) -> None:
         config = self._config = parts.config
         self._owns_cluster, self._owns_pool = cluster is None, pool is None
-        self.cluster = cluster or connect(config.engine, parts.failed)
+        self._failed, self._is_gone = parts.failed, False
+        self.cluster = cluster or connect(config.engine, self._gone)
         try:
             self.pool = pool or Pool(self.cluster, config, parts.failed)
             self.identity = self.pool.start() if pool is None else pool.identity()
@@ -99,6 +100,8 @@ class ClusterEngine:
 
     def end_workers(self) -> None:
         """Look at nodes no more, and end the backbones, whatever they do."""
+        if self._is_gone:  # nobody would answer, and the process ends
+            return
         self.placement.stop()
         if self._owns_pool:
             self.pool.stop()
@@ -127,7 +130,11 @@ class ClusterEngine:
 
     def close(self) -> None:
         """End lines and backbones, and let go of the cluster; done twice it does nothing."""
-        if hasattr(self, "scoring"):
+        if hasattr(self, "scoring") and not self._is_gone:
             self.scoring.close()
         if self._owns_cluster:
             self.cluster.close()
+
+    def _gone(self, error: BaseException) -> None:
+        self._is_gone = True
+        self._failed(error)

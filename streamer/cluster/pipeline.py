@@ -14,7 +14,7 @@ from time import perf_counter_ns
 
 import structlog
 
-from streamer.cluster.pool import BackboneLostError, Extraction, Pool
+from streamer.cluster.pool import BackboneLostError, Extraction, Pool, PoolClosedError
 from streamer.cluster.scoring import LineScoring
 from streamer.cluster.start import LOST
 from streamer.errors import WireError
@@ -116,7 +116,13 @@ class LinePipeline:
                 self._intake.decoded(queued, in_time=False)
                 continue
             taken_ns = perf_counter_ns()
-            self._enter(_UnderWay(queued, taken_ns, self._submit(queued)))
+            try:
+                extraction = self._submit(queued)
+            except PoolClosedError:
+                self._outcomes.drop(queued, "stopping")
+                self._intake.decoded(queued)
+            else:
+                self._enter(_UnderWay(queued, taken_ns, extraction))
 
     def _submit(self, queued: QueuedFrame) -> Extraction:
         extraction = self._pool.submit(queued)
@@ -166,6 +172,8 @@ class LinePipeline:
         queued = item.queued
         try:
             self._score(item)
+        except PoolClosedError:
+            self._outcomes.drop(queued, "stopping")
         except WireError as error:
             self._outcomes.refuse(queued, error.code, error.text)
         except Exception as error:

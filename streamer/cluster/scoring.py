@@ -64,6 +64,7 @@ class LineScoring:
         line = self._lines.get(stream.name)
         # Of a stream that lost its place, and was opened anew, the line is another.
         if line is None or line.stream is not stream:
+            self._forget_closed()
             line = self._lines[stream.name] = RemoteLine(stream, self._given)
         return line
 
@@ -197,6 +198,12 @@ class LineScoring:
             stream.line = None
             self._open(stream, line, node, avoid)
             return line.node
+
+    def _forget_closed(self) -> None:
+        """Of streams that lost their places; whoever sends must not make this grow."""
+        for name, line in list(self._lines.items()):
+            if not line.is_open and self._streams.get(name) is not line.stream:
+                self._lines.pop(name, None)
 
     def _admitted(self, name: str) -> Stream | None:
         try:
