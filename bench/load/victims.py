@@ -69,7 +69,7 @@ def _of(kind: str, turn: int, stream: str | None, actors: Sequence[Engine]) -> V
 def _busiest(engine: Engine, lines: Engine) -> Victim | None:
     """The node, not the head, with most actors of ours; None while all are on the head."""
     backbones = _up(engine.get("backbones", []))
-    heads = {node["id"] for node in engine.get("nodes", []) if node.get("is_head")}
+    heads = {node["id"] for node in engine.get("nodes", []) if node.get("head")}
     held = [entry.get("node") for entry in (*lines.values(), *backbones)]
     others = [node for node in held if node is not None and node not in heads]
     if not others:

@@ -35,9 +35,9 @@ def engine(**changed):
     said = {
         "name": "ray",
         "nodes": [
-            {"id": "h", "address": "127.0.0.9", "alive": True, "is_head": True},
-            {"id": "n0", "address": "127.0.0.10", "alive": True, "is_head": False},
-            {"id": "n1", "address": "127.0.0.11", "alive": True, "is_head": False},
+            {"id": "h", "address": "127.0.0.9", "alive": True, "head": True},
+            {"id": "n0", "address": "127.0.0.10", "alive": True, "head": False},
+            {"id": "n1", "address": "127.0.0.11", "alive": True, "head": False},
         ],
         "backbones": [{"pid": 11, "node": "n0"}, {"pid": 12, "node": "n1"}],
         "lines": {"a": {"pid": 21, "node": "n1"}, "b": {"pid": 22, "node": "n1"}},
