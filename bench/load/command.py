@@ -32,7 +32,7 @@ def _kills(kind: str, *names: str) -> Any:
     epilog=examples(
         "musc-online load --publishers 3 --fps 8 --seconds 45",
         "musc-online load --reliable --kill 3",
-        "musc-online load --engine ray --streams 4 --kill-line 3 --kill-gate 1 --reliable --compare",
+        "musc-online load --engine ray --kill-line 3 --reliable --compare",
         "musc-online load --connect ready.json --reliable",
     ),
 )

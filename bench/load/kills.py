@@ -139,12 +139,10 @@ class Killer:
             self._told = 0
             self._server.start()
         elif victim.kind == "node":
-            if self._nodes is None:
+            if self._nodes is None or victim.address is None:
                 raise ServerError("--kill-node: needs a cluster of its own (no --connect)")
-            nodes = self._engine().get("nodes", [])
-            address = str(next(node["address"] for node in nodes if node["id"] == victim.node))
-            self._nodes.kill(address)
-            return address
+            self._nodes.kill(victim.address)
+            return victim.address
         elif victim.pid is not None:
             with suppress(ProcessLookupError):  # it died of something else just now: that counts as well
                 os.kill(victim.pid, signal.SIGKILL)

@@ -10,13 +10,17 @@ Engine = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Victim:
-    """What is killed: a process `pid`, or all of a `node`. `count` is how many of its kind there were."""
+    """What is killed: a process `pid`, or all of a `node` at an `address`.
+
+    `count` is how many of its kind there were; of a node, how many backbones.
+    """
 
     kind: str
     stream: str | None = None
     pid: int | None = None
     node: str | None = None
     count: int = 1
+    address: str | None = None
 
 
 def chosen(kind: str, turn: int, engine: Engine, streams: Sequence[str]) -> Victim | None:
@@ -69,13 +73,13 @@ def _of(kind: str, turn: int, stream: str | None, actors: Sequence[Engine]) -> V
 def _busiest(engine: Engine, lines: Engine) -> Victim | None:
     """The node, not the head, with most actors of ours; None while all are on the head."""
     backbones = _up(engine.get("backbones", []))
-    heads = {node["id"] for node in engine.get("nodes", []) if node.get("head")}
+    nodes = {node["id"]: node for node in engine.get("nodes", []) if node.get("alive")}
     held = [entry.get("node") for entry in (*lines.values(), *backbones)]
-    others = [node for node in held if node is not None and node not in heads]
+    others = [node for node in held if node in nodes and not nodes[node].get("head")]
     if not others:
         return None
     node = max(sorted(set(others)), key=others.count)
-    return Victim("node", node=node, count=len(backbones))
+    return Victim("node", node=node, count=len(backbones), address=nodes[node]["address"])
 
 
 def _up(entries: Sequence[Engine]) -> list[Engine]:

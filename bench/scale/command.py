@@ -36,7 +36,7 @@ def _positive(name: str, what: str) -> Any:
     cls=Command,
     epilog=examples(
         "python -m bench.scale --costs engine.json --output scale",
-        "python -m bench.scale --costs engine.json --cameras 40 --gpus 1,2,4 --fps 5 --gpu-ms 12",
+        "python -m bench.scale --costs engine.json --fps 5 --gpu-ms 12",
     ),
 )
 @click.option(

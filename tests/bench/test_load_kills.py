@@ -67,7 +67,7 @@ def test_kinds_take_turns():
         ("backbone", 1, Victim("backbone", None, 12, "n1", 2)),
         ("shard", 1, Victim("shard", "b", 41, "n0", 2)),
         ("shard", 2, Victim("shard", "a", 32, "n1", 2)),
-        ("node", 0, Victim("node", node="n1", count=2)),
+        ("node", 0, Victim("node", node="n1", count=2, address="127.0.0.11")),
     ],
 )
 def test_each_kill_of_a_kind_meets_another(kind, turn, victim):
