@@ -14,14 +14,13 @@ from typing import Any, Literal, cast
 
 import structlog
 
-from musc_online.arrays import Geometry
 from musc_online.backbones import Backbone
 from musc_online.config import Config
 from musc_online.detector import Detector
 from musc_online.errors import FrameError
-from musc_online.nearest import PatchStore
+from musc_online.ring_setup import MakeStore
 from musc_online.snapshot import Snapshot
-from streamer.cluster.compute import use_threads
+from streamer.cluster.compute import Threads
 from streamer.cluster.exchange import BackboneIdentity, Frame, Opened, Redone, Reply, Settled, Tokens, Told
 from streamer.cluster.fence import Fence
 from streamer.cluster.recorder import Recorder
@@ -70,12 +69,13 @@ class Line:
         identity: BackboneIdentity,
         threads: int,
         *,
-        make_store: Callable[[Config, Geometry], PatchStore] | None = None,
+        make_store: MakeStore | None = None,
         fatal: tuple[type[Exception], ...] = (),
         patience_s: float = 30.0,
         signed: bytes | None = None,
     ) -> None:
-        use_threads(threads)
+        self._threads = Threads(threads)
+        self._threads.here()
         config = config.model_copy(update={"streams": ()})
         self._config, self._fatal = config, fatal
         self._patience_s, self._signed = patience_s, signed
@@ -94,7 +94,6 @@ class Line:
             folder, self._tally, (config.snapshot.journal, config.history.durable), lambda: None
         )
         self._saver = Saver(folder, self._tally, Progress())
-        more: dict[str, Any] = {} if make_store is None else {"make_store": make_store}
         backbone = cast(Backbone, identity)  # a detector that is given tokens asks no more of it
         self._scoring = Scoring(
             self._streams,
@@ -103,7 +102,7 @@ class Line:
             self._restorer,
             lambda _: None,
             lambda *_: None,
-            partial(Detector, backbone=backbone, **more),
+            partial(Detector, backbone=backbone, make_store=make_store),
             fatal,
         )
         self._log = RateLimitedLog()
@@ -249,6 +248,7 @@ class Line:
     def _done(self, work: Callable[[], Any]) -> Reply:
         """Do something, and say what came of it, as the service would have told it."""
         answer, error = None, None
+        self._threads.here()
         try:
             answer = work()
         except self._fatal:
@@ -322,8 +322,9 @@ class Line:
             queued,
             frame.shape,
             frame.contrast,
-            patch_tokens=cast(Any, given[0]),
-            # Its own: what the ring keeps must not keep a whole message in memory.
+            # Copies: the compiled loops would be compiled anew for arrays that must not be written to, and
+            # what the ring keeps must not keep a whole message in an object store.
+            patch_tokens=cast(Any, given[0].copy()),
             class_token=cast(Any, given[1].copy()),
             latency_ms=spent,
             since_ns=min(perf_counter_ns(), queued.received_ns + int(sum(spent.values()) * 1e6)),
