@@ -125,7 +125,8 @@ class Restorer:
         again = Replay(stream, detector, stream.was_scored, self.progress.renew, self.untold)
         done = replay(found, again)
         self._refuse(stream, done.refused)
-        stream.resume_replayed(again.published, again.waiting.values(), again.marked)
+        earlier = sorted(again.marked - again.published.keys(), key=str)  # waiting in the snapshot
+        stream.resume_replayed([*earlier, *again.published], again.waiting.values(), again.marked)
         if again.changes:
             stream.unsaved = True
             self._tally.replayed(stream.name, again.changes)

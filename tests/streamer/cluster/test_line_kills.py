@@ -129,6 +129,19 @@ def test_a_score_that_only_the_dead_line_told_waits_until_it_is_known_to_be_out(
     assert gate.kill().scored == ["f0", "f1", "f2", "f3"]
 
 
+def test_a_score_that_was_out_before_its_line_died_is_known_to_be_from_then_on(tmp_path):
+    gate = Gate(tmp_path, frames(3, 6))
+    gate.do(("frame", 0))
+    reply = gate.hear(gate.begin("frame", 1))
+    gate.save()  # its snapshot has it waiting
+    gate.settle(reply.told[0], heard=False)
+    opened = gate.kill()
+    assert (opened.scored, opened.waiting, opened.unpublished) == (["f0", "f1"], [], [])
+    assert gate.unheard == []
+    assert gate.kill().waiting == []
+    assert sorted(gate.opened.scored) == ["f0", "f1"]
+
+
 def test_what_a_snapshot_holds_unpublished_waits_too(tmp_path):
     gate = Gate(tmp_path, frames(3, 6), journal=False)
     gate.do(("frame", 0))
