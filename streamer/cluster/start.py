@@ -92,7 +92,7 @@ class Cluster:
         }
         if node is not None:
             options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(node, soft=False)
-        elif avoided := [one.id for one in self.nodes() if one.alive and one.id in avoid]:
+        elif avoid and (avoided := [one.id for one in self.nodes() if one.alive and one.id in avoid]):
             options["label_selector"] = {"ray.io/node-id": f"!in({','.join(avoided)})"}
         return options
 
@@ -184,7 +184,10 @@ def _joined(address: str, engine: Engine, failed: Callable[[BaseException], None
         return Cluster(False, None, failed)
     except Exception as error:
         ray.shutdown()
-        raise StreamerError(f"engine.address: {address} cannot be joined ({_reason(error)})") from error
+        why = _reason(error)
+        if "No node info" in why:  # as Ray says it
+            why = f"this machine is no node of it; first RAY_AUTH_MODE=token ray start --address={address}"
+        raise StreamerError(f"engine.address: {address} cannot be joined ({why})") from error
 
 
 def _init(alone: bool, **options: Any) -> None:
@@ -225,7 +228,7 @@ def _processes() -> dict[str, int]:
 
 
 def _reason(error: BaseException) -> str:
-    """The first line of what lies behind an error."""
+    """What lies behind an error, on one line."""
     while error.__cause__ is not None:
         error = error.__cause__
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+    return " ".join(str(error).split())[:300] or type(error).__name__

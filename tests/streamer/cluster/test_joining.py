@@ -108,7 +108,8 @@ def test_tokens_that_cannot_be_used(token: Path, tmp_path: Path) -> None:
     assert line(tmp_path).startswith(f"engine.token: {tmp_path} is no file of a token")
     token.chmod(0o640)
     assert line(token) == (
-        f"engine.token: {token} can be read or written by others than its owner (mode 0640); chmod 600 {token}"
+        f"engine.token: {token} can be read or written by others than its owner (mode 0640); "
+        f"chmod 600 {token}"
     )
     token.chmod(0o600)
     token.write_text("\n")
@@ -125,8 +126,8 @@ def test_tokens_that_cannot_be_used(token: Path, tmp_path: Path) -> None:
 def test_an_open_cluster_is_refused(folder: Path, token: Path) -> None:
     with head(folder, None) as (address, _):
         assert refused(address, token) == (
-            f"engine.address: {address}: the cluster lets in whoever reaches it, and runs their code; start every "
-            "node of it with RAY_AUTH_MODE=token and the same token"
+            f"engine.address: {address}: the cluster lets in whoever reaches it, and runs their code; start "
+            "every node of it with RAY_AUTH_MODE=token and the same token"
         )
         assert refused(address).startswith("engine.token: the cluster's token is missing")
 
@@ -156,7 +157,7 @@ def test_a_cluster_is_joined(folder: Path, token: Path) -> None:
             gate.communicate()
             until(lambda pid=pid: not Path(f"/proc/{pid}").exists())
         gate, _ = gate_process(address, token)
-        for one in start_processes(folder):
+        for one in gcs_of(folder):
             os.kill(one, signal.SIGKILL)
         out, _ = gate.communicate()
         assert [line for line in out.splitlines() if line.startswith("died: ")] == [out.splitlines()[-1]]
@@ -177,7 +178,7 @@ def gate_process(address: str, token: Path) -> tuple["subprocess.Popen[str]", in
     return gate, int(gate.stdout.readline())
 
 
-def start_processes(folder: Path) -> list[int]:
+def gcs_of(folder: Path) -> list[int]:
     """The GCS alone: its raylet, beside the gate, goes on."""
     found = []
     for about in Path("/proc").glob("[0-9]*/cmdline"):

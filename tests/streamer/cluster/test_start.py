@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -176,6 +177,18 @@ def test_a_head_that_is_killed(part: str) -> None:
         assert said[0].endswith(f"is gone: {part} (process {of_name(facts, part)}) has ended")
         assert process.returncode == 1
         until(all_gone)
+
+
+@pytest.mark.slow
+def test_a_head_that_hangs() -> None:
+    with child() as (process, facts):
+        os.kill(of_name(facts, "gcs_server"), signal.SIGSTOP)
+        out, _ = process.communicate()
+        assert re.fullmatch(
+            r"died: engine: Ray's head at 127\.0\.0\.1:\d+ is gone: it has not answered for \d+ s",
+            next(line for line in out.splitlines() if line.startswith("died: ")),
+        )
+        assert process.returncode == 1
 
 
 @pytest.mark.slow
