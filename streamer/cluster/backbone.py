@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 BESIDE = 3
 """Calls beside those of frames: one that stands for ever, of a spare another, and one of the rest."""
-_BACKGROUND = 10
+_BACKGROUND = 19
+"""Ray's own workers are at 15 already."""
 
 
 class BackboneActor:
