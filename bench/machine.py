@@ -2,6 +2,7 @@
 
 import os
 import platform
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 
@@ -28,3 +29,32 @@ def installed(name: str) -> str | None:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
         return None
+
+
+def below(pid: int) -> list[int]:
+    """Processes that a process started, and those that they did; none where there is no /proc."""
+    children: dict[int, list[int]] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # it has ended
+            parent = int(_after_name(stat)[1])
+            children.setdefault(parent, []).append(int(stat.parent.name))
+    found, ahead = [], [pid]
+    while ahead:
+        started = children.get(ahead.pop(), [])
+        found += started
+        ahead += started
+    return found
+
+
+def processor_s(pid: int) -> float:
+    """Processor time that a process has had, seconds; 0 for one that has ended."""
+    try:
+        fields = _after_name(Path(f"/proc/{pid}/stat"))
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _after_name(stat: Path) -> list[str]:
+    """Fields from the state on: a name may hold anything."""
+    return stat.read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()

@@ -168,6 +168,17 @@ def overwrite(kept: dict[str, npt.NDArray[Any]], state: dict[str, npt.NDArray[An
     Raises:
         ValueError: an array is missing or too much, or has another shape or type.
     """
+    check_alike(kept, state)
+    for name, array in kept.items():
+        array[...] = state[name]
+
+
+def check_alike(kept: dict[str, npt.NDArray[Any]], state: dict[str, npt.NDArray[Any]]) -> None:
+    """Whether `state` has arrays of the names, shapes and types of those that are kept.
+
+    Raises:
+        ValueError: an array is missing or too much, or has another shape or type.
+    """
     if kept.keys() != state.keys():
         raise ValueError(f"features: got {sorted(state)}, expected {sorted(kept)}")
     for name, array in kept.items():
@@ -176,5 +187,3 @@ def overwrite(kept: dict[str, npt.NDArray[Any]], state: dict[str, npt.NDArray[An
             raise ValueError(
                 f"features: {name}: got {theirs.dtype} {theirs.shape}, expected {array.dtype} {array.shape}"
             )
-    for name, array in kept.items():
-        array[...] = state[name]

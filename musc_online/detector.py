@@ -18,7 +18,14 @@ from musc_online.events import Event, Events, contrast_of
 from musc_online.operators import Operators
 from musc_online.revision import Revision
 from musc_online.ring import Cut, Measurement, Ring
-from musc_online.ring_setup import check_capacity, expected_geometry, geometry_of, make_ring, maps_of
+from musc_online.ring_setup import (
+    MakeStore,
+    check_capacity,
+    expected_geometry,
+    geometry_of,
+    make_ring,
+    maps_of,
+)
 from musc_online.score import Score
 from musc_online.verdict import Verdict
 from musc_online.window import Entry, Window, without_arrays
@@ -32,14 +39,23 @@ class Detector:
     Args:
         config: from `musc_online.config.load`.
         backbone: loaded by the caller, to share it between streams.
+        make_store: makes the store of each new ring, see `ring_setup.store_wanted`; by default it lies in
+            this process.
 
     Raises:
         CapacityError: the ring does not fit in `ring.max_bytes`; the message says what would.
         ConfigError: an unknown backbone.
     """
 
-    def __init__(self, config: Config, *, backbone: backbones.Backbone | None = None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        *,
+        backbone: backbones.Backbone | None = None,
+        make_store: MakeStore | None = None,
+    ) -> None:
         self.config = config
+        self.make_store = make_store
         n_slots = config.ring.capacity + config.ring.n_quarantine
         self.window = Window(min(config.revise.window, config.ring.capacity), n_slots)
         self.verdict = Verdict(config)
@@ -318,7 +334,7 @@ class Detector:
         n_stages = n_maps // self.config.tiles.count
         geometry = geometry_of(self.config, n_stages, n_patches, n_channels)
         if self.ring is None:
-            self.ring = make_ring(self.config, geometry)
+            self.ring = make_ring(self.config, geometry, self.make_store)
         width = self.ring.token_width or self.window.token_width or len(token)
         if geometry != self.ring.geometry or len(token) != width:
             held = self.ring.geometry

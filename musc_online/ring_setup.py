@@ -1,8 +1,10 @@
 """From configuration to ring: whether it fits in `ring.max_bytes`, before anything is allocated."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
 from musc_online import backbones, nearest
@@ -15,6 +17,20 @@ from musc_online.ignore import ignored_maps
 from musc_online.ring import Ring
 from musc_online.ring_nearest import NearestRing
 from musc_online.tiles import Tiling
+
+MakeStore = Callable[[Config, Geometry], nearest.PatchStore]
+"""Of a configuration and the shape of one image's features an empty store: see `store_wanted`."""
+
+
+@dataclass(frozen=True, eq=False)
+class StoreWanted:
+    """The store of a ring: `ring.matcher`, slots, quarantine and all, subsets, `ignored` `[S, P]`."""
+
+    matcher: str
+    n_slots: int
+    n_subsets: int
+    geometry: Geometry
+    ignored: npt.NDArray[np.bool_] | None
 
 
 def expected_geometry(config: Config) -> Geometry:
@@ -72,7 +88,7 @@ def maps_of(config: Config, tokens: npt.NDArray[Any]) -> npt.NDArray[Any]:
 def make_ring(
     config: Config,
     geometry: Geometry,
-    store: nearest.PatchStore | None = None,
+    make_store: MakeStore | None = None,
     kind: Callable[[type[Ring]], Callable[..., Ring]] = lambda kind: kind,
 ) -> Ring:
     """An empty ring.
@@ -80,7 +96,8 @@ def make_ring(
     Args:
         config: of the detector.
         geometry: shape of one image's features.
-        store: in the configured matcher's place; `bench` looks up what was matched before.
+        make_store: called once it is known that the ring fits; by default the configured matcher's store in
+            this process. `bench` looks up what was matched before.
         kind: from the ring's class to what makes the ring, called as that class is; `bench` remembers what
             it has averaged before.
 
@@ -90,22 +107,36 @@ def make_ring(
     """
     wanted = config.ring
     check_capacity(config, geometry)
-    if store is None:
-        n_slots = wanted.capacity + wanted.n_quarantine
-        ignored = ignored_maps(config, geometry)
-        store = nearest.create(wanted.matcher, n_slots, geometry, device=_device(config), ignored=ignored)
     given: dict[str, Any] = {
         "capacity": wanted.capacity,
         "n_subsets": wanted.subsets,
         "score_against": None if wanted.score_against == "all" else wanted.score_against,
         "geometry": geometry,
-        "store": store,
+        "store": (make_store or _own_store)(config, geometry),
         "interval": config.method.interval,
         "n_quarantine": wanted.n_quarantine,
     }
     if wanted.nearest is None:
         return kind(Ring)(**given)
     return kind(NearestRing)(**given, nearest=wanted.nearest, keep=_keep(wanted))
+
+
+def store_wanted(config: Config, geometry: Geometry) -> StoreWanted:
+    """What `make_store` is to make.
+
+    Raises:
+        ConfigError: an `ignore` that cannot be used.
+    """
+    ring = config.ring
+    n_slots = ring.capacity + ring.n_quarantine
+    return StoreWanted(ring.matcher, n_slots, ring.subsets, geometry, ignored_maps(config, geometry))
+
+
+def _own_store(config: Config, geometry: Geometry) -> nearest.PatchStore:
+    wanted = store_wanted(config, geometry)
+    return nearest.create(
+        wanted.matcher, wanted.n_slots, geometry, device=_device(config), ignored=wanted.ignored
+    )
 
 
 def ring_bytes(config: Config, geometry: Geometry, capacity: int | None = None) -> int:

@@ -106,7 +106,7 @@ def capture(detector: Detector, extra: dict[str, Any] | None = None) -> Snapshot
     ring = detector.ring
     if ring is None:
         raise SnapshotError("snapshot: there is nothing to save yet, the stream has had no frame")
-    arrays: Arrays = {f"store.{name}": array.copy() for name, array in ring.store.state().items()}
+    arrays: Arrays = {f"store.{name}": _own(array) for name, array in ring.store.state().items()}
     slots = list(detector.window.entries)
     arrays |= {f"table.{name}": array.copy() for name, array in ring.table_state().items()}
     arrays["class_tokens"] = detector.window.class_tokens(slots) if slots else np.empty((0, 0), np.float32)
@@ -178,7 +178,8 @@ def restore(detector: Detector, snapshot: Snapshot) -> dict[str, Any]:
 
 def _ring(detector: Detector, snapshot: Snapshot) -> Ring:
     state, arrays = snapshot.state, snapshot.arrays
-    ring = make_ring(_with_matcher(detector.config, state["matcher"]), _geometry(state["geometry"]))
+    config = _with_matcher(detector.config, state["matcher"])
+    ring = make_ring(config, _geometry(state["geometry"]), detector.make_store)
     if ring.store.name != state["matcher"]:
         raise SnapshotError(f"matcher: got {state['matcher']}, expected {ring.store.name}")
     kept, table = _part(arrays, "store."), _part(arrays, "table.")
@@ -199,6 +200,11 @@ def _ring(detector: Detector, snapshot: Snapshot) -> Ring:
     tokens = dict(zip(state["slots"], arrays["class_tokens"], strict=True))
     ring.restore_table(table, tokens)
     return ring
+
+
+def _own(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """A copy, unless it is one: features gathered from elsewhere are not held twice."""
+    return array if array.flags.owndata else array.copy()
 
 
 def _part(arrays: Arrays, prefix: str) -> Arrays:

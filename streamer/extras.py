@@ -8,7 +8,7 @@ BROUGHT: Mapping[str, tuple[str, ...]] = {
         "faiss", "huggingface_hub", "llvmlite", "numba", "open_clip", "PIL", "prometheus_client", "pydantic",
         "pydantic_core", "safetensors", "simplejpeg", "structlog", "timm", "torch", "torchvision", "yaml",
     ),
-    "replay": ("jinja2", "markupsafe", "matplotlib", "openpyxl", "sklearn"),
+    "replay": ("jinja2", "markupsafe", "matplotlib", "openpyxl", "simpy", "sklearn"),
     "offline": ("onnx",),
     "openvino": ("openvino",),
     "page": ("fastapi", "itsdangerous", "starlette", "uvicorn", "websockets"),
@@ -32,6 +32,7 @@ _PARTS = {
     "bench.options": "detector,replay",
     "bench.replay": "detector,replay",
     "bench.report": "detector,replay",
+    "bench.scale": "detector,replay",
     "bench.verdict": "detector,replay",
 }
 """Packages of ours that need more than the module which is missed first, or it from another extra; a package

@@ -17,6 +17,7 @@ from streamer.wire.requests import OF_A_FRAME, OF_A_GROUP
 
 OF_A_STREAM = ("flush", "reset")
 OF_ALL = ("snapshot", "shutdown")
+OF_A_CLUSTER = ("move", "drain")
 
 _NEEDS = {
     **dict.fromkeys(OF_A_FRAME, ("stream", "frame_id")),
@@ -24,6 +25,8 @@ _NEEDS = {
     "threshold": ("stream",),
     "accept": ("stream", "group"),
     "reject": ("stream", "group", "name"),
+    "move": ("stream",),
+    "drain": ("node",),
 }
 _SHOWN = 8
 """Ids in a line; the answer has more of them."""
@@ -39,7 +42,9 @@ _SHOWN = 8
     ),
 )
 @click.argument(
-    "kind", metavar="KIND", type=click.Choice([*OF_A_FRAME, "threshold", *OF_A_GROUP, *OF_A_STREAM, *OF_ALL])
+    "kind",
+    metavar="KIND",
+    type=click.Choice([*OF_A_FRAME, "threshold", *OF_A_GROUP, *OF_A_STREAM, *OF_ALL, *OF_A_CLUSTER]),
 )
 @click.option("--stream", default=None, help="Name of the stream; flush and reset without it mean all.")
 @click.option("--frame-id", default=None, help="Of a frame in the ring, as its score message says it.")
@@ -52,6 +57,7 @@ _SHOWN = 8
 @click.option("--value", type=float, default=None, help="Raw score that the rule fixed takes.")
 @click.option("--false-alarms", type=float, default=None, help="Share of good frames, of the rule auto.")
 @click.option("--preview", is_flag=True, help="Say what the threshold would change, and change nothing.")
+@click.option("--node", default=None, help="Of a Ray cluster, by its id in status: move, drain.")
 @click.option("--who", default=None, help="Who says it, told to everybody with the word.")
 @click.option("--endpoint", default=CONTROL, help="The detector's transport.control.")
 @click.option("--timeout", "timeout_s", default=60.0, help="Seconds to wait for an answer.")
@@ -79,6 +85,8 @@ def main(
     reset        empty the ring
     snapshot     write the rings to disk now
     shutdown     score what was accepted, then end
+    move         the stream goes on on another node of the Ray cluster, or on --node
+    drain        everything leaves a node of the Ray cluster, which may then go
 
     Exit status: 0 done, 2 not.
     """

@@ -1,11 +1,15 @@
 """`python -m streamer.serve --config YAML`: the detector as a service."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from streamer.commands import Command, examples
 from streamer.config_option import ConfigFile
+
+if TYPE_CHECKING:
+    from streamer.server.engine import MakeEngine
 
 
 @click.command(
@@ -15,6 +19,7 @@ from streamer.config_option import ConfigFile
         "musc-online config line > line.yaml",
         "musc-online serve --config line.yaml",
         "musc-online serve --config line.yaml --ready-file /run/musc/ready.json",
+        "musc-online serve --config line.yaml --engine ray",
     ),
 )
 @click.option(
@@ -30,7 +35,13 @@ from streamer.config_option import ConfigFile
     metavar="FILE",
     help="Write the bound endpoints here, as JSON, once frames are accepted.",
 )
-def main(path: Path | None, ready_file: Path | None) -> None:
+@click.option(
+    "--engine",
+    "name",
+    type=click.Choice(["local", "ray"]),
+    help="Threads of one process, or actors on a Ray cluster (docs/scale.md); over `engine.name`.",
+)
+def main(path: Path | None, ready_file: Path | None, name: str | None) -> None:
     """Score the frames that come in and publish the scores.
 
     Over ZeroMQ, until SIGTERM or Ctrl-C; what was accepted is scored and published before exit.
@@ -39,7 +50,13 @@ def main(path: Path | None, ready_file: Path | None) -> None:
     """
     from streamer.server.main import serve  # noqa: PLC0415  (slow: a wrong option is told before)
 
-    serve(path, ready_file)
+    serve(path, ready_file, name, {"ray": _on_ray})
+
+
+def _on_ray() -> "MakeEngine":
+    from streamer.cluster.engine import ClusterEngine  # noqa: PLC0415  (an extra)
+
+    return ClusterEngine
 
 
 if __name__ == "__main__":

@@ -56,6 +56,8 @@ def _show(status: Mapping[str, Any]) -> None:
     model = f"{status['model_id']} in {status['precision']}"
     head = Text(printable(f"{status['state']}, up {status['uptime_s']:.0f} s, {model}"))
     console.print(wrapped(head, console.width), soft_wrap=True)
+    for line in _cluster(status.get("engine") or {}):
+        console.print(wrapped(line, console.width), highlight=False, soft_wrap=True)
     streams = status["streams"]
     sources = {name: stream.get("source") for name, stream in streams.items()} | status.get("sources", {})
     tables = [(_FRAMES, _frames(streams)), (_VERDICTS, _verdicts(streams)), (_TIMING, _timing(streams))]
@@ -166,6 +168,18 @@ def _sources(sources: Mapping[str, Mapping[str, Any] | None]) -> Rows:
             )
         )
     return rows
+
+
+def _cluster(engine: Mapping[str, Any]) -> Iterator[Text]:
+    """The nodes of a Ray cluster, a line each, and what each has."""
+    for node in engine.get("nodes") or ():
+        how = "gone" if not node["alive"] else "draining" if node["draining"] else "up"
+        has = f"{_several(node['lines'], 'line')}, {_several(node['backbones'], 'backbone')}"
+        yield Text(printable(f"node {node['id']} ({node['address']}): {how}, {has}"))
+
+
+def _several(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def _count(value: int | None) -> str:

@@ -9,12 +9,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import cluster_support
 import numpy as np
 import pytest
 import structlog
 from hypothesis import HealthCheck, settings
 from order_support import in_order, scheduler
 
+ENGINES = ("local", "ray")
 DATA = Path(__file__).resolve().parent / "data"
 PHOTOGRAPHS = Path(__file__).resolve().parents[2] / "shared" / "data"
 """They lie beside the checkout: their licences keep them out of it."""
@@ -39,6 +41,36 @@ settings.load_profile("default")
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Who runs which files, where several are run at a time."""
     return scheduler(config, log)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--engine", choices=ENGINES, help="run tests marked `engines` on this engine alone")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Tests marked `engines` run on each engine; by the parameter `engine`, `local` or `ray`."""
+    marked = metafunc.definition.get_closest_marker("engines")
+    if marked is None or metafunc.definition.get_closest_marker("one_process") is not None:
+        return
+    wanted = metafunc.config.getoption("engine")
+    metafunc.parametrize("engine", ENGINES if wanted is None else [wanted], indirect=True)
+
+
+@pytest.fixture(autouse=True)
+def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """On what the services of a test run; `local` where it is not marked to run on each."""
+    name = getattr(request, "param", "local")
+    if name == "ray":
+        cluster_support.shared_cluster()
+    monkeypatch.setitem(cluster_support.ENGINE, "name", name)
+    return str(name)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def shared_cluster_ends() -> Iterator[None]:
+    """What tests on Ray have together ends with the session."""
+    yield
+    cluster_support.end_shared()
 
 
 def pytest_collection() -> None:

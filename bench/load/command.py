@@ -3,22 +3,28 @@
 import json
 import sys
 import tempfile
-from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import click
-import numpy as np
-from rich.console import Console
-from rich.table import Table
 
 from bench.commands import Command
-from bench.load.drive import Observed, Plan, drive
+from bench.load.drive import Observed, drive
+from bench.load.figures import compare, judged
+from bench.load.plan import KINDS, Plan, interleaved
+from bench.load.settings import cluster, given, settings
+from bench.load.show import show
 from streamer.commands import examples
 from streamer.config_option import ConfigFile
-from streamer.printable import printable
-from streamer.process import ANY_PORT, ServerError, ServerProcess
+from streamer.process import ServerError, ServerProcess
+
+
+def _kills(kind: str, *names: str) -> Any:
+    return click.option(
+        *names, f"--kill-{kind}", f"kill_{kind}", type=click.IntRange(0), default=0, metavar="N",
+        help=f"kill -9 a {KINDS[kind]} so often meanwhile.",
+    )  # fmt: skip
 
 
 @click.command(
@@ -26,17 +32,30 @@ from streamer.process import ANY_PORT, ServerError, ServerProcess
     epilog=examples(
         "musc-online load --publishers 3 --fps 8 --seconds 45",
         "musc-online load --reliable --kill 3",
+        "musc-online load --engine ray --streams 4 --kill-line 3 --kill-gate 1 --reliable --compare",
         "musc-online load --connect ready.json --reliable",
     ),
 )
-@click.option("--publishers", type=click.IntRange(1), default=2, help="Processes, one stream each.")
+@click.option(
+    "--publishers", "--streams", type=click.IntRange(1), default=2, help="Processes, one stream each."
+)
 @click.option("--fps", type=click.FloatRange(0, min_open=True), default=5.0, help="Frames a second of each.")
 @click.option("--seconds", type=click.FloatRange(0, min_open=True), default=20.0, help="How long each sends.")
 @click.option("--size", type=click.IntRange(8), default=256, help="Side of a frame in pixels.")
 @click.option("--reliable", is_flag=True, help="Acknowledged frames: none may be lost.")
 @click.option(
-    "--kill", "kills", type=click.IntRange(0), default=0, help="kill -9 the detector so often meanwhile."
+    "--engine", type=click.Choice(["local", "ray"]), help="The server's; else its configuration says."
 )
+@_kills("gate", "--kill")
+@_kills("line")
+@_kills("backbone")
+@_kills("shard")
+@_kills("node")
+@click.option(
+    "--compare", "compare_with", type=click.Choice(["local", "ray"]), is_flag=False, flag_value="local",
+    help="Then the same frames without a kill, by this engine (local): are all scores equal, bit for bit? "
+    "With --kill-gate a camera has one frame under way at a time, or their order would be another.",
+)  # fmt: skip
 @click.option(
     "--config",
     "path",
@@ -55,172 +74,75 @@ def main(
     seconds: float,
     size: int,
     reliable: bool,
-    kills: int,
+    engine: str | None,
+    compare_with: str | None,
     path: Path | None,
     connect: str | None,
     json_path: Path | None,
+    **kills: int,
 ) -> None:
     """Drive a detector with several cameras: is any frame lost?
 
-    Exit status: 0 if every frame is accounted for (and, with --reliable, none lost and none scored twice),
-    1 if not, 2 if an option or the server cannot be used.
+    Kills come at even parts of the frames acknowledged, one kind after the other, each once what was killed
+    before is replaced and its streams go on.
+
+    Exit status: 0 if every frame is accounted for (and, with --reliable, none lost and none scored twice,
+    with --compare no score another), 1 if not, 2 if an option or the server cannot be used.
     """
-    plan = Plan(publishers, fps, seconds, size, reliable, kills)
-    figures = measure(plan, path, connect)
-    _show(figures)
+    order = interleaved({name.removeprefix("kill_"): count for name, count in kills.items()})
+    plan = Plan(publishers, fps, seconds, size, reliable, order, engine, compared=compare_with is not None)
+    figures = measure(plan, path, connect, compare_with)
+    show(figures)
     if json_path is not None:
         json_path.write_text(json.dumps(figures, indent=2), encoding="utf-8")
     sys.exit(0 if figures["holds"] else 1)
 
 
-def measure(plan: Plan, config: Path | None = None, connect: str | None = None) -> dict[str, Any]:
+def measure(
+    plan: Plan, config: Path | None = None, connect: str | None = None, compare_with: str | None = None
+) -> dict[str, Any]:
     """Run the load and judge it.
 
     Args:
         plan: what to do.
         config: of the server started; None is all defaults.
         connect: where a running server is instead.
+        compare_with: engine of a second run, without kills, whose scores are to be the same; None for none.
 
     Raises:
         ServerError: a server that does not come up, or cannot be used for this.
         StreamerError: a running server that cannot be reached.
     """
+    if plan.kills and (connect is not None or not plan.reliable):
+        raise ServerError("--kill: needs --reliable and a server of its own (no --connect)")
+    if plan.compared and not plan.reliable:
+        raise ServerError("--compare: needs --reliable; of other frames some may be dropped")
+    if connect is not None:
+        return _of_running(plan, connect)
+    seen = _run(plan, config)
+    figures = judged(plan, seen)
+    if compare_with is not None:
+        compare(figures, seen, _run(plan.undisturbed(compare_with), config), compare_with)
+    return figures
+
+
+def _run(plan: Plan, config: Path | None) -> Observed:
+    """The load on a server of our own."""
     with ExitStack() as held:
-        server = None
-        if connect is None:
-            folder = Path(held.enter_context(tempfile.TemporaryDirectory(prefix="musc-load-")))
-            server = held.enter_context(ServerProcess(folder, _settings(plan, config, folder)))
-            endpoints = server.endpoints
-        else:
-            endpoints = _given(connect)
-        wanted = ("reliable" if plan.reliable else "frames", "scores", "control")
-        missing = [name for name in wanted if name not in endpoints]
-        if missing or (plan.kills and (server is None or not plan.reliable)):
-            raise ServerError(
-                f"--connect: no endpoint '{missing[0]}' was given; expected {', '.join(wanted)}"
-                if missing
-                else "--kill: needs --reliable and a server of its own (no --connect)"
-            )
-        return judged(plan, drive(plan, endpoints, server))
+        folder = Path(held.enter_context(tempfile.TemporaryDirectory(prefix="musc-load-")))
+        values, nodes = settings(plan, config, folder), None
+        if "node" in plan.kills:
+            nodes = held.enter_context(cluster(values, plan, folder / "ray"))
+        server = held.enter_context(ServerProcess(folder, values))
+        return drive(plan, server.endpoints, server, nodes)
 
 
-def judged(plan: Plan, seen: Observed) -> dict[str, Any]:
-    """The figures of a run: counts, latencies, `checks` by name, and whether all of them hold.
-
-    Args:
-        plan: what was asked for.
-        seen: what came of it.
-    """
-    sent, tallies, watch = seen.sent, seen.tallies, seen.watch
-    total = {
-        name: sum(tally[name] for tally in tallies.values()) for name in ("received", "scored", "queued")
-    }
-    dropped, refused = (
-        sum(sum(tally[name].values()) for tally in tallies.values()) for name in ("dropped", "refused")
-    )
-    counts = [watch.scored(report["stream"]) for report in sent]
-    n_sent = sum(report["sent"] for report in sent)
-    n_scored = sum(map(len, counts))
-    n_dropped = 0 if plan.reliable else sum(watch.dropped.values())
-    lost = n_sent - n_scored - n_dropped
-    twice = sum(sum(times > 1 for times in count.values()) for count in counts)
-    checks = {
-        "received = scored + dropped + refused + queued, nothing queued at the end": total["received"]
-        == total["scored"] + dropped + refused
-        and total["queued"] == 0,
-        "no publisher failed": not any("error" in report for report in sent),
-        "no frame scored twice": twice == 0,
-        "every frame sent was scored or told as dropped": lost == 0,
-        "the server was killed as often as asked": seen.kills == plan.kills,
-    }
-    if not plan.reliable:  # there, frames sent again and restarts make the server's own counters differ
-        checks["the server received what was sent"] = total["received"] == n_sent
-        checks["the server counted the scores and drops it published"] = (
-            total["scored"],
-            dropped,
-        ) == (n_scored, n_dropped)
-    return {
-        "publishers": plan.publishers,
-        "fps": plan.fps,
-        "reliable": plan.reliable,
-        "kills": seen.kills,
-        "seconds": round(seen.seconds, 2),
-        "sent": n_sent,
-        "scored": n_scored,
-        "scored_twice": twice,
-        "dropped": n_dropped,
-        "lost": lost,
-        "resent": sum(report.get("resent", 0) for report in sent),
-        "fetched_from_history": watch.fetched,
-        "scored_per_s": round(n_scored / seen.seconds, 2),
-        "late_s": round(max(report["late_s"] for report in sent), 2),
-        "latency_ms": _quantiles(watch.latencies_ms),
-        "server": {**total, "dropped": dropped, "refused": refused},
-        "publisher_errors": [report["error"] for report in sent if "error" in report],
-        "checks": checks,
-        "holds": all(checks.values()),
-    }
-
-
-def _settings(plan: Plan, path: Path | None, folder: Path) -> dict[str, Any]:
-    from musc_online import config as configuration  # noqa: PLC0415  (help does without)
-
-    values = configuration.load(path).model_dump(mode="json")
-    values["transport"] |= {"frames": ANY_PORT, "scores": ANY_PORT, "control": ANY_PORT, "imagezmq": None}
-    values["transport"] |= {
-        "reliable": ANY_PORT,
-        "imagezmq_subscribe": [],
-        "subscriber_queue": 1_000_000,
-        "heartbeat_s": 0.5,
-    }
-    messages = 20 * plan.frames + 10_000
-    values["history"] |= {
-        "path": str(folder / "history.sqlite"),
-        "max_messages": messages,
-        "max_bytes": 8 * 2**30,
-    }
-    values["snapshot"] |= {"path": str(folder / "snapshots"), "every_s": max(1.0, plan.seconds / 20)}
-    values["metrics"]["endpoint"] = None
-    values["limits"]["streams"] = max(values["limits"]["streams"], plan.publishers)
-    return values
-
-
-def _given(connect: str) -> dict[str, str]:
-    path = Path(connect)
-    if "=" not in connect:
-        try:
-            endpoints: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))["endpoints"]
-        except (OSError, ValueError, KeyError, TypeError):
-            raise ServerError(
-                f"--connect: got '{connect}', expected a --ready-file of musc-online serve, "
-                "or name=endpoint,..."
-            ) from None
-        return endpoints
-    parts = [entry.partition("=") for entry in connect.split(",")]
-    return {name.strip(): where.strip() for name, _, where in parts}
-
-
-def _show(figures: Mapping[str, Any]) -> None:
-    table = Table(title="load")
-    table.add_column("what")
-    table.add_column("figure", justify="right")
-    for name in ("publishers", "fps", "seconds", "sent", "scored", "dropped", "lost", "scored_twice", "kills",
-                 "resent", "fetched_from_history", "scored_per_s", "late_s"):  # fmt: skip
-        table.add_row(name.replace("_", " "), str(figures[name]))
-    for name, value in figures["latency_ms"].items():
-        table.add_row(f"latency {name}", "-" if value is None else f"{value} ms")
-    console = Console()
-    console.print(table)
-    server = ", ".join(f"{name} {value}" for name, value in figures["server"].items())
-    console.print(f"server: {server}", markup=False)
-    for check, holds in figures["checks"].items():
-        console.print(f"{'[green]holds[/green]' if holds else '[red]FAILS[/red]'}  {check}")
-    for error in figures["publisher_errors"]:
-        console.print(printable(f"publisher: {error}"), markup=False)
-
-
-def _quantiles(values: list[float]) -> dict[str, float | None]:
-    wanted = {"p50": 50, "p95": 95, "p99": 99, "max": 100}
-    if not values:
-        return dict.fromkeys(wanted)
-    return {name: round(float(np.percentile(values, percent)), 1) for name, percent in wanted.items()}
+def _of_running(plan: Plan, connect: str) -> dict[str, Any]:
+    endpoints = given(connect)
+    wanted = ("reliable" if plan.reliable else "frames", "scores", "control")
+    missing = [name for name in wanted if name not in endpoints]
+    if missing:
+        raise ServerError(f"--connect: no endpoint '{missing[0]}' was given; expected {', '.join(wanted)}")
+    if plan.engine is not None or plan.compared:
+        raise ServerError("--engine, --compare: need a server of their own (no --connect)")
+    return judged(plan, drive(plan, endpoints, None))

@@ -52,6 +52,7 @@ def run(
     seed: int,
     patience_s: float,
     acknowledged: Any,
+    window: int = 16,
 ) -> None:
     """Send `fps * seconds` frames with ids 0, 1, 2... and send what became of them through `report`.
 
@@ -60,6 +61,7 @@ def run(
             `acknowledged`, `resent`, `refused`; or `error`.
         patience_s: how long one frame may wait to be taken, and all of them to be acknowledged.
         acknowledged: a shared integer, kept up to date by a reliable publisher.
+        window: frames that a reliable publisher may have sent and not acknowledged.
     """
     # A terminal's Ctrl-C comes here too: the command ends this process, whose traceback would be in the way.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -67,7 +69,7 @@ def run(
     try:
         payloads = pictures(size, seed)
         if reliable:
-            sender = ReliablePublisher(endpoint, stream, resend_s=_RESEND_S, wait_s=patience_s)
+            sender = ReliablePublisher(endpoint, stream, resend_s=_RESEND_S, wait_s=patience_s, window=window)
         else:
             sender = Publisher(endpoint, stream, wait_s=patience_s)  # type: ignore[assignment]
         try:

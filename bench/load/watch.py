@@ -33,7 +33,7 @@ class Watch(threading.Thread):
         self.errors: Counter[str] = Counter()
         self._prefix = prefix
         # By `pub_seq`: what is heard live and fetched as well counts once.
-        self._scored: dict[str, dict[int, int | str]] = defaultdict(dict)
+        self._scored: dict[str, dict[int, tuple[int | str, float | None]]] = defaultdict(dict)
         self._dropped: dict[str, dict[int, str]] = defaultdict(dict)
         self._stopping = threading.Event()
         self._up = threading.Event()
@@ -73,13 +73,17 @@ class Watch(threading.Thread):
             for number, header in _kept(control, f"{stream}/score"):
                 if number not in self._scored[stream]:
                     self.fetched += 1
-                    self._scored[stream][number] = header["frame_id"]
+                    self._scored[stream][number] = header["frame_id"], header["raw_score"]
             for number, header in _kept(control, f"{stream}/dropped"):
                 self._dropped[stream][number] = str(header["reason"])
 
     def scored(self, stream: str) -> Counter[Any]:
         """How often each frame of a stream was scored."""
-        return Counter(self._scored[stream].values())
+        return Counter(frame_id for frame_id, _ in self._scored[stream].values())
+
+    def raw_scores(self, stream: str) -> dict[Any, float | None]:
+        """The score of each frame of a stream on arrival; null of the first, which has nothing to be like."""
+        return dict(self._scored[stream].values())
 
     def _next(self) -> bool:
         """Take one message; False if none came for a while."""
@@ -94,7 +98,7 @@ class Watch(threading.Thread):
     def _take(self, message: Message) -> None:
         if message.kind == "score":
             self.latencies_ms.append((time.time_ns() - int(message["capture_ns"])) / 1e6)
-            self._scored[message["stream"]][message["pub_seq"]] = message["frame_id"]
+            self._scored[message["stream"]][message["pub_seq"]] = message["frame_id"], message["raw_score"]
         elif message.kind == "dropped":
             self._dropped[message["stream"]][message["pub_seq"]] = str(message.get("reason"))
         elif message.kind == "error":

@@ -36,6 +36,7 @@ _JSON = click.option(
         "musc-online speed --no-faiss --rounds 2 --output speed",
         "musc-online speed service --frames 40",
         "musc-online speed metrics",
+        "musc-online speed engine --json engine.json",
     ),
 )
 @click.option("--images", type=click.IntRange(min=5), default=60, help="Images of the batch.")
@@ -58,17 +59,24 @@ _JSON = click.option(
     "--profile", "with_profile", is_flag=True,
     help="Also write where the time goes: profile.txt in --output, or here.",
 )  # fmt: skip
+@click.option(
+    "--engine", type=click.Choice(["local", "ray"]), default="local",
+    help="ray: instead of all this, what `speed engine` measures.",
+)  # fmt: skip
 @click.pass_context
 def main(
     context: click.Context, images: int, ring: int, patches: int, channels: int, stages: int, rounds: int,
     with_faiss: bool, with_scaling: bool, with_service: bool, with_lines: bool, with_nearest: bool,
-    output: Path | None, json_path: Path | None, with_profile: bool,
+    output: Path | None, json_path: Path | None, with_profile: bool, engine: str,
 ) -> None:  # fmt: skip
     """Measure speed: batch, online, scaling, and a whole service.
 
     The published recipe, faiss and the matrix product of this program on the same tokens, in one run.
     """
     if context.invoked_subcommand is not None:
+        return
+    if engine == "ray":
+        context.invoke(engine_alone, ring=ring, output=output, json_path=json_path)
         return
     check_writable(output, json_path)
     # They import torch, which takes seconds: help, completion and a wrong option come before.
@@ -122,6 +130,39 @@ def service_alone(
     def measure(say: Callable[[str], None]) -> dict[str, Any]:
         found = {"machine": machine(), "shape": asdict(Shape())}
         return {**found, "service": service.measure(ring=ring, frames=frames, with_lines=with_lines, say=say)}
+
+    _run(measure, output, json_path)
+
+
+@main.command(
+    "engine",
+    epilog=examples(
+        "musc-online speed engine --json engine.json", "musc-online speed engine --frames 40 --actors 1,2"
+    ),
+)
+@click.option("--ring", type=click.IntRange(min=8), default=200, help="Images in the ring.")
+@click.option("--frames", type=click.IntRange(min=10), default=_FRAMES, help="Frames measured, each time.")
+@click.option("--actors", default="1,2", help="Numbers of backbone actors.")
+@_OUTPUT
+@_JSON
+def engine_alone(ring: int, frames: int, actors: str, output: Path | None, json_path: Path | None) -> None:
+    """What the engine on Ray costs a frame, beside that of one process, and what more actors bring.
+
+    `python -m bench.scale` plans a plant with what it writes.
+    """
+    numbers = actors.split(",")
+    if not all(one.isdigit() and 0 < int(one) <= 64 for one in numbers):
+        raise click.BadParameter(
+            f"got '{actors}', expected numbers from 1 to 64, as 1,2", param_hint="--actors"
+        )
+    check_writable(output, json_path)
+    from bench.speed import engine  # noqa: PLC0415  (slow, as above)
+    from bench.speed.setup import Shape, machine  # noqa: PLC0415
+
+    def measure(say: Callable[[str], None]) -> dict[str, Any]:
+        found = {"machine": machine(), "shape": asdict(Shape())}
+        actors = [int(one) for one in numbers]
+        return {**found, "engine": engine.measure(ring=ring, frames=frames, actors=actors, say=say)}
 
     _run(measure, output, json_path)
 

@@ -14,6 +14,7 @@ def markdown(document: Mapping[str, Any]) -> str:
         "nearest": _nearest,
         "tiles": _tiles,
         "service": _service,
+        "engine": _engine,
     }
     for name, write in writers.items():
         if name in document:
@@ -128,4 +129,41 @@ def _service(service: Mapping[str, Any]) -> str:
         f"## Service: frames a second end to end, {service['image_size']} px\n\n"
         f"{_table(('run', 'references a frame', 'frames/s', 'of the backbone'), [alone, *rows])}\n"
         f"{_table(header, phases)}"
+    )
+
+
+def _engine(engine: Mapping[str, Any]) -> str:
+    overhead = engine["overhead"]
+    more = overhead["overhead_ms"]
+    both = [
+        (
+            name,
+            *(f"{found['ms'][key]:.1f}" for key in ("p50", "p95")),
+            f"{found['fps']:.2f}",
+            *(f"{found[key]:.1f}" for key in ("gate_ms", "backbone_ms", "line_ms", "ray_ms")),
+        )
+        for name, found in ((name, overhead[name]) for name in ("local", "ray"))
+    ]
+    actors = [
+        (
+            f"{run['actors']}, {run['shards']} shards",
+            f"{run['fps']:.2f}",
+            *(f"{run[key]:.1f}" for key in ("gate_ms", "backbone_ms", "line_ms", "shard_ms", "ray_ms")),
+        )
+        for run in engine["actors"]
+    ]
+    costs = [(name, f"{value:,.3f}".rstrip("0").rstrip(".")) for name, value in engine["costs"].items()]
+    header = ("engine", "one at a time: p50 ms", "p95 ms", "busy: frames/s",
+              "ms of a processor: gate", "backbone", "line", "Ray")  # fmt: skip
+    return (
+        f"## Engine on Ray: configs/line.yaml, {engine['image_size']} px, ring of {engine['ring']}, "
+        f"{engine['frames']} frames each\n\n{_table(header, both)}\n"
+        f"Overhead a frame, one at a time, the same frame to both: mean {more['mean']:.1f} ms, median "
+        f"{more['p50']:.1f}, 95th percentile {more['p95']:.1f}; under load "
+        f"{overhead['overhead_busy_ms']:.1f} ms.\n\n"
+        + _table(
+            ("backbone actors", "frames/s", "ms of a processor: gate", "backbone", "line", "shards", "Ray"),
+            actors,
+        )
+        + f"\n{_table(('cost of a frame', ''), costs)}"
     )

@@ -72,6 +72,15 @@ def lines() -> tuple[Run, ...]:
     )
 
 
+def line() -> Run:
+    """configs/line.yaml as it is.
+
+    Raises:
+        ConfigError: it is not beside the package.
+    """
+    return Run("line.yaml", _line())
+
+
 def _line() -> dict[str, Any]:
     try:
         sections = yaml.safe_load(_LINE.read_text(encoding="utf-8"))

@@ -48,7 +48,7 @@ def measure(*, ring: int, frames: int, with_lines: bool, say: Report) -> dict[st
         root = Path(folder)
         image_size = config.load().backbone.image_size
         sizes = dict.fromkeys([image_size, *(run.image_size for run in wanted)])
-        paths = {size: _folder(root / f"data-{size}", ring + frames, size) for size in sizes}
+        paths = {size: parts_folder(root / f"data-{size}", ring + frames, size) for size in sizes}
         backbone = _backbone()
         alone, found = [_backbone_fps(backbone, paths[image_size], say)], []
         for number, run in enumerate(wanted):
@@ -63,7 +63,7 @@ def measure(*, ring: int, frames: int, with_lines: bool, say: Report) -> dict[st
     return {"image_size": image_size, "ring": ring, "backbone_fps": mean(alone), "runs": found}
 
 
-def _folder(root: Path, n_images: int, image_size: int) -> list[Path]:
+def parts_folder(root: Path, n_images: int, image_size: int) -> list[Path]:
     """As many different parts as are measured: no part passes a camera twice."""
     n_defective = n_images // 10
     demo_data.generate(root, n_good=n_images - n_defective, n_defective=n_defective, size=image_size)

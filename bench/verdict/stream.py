@@ -80,7 +80,7 @@ def detector(pairs: Pairs, config: Config, memory: Memory | None = None) -> Dete
     config = config.model_copy(update={"deadline_ms": None, "output": output})
     made = Detector(config)
     kind = remembering({} if memory is None else memory)
-    made.ring = make_ring(config, pairs.geometry, LookUp(pairs), kind)
+    made.ring = make_ring(config, pairs.geometry, lambda *_: LookUp(pairs), kind)
     return made
 
 

@@ -59,7 +59,10 @@ class PatchStore(Protocol):
         ...
 
     def state(self) -> dict[str, npt.NDArray[Any]]:
-        """The kept arrays, `[capacity, ...]` each, for a snapshot; views, not copies."""
+        """The kept arrays, `[capacity, ...]` each, for a snapshot.
+
+        Views, not copies; of features elsewhere copies, and those that own their data are the caller's.
+        """
         ...
 
     def restore(self, state: dict[str, npt.NDArray[Any]]) -> None:

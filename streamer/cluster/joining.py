@@ -1,4 +1,4 @@
-"""What must hold of a cluster that runs before this process joins it: an address, a token, no way in without."""
+"""What must hold of a cluster that runs, before it is joined: an address, a token, no way in without."""
 
 import os
 import re

@@ -48,6 +48,15 @@ class Extraction:
         self.tokens, self.node = tokens, node
         self._facts = facts
 
+    def when_done(self, call: Callable[[bool], None]) -> None:
+        """Have `call` called once, in whatever thread, as `wait` would return or raise.
+
+        It is told whether the frame's picture was decoded in time; of one that was lost nobody knows better.
+        """
+        self._facts.add_done_callback(
+            lambda done: call(done.exception() is not None or done.result().in_time)
+        )
+
     def wait(self) -> Extracted:
         """What is to be said of the frame, once its tokens are there; errors of a frame are in it.
 
@@ -93,6 +102,10 @@ class Pool:
         except BaseException:
             self.stop()
             raise
+
+    def identity(self) -> BackboneIdentity:
+        """What the backbone is; waits and raises as `start`."""
+        return self._members.wait_up()
 
     def submit(self, queued: QueuedFrame) -> Extraction:
         """Hand a frame to the actor that has fewest; waits while each has its fill, or none is up.

@@ -203,7 +203,7 @@ def _init(alone: bool, **options: Any) -> None:
 
 @contextlib.contextmanager
 def _signals_kept() -> Iterator[None]:
-    """Ray takes SIGTERM for itself. What a terminal sends is for this process alone, which ends its children."""
+    """Ray takes SIGTERM for itself. What a terminal sends is for this process, which ends its children."""
     terminals = {signal.SIGINT, signal.SIGHUP, signal.SIGQUIT}
     before = signal.getsignal(signal.SIGTERM)
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, terminals)

@@ -9,14 +9,13 @@ from typing import Any, Protocol, TypeVar
 import structlog
 
 from streamer.errors import WireError
+from streamer.server.engine import Engine, Frames, Keeper, Rings
 from streamer.server.history import History
 from streamer.server.outcomes import Ledger
-from streamer.server.pipeline import Pipeline
-from streamer.server.scoring import Scoring
-from streamer.server.snapshots import Snapshots
 from streamer.server.stream import Stream
 from streamer.server.streams import Streams
 from streamer.server.threads import run_there
+from streamer.wire.checks import shown
 from streamer.wire.requests import WORDS, check_word
 
 log = structlog.get_logger()
@@ -36,9 +35,10 @@ class Requested(Protocol):
     failure: BaseException | None
     history: History
     ledger: Ledger
-    pipeline: Pipeline
-    scoring: Scoring
-    snapshots: Snapshots
+    engine: Engine
+    pipeline: Frames
+    scoring: Rings
+    snapshots: Keeper
     streams: Streams
 
     def status(self) -> dict[str, Any]:
@@ -60,6 +60,8 @@ def handlers(service: Requested) -> dict[str, Handler]:
         "history": requests.history,
         "snapshot": requests.snapshot,
         **{kind: partial(requests.operate, kind) for kind in WORDS},
+        "move": requests.move,
+        "drain": requests.drain,
         "shutdown": requests.shutdown,
     }
 
@@ -152,6 +154,23 @@ class _Requests:
         word = check_word(kind, request)
         (stream,) = self._streams(request)
         return self._between_frames(lambda: self._service.scoring.operate(stream, word))
+
+    def move(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Have a stream's ring go on on a node, or on any other than it is on."""
+        (stream,) = self._streams({"stream": "", **request})
+        node = request.get("node")
+        if node is not None and not isinstance(node, str):
+            raise WireError(
+                "bad_value", f"node: got {shown(node)}, expected an id as `status` says it, or null"
+            )
+        return self._service.engine.move(stream.name, node)
+
+    def drain(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Move everything off a node that is to go."""
+        node = request.get("node")
+        if not isinstance(node, str):
+            raise WireError("bad_value", f"node: got {shown(node)}, expected an id as `status` says it")
+        return self._service.engine.drain(node)
 
     def shutdown(self, _: Mapping[str, Any]) -> dict[str, Any]:
         """Score what was accepted, then exit, as on SIGTERM."""

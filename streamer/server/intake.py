@@ -29,6 +29,7 @@ class Intake:
         self._max_bytes = max_bytes
         self._closed = False
         self._busy: set[str] = set()
+        self._held: set[str] = set()
         self._owed: OrderedDict[str, int] = OrderedDict()
         """Pictures to be decoded in time before a stream is quick; the least recent is forgotten first."""
 
@@ -94,6 +95,17 @@ class Intake:
                 self._owed.popitem(last=False)
             self._changed.notify_all()
 
+    def hold(self, stream: str) -> None:
+        """Take no more frames of a stream until it is let go: enough of its own are under way."""
+        with self._changed:
+            self._held.add(stream)
+
+    def let(self, stream: str) -> None:
+        """Take frames of a stream again."""
+        with self._changed:
+            self._held.discard(stream)
+            self._changed.notify_all()
+
     def given_up(self, queued: QueuedFrame) -> bool:
         """Whether a frame is too much for a stop: once closed, no more is tried of streams that were late."""
         with self._changed:
@@ -112,8 +124,9 @@ class Intake:
 
     def _whose_turn(self) -> str | None:
         all_may = all(self._is_quick(name) for name in self._busy)
+        out = self._busy | self._held
         for name, queue in self._queues.items():
-            if queue and name not in self._busy and (all_may or self._is_quick(name)):
+            if queue and name not in out and (all_may or self._is_quick(name)):
                 return name
         return None
 

@@ -224,6 +224,11 @@ class Ledger:
         with self._settled:
             return {name: counts.with_last() for name, counts in self._streams.items()}
 
+    def stream(self, name: str) -> dict[str, Any] | None:
+        """One of `streams`, None if it is not known."""
+        with self._settled:
+            return self._streams[name].with_last() if name in self._streams else None
+
     def since_start(self) -> dict[str, dict[str, Any]]:
         """Each stream's tally without what an earlier run counted, and `-` without that of streams it closed.
 

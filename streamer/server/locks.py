@@ -24,6 +24,14 @@ _TAKEN = frozenset({errno.EACCES, errno.EAGAIN})
 _SHOWN = 4096
 
 
+class HeldError(StreamerError):
+    """Another process has the lock; `holder` says which, as far as it is known."""
+
+    def __init__(self, text: str, holder: str) -> None:
+        super().__init__(text)
+        self.holder = holder
+
+
 class Lock:
     """Held from its making until `release`, or the end of the process.
 
@@ -36,7 +44,8 @@ class Lock:
         is_folder: which of the two.
 
     Raises:
-        StreamerError: another service has it, or the lock cannot be made.
+        HeldError: another service has it.
+        StreamerError: the lock cannot be made.
     """
 
     def __init__(self, key: str, what: Path, *, is_folder: bool) -> None:
@@ -53,9 +62,10 @@ class Lock:
             if error.errno in _TAKEN:
                 holder = _holder(self._file)
                 os.close(self._file)
-                raise StreamerError(
+                raise HeldError(
                     f"{key}: {what}: is in use by another detector ({holder}); stop that one, or set another "
-                    f"{key}"
+                    f"{key}",
+                    holder,
                 ) from None
             log.warning("lock_unsupported", path=str(path), text=str(error))
         # A child that outlives this process must not go on holding it.

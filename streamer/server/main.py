@@ -4,8 +4,9 @@ import gc
 import json
 import os
 import signal
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import FrameType
+from types import FrameType, MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -20,19 +21,35 @@ from streamer.server.output import Output
 from streamer.server.supervised import Supervised
 
 if TYPE_CHECKING:
+    from streamer.server.engine import MakeEngine
     from streamer.server.service import Service
 
 log = structlog.get_logger()
 
 
-def serve(path: Path | None, ready_file: Path | None) -> None:
+def serve(
+    path: Path | None,
+    ready_file: Path | None,
+    name: str | None = None,
+    engines: Mapping[str, Callable[[], "MakeEngine"]] = MappingProxyType({}),
+) -> None:
     """`run` with the configuration in `path` (None: all defaults).
+
+    Args:
+        path: of a YAML file.
+        ready_file: as `run` takes it.
+        name: of the engine, over `engine.name`.
+        engines: other engines than the `local` one, imported only where they are wanted.
 
     Raises:
         StreamerError: a configuration, weights, port or folder that cannot be used.
     """
     try:
-        run(_as_served(configuration.load(path)), ready_file)
+        config = _as_served(configuration.load(path))
+        if name is not None:
+            config = config.model_copy(update={"engine": config.engine.model_copy(update={"name": name})})
+        named = engines.get(config.engine.name)
+        run(config, ready_file, None if named is None else named())
     except MuscError as error:
         raise StreamerError(str(error)) from None
 
@@ -47,17 +64,18 @@ def _as_served(config: Config) -> Config:
     return config.model_copy(update={"backbone": config.backbone.model_copy(update={"precision": "auto"})})
 
 
-def run(config: Config, ready_file: Path | None = None) -> None:
+def run(config: Config, ready_file: Path | None = None, engine: "MakeEngine | None" = None) -> None:
     """Serve until a signal or a `shutdown` request.
 
     Args:
         config: the whole configuration.
         ready_file: gets `{"endpoints": {...}, "model_id"}` once frames are accepted; written in one piece.
+        engine: makes another engine than this process.
     """
     with Output() as output, Notify() as notify:
         logs.configure(config.log.level, config.log.format)
         notify.status("starting")
-        service = _loaded(config)
+        service = _loaded(config, engine)
         service.log_lost = output.lost
         _stop_by_signal(service)
         service.start()
@@ -79,7 +97,7 @@ def run(config: Config, ready_file: Path | None = None) -> None:
         log.info("stopped", **_progress(service.ledger.totals()))
 
 
-def _loaded(config: Config) -> "Service":
+def _loaded(config: Config, engine: "MakeEngine | None") -> "Service":
     """The service and all its libraries.
 
     They make some hundred thousand objects that stay. Python would look through them for garbage again and
@@ -89,7 +107,7 @@ def _loaded(config: Config) -> "Service":
     try:
         from streamer.server.service import Service  # noqa: PLC0415  (slow: a wrong configuration is told before)
 
-        service = Service(config)
+        service = Service(config, engine=engine)
         gc.collect()
         gc.freeze()
     finally:

@@ -6,7 +6,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -54,6 +54,14 @@ class Outgoing:
     scored: Callable[[], Scored] | None = None
     peer: str = ""
     payload: bytes | None = None
+
+
+class Outlet(Protocol):
+    """Whoever takes messages to publish."""
+
+    def put(self, message: Outgoing) -> None:
+        """Hand a message over."""
+        ...
 
 
 class Outbox(Worker):

@@ -11,13 +11,14 @@ from streamer.maps import PatchGrid
 from streamer.server.known_ids import Scored
 from streamer.server.ledger import LastFrame, Ledger, Tally
 from streamer.server.logs import RateLimitedLog
-from streamer.server.outbox import Outbox, Outgoing
+from streamer.server.outbox import Outgoing, Outlet
 from streamer.server.stream import QueuedFrame, Stream
 from streamer.wire.frame import NO_STREAM, Ack, ack
 
 __all__ = ["LastFrame", "Ledger", "Outcomes", "Tally"]
 
 _UNREADABLE = "snapshot_unreadable"
+_NO_LINE = "no_line"
 _NO_PLACE = frozenset({"no_room", "too_many_streams"})
 _OURS = frozenset({"internal", "backbone_failed"})
 _MORE_TRIES = 3
@@ -28,7 +29,7 @@ _MORE_TRIES = 3
 class Outcomes:
     """Every way a frame can end, for any thread; the outbox may be set later."""
 
-    outbox: Outbox
+    outbox: Outlet
 
     def __init__(self, ledger: Ledger) -> None:
         self.ledger = ledger
@@ -53,7 +54,7 @@ class Outcomes:
             queued.stream.release(queued)
             self.ledger.refuse(queued.stream.name, code)
         # A ring that cannot come from disk now can later: a reliable sender sends the frame again.
-        later = code == _UNREADABLE or (queued.stream.asleep and code in _NO_PLACE)
+        later = code in {_UNREADABLE, _NO_LINE} or (queued.stream.asleep and code in _NO_PLACE)
         if code in _OURS:
             later = queued.stream.failed(queued.message.frame_id) <= _MORE_TRIES
         status = "busy" if later else "refused"
@@ -95,10 +96,12 @@ class Outcomes:
         anomaly_map: npt.NDArray[np.float32] | None,
         grid: PatchGrid | None,
         spent_ms: float,
+        payload: bytes | None = None,
     ) -> None:
         """A provisional score; the frame counts as scored, and is acknowledged, once it is published.
 
-        `spent_ms` is what passed since its capture, or since its arrival.
+        `spent_ms` is what passed since its capture, or since its arrival; `payload` a map that is encoded
+        already.
         """
         stream, scored_in = queued.stream, queued.stream.resets
         frame_id = queued.message.frame_id
@@ -112,6 +115,8 @@ class Outcomes:
                     stream.latencies.add(spent_ms)
                 self.ledger.score(stream.name, frame, late=header["late"])
             stream.note_published(frame.frame_id)
+            if stream.line is not None:
+                stream.line.settle(frame, late=header["late"])
 
         def scored() -> Scored:
             return Scored(stream.name, frame_id, queued.digest, lambda: stream.resets == scored_in)
@@ -119,7 +124,9 @@ class Outcomes:
         def answer() -> Ack | None:
             return _answer(queued.sender, _about(queued, "", ""), "scored")
 
-        self.outbox.put(Outgoing(stream.name, "score", header, anomaly_map, grid, settle, answer, scored))
+        self.outbox.put(
+            Outgoing(stream.name, "score", header, anomaly_map, grid, settle, answer, scored, payload=payload)
+        )
 
     def source(self, header: dict[str, Any]) -> None:
         """What a publisher says of its camera: no frame, and in no tally."""

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from musc_online import journal, snapshot
 from musc_online.arrays import FrameId
@@ -19,7 +19,7 @@ from musc_online.window import without_arrays
 from streamer.errors import WireError
 from streamer.server.journals import beginning, files
 from streamer.server.stream import Origin, Stream
-from streamer.server.words import say
+from streamer.server.words import Said, answered, say
 from streamer.wire.requests import Word
 
 _UNFIT = (MuscError, WireError, AssertionError, *snapshot.UNFIT)
@@ -57,10 +57,11 @@ class Chain:
         return Chain(last, True, refused=[*self.refused, *left])
 
 
-def chain(folder: Path, stem: str, stream: str, number: int | None) -> Chain:
+def chain(folder: Path, stem: str, stream: str, number: int | None, since: int | None = None) -> Chain:
     """The files that follow a snapshot whose next change is `number`; None where there is no snapshot.
 
-    What a snapshot or a reset made obsolete is deleted.
+    What a snapshot or a reset made obsolete is deleted. So is the file of a reset that nobody was told of,
+    where `since` is the first change of these: it has not been, and whoever asked for it asks again.
 
     Raises:
         UnreadableError: a file cannot be read just now.
@@ -77,7 +78,8 @@ def chain(folder: Path, stem: str, stream: str, number: int | None) -> Chain:
             continue
         except OSError as error:
             raise unreadable(path, error) from None
-        if said is None:  # killed before it was begun
+        undone = said is not None and said.empty and since is not None and begins > since
+        if said is None or undone:  # killed before it was begun
             path.unlink(missing_ok=True)
             continue
         found.append((begins, path))
@@ -98,13 +100,71 @@ def chain(folder: Path, stem: str, stream: str, number: int | None) -> Chain:
     return Chain(base, empty, kept, refused)
 
 
+class Listener(Protocol):
+    """Hears of changes done again: `streamer.server.telling.Telling`, or nobody."""
+
+    def happened(self, stream: Stream, detector: Detector) -> int:
+        """What came about by itself, and last scores; how many of these."""
+        ...
+
+    def scores(self, stream: Stream, detector: Detector, scores: list[Score]) -> None:
+        """Revisions and finals."""
+        ...
+
+    def word(self, stream: Stream, word: Word, said: Said) -> None:
+        """What an operator said."""
+        ...
+
+
+class _Nobody:
+    """All was told in the run that wrote the journal."""
+
+    def happened(self, stream: Stream, detector: Detector) -> int:
+        detector.take_events()
+        detector.take_accepted()
+        return len(detector.take_finals())
+
+    def scores(self, stream: Stream, detector: Detector, scores: list[Score]) -> None:
+        pass
+
+    def word(self, stream: Stream, word: Word, said: Said) -> None:
+        pass
+
+
+_NOBODY = _Nobody()
+
+
+@dataclass(frozen=True)
+class Again:
+    """A change done again: its number and kind, the frame's id, the word's answer or how many are final."""
+
+    number: int
+    kind: str
+    frame_id: FrameId | None = None
+    answer: Any = None
+
+
+@dataclass(frozen=True)
+class Untold:
+    """Changes of which nobody was told: from number `since` on.
+
+    `listener` hears of each what would have been told, but for the score of a frame; then `done` is called.
+    """
+
+    since: int
+    listener: Listener
+    done: Callable[[Again], None]
+
+
 class Replay:
-    """Does again what a journal holds, as the service did it, and tells nobody.
+    """Does again what a journal holds, as the service did it, and tells nobody what was told.
 
     Args:
         moved: called before each change.
+        untold: who hears of what was not told; None if all was.
 
     Attributes:
+        begins: number of the change that comes first.
         published: scores that were out already, without their arrays, and when they were given.
         waiting: those nobody saw yet, by frame id.
         marked: ids of which the journal, or the history, says that their scores are out.
@@ -117,13 +177,15 @@ class Replay:
         detector: Detector,
         was_scored: Callable[[FrameId], bool],
         moved: Callable[[], object] = bool,
+        untold: Untold | None = None,
     ) -> None:
+        self.begins = 0
         self.published: dict[FrameId, tuple[Score, int]] = {}
         self.waiting: dict[FrameId, Score] = {}
         self.marked: set[FrameId] = set()
         self.changes = 0
         self._stream, self._detector, self._was_scored = stream, detector, was_scored
-        self._moved = moved
+        self._moved, self._untold = moved, untold
         self._said: dict[FrameId, tuple[Score, int]] = {}
 
     def apply(self, record: Record) -> None:
@@ -138,23 +200,40 @@ class Replay:
         if fields["kind"] == "published":
             self._mark(fields["frame_id"])
             return
+        number = self.begins + self.changes
         self.changes += 1
-        if fields["kind"] == "frame":
-            self._frame(fields, record.arrays)
-        elif fields["kind"] == "word":
-            say(self._detector, Word(**fields["word"]))
-        elif fields["kind"] == "flush":
-            self._detector.flush()
-        else:
-            raise SnapshotError(
-                f"kind: got {str(fields['kind'])[:40]!r}, expected frame, word, flush or published"
-            )
-        _pass_over(self._detector)
-        if fields["kind"] != "flush" and self._detector.revise_due:
-            self._detector.revise()
-            _pass_over(self._detector)
+        untold = self._untold if self._untold is not None and number >= self._untold.since else None
+        done = self._change(number, record, _NOBODY if untold is None else untold.listener)
+        if untold is not None:
+            untold.done(done)
 
-    def _frame(self, fields: dict[str, Any], arrays: dict[str, Any]) -> None:
+    def _change(self, number: int, record: Record, listener: Listener) -> Again:
+        kind = record.fields["kind"]
+        if kind == "frame":
+            frame_id = self._frame(record.fields, record.arrays)
+            self._come_due(listener)
+            return Again(number, "frame", frame_id)
+        if kind == "word":
+            word = Word(**record.fields["word"])
+            said = say(self._detector, word)
+            listener.word(self._stream, word, said)
+            self._come_due(listener)
+            answer = answered(self._stream.name, word, said, self._detector.status())
+            return Again(number, "word", answer=answer)
+        if kind == "flush":
+            scores = self._detector.flush()
+            listener.scores(self._stream, self._detector, scores)
+            left = listener.happened(self._stream, self._detector)
+            return Again(number, "flush", answer=len(scores) + left)
+        raise SnapshotError(f"kind: got {str(kind)[:40]!r}, expected frame, word, flush or published")
+
+    def _come_due(self, listener: Listener) -> None:
+        listener.happened(self._stream, self._detector)
+        if self._detector.revise_due:
+            listener.scores(self._stream, self._detector, self._detector.revise())
+            listener.happened(self._stream, self._detector)
+
+    def _frame(self, fields: dict[str, Any], arrays: dict[str, Any]) -> FrameId:
         if "fingerprint" in fields:
             snapshot.check_fingerprint(self._detector, fields["fingerprint"])
         frame_id, shape, cut = snapshot.check_id(fields["frame_id"]), fields["shape"], fields["cut"]
@@ -173,6 +252,7 @@ class Replay:
             self._mark(frame_id)
         else:
             self.waiting[frame_id] = score
+        return frame_id
 
     def _mark(self, frame_id: FrameId) -> None:
         self.marked.add(frame_id)
@@ -180,13 +260,6 @@ class Replay:
         if frame_id in self._said:
             score, scored_ns = self._said.pop(frame_id)
             self.published[frame_id] = without_arrays(score), scored_ns
-
-
-def _pass_over(detector: Detector) -> None:
-    """What happened was told in the run that wrote the journal."""
-    detector.take_events()
-    detector.take_accepted()
-    detector.take_finals()
 
 
 @dataclass(frozen=True)
@@ -207,6 +280,7 @@ def replay(found: Chain, again: Replay) -> Replayed:
         UnreadableError: a file cannot be read just now; they are left as they are.
     """
     number, size, refused = found.begins, 0, list(found.refused)
+    again.begins = number
     rest = list(found.files)
     while rest:
         begins, path = rest.pop(0)

@@ -13,7 +13,7 @@ from musc_online.errors import SnapshotError, UnreadableError
 from streamer.progress import Progress
 from streamer.server.journals import Journal, beginning, files, stem_of
 from streamer.server.outcomes import LastFrame, Tally
-from streamer.server.replays import Chain, Refused, Replay, chain, replay, survey
+from streamer.server.replays import Chain, Refused, Replay, Untold, chain, replay, survey
 from streamer.server.snapshot_files import (
     SUFFIX,
     Kept,
@@ -47,6 +47,7 @@ class Restorer:
 
     Attributes:
         progress: of who wakes a stream: a large ring takes a slow disk its time, and many changes follow.
+        untold: the changes of which nobody was told; None where all that a journal holds was.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class Restorer:
         self._folder, self._tally, self._due = folder, tally, due
         self._journals, self._durable = journals
         self.progress = Progress()
+        self.untold: Untold | None = None
 
     def restore(self, stream: Stream) -> dict[str, Any] | None:
         """Put a stream's snapshot, if there is one, into its new detector; in the thread that owns it.
@@ -119,7 +121,7 @@ class Restorer:
         self, stream: Stream, detector: Detector, found: Chain, kept: Kept | None
     ) -> dict[str, Any] | None:
         """Do again what came since; the tally of then, None where there is nothing of before."""
-        again = Replay(stream, detector, stream.was_scored, self.progress.renew)
+        again = Replay(stream, detector, stream.was_scored, self.progress.renew, self.untold)
         done = replay(found, again)
         self._refuse(stream, done.refused)
         stream.resume_replayed(again.published, again.waiting.values(), again.marked)
@@ -140,7 +142,8 @@ class Restorer:
         return joined(None if kept is None else kept.tally, tally)
 
     def _chain(self, stream: Stream, path: Path, number: int | None) -> Chain:
-        return chain(path.parent, _stem(path), stream.name, number)
+        since = None if self.untold is None else self.untold.since
+        return chain(path.parent, _stem(path), stream.name, number, since)
 
     def _refuse(self, stream: Stream, refused: list[Refused]) -> None:
         for one in refused:

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import structlog
@@ -20,14 +21,25 @@ from streamer.server.stream import Origin, Stream
 from streamer.server.streams import Streams
 from streamer.server.telling import Telling, grid_of, score_header
 from streamer.server.timing import is_late, spent_ms
-from streamer.server.words import say
+from streamer.server.words import answered, say
 from streamer.wire.requests import OF_A_FRAME, OF_A_GROUP, Word
 
 log = structlog.get_logger()
 
 
 class Scoring:
-    """Owns the detectors; only the matching thread calls it."""
+    """Owns the detectors; only the matching thread calls it.
+
+    Args:
+        streams: the open streams.
+        backbone: shared by the detectors.
+        outcomes: told of scores, and of what else happens.
+        restorer: of rings on disk.
+        observe: told the phases of each score, in milliseconds.
+        observe_score: told stream and raw score.
+        new_detector: makes an empty detector; None for one with `backbone`.
+        fatal: errors after which a detector is of no use any more: raised, whatever was being done.
+    """
 
     def __init__(
         self,
@@ -37,9 +49,12 @@ class Scoring:
         restorer: Restorer,
         observe: Callable[[Mapping[str, float]], None],
         observe_score: Callable[[str, float], None],
+        new_detector: Callable[[Config], Detector] | None = None,
+        fatal: tuple[type[Exception], ...] = (),
     ) -> None:
-        self._streams, self._backbone, self._outcomes = streams, backbone, outcomes
-        self._restorer = restorer
+        self._streams, self._outcomes = streams, outcomes
+        self._restorer, self._fatal = restorer, fatal
+        self._make = new_detector or partial(Detector, backbone=backbone)
         self._observe, self._observe_score = observe, observe_score
         self._telling = Telling(outcomes)
 
@@ -62,17 +77,24 @@ class Scoring:
         asleep_stream = self._streams.put_to_sleep(name) if asleep else None
         if asleep_stream is None:
             try:
-                stream = self._streams.admit(name)
-                _, tally = self._open(stream)
-                if tally is None:
-                    stream.detector = None
-                return tally
+                return self.open(self._streams.admit(name))
             except WireError:
                 asleep_stream = self._streams.put_to_sleep(name)
                 if asleep_stream is None:
                     raise
         tally = self._restorer.restore_asleep(asleep_stream)
         asleep_stream.asleep = tally is not None
+        return tally
+
+    def open(self, stream: Stream) -> dict[str, Any] | None:
+        """Put a stream's ring back as its files hold it; the tally of then, None where there is no ring.
+
+        Raises:
+            WireError: `no_room`, `too_many_streams` or `snapshot_unreadable`.
+        """
+        _, tally = self._open(stream)
+        if tally is None:
+            stream.detector = None
         return tally
 
     def score(self, tokens: Tokens) -> None:
@@ -144,6 +166,8 @@ class Scoring:
         try:
             with _written_down(stream, detector):
                 revised = detector.revise()
+        except self._fatal:
+            raise
         except Exception as error:  # no memory, perhaps; the frame has its score all the same
             log.exception("revision_failed", stream=stream.name)
             self._outcomes.trouble(stream, f"revision: not done ({type(error).__name__}: {error})")
@@ -193,12 +217,11 @@ class Scoring:
         """
         detector = self._opened(stream)
         if detector is None:
-            raise _nothing_to_say(stream, word)
+            raise nothing_to_say(stream, word)
         with _written_down(stream, detector):
             said = say(detector, word)
-        answer = {"stream": stream.name, **said.answer}
         if word.preview:
-            return answer
+            return answered(stream.name, word, said, stream.state)
         if stream.journal is not None:
             stream.journal.word(word)
         stream.state = detector.status()
@@ -207,9 +230,7 @@ class Scoring:
         self._telling.happened(stream, detector)
         if detector.revise_due:  # another threshold or product, or the pin that closed the ring
             self._revise(stream, detector)
-        if word.what == "threshold":
-            return answer
-        return {**answer, **{name: int(stream.state[name]) for name in ("images", "pinned")}}
+        return answered(stream.name, word, said, stream.state)
 
     def _opened(self, stream: Stream) -> Detector | None:
         """The detector of a stream, woken if need be; None before its first frame."""
@@ -238,7 +259,7 @@ class Scoring:
                 "no_room", f"stream '{stream.name}': limits.total_bytes is used up by other streams"
             )
         try:
-            return Detector(_within(stream.config, room), backbone=self._backbone)
+            return self._make(_within(stream.config, room))
         except CapacityError as error:
             raise WireError("no_room", f"stream '{stream.name}': {error}") from None
 
@@ -264,7 +285,7 @@ def _within(config: Config, room: int) -> Config:
     return config.model_copy(update={"ring": ring})
 
 
-def _nothing_to_say(stream: Stream, word: Word) -> WireError:
+def nothing_to_say(stream: Stream, word: Word) -> WireError:
     """Why an operator's word on a stream without a ring cannot be heeded."""
     if word.what in OF_A_FRAME:
         return WireError("unknown_frame", f"frame_id: stream '{stream.name}' has no frame in its ring")

@@ -3,9 +3,9 @@
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-from musc_online import backbones
 from musc_online.backbones import Backbone
 from musc_online.config import Config
 from musc_online.detector import Detector
@@ -13,20 +13,17 @@ from streamer import auth
 from streamer.errors import StreamerError
 from streamer.server import allow_list
 from streamer.server.control import Control
-from streamer.server.decode_pool import DecodePool
 from streamer.server.disk import Disk
+from streamer.server.engine import Engine, LocalEngine, MakeEngine, Parts
 from streamer.server.handlers import handlers
 from streamer.server.intake import Intake
 from streamer.server.metrics import Metrics
 from streamer.server.outbox import Outbox, Outgoing
 from streamer.server.outcomes import Ledger, Outcomes
-from streamer.server.pipeline import Pipeline
 from streamer.server.ports import Bound, bind_all
 from streamer.server.preparing import wire_limits
 from streamer.server.receive import Receiver
-from streamer.server.scoring import Scoring
 from streamer.server.sleep import Sleep
-from streamer.server.snapshots import Snapshots
 from streamer.server.sources import Sources, in_heartbeat
 from streamer.server.standing import Standing
 from streamer.server.streams import Streams
@@ -41,16 +38,22 @@ class Service:
 
     Args:
         config: the whole configuration.
-        backbone: loaded by the caller; None loads the configured one in `start`.
+        backbone: loaded by the caller, for the engine of this process; None has `start` load it.
+        engine: makes another engine than that.
 
     Raises:
         ConfigError, CapacityError: a configuration that cannot work.
         StreamerError: keys, the history, the snapshots' folder or a metrics port cannot be used.
     """
 
-    def __init__(self, config: Config, backbone: Backbone | None = None) -> None:
+    engine: Engine
+    """Made in `start`."""
+
+    def __init__(
+        self, config: Config, backbone: Backbone | None = None, engine: MakeEngine | None = None
+    ) -> None:
         self.config = config
-        self.backbone = backbone
+        self._make_engine = engine or partial(LocalEngine, backbone=backbone)
         self.ledger = Ledger()
         self.failure: BaseException | None = None
         self.endpoints: dict[str, str] = {}
@@ -74,18 +77,17 @@ class Service:
         self._security = Security(keys, config.transport.insecure)
 
     def start(self) -> None:
-        """Bind, load the backbone, start the threads; `endpoints` says where it can be reached.
+        """Bind, make the engine, start the threads; `endpoints` says where it can be reached.
 
         Raises:
             StreamerError: a port is taken or would be open to the network.
             WeightsError, ConfigError: the backbone cannot be loaded.
+            StreamerError: or the engine not be reached.
         """
         bound: Bound | None = None
         try:
             bound = bind_all(self._context, self.config, self._security)
-            if self.backbone is None:
-                self.backbone = backbones.load_configured(self.config.backbone)
-            self._make_parts(bound, self.backbone)
+            self._make_parts(bound)
             if self.config.metrics.endpoint is not None:
                 self.metrics.serve(self.config.metrics.endpoint, self._security, self._failed)
             self._start_threads()
@@ -129,7 +131,7 @@ class Service:
         self._stop_part(self.sleep.stop)
         self._intake.close()
         self._stop_part(self.pipeline.join)
-        self._stop_part(self.decoders.stop)
+        self._stop_part(self.engine.end_workers)
         self._stop_part(self._save_last)
         self._stop_part(self._outbox.stop)
         self._stop_part(self._receiver.finish)
@@ -137,7 +139,7 @@ class Service:
 
     def status(self) -> dict[str, Any]:
         """What an operator asks; `received = scored + dropped + refused + queued`, in all and per stream."""
-        return self._standing.status(self.backbone, self.endpoints, self.log_lost())
+        return self._standing.status(self.endpoints, self.log_lost())
 
     def _closed(self, stream: str) -> None:
         self.ledger.close(stream)
@@ -147,7 +149,7 @@ class Service:
         if self.failure is None:
             stop()
         if self.failure is not None:
-            self.decoders.stop()
+            self.engine.end_workers()
             raise StreamerError(f"the service died: {type(self.failure).__name__}: {self.failure}")
 
     def _save_last(self) -> None:
@@ -156,7 +158,7 @@ class Service:
         self.ledger.wait_for(lambda: all(stream.idle for stream in streams), _PUBLISHED_S)
         self.snapshots.save_last()
 
-    def _make_parts(self, bound: Bound, backbone: Backbone) -> None:
+    def _make_parts(self, bound: Bound) -> None:
         config, limits = self.config, wire_limits(self.config)
         outcomes = Outcomes(self.ledger)
         self._intake = Intake(int(config.limits.queue_bytes))
@@ -171,36 +173,16 @@ class Service:
             observe=self.metrics.observe,
             failed=self._failed,
         )
-        self.snapshots = Snapshots(
-            config.snapshot.path,
-            config.snapshot.every_s,
-            (config.snapshot.journal, config.history.durable),
-            self.streams,
-            self.ledger,
-            lambda job: self.pipeline.run_between_frames(job),  # noqa: PLW0108  (it is made below)
-            self._outbox,
-            self._failed,
-        )
+        observe, observe_score = self.metrics.observe, self.metrics.observe_score
+        self.engine = self._make_engine(
+            Parts(
+                config, limits, self.streams, outcomes, self._outbox, self._intake, observe, observe_score,
+                self._failed,
+            )
+        )  # fmt: skip
+        self.pipeline, self.scoring = self.engine.pipeline, self.engine.scoring
+        self.snapshots = self.engine.snapshots
         self.sleep = Sleep(config.sleep_after_s, self.streams, self.snapshots, self._failed)
-        self.scoring = Scoring(
-            self.streams,
-            backbone,
-            outcomes,
-            self.snapshots.restorer,
-            self.metrics.observe,
-            self.metrics.observe_score,
-        )
-        self.decoders = DecodePool(limits, config.limits.decode_s)
-        self.pipeline = Pipeline(
-            self._intake,
-            backbone,
-            self.scoring.score,
-            outcomes,
-            self.decoders,
-            config.transport.batch,
-            self._failed,
-        )
-        self.snapshots.restorer.progress = self.pipeline.progress
         self._receiver = Receiver(
             bound.ports,
             self._intake,
@@ -213,8 +195,8 @@ class Service:
         )
         self._control = Control(bound.control, handlers(self), self._failed, self.snapshots.progress)
         self._standing = Standing(
-            config, self._begun_ns, self.ledger, self.streams, self.sources, self.history, self.snapshots,
-            self._outbox, self._intake, self.pipeline,
+            config, self._begun_ns, self.ledger, self.streams, self.sources, self.history, self._outbox,
+            self._intake, self.engine,
         )  # fmt: skip
 
     def _start_threads(self) -> None:
@@ -222,9 +204,7 @@ class Service:
         parts: list[tuple[Callable[[], object], Callable[[], object]]] = [
             (self._outbox.start, self._outbox.stop),
             (self._resume, lambda: None),
-            (self.snapshots.start, self.snapshots.stop),
-            (self.decoders.start, self.decoders.stop),
-            (self.pipeline.start, self._end_pipeline),
+            *((start, self._ending(stop)) for start, stop in self.engine.steps()),
             (self.sleep.start, self.sleep.stop),
             (self._receiver.start, self._end_receiver),
             (self._control.start, self._control.stop),
@@ -244,7 +224,7 @@ class Service:
         tallies = self.history.tallies()
         for name, tally in tallies.items():
             self.ledger.resume(name, tally)
-        self.scoring.resume()
+        self.engine.resume()
         for name in tallies:
             if name == NO_STREAM or self.streams.get(name) is not None:
                 continue
@@ -253,9 +233,12 @@ class Service:
             else:
                 self.ledger.close(name)
 
-    def _end_pipeline(self) -> None:
-        self._intake.close()
-        self.pipeline.join()
+    def _ending(self, stop: Callable[[], object]) -> Callable[[], object]:
+        def end() -> None:
+            self._intake.close()  # the pipeline ends when that is empty
+            stop()
+
+        return end
 
     def _end_receiver(self) -> None:
         self._receiver.stop()
@@ -266,6 +249,7 @@ class Service:
             self._failed(RuntimeError("the thread that says who may connect has died"))
         status = self.status()
         streams = status.pop("streams")
+        del status["engine"]  # as long as there are streams, and for whoever asks
         status |= in_heartbeat(status["sources"])
         messages = [Outgoing(NO_STREAM, "status", {"stream": NO_STREAM, **status})]
         messages += [Outgoing(one["stream"], "source", one) for one in self.sources.fallen_silent()]
@@ -287,6 +271,6 @@ class Service:
             self._authenticator = None
         self._context.term()
         self.history.close()
-        if hasattr(self, "snapshots"):
-            self.snapshots.close()
+        if hasattr(self, "engine"):
+            self.engine.close()
         self._disk.close()

@@ -8,7 +8,7 @@ from contextlib import suppress
 
 import structlog
 
-from streamer.server.snapshots import Snapshots
+from streamer.server.engine import Keeper
 from streamer.server.stream import Stream
 from streamer.server.streams import Streams
 from streamer.server.threads import Worker
@@ -37,7 +37,7 @@ class Sleep(Worker):
         self,
         after_s: float | None,
         streams: Streams,
-        snapshots: Snapshots,
+        snapshots: Keeper,
         failed: Callable[[BaseException], None],
     ) -> None:
         super().__init__("sleep", failed, snapshots.progress)
@@ -72,7 +72,7 @@ class Sleep(Worker):
             stream.used_at = time.monotonic()
 
     def _due(self, stream: Stream) -> bool:
-        if self._after_s is None or stream.detector is None or not stream.idle:
+        if self._after_s is None or not stream.has_ring or not stream.idle:
             return False
         return time.monotonic() - stream.used_at >= self._after_s
 

@@ -7,7 +7,7 @@ import structlog
 
 from musc_online import snapshot
 from musc_online.errors import SnapshotError
-from streamer.server.outbox import Outbox, Outgoing
+from streamer.server.outbox import Outgoing, Outlet
 
 log = structlog.get_logger()
 
@@ -15,7 +15,7 @@ log = structlog.get_logger()
 class SnapshotTally:
     """Written, failed, refused, restored, lost; `outbox` is where troubles are told."""
 
-    def __init__(self, outbox: Outbox) -> None:
+    def __init__(self, outbox: Outlet) -> None:
         self.counts = {"written": 0, "failures": 0, "refused": 0, "restored": 0, "replayed": 0}
         self.failed_text: str | None = None
         """Why the last snapshot could not be written; None once one could."""

@@ -7,33 +7,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-import structlog
-
 from musc_online import snapshot
-from musc_online.errors import SnapshotError
 from streamer.errors import WireError
 from streamer.server.outbox import Outbox
 from streamer.server.outcomes import Ledger
 from streamer.server.restoring import Restorer
-from streamer.server.snapshot_files import (
-    add_maps,
-    allowed_s,
-    bound_meta,
-    extra_of,
-    file_name,
-)
+from streamer.server.saving import Copied, Saver, copied
 from streamer.server.snapshot_tally import SnapshotTally
 from streamer.server.stream import Stream
 from streamer.server.streams import Streams
 from streamer.server.threads import Worker, run_there
 
-log = structlog.get_logger()
-
 _LOOK_S = 0.5
-_META = "the oldest frames' meta is beyond what a snapshot holds: after a restart their revisions echo none"
-
 Job = Callable[[], None]
-Copied = Callable[[Stream], snapshot.Snapshot | None]
 Result = TypeVar("Result")
 
 
@@ -68,6 +54,7 @@ class Snapshots(Worker):
         super().__init__("snapshots", failed)
         self._folder, self._every_s = folder, every_s
         self._streams, self._ledger, self._tally = streams, ledger, SnapshotTally(outbox)
+        self._saver = Saver(folder, self._tally, self.progress)
         self._due = threading.Event()
         self.restorer = Restorer(folder, self._tally, journals, self._due.set)
         self._between_frames = between_frames
@@ -140,7 +127,7 @@ class Snapshots(Worker):
             due, release: called in the matching thread; `release` only while the file holds the ring.
         """
 
-        def copied(stream: Stream) -> snapshot.Snapshot | None:
+        def copied_if_due(stream: Stream) -> snapshot.Snapshot | None:
             return self._there(lambda: self._copied(stream, asleep=True) if due(stream) else None)
 
         def release_if_still_due() -> None:
@@ -148,19 +135,14 @@ class Snapshots(Worker):
                 release(stream)
 
         with self._turn():
-            if self._write(stream, copied) is not None:
+            if self._saver.write(stream, copied_if_due) is not None:
                 self._there(release_if_still_due)
 
     def forget(self, stream: Stream) -> None:
         """Delete the file of a stream that was emptied on purpose; not in the matching thread."""
-        path = self._path(stream.name)
-        if path is not None:
+        if self._folder is not None:
             with self._turn():
-                if stream.emptied:  # else a ring of after that was put to sleep meanwhile
-                    path.unlink(missing_ok=True)
-                    stream.unsaved = True
-                    if stream.journal is not None and stream.journal.emptied_at is not None:
-                        stream.journal.drop_before(stream.journal.emptied_at)
+                self._saver.forget(stream)
 
     def status(self) -> dict[str, Any]:
         """Files written, failed, refused, restored; when the last was written; why the last one failed."""
@@ -175,52 +157,19 @@ class Snapshots(Worker):
         written = []
         for stream in streams:
             with self._turn():
-                facts = self._write(stream, copied)
+                facts = self._saver.write(stream, copied)
             if facts is not None:
                 written.append(facts)
         return written
 
-    def _write(self, stream: Stream, copied: Copied) -> dict[str, Any] | None:
-        path = self._path(stream.name)
-        try:
-            copy = copied(stream)
-            if copy is None or path is None:
-                return None
-            n_cut = bound_meta(copy.state["extra"])
-            if n_cut:
-                log.warning("snapshot_meta_left_out", stream=stream.name, frames=n_cut, text=_META)
-            size = sum(array.nbytes for array in copy.arrays.values())
-            with self.progress.step("write a snapshot", allowed_s=allowed_s(size), moves=True):
-                snapshot.write(copy, path)
-        except Exception as error:  # no room for the copy, a full disk: scoring matters more
-            stream.unsaved = True
-            if stream.journal is not None:
-                stream.journal.not_saved()
-            self._tally.failed(stream.name, error)
-            return None
-        if stream.journal is not None:
-            stream.journal.drop_before(copy.state["extra"]["journal"])
-        return self._tally.written(stream.name, path, copy)
-
     def _copied(self, stream: Stream, *, asleep: bool = False) -> snapshot.Snapshot | None:
         """The state of a stream, in the thread that owns its detector; None before its first frame."""
-        if stream.detector is None or stream.detector.ring is None:
-            return None
-        stream.unsaved = False
-        tally = self._ledger.streams().get(stream.name, {})
-        number = 0 if stream.journal is None else stream.journal.rotate()
-        waiting = stream.waiting()  # first: what goes out meanwhile is known as scored all the same
-        extra = extra_of(stream, tally, waiting, asleep=asleep, number=number)
-        copy = snapshot.capture(stream.detector, extra)
-        add_maps(copy, waiting)
-        return copy
+        return copied(stream, self._ledger.streams().get(stream.name, {}), asleep=asleep)
 
     def _tell_troubles(self) -> None:
         """What the journals could not write, told by a thread that may wait."""
         for stream in self._streams.known():
-            trouble = None if stream.journal is None else stream.journal.take_trouble()
-            if trouble is not None:
-                self._tally.failed(stream.name, SnapshotError(trouble))
+            self._saver.tell_trouble(stream)
 
     def _copied_between_frames(self, stream: Stream) -> snapshot.Snapshot | None:
         return self._there(lambda: self._copied(stream))
@@ -241,6 +190,3 @@ class Snapshots(Worker):
             yield
         finally:
             self._one_at_a_time.release()
-
-    def _path(self, stream: str) -> Path | None:
-        return None if self._folder is None else self._folder / file_name(stream)

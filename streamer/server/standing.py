@@ -5,15 +5,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from musc_online.backbones import Backbone
 from musc_online.config import Config
 from streamer.server import host
+from streamer.server.engine import Engine
 from streamer.server.history import History
 from streamer.server.intake import Intake
 from streamer.server.outbox import Outbox
 from streamer.server.outcomes import Ledger
-from streamer.server.pipeline import Pipeline
-from streamer.server.snapshots import Snapshots
 from streamer.server.sources import Sources
 from streamer.server.streams import Streams
 
@@ -28,10 +26,9 @@ class Standing:
     streams: Streams
     sources: Sources
     history: History
-    snapshots: Snapshots
     outbox: Outbox
     intake: Intake
-    pipeline: Pipeline
+    engine: Engine
 
     def tally(self) -> dict[str, int]:
         """How many streams are open, and what became of frames so far.
@@ -40,24 +37,23 @@ class Standing:
         with snapshots begun and written, `writing` likewise.
         """
         totals = self.ledger.totals()
+        frames, files = self.engine.pipeline.progress, self.engine.snapshots.progress
         return {
             "streams": len(self.streams.known()),
             "scored": totals["scored"],
             "dropped": sum(totals["dropped"].values()),
             "refused": sum(totals["refused"].values()),
             "queued": totals["queued"],
-            "worked": self.pipeline.progress.moves,
-            "at_work": self.pipeline.progress.at_work,
-            "written": self.snapshots.progress.moves,
-            "writing": self.snapshots.progress.at_work,
+            "worked": frames.moves,
+            "at_work": frames.at_work,
+            "written": files.moves,
+            "writing": files.at_work,
         }
 
-    def status(
-        self, backbone: Backbone | None, endpoints: Mapping[str, str], lost_lines: int
-    ) -> dict[str, Any]:
+    def status(self, endpoints: Mapping[str, str], lost_lines: int) -> dict[str, Any]:
         """What an operator asks; `received = scored + dropped + refused + queued`, in all and per stream."""
         tallies = self.ledger.streams()
-        known = self.streams.known()
+        known, snapshots = self.streams.known(), self.engine.snapshots
         self.sources.frames_came({stream.name: stream.newest_ns for stream in known})
         sources = self.sources.status()
         states = {
@@ -79,9 +75,9 @@ class Standing:
             **self.ledger.totals(),
             "version": host.version(),
             "uptime_s": (time.monotonic_ns() - self.begun_ns) / 1e9,
-            "model_id": self._model_id(backbone),
-            "precision": None if backbone is None else backbone.precision,
-            "state": "degraded" if self.outbox.history_failed or self.snapshots.failed_text else "ready",
+            "model_id": self._model_id(),
+            "precision": self.engine.identity.precision,
+            "state": "degraded" if self.outbox.history_failed or snapshots.failed_text else "ready",
             "published": self.outbox.published,
             "bytes": {"rings": rings, "queue": self.intake.status()["bytes"], "history": kept["bytes"]},
             "history": {
@@ -89,15 +85,15 @@ class Standing:
                 "failed": self.outbox.history_failed,
                 "free_bytes": host.free_bytes(self.config.history.path),
             },
-            "snapshot": {**self.snapshots.status(), "free_bytes": host.free_bytes(self.config.snapshot.path)},
+            "snapshot": {**snapshots.status(), "free_bytes": host.free_bytes(self.config.snapshot.path)},
             "asleep": asleep,
             "log": {"lost_lines": lost_lines},
             "streams": streams,
             "sources": {name: source for name, source in sources.items() if name not in streams},
+            "engine": self.engine.status(),
             "endpoints": endpoints,
         }
 
-    def _model_id(self, backbone: Backbone | None) -> str:
+    def _model_id(self) -> str:
         wanted = self.config.backbone
-        mark = "" if backbone is None else f"-{backbone.fingerprint}"
-        return f"{wanted.name}@{wanted.image_size}{mark}"
+        return f"{wanted.name}@{wanted.image_size}-{self.engine.identity.fingerprint}"

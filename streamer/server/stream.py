@@ -10,7 +10,7 @@ from enum import Enum, auto
 from functools import cached_property
 from itertools import islice
 from time import perf_counter_ns
-from typing import Any
+from typing import Any, Protocol
 
 from musc_online.arrays import FrameId
 from musc_online.config import Config
@@ -18,6 +18,7 @@ from musc_online.detector import Detector
 from musc_online.score import Score
 from streamer.server.journals import Journal
 from streamer.server.known_ids import ANY_PICTURE, KnownIds, picture_digest, same_picture
+from streamer.server.ledger import LastFrame
 from streamer.server.logs import RateLimitedLog
 from streamer.server.timing import Latencies, begun_ns, clock_is_off
 from streamer.wire.frame import FrameMessage
@@ -79,6 +80,14 @@ class QueuedFrame:
         return picture_digest(self.message)
 
 
+class Line(Protocol):
+    """What owns a stream's ring in another process."""
+
+    def settle(self, frame: LastFrame, *, late: bool) -> None:
+        """A frame's score is out; from any thread."""
+        ...
+
+
 class Stream:
     """A stream. Ids are claimed by the receiving thread and settled by others, under a lock.
 
@@ -100,6 +109,8 @@ class Stream:
         self.warned: set[str] = set()
         """Codes of what was odd about its pixels and has been told."""
         self.detector: Detector | None = None
+        self.line: Line | None = None
+        """What has the ring, and writes the journal, where the matching thread of this process does not."""
         self.origins: OrderedDict[FrameId, Origin] = OrderedDict()
         self.state: dict[str, Any] = {"state": "warmup", "images": 0, "capacity": config.ring.capacity}
         self._ids = threading.Lock()
@@ -241,6 +252,11 @@ class Stream:
         with self._ids:
             self._waiting[score.frame_id] = score
 
+    @property
+    def has_ring(self) -> bool:
+        """Whether it had a frame that could be used, and is awake."""
+        return self.detector is not None or self.line is not None
+
     def note_published(self, frame_id: FrameId) -> None:
         """A score is out: a restart must know."""
         if self.journal is not None:
@@ -345,7 +361,7 @@ class Stream:
 
     def release_ring(self) -> None:
         """Let go of the ring, which its snapshot holds as it is; ids are known on, duplicates refused."""
-        self.detector = None
+        self.detector = self.line = None
         self.origins.clear()
         self.emptied = False
         self.state = {**self.state, "state": "asleep", "bytes": 0}
@@ -353,7 +369,7 @@ class Stream:
     def reset(self) -> None:
         """Forget the ring and every id that is not in flight."""
         self.asleep = False
-        self.detector = None
+        self.detector = self.line = None
         self.origins.clear()
         self.emptied = True
         if self.journal is not None:

@@ -71,7 +71,7 @@ class Streams:
             stream.asleep = False
             stream.used_at = time.monotonic()
         except BaseException:
-            stream.detector = None
+            stream.detector = stream.line = None
             raise
         finally:
             stream.opening = False
@@ -105,7 +105,7 @@ class Streams:
     def has_ring(self, name: str) -> bool:
         """Whether a stream is open and had a frame that could be used, or sleeps: it keeps its place."""
         stream = self.get(name)
-        return stream is not None and (stream.detector is not None or stream.asleep)
+        return stream is not None and (stream.has_ring or stream.asleep)
 
     def known(self) -> list[Stream]:
         """All open streams."""
@@ -147,7 +147,7 @@ class Streams:
         # A stream none of whose frames could be used must not keep its place.
         others = (stream for stream in self._others(but) if stream is not self._admitted)
         awake = (stream for stream in others if not stream.asleep)
-        unused = next((stream for stream in awake if stream.detector is None and stream.idle), None)
+        unused = next((stream for stream in awake if not stream.has_ring and stream.idle), None)
         if unused is None:
             return False
         del self._streams[unused.name]

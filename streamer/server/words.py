@@ -39,6 +39,20 @@ def say(detector: Detector, word: Word) -> Said:
     return _of_frame(detector, word, word.frame_id)
 
 
+def answered(stream: str, word: Word, said: Said, state: Facts) -> Facts:
+    """What whoever said a word is told.
+
+    Args:
+        stream: the stream's name.
+        word, said: what was said, and what that did.
+        state: `Detector.status()` after all that it made due was done.
+    """
+    answer = {"stream": stream, **said.answer}
+    if word.what == "threshold":
+        return answer
+    return {**answer, **{name: int(state[name]) for name in ("images", "pinned")}}
+
+
 def _threshold(detector: Detector, word: Word) -> Said:
     try:
         found = detector.set_threshold(word.rule, word.value, word.false_alarms, word.preview)

@@ -29,6 +29,8 @@ CODES = {
     "picture_failed": "no small picture could be made of the frame; it is scored all the same",
     "too_many_streams": "limits.streams streams are open already",
     "no_room": "the stream's ring does not fit in what limits.total_bytes leaves",
+    "no_line": "the cluster has no place for the stream's line just now",
+    "ring_lost": "the process that had the stream's ring is gone, and not all of the ring was on disk",
     "snapshot_unreadable": "the stream's ring is on disk and cannot be read just now",
     "rate_limited": "the sender is above limits.rate",
     "busy": "the stream's queue is full or its ring cannot be woken: send the frame again (reliable only)",

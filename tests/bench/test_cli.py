@@ -24,6 +24,7 @@ MODULES = (
     "bench.demo_data",
     "bench.page.command",
     "bench.rscin",
+    "bench.scale.command",
     "streamer.demo",
     "streamer.demo_page",
 )

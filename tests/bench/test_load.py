@@ -12,8 +12,9 @@ from click.testing import CliRunner
 from streamer_support import PATIENCE_S, Held, backbone, serving, small_config, until
 
 from bench.load import command
-from bench.load.command import judged
-from bench.load.drive import Observed, Plan
+from bench.load.drive import Observed
+from bench.load.figures import judged
+from bench.load.plan import Plan
 from bench.load.publisher import pictures
 from bench.memory import Memory
 from streamer.images import decode_file
@@ -76,7 +77,7 @@ class FakeWatch:
 def test_a_lost_or_repeated_frame_fails(scored, reliable, check):
     tally = {"received": 3, "scored": 3, "queued": 0, "dropped": {}, "refused": {}}
     sent = [{"stream": "a", "sent": 3, "late_s": 0.0}]
-    figures = judged(plan(reliable=reliable), Observed(sent, {"a": tally}, FakeWatch(scored), 0, 1.0))
+    figures = judged(plan(reliable=reliable), Observed(sent, {"a": tally}, FakeWatch(scored), (), 1.0))
     assert not figures["checks"][check]
     assert not figures["holds"]
 
@@ -84,7 +85,7 @@ def test_a_lost_or_repeated_frame_fails(scored, reliable, check):
 def test_a_frame_in_no_column_fails():
     tally = {"received": 4, "scored": 3, "queued": 0, "dropped": {}, "refused": {}}
     sent = [{"stream": "a", "sent": 3, "late_s": 0.0}]
-    figures = judged(plan(reliable=True), Observed(sent, {"a": tally}, FakeWatch([0, 1, 2]), 0, 1.0))
+    figures = judged(plan(reliable=True), Observed(sent, {"a": tally}, FakeWatch([0, 1, 2]), (), 1.0))
     assert [name for name, holds in figures["checks"].items() if not holds] == [
         "received = scored + dropped + refused + queued, nothing queued at the end"
     ]

@@ -198,7 +198,7 @@ def test_workers_that_cannot_start_are_told(monkeypatch):
 def test_a_stream_that_holds_up_its_worker_holds_up_no_other(backbone):
     """One worker hangs at a picture; another stream's frames are all scored before it is given up."""
     with watched(backbone, limits={"decode_s": PATIENT_S}) as (service, screen, camera):
-        first, second = service.decoders.decoders
+        first, second = service.engine.decoders.decoders
         camera.picture(0, "other")
         camera.picture(0, "held")
         screen.until(2, "score")
@@ -221,12 +221,12 @@ def test_a_stream_that_holds_up_its_worker_holds_up_no_other(backbone):
 
 def test_a_picture_given_up_is_refused_and_the_stream_goes_on(backbone):
     with watched(backbone, limits={"decode_s": 5.0}) as (service, screen, camera):
-        for decoder in service.decoders.decoders:
+        for decoder in service.engine.decoders.decoders:
             held_up(decoder)
         camera.picture(0)
         assert screen.until(1, "error")[0]["code"] == "decode_timeout"
-        os.kill(service.decoders.decoders[1].pid, signal.SIGCONT)
-        os.kill(service.decoders.decoders[0].pid, signal.SIGCONT)
+        os.kill(service.engine.decoders.decoders[1].pid, signal.SIGCONT)
+        os.kill(service.engine.decoders.decoders[0].pid, signal.SIGCONT)
         camera.picture(1)
         assert screen.until(1, "score")[0]["frame_id"] == "line-1"
         assert control(service, "status")["refused"] == {"decode_timeout": 1}

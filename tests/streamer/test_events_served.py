@@ -14,6 +14,8 @@ from streamer.server.outcomes import Ledger
 from streamer.server.snapshot_files import file_name
 from streamer.server.stream import Origin, Stream
 
+pytestmark = pytest.mark.engines
+
 __all__ = ["backbone"]
 
 

@@ -8,6 +8,8 @@ from streamer_support import Held, backbone, control, identity_holds, until, wat
 from musc_online.detector import Detector
 from streamer.errors import WireError
 
+pytestmark = pytest.mark.engines
+
 __all__ = ["backbone"]
 
 

@@ -120,7 +120,7 @@ def test_a_step_of_a_frame_that_hangs_is_seen(running, step, part, method):
 def test_a_decoder_that_hangs_is_seen(running, monkeypatch):
     service, camera = running
     before = service.ledger.totals()["scored"]
-    first, second = service.decoders.decoders
+    first, second = service.engine.decoders.decoders
     with hanging(first, "decode"), hanging(second, "decode"):
         with monkeypatch.context() as patch:  # as long as a picture may take it is none that hangs
             for decoder in (first, second):

@@ -11,6 +11,8 @@ from streamer_support import backbone, control, identity_holds, serving, small_c
 from streamer.errors import StreamerError
 from streamer.server.history import Entry, History
 
+pytestmark = pytest.mark.engines
+
 __all__ = ["backbone"]
 
 

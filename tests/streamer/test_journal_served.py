@@ -8,6 +8,8 @@ from streamer_support import backbone, control, identity_holds, serving
 
 from streamer.server.journals import SUFFIX
 
+pytestmark = pytest.mark.engines
+
 __all__ = ["backbone"]
 
 

@@ -30,6 +30,8 @@ from streamer.process import ServerProcess
 from streamer.reliable import ReliablePublisher
 from streamer.server.snapshot_files import file_name
 
+pytestmark = pytest.mark.engines
+
 __all__ = ["backbone", "one_thread"]
 
 

@@ -25,6 +25,8 @@ from streamer.server.history import Entry, History
 from streamer.server.known_ids import ANY_PICTURE, KnownIds, Scored, picture_digest
 from streamer.wire.frame import FrameMessage
 
+pytestmark = pytest.mark.engines
+
 __all__ = ["backbone"]
 
 

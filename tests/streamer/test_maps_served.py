@@ -11,6 +11,8 @@ from streamer.maps import grid_of_map
 from streamer.subscribe import Subscriber
 from streamer.wire.published import unpack_message
 
+pytestmark = pytest.mark.engines
+
 __all__ = ["backbone"]
 
 CORNER = [[[0, 0], [0.5, 0], [0.5, 0.5], [0, 0.5]]]

@@ -33,6 +33,8 @@ from streamer.server import pictures
 from streamer.server.streams import Streams
 from streamer.subscribe import SHOWN, Subscriber
 
+pytestmark = pytest.mark.engines
+
 __all__ = ["backbone"]
 
 ALARMING = {"rule": "fixed", "value": 1e-6}

@@ -1,8 +1,11 @@
 """A service says the same of a stream in every run: beside other work, and however frames were batched."""
 
+import pytest
 from load_support import loaded
 from snapshot_support import show
 from streamer_support import backbone, serving, small_config
+
+pytestmark = pytest.mark.engines
 
 __all__ = ["backbone"]
 

@@ -33,6 +33,8 @@ from streamer.sender import make_message
 from streamer.wire.frame import Limits, pack, pack_frame, unpack, unpack_frame
 from streamer.wire.meta import plain_meta
 
+pytestmark = pytest.mark.engines
+
 __all__ = ["backbone"]
 
 NOW = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)

@@ -27,6 +27,8 @@ from streamer.server import snapshots
 from streamer.server.snapshot_files import SUFFIX
 from streamer.status import main as status_main
 
+pytestmark = pytest.mark.engines
+
 __all__ = ["backbone", "undisturbed"]
 
 

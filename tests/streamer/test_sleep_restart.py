@@ -25,6 +25,8 @@ from streamer_support import (
 from streamer.ask import ask
 from streamer.server.snapshot_files import file_name
 
+pytestmark = pytest.mark.engines
+
 __all__ = ["backbone", "undisturbed"]
 
 

@@ -12,6 +12,8 @@ from streamer.server import snapshots
 from streamer.server.service import Service
 from streamer.server.snapshot_files import SUFFIX, file_name
 
+pytestmark = pytest.mark.engines
+
 __all__ = ["backbone"]
 
 

@@ -9,6 +9,8 @@ from musc_online.config import load
 from musc_online.errors import ConfigError
 from streamer.server.streams import Streams
 
+pytestmark = pytest.mark.engines
+
 __all__ = ["backbone"]
 
 

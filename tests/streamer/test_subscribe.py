@@ -3,6 +3,7 @@
 import json
 
 import msgpack
+import pytest
 import zmq
 from click.testing import CliRunner
 from streamer_support import (
@@ -21,6 +22,8 @@ from streamer_support import (
 
 from streamer.subscribe import Subscriber, subscribe
 from streamer.subscribe import main as subscribe_main
+
+pytestmark = pytest.mark.engines
 
 __all__ = ["backbone"]
 

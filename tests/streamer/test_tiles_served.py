@@ -18,6 +18,8 @@ from streamer.server.stream import QueuedFrame, Stream
 from streamer.wire.frame import FrameMessage, Limits
 from streamer.wire.published import unpack_message
 
+pytestmark = pytest.mark.engines
+
 __all__ = ["backbone"]
 
 HEIGHT, WIDTH = 90, 150

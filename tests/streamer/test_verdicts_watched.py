@@ -20,6 +20,8 @@ from streamer.server.outcomes import LastFrame, Ledger
 from streamer.server.snapshot_files import file_name
 from streamer.status import main as status_main
 
+pytestmark = pytest.mark.engines
+
 __all__ = ["backbone"]
 
 ALARMING = {"rule": "fixed", "value": 1e-6}

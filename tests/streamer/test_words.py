@@ -13,6 +13,8 @@ from streamer.errors import WireError
 from streamer.operate import main as operate_main
 from streamer.wire.requests import check_word
 
+pytestmark = pytest.mark.engines
+
 __all__ = ["backbone"]
 
 LEFT = {"label": None, "truth": "good", "pinned": False, "quarantined": False, "name": None}

@@ -11,6 +11,8 @@ from streamer.describe import describe
 from streamer.operate import main as operate_main
 from streamer.wire.published import Message
 
+pytestmark = pytest.mark.engines
+
 __all__ = ["backbone"]
 
 

@@ -18,6 +18,7 @@ import msgpack
 import numpy as np
 import pytest
 import zmq
+from cluster_support import ENGINE, engine_on_shared
 
 from musc_online import backbones
 from musc_online.config import Config, load
@@ -41,6 +42,7 @@ def settings(**sections: Any) -> dict[str, Any]:
         "ring": {"capacity": 12},
         "revise": {"every": 100, "window": 12},
         "warmup": 2,
+        "engine": dict(ENGINE),
         "limits": {"decode_s": 60.0},  # a worker on a busy machine may have to wait for its turn
         "transport": {
             "frames": ANY_PORT,
@@ -75,7 +77,8 @@ def backbone() -> backbones.Backbone:
 @contextmanager
 def serving(config: Config, backbone: Any) -> Iterator[Service]:
     """A service in this process, stopped in the orderly way at the end."""
-    service = Service(config, backbone)
+    on_ray = ENGINE["name"] == "ray"
+    service = Service(config, engine=engine_on_shared) if on_ray else Service(config, backbone)
     service.start()
     try:
         yield service

@@ -1,0 +1,1 @@
+"""`python -m bench.scale`: cameras on a cluster, simulated event by event with costs that were measured."""

@@ -1,0 +1,5 @@
+"""Run as `python -m bench.scale`."""
+
+from streamer.commands import start
+
+start("bench.scale.command")

@@ -1,0 +1,261 @@
+"""A stream's line as the gate has it: made, opened, asked, and made anew where its process is gone."""
+
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Any
+
+import ray
+import structlog
+
+from streamer.cluster.exchange import BackboneIdentity, Opened, Redone, Reply, Settled
+from streamer.cluster.line_actor import BESIDE, LineActor
+from streamer.cluster.shard import ShardLostError, ShardsWanted
+from streamer.cluster.start import LOST, Cluster
+from streamer.errors import WireError
+from streamer.server.ledger import LastFrame, Ledger
+from streamer.server.stream import Stream
+from streamer.server.threads import FairLock
+
+log = structlog.get_logger()
+
+_PLACE_S = 60.0
+"""For which a line may wait for a node that has room for it."""
+_TRIES = 3
+GONE: tuple[type[Exception], ...] = (*LOST, ShardLostError)
+"""What is raised for a line whose process, node or shards are gone."""
+_NEWEST = 64
+"""Frames settled lately: more than can be under way between a gate and a line."""
+_RECOVERIES = 1000
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One operation: how it is begun, and what of a journal would be it."""
+
+    kind: str
+    begin: Callable[[Any], Any]
+    frame_id: int | str | None = None
+
+    def is_done_by(self, redone: Redone) -> bool:
+        """Whether a change of a journal is this operation."""
+        return self.kind == redone.kind and self.frame_id == redone.frame_id
+
+
+@dataclass(frozen=True)
+class Given:
+    """What every line of a gate is made with."""
+
+    cluster: Cluster
+    identity: BackboneIdentity
+    ledger: Ledger
+    signed: bytes | None
+    """`fence.signature` of the snapshots' folder."""
+    draining: set[str]
+    """Ids of nodes where no line is placed any more."""
+
+
+class RemoteLine:
+    """One line. Whoever changes its ring holds `turn`; `settle` and `status` are for any thread.
+
+    Args:
+        stream: whose it is.
+        given: what lines are made with.
+
+    Attributes:
+        stream: as given.
+        wants_snapshot: whether its journal is not to wait for the next round.
+        turn: held by whoever asks it to change its ring, or to copy it.
+        files: what became of its snapshots, as it said last.
+        recoveries_s: seconds from noticing that it was gone to the first reply of the new one; the newest
+            last.
+    """
+
+    def __init__(self, stream: Stream, given: Given) -> None:
+        self.stream = stream
+        self.turn = FairLock()
+        self.wants_snapshot = False
+        self.restarts = 0
+        self.recoveries_s: deque[float] = deque(maxlen=_RECOVERIES)
+        self.node: str | None = None
+        self.pid: int | None = None
+        self.files: dict[str, Any] = {}
+        self.shards: list[dict[str, Any]] = []
+        self._given = given
+        self._actor: Any = None
+        self._lost_at: float | None = None
+        self._last = Reply()
+        self._change: int | None = None
+        """Number of the change that is next, as far as replies told."""
+        self._settled: deque[Settled] = deque(maxlen=_NEWEST)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is an actor, dead perhaps."""
+        return self._actor is not None
+
+    def settle(self, frame: LastFrame, *, late: bool) -> None:
+        """A frame's score is out; told without waiting, and once more to a line that is made anew."""
+        settled = Settled(frame, late)
+        self._settled.append(settled)
+        actor = self._actor
+        if actor is not None:
+            actor.settle.remote([settled], self._tally() or {})
+
+    def open(self, room: int, *, node: str | None = None, avoid: frozenset[str] = frozenset()) -> Opened:
+        """Make the actor, which restores the ring; with `turn`.
+
+        Args:
+            room: bytes that its ring may have.
+            node: where it is to be; None for anywhere.
+            avoid: nodes where it is not to be.
+
+        Raises:
+            WireError: `no_line`, `no_room` or `snapshot_unreadable`; there is no actor then.
+        """
+        for attempt in range(_TRIES):
+            actor = self._make(node, avoid)
+            try:
+                self.pid, self.node = _placed(actor, self.stream.name, self._given.cluster)
+                opened: Opened = ray.get(
+                    actor.open.remote(
+                        room, self._change, list(self._settled), self._tally(), asleep=self.stream.asleep
+                    )
+                )
+                break
+            except GONE as lost:
+                _end(actor)
+                log.warning("line_died", stream=self.stream.name, text=_first_line(lost), at="its start")
+                if attempt + 1 == _TRIES:
+                    text = f"stream '{self.stream.name}': its line died {_TRIES} times as it came up"
+                    raise WireError("no_line", text) from None
+            except BaseException:
+                _end(actor)
+                raise
+        if opened.reply.error is not None:
+            _end(actor)
+            raise WireError(*opened.reply.error)
+        self._actor = actor
+        self._last, self._change = replace(opened.reply, told=[]), opened.reply.change
+        return opened
+
+    def ask(self, asked: Asked, reopen: Callable[[], Opened]) -> Reply:
+        """Have an operation done once, whatever dies meanwhile; with `turn`.
+
+        Args:
+            asked: the operation.
+            reopen: opens this line once more, and takes over what it tells.
+
+        Raises:
+            WireError: see `open`; or `internal`, the line died of it each time.
+        """
+        for _ in range(_TRIES):
+            redone, since = list[Redone](), None
+            if self._actor is None:
+                since, redone = self._lost_at, reopen().redone
+            done = [one for one in redone if asked.is_done_by(one)]
+            if done and asked.kind != "frame":
+                self._recovered(since)
+                return replace(self._last, told=done[0].told, answer=done[0].answer)
+            try:
+                reply: Reply = ray.get(asked.begin(self._actor))
+            except GONE as lost:
+                self._note_lost(lost)
+                continue
+            self._recovered(since)
+            self._change = reply.change
+            return replace(reply, told=[*reply.told, *(told for one in done for told in one.told)])
+        text = f"stream '{self.stream.name}': its line died {_TRIES} times of it"
+        raise WireError("internal", text)
+
+    def copy(self, *, asleep: bool) -> bool:
+        """Copy its state, to be written; with `turn`. Whether there was one to copy."""
+        self.wants_snapshot = False
+        return bool(self.call(lambda actor: actor.copy.remote(asleep)))
+
+    def call(self, begin: Callable[[Any], Any]) -> Any:
+        """Ask it something that changes nothing; None where it is gone."""
+        actor = self._actor
+        if actor is None:
+            return None
+        try:
+            return ray.get(begin(actor))
+        except GONE:
+            return None
+
+    def end(self) -> None:
+        """End the actor and forget it; with `turn`."""
+        actor, self._actor = self._actor, None
+        self._change = None
+        self._settled.clear()
+        self.pid = self.node = None
+        if actor is not None:
+            with suppress(*GONE):
+                ray.get(actor.close.remote())  # what it was told without waiting is done before that
+            _end(actor)
+
+    def status(self) -> dict[str, Any]:
+        """Process and node, how often it was made anew, and what the last time took."""
+        took = self.recoveries_s[-1] if self.recoveries_s else None
+        return {"pid": self.pid, "node": self.node, "restarts": self.restarts, "recovery_s": took}
+
+    def _note_lost(self, lost: BaseException) -> None:
+        self._lost_at = time.monotonic()
+        actor, self._actor = self._actor, None
+        log.warning("line_died", stream=self.stream.name, pid=self.pid, text=_first_line(lost))
+        self.restarts += 1
+        self.pid = None
+        _end(actor)  # one that cannot be reached must not go on
+
+    def _recovered(self, since: float | None) -> None:
+        if since is not None:
+            took = time.monotonic() - since
+            self.recoveries_s.append(took)
+            log.info("line_back", stream=self.stream.name, pid=self.pid, seconds=round(took, 2))
+            self._lost_at = None
+
+    def _make(self, node: str | None, avoid: frozenset[str]) -> Any:
+        cluster, engine = self._given.cluster, self.stream.config.engine
+        avoided = {*self._given.draining, *avoid}
+        options = cluster.options(engine.line_cpus, engine.line_gpus, node, avoided)
+        shards = None
+        if engine.shards:
+            shards = ShardsWanted.of(cluster, engine.shards, engine.shard_cpus, avoided)
+        made: Any = ray.remote(LineActor)
+        return made.options(**options, max_concurrency=1 + BESIDE).remote(
+            self.stream.name,
+            self.stream.config,
+            self._given.identity,
+            cluster.threads(engine.line_cpus),
+            shards,
+            self._given.signed,
+        )
+
+    def _tally(self) -> dict[str, Any] | None:
+        return self._given.ledger.stream(self.stream.name)
+
+
+def _placed(actor: Any, stream: str, cluster: Cluster) -> tuple[int, str]:
+    """Process and node of an actor, once a node had room for it."""
+    try:
+        found: tuple[int, str] = ray.get(actor.where.remote(), timeout=_PLACE_S)
+        return found
+    except ray.exceptions.GetTimeoutError:
+        there = ", ".join(
+            f"{node.cpus:g} CPUs and {node.gpus:g} GPUs" for node in cluster.nodes() if node.alive
+        )
+        text = (
+            f"stream '{stream}': no node had room for its line within {_PLACE_S:g} s (nodes have {there}); "
+            "set engine.line_cpus lower, or add a node"
+        )
+        raise WireError("no_line", text) from None
+
+
+def _end(actor: Any) -> None:
+    ray.kill(actor, no_restart=True)
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)

@@ -1,0 +1,193 @@
+"""When lines write their rings to disk: `streamer.server.snapshots.Snapshots` by asking them.
+
+A line's state is copied while nothing is asked of it and all its replies came: so a copy never holds a change
+that the gate does not know of. The line writes the copy while it scores on.
+"""
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from streamer.cluster.remote_line import RemoteLine
+from streamer.cluster.scoring import LineScoring
+from streamer.errors import WireError
+from streamer.server.journals import files
+from streamer.server.snapshot_files import SUFFIX, file_name
+from streamer.server.snapshot_tally import SnapshotTally
+from streamer.server.stream import Stream
+from streamer.server.streams import Streams
+from streamer.server.threads import Worker
+
+log = structlog.get_logger()
+
+_LOOK_S = 0.5
+_DISK_S = 600.0
+"""Beyond what any step may take: a large ring takes a disk its time, and nobody here sees how far it is."""
+_COUNTS = ("written", "failures", "refused", "restored", "replayed")
+
+
+class LineSnapshots(Worker):
+    """Has each line write what changed every `every_s` seconds; other threads may ask for it at once.
+
+    Args:
+        folder: of the files; None saves and restores nothing.
+        every_s: seconds between rounds.
+        streams: the open ones.
+        scoring: knows the lines.
+        tally: of what the gate itself found on disk.
+        failed: called if the thread dies.
+    """
+
+    def __init__(
+        self,
+        folder: Path | None,
+        every_s: float,
+        streams: Streams,
+        scoring: LineScoring,
+        tally: SnapshotTally,
+        failed: Callable[[BaseException], None],
+    ) -> None:
+        super().__init__("snapshots", failed)
+        self._folder, self._every_s = folder, every_s
+        self._streams, self._scoring, self._tally = streams, scoring, tally
+        self._one_at_a_time = threading.Lock()
+        self._stopping = threading.Event()
+
+    @property
+    def failed_text(self) -> str | None:
+        """Why a line's last snapshot could not be written; None once each one's could."""
+        told = (line.files.get("failed") for line in self._scoring.lines().values())
+        return next((text for text in told if text), None)
+
+    def work(self) -> None:
+        """Have written what changed, now and then, until stopped."""
+        next_round = time.monotonic() + self._every_s
+        while self._folder is not None and not self._stopping.wait(
+            min(_LOOK_S, max(0.0, next_round - time.monotonic()))
+        ):
+            is_round = time.monotonic() >= next_round
+            if is_round:
+                next_round = time.monotonic() + self._every_s
+            with self.progress.step("snapshots", allowed_s=_DISK_S):
+                self._save(self._due(is_round=is_round))
+
+    def stop(self) -> None:
+        """End, after the file being written."""
+        self._stopping.set()
+        self.join()
+
+    def save_now(self) -> list[dict[str, Any]]:
+        """Have every stream written.
+
+        Returns:
+            Stream, file name, bytes and arrivals of each file.
+
+        Raises:
+            WireError: `not_configured`, or `snapshot_failed` for the first stream that could not be written.
+        """
+        if self._folder is None:
+            raise WireError("not_configured", "snapshot: none is configured; set snapshot.path to a folder")
+        streams = [stream for stream in self._streams.known() if stream.line is not None]
+        written = self._save(streams)
+        if len(written) < len(streams) and self.failed_text is not None:
+            raise WireError("snapshot_failed", self.failed_text)
+        return written
+
+    def save_last(self) -> None:
+        """Have what changed written, once everything is scored."""
+        if self._folder is not None:
+            with self.progress.step("snapshots", allowed_s=_DISK_S, moves=True):
+                self._save(self._due(is_round=True))
+
+    def save_and_release(
+        self, stream: Stream, due: Callable[[Stream], bool], release: Callable[[Stream], None]
+    ) -> None:
+        """Have a stream's ring written, and let go of its line, if `due` says so before and after."""
+        line = self._scoring.line_of(stream)
+        with self._turn():
+            if self._write(stream, line, lambda: due(stream), asleep=True) is None:
+                return
+            with line.turn:
+                if due(stream) and not stream.unsaved:
+                    release(stream)
+                    line.end()
+
+    def forget(self, stream: Stream) -> None:
+        """Delete the files of a stream that was emptied on purpose while it had no line."""
+        if self._folder is None:
+            return
+        line = self._scoring.line_of(stream)
+        with self._turn(), line.turn:
+            if stream.emptied and stream.line is None:
+                name = file_name(stream.name)
+                for _, path in files(self._folder, name.removesuffix(SUFFIX)):
+                    path.unlink(missing_ok=True)
+                (self._folder / name).unlink(missing_ok=True)
+                stream.emptied = False
+
+    def status(self) -> dict[str, Any]:
+        """Files written, failed, refused, restored; when the last was written; why the last one failed."""
+        lines = [line.files for line in self._scoring.every_line()]
+        ours = self._tally.status()
+        counts = Counter({name: ours[name] for name in _COUNTS})
+        for one in lines:
+            counts.update({name: one.get(name, 0) for name in _COUNTS})
+        return {
+            **{name: counts[name] for name in _COUNTS},
+            "saved_ns": max((one["saved_ns"] for one in lines if one.get("saved_ns")), default=None),
+            "failed": self.failed_text,
+            "journal_bytes": sum(one.get("journal_bytes", 0) for one in lines),
+            "path": None if self._folder is None else str(self._folder),
+        }
+
+    def _due(self, *, is_round: bool) -> list[Stream]:
+        """Streams that changed; between rounds those whose journals do not wait."""
+        changed = [one for one in self._streams.known() if one.line is not None and one.unsaved]
+        return [one for one in changed if is_round or self._scoring.line_of(one).wants_snapshot]
+
+    def _save(self, streams: list[Stream]) -> list[dict[str, Any]]:
+        written = []
+        for stream in streams:
+            with self._turn():
+                facts = self._write(stream, self._scoring.line_of(stream))
+            if facts is not None:
+                written.append(facts)
+            self.progress.renew()
+        return written
+
+    def _write(
+        self,
+        stream: Stream,
+        line: RemoteLine,
+        due: Callable[[], bool] = lambda: True,
+        *,
+        asleep: bool = False,
+    ) -> dict[str, Any] | None:
+        """Have a stream's line copy its state and write that; its facts, None where nothing was written."""
+        with line.turn:
+            if stream.line is None or not due():
+                return None
+            stream.unsaved = False
+            if not line.copy(asleep=asleep):
+                return None
+        facts: dict[str, Any] | None = line.call(lambda actor: actor.write.remote())
+        if facts is None:
+            stream.unsaved = True
+        self._scoring.look_at_files(stream, line)
+        return facts
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """One file is written at a time; whoever writes one is watched, not who waits for that."""
+        while not self._one_at_a_time.acquire(timeout=_LOOK_S):
+            self.progress.renew()
+        try:
+            yield
+        finally:
+            self._one_at_a_time.release()
