@@ -106,6 +106,11 @@ class Pool:
             self.stop()
             raise
 
+    def is_up(self) -> bool:
+        """Whether any takes frames."""
+        with self._members.changed:
+            return bool(self._members.up())
+
     def identity(self) -> BackboneIdentity:
         """What the backbone is; waits and raises as `start`."""
         return self._members.wait_up()
