@@ -1,8 +1,8 @@
 """The parts of the configuration that only the service reads: sockets, queues, limits, streams, watching."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import ByteSize, Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import ByteSize, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from musc_online.config_values import LARGEST, Bytes, ConfigPath, Positive, Seconds, Section
 
@@ -94,8 +94,8 @@ class Engine(Section):
     """Who decodes, extracts and matches: `local`, the threads of one process, or `ray`, actors of a cluster.
 
     `address` is the head of a cluster that runs, `host:port`, and `token` the file with its token; null
-    starts a cluster of our own, on this machine and its loopback. There are `backbones` actors with a backbone,
-    one line a stream, and of a line `shards` actors that hold a part of its ring's features each; 0 for none.
+    starts a cluster of our own, on this machine and its loopback. There are `backbones` actors with a
+    backbone, one line a stream, and of a line `shards` actors that hold a part of its ring's features each.
     `_cpus` and `_gpus` are what each asks of a node of a cluster that runs. The keys count with `ray` alone.
     """
 
@@ -109,6 +109,15 @@ class Engine(Section):
     line_gpus: Annotated[float, Field(ge=0, le=1024)] = 0.0
     shards: Annotated[int, Field(ge=0, le=64)] = 0
     shard_cpus: Annotated[float, Field(ge=0, le=1024)] = 1.0
+
+    @model_validator(mode="after")
+    def _shards_match_on_processors(self) -> Self:
+        if self.shards and self.line_gpus:
+            raise ValueError(
+                f"shards: got {self.shards} with line_gpus: {self.line_gpus:g}, expected one of the two: "
+                "shards match on processors; set line_gpus to 0"
+            )
+        return self
 
 
 class Metrics(Section):

@@ -17,6 +17,7 @@ BROUGHT: Mapping[str, tuple[str, ...]] = {
     "mqtt": ("aiomqtt", "paho"),
     "webhook": ("httpx", "standardwebhooks"),
     "opcua": ("asyncua", "cryptography"),
+    "ray": ("ray",),
     "dev": ("imagezmq", "psutil", "selenium"),
 }  # fmt: skip
 """Top-level modules by the extra that brings them. What several bring stands with the detector."""

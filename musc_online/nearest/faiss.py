@@ -1,6 +1,7 @@
 """The reference matcher: FAISS flat indexes of every degree's unit vectors, overwritten in place."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from musc_online.arrays import Geometry, overwrite
 from musc_online.errors import ConfigError
 from musc_online.lnamd import standardise, unit_windows
+from musc_online.parallel import spread
 
 # Below this distance sqrt(|a|^2 + |b|^2 - 2ab) has lost digits; the difference of the two vectors has not.
 _NEAR = 0.5
@@ -33,8 +35,8 @@ class FaissStore:
 
     Storage is allocated once and written through the index's own codes: nothing is added or removed
     later, so no id ever shifts. It keeps float32 unit vectors of all degrees: the published memory, and
-    an independent way to the same distances as `gemm`. With a `position` a grid row of queries at a time is
-    compared with the grid rows in reach.
+    an independent way to the same distances as `gemm`. Pairs are shared out among as many threads as torch
+    uses. With a `position` a grid row of queries at a time is compared with the grid rows in reach.
     """
 
     name = "faiss"
@@ -80,12 +82,26 @@ class FaissStore:
         backward: npt.NDArray[np.float32],
     ) -> None:
         """See `PatchStore.match`."""
-        for at, slot in enumerate(slots):
-            for stage, row in enumerate(self._kept):
-                for degree, kept in enumerate(row):
-                    arrival, seen = features[stage, degree], ~self._ignored[stage]
-                    forward[at, stage, degree] = self._seen(arrival, kept[slot], seen)
-                    backward[at, stage, degree] = self._seen(kept[slot], arrival, seen)
+
+        def one(place: tuple[int, int, int]) -> None:
+            at, stage, degree = place
+            arrival, seen = features[stage, degree], ~self._ignored[stage]
+            kept = self._kept[stage][degree][slots[at]]
+            with self._alone():
+                forward[place] = self._seen(arrival, kept, seen)
+                backward[place] = self._seen(kept, arrival, seen)
+
+        spread(one, np.ndindex(len(slots), *features.shape[:2]))
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """One thread a product: how FAISS shares one among several decides how it rounds."""
+        before = self._faiss.omp_get_max_threads()
+        self._faiss.omp_set_num_threads(1)  # of those that this thread asks for
+        try:
+            yield
+        finally:
+            self._faiss.omp_set_num_threads(before)
 
     @property
     def nbytes(self) -> int:

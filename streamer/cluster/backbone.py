@@ -7,8 +7,11 @@ wrong with one as data: an error that Ray raises at the gate is always Ray's, of
 import contextlib
 import os
 import threading
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, cast
 
+import numpy as np
+import numpy.typing as npt
 import ray
 
 from musc_online.config import Config
@@ -24,7 +27,8 @@ if TYPE_CHECKING:
 
 BESIDE = 3
 """Calls beside those of frames: one that stands for ever, of a spare another, and one of the rest."""
-_BACKGROUND = 10
+_BACKGROUND = 19
+"""Ray's own workers are at 15 already."""
 
 
 class BackboneActor:
@@ -72,11 +76,17 @@ class BackboneActor:
         self._extractor = extracting.Extractor(self._config, backbone, self._decoders, lambda _: os._exit(1))
         return BackboneIdentity(backbone.fingerprint, backbone.precision)
 
-    def extract(self, job: Job) -> tuple[Extracted, Tokens | None]:
-        """What is to be said of a frame, and its tokens: two objects, so that only the first comes back."""
+    def extract(self, job: Job, payload: npt.NDArray[np.uint8]) -> tuple[Extracted, Tokens | None]:
+        """What is to be said of a frame, and its tokens: two objects, so that only the first comes back.
+
+        Args:
+            job: the frame, without its payload.
+            payload: `[N]`, read where Ray has it: an array is not copied on its way here.
+        """
         if self._extractor is None:
             return Extracted(error=("internal", "backbone: not loaded yet")), None
-        return self._extractor.extract(job)
+        message = replace(job.message, payload=cast(bytes, payload.data))
+        return self._extractor.extract(replace(job, message=message))
 
     def stand(self) -> None:
         """Never returns: whoever waits for it hears at once that the actor is gone."""

@@ -107,9 +107,10 @@ class ClusterEngine:
             self.pool.stop()
 
     def status(self) -> dict[str, Any]:
-        """Nodes, backbones, lines and shards, where they are, and how long they took to come back."""
+        """Nodes, backbones, lines and shards: where they are, and how long the dead took to be replaced."""
         lines = self.scoring.lines()
         recovered = [took for line in lines.values() for took in line.recoveries_s]
+        recovered += self.pool.recoveries_s()
         return {
             "name": "ray",
             "address": self.cluster.address,

@@ -1,4 +1,4 @@
-"""What must hold of a cluster that runs, before it is joined: an address, a token, no way in without."""
+"""What must hold of a cluster that runs before it is joined: an address, a token, no way in without it."""
 
 import os
 import re
@@ -6,6 +6,7 @@ import socket
 import stat
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from ray._raylet import AuthenticationTokenLoader
@@ -17,7 +18,7 @@ _PROVE_S = 60.0
 _TOKEN_BYTES = 4096
 _ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^:/\[\]\s]+):(\d{1,5})")
 _REFUSED, _LET_IN = 3, 4
-_WITHOUT_TOKEN = f"""
+_QUESTION = f"""
 import sys
 from ray._raylet import GcsClient
 from ray.exceptions import AuthenticationError
@@ -88,19 +89,29 @@ def _read(path: Path) -> str:
     return token
 
 
-def prove_closed(address: str) -> None:
-    """Ask the head something without a token, from a process that has none, and see it refused.
+def prove_closed(address: str, environment: Mapping[str, str | None]) -> None:
+    """See the head refuse a process that shows no token, and answer one that shows ours.
 
     Raises:
-        StreamerError: it answered, or it said neither.
+        StreamerError: it answered the one, refused the other, or said neither.
     """
-    hidden = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
-    bare = {name: value for name, value in os.environ.items() if name not in hidden}
-    command = [sys.executable, "-c", _WITHOUT_TOKEN, address]
+    hidden = dict.fromkeys(("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"))
+    if _asked(address, {**hidden, "RAY_AUTH_MODE": "disabled"}) == _LET_IN:
+        raise StreamerError(
+            f"engine.address: {address}: the cluster lets in whoever reaches it, and runs their code; start "
+            "every node of it with RAY_AUTH_MODE=token and the same token"
+        )
+    if _asked(address, environment) == _REFUSED:
+        raise StreamerError(f"engine.token: the cluster at {address} has another token; expected its own")
+
+
+def _asked(address: str, environment: Mapping[str, str | None]) -> int:
+    """How the head treats a process with these variables: `_LET_IN` or `_REFUSED`."""
+    variables = {name: value for name, value in {**os.environ, **environment}.items() if value is not None}
     try:
         asked = subprocess.run(
-            command,
-            env={**bare, "RAY_AUTH_MODE": "disabled"},
+            [sys.executable, "-c", _QUESTION, address],
+            env=variables,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=_PROVE_S,
@@ -110,11 +121,7 @@ def prove_closed(address: str) -> None:
         raise StreamerError(
             f"engine.address: {address}: no answer within {_PROVE_S:.0f} s; is it the port of Ray's GCS?"
         ) from None
-    if asked.returncode == _LET_IN:
-        raise StreamerError(
-            f"engine.address: {address}: the cluster lets in whoever reaches it, and runs their code; start "
-            "every node of it with RAY_AUTH_MODE=token and the same token"
-        )
-    if asked.returncode != _REFUSED:
+    if asked.returncode not in (_LET_IN, _REFUSED):
         said = asked.stderr.decode(errors="replace").strip().splitlines() or ["no reason given"]
-        raise StreamerError(f"engine.address: {address}: no Ray cluster answers there ({said[-1][:200]})")
+        raise StreamerError(f"engine.address: {address}: no cluster of Ray answers ({said[-1][:200]})")
+    return asked.returncode

@@ -9,40 +9,24 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from time import perf_counter_ns
 from typing import Any, Literal, cast
 
-import structlog
-
-from musc_online.arrays import Geometry
-from musc_online.backbones import Backbone
 from musc_online.config import Config
-from musc_online.detector import Detector
 from musc_online.errors import FrameError
-from musc_online.nearest import PatchStore
+from musc_online.ring_setup import MakeStore
 from musc_online.snapshot import Snapshot
-from streamer.cluster.compute import use_threads
+from streamer.cluster.compute import Threads
 from streamer.cluster.exchange import BackboneIdentity, Frame, Opened, Redone, Reply, Settled, Tokens, Told
 from streamer.cluster.fence import Fence
-from streamer.cluster.recorder import Recorder
-from streamer.cluster.settling import Books, LineFrame
+from streamer.cluster.hosted import Hosted
+from streamer.cluster.settling import LineFrame
 from streamer.errors import WireError
-from streamer.progress import Progress
-from streamer.server import pipeline
 from streamer.server.logs import RateLimitedLog
-from streamer.server.outcomes import Outcomes
 from streamer.server.replays import Again, Untold
-from streamer.server.restoring import Restorer
-from streamer.server.saving import Saver, copied
-from streamer.server.scoring import Scoring
-from streamer.server.snapshot_tally import SnapshotTally
+from streamer.server.saving import copied
 from streamer.server.stream import Stream
-from streamer.server.streams import Streams
 from streamer.server.telling import Telling
-from streamer.server.timing import spent_ms
 from streamer.wire.requests import Word
-
-log = structlog.get_logger()
 
 _TEXT = 200
 
@@ -70,42 +54,19 @@ class Line:
         identity: BackboneIdentity,
         threads: int,
         *,
-        make_store: Callable[[Config, Geometry], PatchStore] | None = None,
+        make_store: MakeStore | None = None,
         fatal: tuple[type[Exception], ...] = (),
         patience_s: float = 30.0,
         signed: bytes | None = None,
     ) -> None:
-        use_threads(threads)
-        config = config.model_copy(update={"streams": ()})
-        self._config, self._fatal = config, fatal
-        self._patience_s, self._signed = patience_s, signed
+        self._threads = Threads(threads)
+        self._threads.here()
+        self._folder, self._journals = config.snapshot.path, config.snapshot.journal
+        self._fatal, self._patience_s, self._signed = fatal, patience_s, signed
         self._turn, self._writing = threading.RLock(), threading.Lock()
-        self._streams = _OneStream(config, None, lambda _: None)
-        self._streams.room = int(config.limits.total_bytes)
-        self._stream = self._streams.admit(name)
-        self._recorder = Recorder(config.transport.map_encoding)
-        self._troubles = Recorder(config.transport.map_encoding)
-        self._books = Books(self._stream, self._recorder)
-        self._outcomes = Outcomes(self._books.ledger)
-        self._outcomes.outbox = self._recorder
-        folder = config.snapshot.path
-        self._tally = SnapshotTally(self._troubles)
-        self._restorer = Restorer(
-            folder, self._tally, (config.snapshot.journal, config.history.durable), lambda: None
-        )
-        self._saver = Saver(folder, self._tally, Progress())
-        more: dict[str, Any] = {} if make_store is None else {"make_store": make_store}
-        backbone = cast(Backbone, identity)  # a detector that is given tokens asks no more of it
-        self._scoring = Scoring(
-            self._streams,
-            backbone,
-            self._outcomes,
-            self._restorer,
-            lambda _: None,
-            lambda *_: None,
-            partial(Detector, backbone=backbone, **more),
-            fatal,
-        )
+        self._parts = parts = Hosted(name, config, identity, make_store, fatal)
+        self._stream, self._books, self._scoring = parts.stream, parts.books, parts.scoring
+        self._recorder, self._saver = parts.recorder, parts.saver
         self._log = RateLimitedLog()
         self._fence: Fence | None = None
         self._is_open = self._forget_due = False
@@ -133,7 +94,7 @@ class Line:
             asleep: whether the ring is known to be on disk only: if it is not there, that is told.
         """
         with self._turn:
-            self._streams.room = room
+            self._parts.streams.room = room
             if not self._is_open:
                 self._since, self._stream.asleep = told, asleep
                 self._books.begin(settled, tally)
@@ -159,7 +120,7 @@ class Line:
             reply = self._done(lambda: self._score(queued, frame, tokens))
             if reply.error is not None:
                 self._stream.release(queued)
-            return replace(reply, told=_with_time(reply.told, queued))
+            return replace(reply, told=queued.timed(reply.told))
 
     def flush(self) -> Reply:
         """Make every score in the ring final; `answer` says how many there were."""
@@ -224,13 +185,13 @@ class Line:
     def troubles(self) -> list[Told]:
         """What went wrong with files since the last reply."""
         self._saver.tell_trouble(self._stream)
-        return self._troubles.take()
+        return self._parts.troubles.take()
 
     def status(self) -> dict[str, Any]:
         """Counters of its files, as `status` of the service has them; whether they are behind the ring."""
         journal = self._stream.journal
         return {
-            **self._tally.status(),
+            **self._parts.tally.status(),
             "journal_bytes": 0 if journal is None else journal.size,
             "unsaved": self._stream.unsaved,
             "wants_snapshot": journal is not None and journal.wants_snapshot,
@@ -239,6 +200,7 @@ class Line:
 
     def close(self) -> None:
         """Let go of the files; nothing may be asked after that."""
+        self.forget()
         with self._turn, self._writing:
             if self._stream.journal is not None:
                 self._stream.journal.close()
@@ -249,6 +211,7 @@ class Line:
     def _done(self, work: Callable[[], Any]) -> Reply:
         """Do something, and say what came of it, as the service would have told it."""
         answer, error = None, None
+        self._threads.here()
         try:
             answer = work()
         except self._fatal:
@@ -263,7 +226,7 @@ class Line:
         told = self._recorder.take()
         if error is not None and told and told[0].kind == "score":
             # It has its score, whatever came after that.
-            self._outcomes.trouble(self._stream, error[1])
+            self._parts.outcomes.trouble(self._stream, error[1])
             told, error = [*told, *self._recorder.take()], None
         journal, detector = self._stream.journal, self._stream.detector
         ring = None if detector is None else detector.ring
@@ -283,14 +246,12 @@ class Line:
         self._hold()
         self._redone = []
         if self._since is not None:
-            self._restorer.untold = Untold(self._since, Telling(self._outcomes), self._tell_again)
+            self._parts.restorer.untold = Untold(self._since, Telling(self._parts.outcomes), self._tell_again)
         try:
             tally = self._scoring.open(self._stream)
         finally:
-            self._restorer.untold = None
-            left = self._recorder.take()  # of a change that could not be done again
-        if left:
-            log.warning("not_done_again", stream=self._stream.name, messages=len(left))
+            self._parts.restorer.untold = None
+            self._recorder.take()  # of a change that could not be done again, which is told by its file
         self._books.opened(tally)
         self._is_open, self._since = True, None
         return tally
@@ -305,9 +266,8 @@ class Line:
         return self._stream
 
     def _hold(self) -> None:
-        if self._config.snapshot.path is not None and self._fence is None:
-            name = self._stream.name
-            self._fence = Fence(self._config.snapshot.path, name, self._patience_s, self._signed)
+        if self._folder is not None and self._fence is None:
+            self._fence = Fence(self._folder, self._stream.name, self._patience_s, self._signed)
 
     def _tell_again(self, again: Again) -> None:
         told = self._recorder.take()
@@ -317,17 +277,7 @@ class Line:
     def _score(self, queued: LineFrame, frame: Frame, given: Tokens) -> None:
         self._opened()
         self._stream.claim(queued)
-        spent = dict(frame.latency_ms)
-        work = pipeline.Tokens(
-            queued,
-            frame.shape,
-            frame.contrast,
-            patch_tokens=cast(Any, given[0]),
-            # Its own: what the ring keeps must not keep a whole message in memory.
-            class_token=cast(Any, given[1].copy()),
-            latency_ms=spent,
-            since_ns=min(perf_counter_ns(), queued.received_ns + int(sum(spent.values()) * 1e6)),
-        )
+        work = queued.work(frame, given)
         work.lap("wait")
         self._scoring.score(work)
 
@@ -335,32 +285,13 @@ class Line:
         self.forget()
         if not self._is_open:
             self._hold()
-            self._restorer.restore_asleep(self._stream)  # for the number of the next change
+            self._parts.restorer.restore_asleep(self._stream)  # for the number of the next change
         self._scoring.reset(self._stream)
         self._is_open, self._forget_due = True, True
         journal = self._stream.journal
-        if journal is None or not self._config.snapshot.journal or journal.wants_snapshot:
+        if journal is None or not self._journals or journal.wants_snapshot:
             self.forget()  # a kill would bring it all back
-
-
-class _OneStream(Streams):
-    """The gate knows what the others leave to its ring."""
-
-    room = 0
-
-    def room_for(self, stream: Stream) -> int:
-        return self.room
 
 
 def _failed(error: Exception) -> Snapshot | None:
     raise error
-
-
-def _with_time(told: list[Told], queued: LineFrame) -> list[Told]:
-    """The same with what passed since a score's frame began."""
-    return [
-        replace(one, spent_ms=spent_ms(queued.begun_ns, one.header["scored_ns"]))
-        if one.kind == "score"
-        else one
-        for one in told
-    ]

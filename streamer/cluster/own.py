@@ -5,6 +5,8 @@ import fcntl
 import os
 import secrets
 import shutil
+import sys
+import sysconfig
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -81,8 +83,8 @@ def _remove(folder: Path) -> None:
 
 def environment() -> dict[str, str]:
     """For the processes of the cluster: a fresh token, and the packages that this process has."""
-    ours = str(Path(__file__).resolve().parents[2])
-    paths = [ours, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    installed = sysconfig.get_paths().values()
+    paths = [path for path in map(os.path.abspath, sys.path) if path not in installed and Path(path).is_dir()]
     return {
         **_SETTINGS,
         "RAY_AUTH_TOKEN": secrets.token_hex(32),

@@ -6,6 +6,7 @@ on their way. So a slow line holds up its own stream alone, whose frames wait wh
 """
 
 import threading
+import time
 from collections import Counter, deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -32,6 +33,9 @@ _OF_A_STREAM = 4
 _TRIES = 3
 """Times that a frame is extracted anew where what had it is gone."""
 _JOBS = 4
+_LOOK_S = 0.5
+_PATIENCE_S = 60.0
+"""For a backbone to come back, while the gate ends."""
 _GONE: tuple[type[Exception], ...] = (BackboneLostError, *LOST)
 
 
@@ -86,11 +90,16 @@ class LinePipeline:
         self._dispatcher.start()
 
     def join(self) -> None:
-        """Wait until everything accepted is scored."""
-        while self._dispatcher.is_alive():
-            self._dispatcher.join(0.5)
-        with self._changed:
-            self._changed.wait_for(lambda: not self._under_way)
+        """Wait until everything accepted is scored, or dropped where no backbone comes back."""
+        was_up = time.monotonic()
+        while self._dispatcher.is_alive() or self._under_way:
+            with self._changed:
+                self._changed.wait(_LOOK_S)
+            was_up = time.monotonic() if self._pool.is_up() else was_up
+            if time.monotonic() - was_up > _PATIENCE_S:
+                log.error("backbones_gone", text="none came back while the gate ended; what waits is dropped")
+                self._pool.stop()
+        self._dispatcher.join()
         self._workers.shutdown()
         self._jobs.shutdown()
 

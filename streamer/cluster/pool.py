@@ -6,9 +6,12 @@ as somebody holds the reference: no more than a name here.
 
 from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import replace
 from typing import Any
 from weakref import WeakSet
 
+import numpy as np
+import numpy.typing as npt
 import structlog
 from ray import exceptions
 
@@ -103,6 +106,11 @@ class Pool:
             self.stop()
             raise
 
+    def is_up(self) -> bool:
+        """Whether any takes frames."""
+        with self._members.changed:
+            return bool(self._members.up())
+
     def identity(self) -> BackboneIdentity:
         """What the backbone is; waits and raises as `start`."""
         return self._members.wait_up()
@@ -121,7 +129,7 @@ class Pool:
         tokens = None
         try:
             extract = member.actor.extract.options(num_returns=2)
-            said, tokens = extract.remote(Job(queued.message, queued.stream.name))
+            said, tokens = extract.remote(*_as_sent(queued))
             facts = said.future()
         except Exception as error:  # no room for a large payload in the object store, say
             facts.set_exception(error)
@@ -184,6 +192,13 @@ class Pool:
             self._members.changed.notify_all()
         if error is not None and error[0] in _OWN_CODES:
             self._log.warning("frame_failed", error[0], stream=queued.stream.name, text=error[1])
+
+
+def _as_sent(queued: QueuedFrame) -> tuple[Job, npt.NDArray[np.uint8]]:
+    """A frame, and its payload by itself: Ray copies an array once, and bytes within others twice."""
+    message = queued.message
+    payload = np.frombuffer(message.payload, np.uint8) if message.payload else np.empty(0, np.uint8)
+    return Job(replace(message, payload=b""), queued.stream.name), payload
 
 
 def _line(error: BaseException) -> str:

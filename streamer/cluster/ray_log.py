@@ -10,6 +10,8 @@ from streamer.printable import printable
 log = structlog.get_logger()
 
 _LONGEST = 600
+_ADVICE = "Some common causes include"
+"""What follows is the same for every worker that died."""
 
 
 class _Forward(logging.Handler):
@@ -34,6 +36,6 @@ def _printed(data: dict[str, object], ignore_prefix: bool = False) -> None:
 
 
 def _say(level: str, text: str) -> None:
-    line = " ".join(text.split())
+    line = " ".join(text.partition(_ADVICE)[0].split())
     shown = printable(line if len(line) <= _LONGEST else f"{line[:_LONGEST]}...")
     getattr(log, level)("ray", text=shown)

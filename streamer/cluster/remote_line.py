@@ -10,6 +10,7 @@ from typing import Any
 import ray
 import structlog
 
+from musc_online.config import Config
 from streamer.cluster.exchange import BackboneIdentity, Opened, Redone, Reply, Settled
 from streamer.cluster.line_actor import BESIDE, LineActor
 from streamer.cluster.shard import ShardLostError, ShardsWanted
@@ -87,6 +88,8 @@ class RemoteLine:
         self._actor: Any = None
         self._lost_at: float | None = None
         self._last = Reply()
+        self._redone: list[Redone] = []
+        """What a line of before did, and nobody heard of."""
         self._change: int | None = None
         """Number of the change that is next, as far as replies told."""
         self._settled: deque[Settled] = deque(maxlen=_NEWEST)
@@ -138,7 +141,9 @@ class RemoteLine:
             _end(actor)
             raise WireError(*opened.reply.error)
         self._actor = actor
-        self._last, self._change = replace(opened.reply, told=[]), opened.reply.change
+        self._redone, self._last = opened.redone, replace(opened.reply, told=[])
+        if not opened.redone:  # else a line that takes the place of this one is to say the same
+            self._change = opened.reply.change
         return opened
 
     def ask(self, asked: Asked, reopen: Callable[[], Opened]) -> Reply:
@@ -152,21 +157,26 @@ class RemoteLine:
             WireError: see `open`; or `internal`, the line died of it each time.
         """
         for _ in range(_TRIES):
-            redone, since = list[Redone](), None
+            since = self._lost_at
             if self._actor is None:
-                since, redone = self._lost_at, reopen().redone
-            done = [one for one in redone if asked.is_done_by(one)]
-            if done and asked.kind != "frame":
+                reopen()
+            redone = self._redone
+            done = next((one for one in redone if asked.is_done_by(one)), None)
+            # Of what was given up before, nobody has heard either.
+            told = [one for other in redone if other is not done for one in other.told]
+            if done is not None and asked.kind != "frame":
                 self._recovered(since)
-                return replace(self._last, told=done[0].told, answer=done[0].answer)
+                self._redone = []
+                self._change = self._last.change
+                return replace(self._last, told=[*told, *done.told], answer=done.answer)
             try:
                 reply: Reply = ray.get(asked.begin(self._actor))
             except GONE as lost:
                 self._note_lost(lost)
                 continue
             self._recovered(since)
-            self._change = reply.change
-            return replace(reply, told=[*reply.told, *(told for one in done for told in one.told)])
+            self._redone, self._change = [], reply.change
+            return replace(reply, told=[*told, *reply.told, *([] if done is None else done.told)])
         text = f"stream '{self.stream.name}': its line died {_TRIES} times of it"
         raise WireError("internal", text)
 
@@ -188,7 +198,7 @@ class RemoteLine:
     def end(self) -> None:
         """End the actor and forget it; with `turn`."""
         actor, self._actor = self._actor, None
-        self._change = None
+        self._change, self._redone = None, []
         self._settled.clear()
         self.pid = self.node = None
         if actor is not None:
@@ -226,7 +236,7 @@ class RemoteLine:
         made: Any = ray.remote(LineActor)
         return made.options(**options, max_concurrency=1 + BESIDE).remote(
             self.stream.name,
-            self.stream.config,
+            _anywhere(self.stream.config),
             self._given.identity,
             cluster.threads(engine.line_cpus),
             shards,
@@ -235,6 +245,14 @@ class RemoteLine:
 
     def _tally(self) -> dict[str, Any] | None:
         return self._given.ledger.stream(self.stream.name)
+
+
+def _anywhere(config: Config) -> Config:
+    """The same where another folder is the current one."""
+    if config.snapshot.path is None:
+        return config
+    snapshot = config.snapshot.model_copy(update={"path": config.snapshot.path.absolute()})
+    return config.model_copy(update={"snapshot": snapshot})
 
 
 def _placed(actor: Any, stream: str, cluster: Cluster) -> tuple[int, str]:

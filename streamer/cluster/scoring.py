@@ -309,7 +309,9 @@ class LineScoring:
         line.wants_snapshot |= reply.wants_snapshot
 
     def _score(self, queued: QueuedFrame, extracted: Extracted, told: Told) -> None:
-        stream, header = queued.stream, told.header
+        # By the gate's clock, as everything else of the frame.
+        scored_ns = queued.begun_ns + int(told.spent_ms * 1e6)
+        stream, header = queued.stream, {**told.header, "scored_ns": scored_ns}
         self._observe(header["latency_ms"])
         if header["raw_score"] is not None:
             self._observe_score(stream.name, header["raw_score"])

@@ -1,16 +1,18 @@
 """What a line knows of its frames' fate: scored and waiting to go out, out, and counted."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter_ns, time_ns
-from typing import Any
+from typing import Any, cast
 
 from musc_online.arrays import FrameId
-from streamer.cluster.exchange import Frame, Settled
+from streamer.cluster.exchange import Frame, Settled, Tokens, Told
 from streamer.cluster.recorder import Recorder
+from streamer.server import pipeline
 from streamer.server.known_ids import ANY_PICTURE
 from streamer.server.ledger import Ledger, Tally
 from streamer.server.stream import QueuedFrame, Stream
+from streamer.server.timing import spent_ms
 from streamer.wire.frame import FrameMessage
 
 _OF_THE_GATE = ("dropped", "refused", "warned")
@@ -38,6 +40,30 @@ class LineFrame(QueuedFrame):
             arrived_ns=now - waited_ns,
             began_ns=now - int(frame.age_ms * 1e6),
         )
+
+    def work(self, frame: Frame, tokens: Tokens) -> pipeline.Tokens:
+        """What the matching thread would be given; its last lap ends with the phases that the gate knows."""
+        spent = dict(frame.latency_ms)
+        return pipeline.Tokens(
+            self,
+            frame.shape,
+            frame.contrast,
+            # Copies: the compiled loops would be compiled anew for arrays that must not be written to, and
+            # what the ring keeps must not keep a whole message in an object store.
+            patch_tokens=cast(Any, tokens[0].copy()),
+            class_token=cast(Any, tokens[1].copy()),
+            latency_ms=spent,
+            since_ns=min(perf_counter_ns(), self.received_ns + int(sum(spent.values()) * 1e6)),
+        )
+
+    def timed(self, told: list[Told]) -> list[Told]:
+        """The same messages, in a score's what passed since the frame's time began."""
+        return [
+            replace(one, spent_ms=spent_ms(self.began_ns, one.header["scored_ns"]))
+            if one.kind == "score"
+            else one
+            for one in told
+        ]
 
     @property
     def begun_ns(self) -> int:

@@ -24,8 +24,8 @@ from musc_online.ring_setup import store_wanted
 from streamer.cluster.start import LOST, Cluster
 from streamer.errors import StreamerError
 
-_START_S = 120.0
-"""After which shards that did not come up have no room: their processes load torch on a busy machine."""
+_START_S = 300.0
+"""After which shards that did not come up have no room; on a machine at load 50 they took a minute."""
 
 
 class ShardLostError(StreamerError):

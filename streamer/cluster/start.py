@@ -16,6 +16,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from musc_online.config_service import Engine
 from streamer.cluster import joining, own, ray_log
+from streamer.cluster.reaper import Reaper
 from streamer.cluster.watching import HeadWatch, listener
 from streamer.errors import StreamerError
 from streamer.sockets import is_loopback
@@ -61,9 +62,11 @@ class Cluster:
         self.address: str = context.gcs_address
         self._folder = folder
         self._closed = False
+        processes = _processes()
+        self._reaper = Reaper(processes.values()) if own else None
         self._watch = HeadWatch(
             self.address,
-            _processes(),
+            processes,
             ray_worker.global_worker.gcs_client,
             context.get_node_id(),
             failed,
@@ -89,7 +92,7 @@ class Cluster:
         }
         if node is not None:
             options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(node, soft=False)
-        elif avoided := [one.id for one in self.nodes() if one.alive and one.id in avoid]:
+        elif avoid and (avoided := [one.id for one in self.nodes() if one.alive and one.id in avoid]):
             options["label_selector"] = {"ray.io/node-id": f"!in({','.join(avoided)})"}
         return options
 
@@ -120,6 +123,8 @@ class Cluster:
         self._closed = True
         self._watch.stop()
         ray.shutdown(wait_for_processes=True)
+        if self._reaper is not None:
+            self._reaper.end()
         if self._folder is not None:
             self._folder.remove()
 
@@ -158,7 +163,7 @@ def _started(failed: Callable[[BaseException], None]) -> Cluster:
     except Exception as error:
         ray.shutdown()
         folder.remove()
-        raise StreamerError(f"engine: Ray cannot be started ({_first_line(error)})") from error
+        raise StreamerError(f"engine: Ray cannot be started ({_reason(error)})") from error
     if not cluster.address.startswith(f"{own.LOOPBACK}:"):
         cluster.close()
         raise StreamerError(f"engine: Ray listens at {cluster.address}, expected {own.LOOPBACK} alone")
@@ -168,7 +173,7 @@ def _started(failed: Callable[[BaseException], None]) -> Cluster:
 def _joined(address: str, engine: Engine, failed: Callable[[BaseException], None]) -> Cluster:
     host, _ = joining.checked(address)
     environment = joining.environment(engine.token)
-    joining.prove_closed(address)
+    joining.prove_closed(address, environment)
     try:
         with own.in_environment(environment):
             _init(
@@ -177,14 +182,12 @@ def _joined(address: str, engine: Engine, failed: Callable[[BaseException], None
                 runtime_env={"env_vars": {"OMP_WAIT_POLICY": "PASSIVE"}},
             )
         return Cluster(False, None, failed)
-    except exceptions.AuthenticationError:
-        ray.shutdown()
-        raise StreamerError(
-            f"engine.token: the cluster at {address} has another token; expected that of its nodes"
-        ) from None
     except Exception as error:
         ray.shutdown()
-        raise StreamerError(f"engine.address: {address} cannot be joined ({_first_line(error)})") from error
+        why = _reason(error)
+        if "No node info" in why:  # as Ray says it
+            why = f"this machine is no node of it; first RAY_AUTH_MODE=token ray start --address={address}"
+        raise StreamerError(f"engine.address: {address} cannot be joined ({why})") from error
 
 
 def _init(alone: bool, **options: Any) -> None:
@@ -203,7 +206,7 @@ def _init(alone: bool, **options: Any) -> None:
 
 @contextlib.contextmanager
 def _signals_kept() -> Iterator[None]:
-    """Ray takes SIGTERM for itself. What a terminal sends is for this process, which ends its children."""
+    """Ray takes SIGTERM for itself; what a terminal sends is for this process alone: it ends the others."""
     terminals = {signal.SIGINT, signal.SIGHUP, signal.SIGQUIT}
     before = signal.getsignal(signal.SIGTERM)
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, terminals)
@@ -224,5 +227,8 @@ def _processes() -> dict[str, int]:
     return {name: number for name, number in processes.items() if number is not None}
 
 
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+def _reason(error: BaseException) -> str:
+    """What lies behind an error, on one line."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return " ".join(str(error).split())[:300] or type(error).__name__

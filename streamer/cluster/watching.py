@@ -50,7 +50,6 @@ class HeadWatch:
         self._answered = time.monotonic()
         self._stopped, self._stop = os.pipe()
         self._watched = dict(_opened(processes))
-        self.gone = False
         self._thread = threading.Thread(target=self._run, name="head-watch", daemon=True)
         self._thread.start()
 
@@ -75,7 +74,6 @@ class HeadWatch:
         for descriptor in (self._stopped, *self._watched):
             os.close(descriptor)
         if why is not None:
-            self.gone = True
             self._failed(StreamerError(f"engine: Ray's head at {self._address} is gone: {why}"))
 
     def _ask(self) -> str | None:

@@ -115,7 +115,7 @@ class Outcomes:
                     stream.latencies.add(spent_ms)
                 self.ledger.score(stream.name, frame, late=header["late"])
             stream.note_published(frame.frame_id)
-            if stream.line is not None:
+            if stream.line is not None and stream.resets == scored_in:
                 stream.line.settle(frame, late=header["late"])
 
         def scored() -> Scored:

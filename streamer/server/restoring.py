@@ -11,9 +11,10 @@ from musc_online import snapshot
 from musc_online.detector import Detector
 from musc_online.errors import SnapshotError, UnreadableError
 from streamer.progress import Progress
+from streamer.server.chains import Chain, Refused, chain
 from streamer.server.journals import Journal, beginning, files, stem_of
 from streamer.server.outcomes import LastFrame, Tally
-from streamer.server.replays import Chain, Refused, Replay, Untold, chain, replay, survey
+from streamer.server.replays import Replay, Untold, replay, survey
 from streamer.server.snapshot_files import (
     SUFFIX,
     Kept,
@@ -124,7 +125,8 @@ class Restorer:
         again = Replay(stream, detector, stream.was_scored, self.progress.renew, self.untold)
         done = replay(found, again)
         self._refuse(stream, done.refused)
-        stream.resume_replayed(again.published, again.waiting.values(), again.marked)
+        earlier = sorted(again.marked - again.published.keys(), key=str)  # waiting in the snapshot
+        stream.resume_replayed([*earlier, *again.published], again.waiting.values(), again.marked)
         if again.changes:
             stream.unsaved = True
             self._tally.replayed(stream.name, again.changes)

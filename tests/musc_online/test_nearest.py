@@ -3,6 +3,7 @@
 import naive_nearest
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -105,3 +106,22 @@ def test_any_shape_and_subset_of_slots(name, data):
     expected = naive_nearest.match(arrival, images[slots], degrees)
     for ours, theirs in zip(found, expected, strict=True):
         np.testing.assert_allclose(ours, theirs, atol=ROUNDING[name])
+
+
+@pytest.mark.parametrize("position", [None, 2])
+@pytest.mark.parametrize("name", ["faiss", "gemm"])
+def test_no_distance_hangs_on_the_number_of_threads(name, position):
+    """Where shards match, processes with more and with fewer threads make one score."""
+    rng = np.random.default_rng(0)
+    images = rng.normal(size=(2, 1, 1369, 96)).astype(np.float32)
+    threads, found = torch.get_num_threads(), []
+    try:
+        for count in (1, 2, 3):
+            torch.set_num_threads(count)
+            store = nearest.create(name, 2, Geometry(1, (1, 3), 1369, 96, position=position))
+            found.append(matched(store, images, images[0], [0, 1], 2))
+    finally:
+        torch.set_num_threads(threads)
+    for others in found[1:]:
+        for ours, theirs in zip(found[0], others, strict=True):
+            assert ours.tobytes() == theirs.tobytes()

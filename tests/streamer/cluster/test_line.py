@@ -1,6 +1,7 @@
 """A line tells what the service of one process publishes of the same frames, to the last bit and in order."""
 
 import gc
+import threading
 import weakref
 
 import cv2
@@ -9,6 +10,8 @@ import pytest
 import torch
 from journal_support import frames
 from line_actor_support import KINDS, Gate, in_one_process, published, tiled
+from sharded_support import local_maker
+from streamer_support import PATIENCE_S
 
 from streamer.wire.requests import Word
 
@@ -48,11 +51,12 @@ def script(kind):
     return [*steps, ("flush",)]
 
 
+@pytest.mark.parametrize("shards", [0, 3])
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_is_told_is_what_one_process_publishes(kind):
+def test_what_is_told_is_what_one_process_publishes(kind, shards):
     steps, parts = script(kind), parts_of(kind)
     line, answers = in_one_process(steps, parts, kind)
-    gate = Gate(None, parts, kind=kind)
+    gate = Gate(None, parts, kind=kind, make={"make_store": local_maker(shards) if shards else None})
     for step in steps:
         reply = gate.do(step)
         assert reply.change is None
@@ -62,7 +66,8 @@ def test_what_is_told_is_what_one_process_publishes(kind):
     kinds = {said[0] for said in expected}
     assert {"score", "revision", "operator"} <= kinds
     assert "event" in kinds or kind != "accepting"
-    assert reply.state == line.stream.state
+    # Parts keep as much as one store does, and little beside it.
+    assert {**reply.state, "bytes": 0} == {**line.stream.state, "bytes": 0}
     assert set(reply.held) == set(line.detector.ring.slot_of)
 
 
@@ -77,6 +82,19 @@ def test_scores_do_not_depend_on_threads(matcher):
         gate.do(("flush",))
         said.append(gate.said)
     assert said[0] == said[1] == said[2]
+
+
+def test_whichever_thread_asks_computes_with_as_many():
+    gate, found = Gate(None, frames(3, 2), threads=3), []
+
+    def ask():
+        gate.do(("frame", 0))
+        found.extend((torch.get_num_threads(), cv2.getNumThreads(), faiss.omp_get_max_threads()))
+
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+    asking.join(PATIENCE_S)
+    assert found == [3, 3, 3]
 
 
 def test_times_are_those_of_the_gate_and_what_was_spent_here():

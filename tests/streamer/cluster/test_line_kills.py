@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from journal_support import frames, journals
 from line_actor_support import KINDS, Gate, in_one_process, let_go, published, tiled
+from sharded_support import local_maker
 
 N_FRAMES = 26
 WORDS = {
@@ -52,6 +53,20 @@ def test_a_line_that_dies_at_every_step_tells_everything_once(tmp_path, kind, di
     assert gate.said == published(line, gate.config.transport.map_encoding)
     assert gate.answers == answers
     assert gate.ledger.streams()["line"]["scored"] == N_FRAMES
+
+
+@pytest.mark.parametrize("kind", ["quarantine and nearest", "subsets"])
+def test_a_ring_in_parts_comes_back_from_the_files_of_any(tmp_path, kind):
+    steps, parts, line, answers = expected_of(kind)
+    gate = Gate(tmp_path, parts, kind=kind)
+    for number, step in enumerate(steps):
+        # As with `engine.shards` set anew at each restart: 2, 3 or none.
+        gate.make["make_store"] = local_maker(2 + number % 3) if number % 3 < 2 else None
+        gate.do(step, "unheard" if number % 2 else "unsettled")
+        if number % 5 == 4:
+            gate.save()
+    assert gate.said == published(line)
+    assert gate.answers == answers
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -112,6 +127,19 @@ def test_a_score_that_only_the_dead_line_told_waits_until_it_is_known_to_be_out(
     assert gate.opened.scored == ["f0", "f1", "f2", "f3"]
     assert gate.save() is not None
     assert gate.kill().scored == ["f0", "f1", "f2", "f3"]
+
+
+def test_a_score_that_was_out_before_its_line_died_is_known_to_be_from_then_on(tmp_path):
+    gate = Gate(tmp_path, frames(3, 6))
+    gate.do(("frame", 0))
+    reply = gate.hear(gate.begin("frame", 1))
+    gate.save()  # its snapshot has it waiting
+    gate.settle(reply.told[0], heard=False)
+    opened = gate.kill()
+    assert (opened.scored, opened.waiting, opened.unpublished) == (["f0", "f1"], [], [])
+    assert gate.unheard == []
+    assert gate.kill().waiting == []
+    assert sorted(gate.opened.scored) == ["f0", "f1"]
 
 
 def test_what_a_snapshot_holds_unpublished_waits_too(tmp_path):

@@ -124,8 +124,20 @@ def test_what_is_wrong_with_a_frame_comes_back_as_data(one):
     bad, grey = queued(0, payload=b"no picture"), queued(1, payload=png(np.full((9, 9, 3), 7, np.uint8)))
     said = pool.submit(bad).wait()
     assert (said.error[0], said.in_time) == ("undecodable", True)
+    said = pool.submit(queued(2, payload=b"")).wait()
+    assert (said.error[0], said.in_time) == ("undecodable", True)
     said = pool.submit(grey).wait()
     assert (said.error, [code for code, _ in said.warnings]) == (None, ["constant_image"])
+
+
+def test_raw_pixels_are_read_where_ray_has_them(one, backbone):
+    pool, _ = one
+    pixels = picture(3, 600, 800)
+    message = FrameMessage("line", 3, "raw", pixels.tobytes(), shape=pixels.shape)
+    extraction = pool.submit(QueuedFrame(message, Stream("line", config_of()), 0))
+    assert (extraction.wait().error, extraction.wait().shape) == (None, (600, 800))
+    expected = backbone.extract(backbone.prepare(pixels)[None])[0][:, 0].numpy()
+    assert ray.get(extraction.tokens)[0].tobytes() == expected.tobytes()
 
 
 def test_tokens_are_gone_once_nobody_holds_them(one):

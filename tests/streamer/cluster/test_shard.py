@@ -101,6 +101,7 @@ def test_every_step_is_that_of_one_process(three, name):
     assert len(set(pids(three)) - {os.getpid()}) == 3
 
 
+@pytest.mark.slow
 def test_a_snapshot_of_three_shards_is_restored_to_none_and_to_two(cluster, three):
     wanted = settings(ring=QUARANTINE)
     twins = Twins(wanted, three)
@@ -140,6 +141,7 @@ def test_a_store_that_was_given_up_leaves_the_shards_when_another_is_made(three)
     assert all(len(numbers) == 1 for numbers in kept())
 
 
+@pytest.mark.slow
 def test_a_shard_that_is_killed_fails_the_step_and_every_later_one(cluster):
     wanted = settings(ring=QUARANTINE)
     maker = store_maker(ShardsWanted.of(cluster, 2, 1.0))
@@ -185,6 +187,7 @@ def test_an_image_that_was_not_kept_is_told_before_any_result(three):
             detector.step_tokens(product.part(), np.ones(6, np.float32), "new")
 
 
+@pytest.mark.slow
 def test_no_room_for_a_shard_is_one_line(cluster, monkeypatch):
     monkeypatch.setattr(shards, "_START_S", 3.0)
 
@@ -213,7 +216,7 @@ def line_class():
     return Line
 
 
-@pytest.mark.parametrize("end", ["killed", "let go"])
+@pytest.mark.parametrize("end", ["killed", pytest.param("let go", marks=pytest.mark.slow)])
 def test_shards_end_with_their_line(cluster, end):
     line = (
         ray.remote(line_class())
