@@ -30,8 +30,10 @@ class Reaper:
         )
 
     def end(self) -> None:
-        """Returns once all are ended."""
-        self._process.communicate()
+        """Returns once all are ended; may be called again."""
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+        self._process.wait()
 
 
 def _parents() -> Iterator[tuple[int, int]]:

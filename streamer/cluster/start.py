@@ -3,6 +3,7 @@
 import contextlib
 import os
 import signal
+import threading
 from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -33,6 +34,7 @@ LOST: tuple[type[Exception], ...] = (
 
 _CORES = 4
 """Of a node of our own, as Ray counts: so many workers wait, without work, for the next actor."""
+_CLOSE_S = 30.0
 
 
 @dataclass(frozen=True)
@@ -122,11 +124,25 @@ class Cluster:
             return
         self._closed = True
         self._watch.stop()
-        ray.shutdown(wait_for_processes=True)
-        if self._reaper is not None:
-            self._reaper.end()
+        with self._ended_at_last():
+            ray.shutdown(wait_for_processes=True)
         if self._folder is not None:
             self._folder.remove()
+
+    @contextlib.contextmanager
+    def _ended_at_last(self) -> Iterator[None]:
+        """A head of our own that hangs would be waited for without an end."""
+        if self._reaper is None:
+            yield
+            return
+        timer = threading.Timer(_CLOSE_S, self._reaper.end)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+            self._reaper.end()
 
 
 def connect(engine: Engine, failed: Callable[[BaseException], None]) -> Cluster:

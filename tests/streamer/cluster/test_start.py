@@ -128,7 +128,7 @@ def child() -> Iterator[tuple["subprocess.Popen[str]", dict[str, Any]]]:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-        start_new_session=True,
+        process_group=0,  # no session of its own: there Linux hangs up on whom it finds with a stopped child
     )
     assert process.stdin is not None
     assert process.stdout is not None
@@ -144,6 +144,14 @@ def child() -> Iterator[tuple["subprocess.Popen[str]", dict[str, Any]]]:
         for pid in map(int, facts.get("processes", ())):
             if psutil.pid_exists(pid):
                 psutil.Process(pid).kill()
+
+
+def said(process: "subprocess.Popen[str]") -> str:
+    """What the child still says until it ends by itself: its standard input stays open."""
+    assert process.stdout is not None
+    text = process.stdout.read()
+    process.wait()
+    return text
 
 
 def ended(pids: list[int]) -> Callable[[], bool]:
@@ -170,11 +178,10 @@ def test_a_head_that_is_killed(part: str) -> None:
     with child() as (process, facts):
         all_gone = ended([int(pid) for pid in facts["processes"]])
         os.kill(of_name(facts, part), signal.SIGKILL)
-        out, _ = process.communicate()
-        said = [line for line in out.splitlines() if line.startswith("died: ")]
-        assert len(said) == 1
-        assert said[0].startswith("died: engine: Ray's head at 127.0.0.1:")
-        assert said[0].endswith(f"is gone: {part} (process {of_name(facts, part)}) has ended")
+        out = said(process)
+        (line,) = [line for line in out.splitlines() if line.startswith("died: ")]
+        assert line.startswith("died: engine: Ray's head at 127.0.0.1:")
+        assert line.endswith(f"is gone: {part} (process {of_name(facts, part)}) has ended")
         assert process.returncode == 1
         until(all_gone)
 
@@ -183,7 +190,7 @@ def test_a_head_that_is_killed(part: str) -> None:
 def test_a_head_that_hangs() -> None:
     with child() as (process, facts):
         os.kill(of_name(facts, "gcs_server"), signal.SIGSTOP)
-        out, _ = process.communicate()
+        out = said(process)
         assert re.fullmatch(
             r"died: engine: Ray's head at 127\.0\.0\.1:\d+ is gone: it has not answered for \d+ s",
             next(line for line in out.splitlines() if line.startswith("died: ")),
@@ -208,7 +215,7 @@ def test_what_a_terminal_sends_is_for_the_gate(number: signal.Signals) -> None:
     """All of a terminal's processes get it; those of Ray go on until the gate ends them."""
     with child() as (process, facts):
         os.killpg(process.pid, number)
-        out, _ = process.communicate()
+        out = said(process)
         assert out == "ended\n"
         assert process.returncode == 0
         until(ended([int(pid) for pid in facts["processes"]]))
