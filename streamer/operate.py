@@ -85,8 +85,8 @@ def main(
     reset        empty the ring
     snapshot     write the rings to disk now
     shutdown     score what was accepted, then end
-    move         the stream goes on on another node of the Ray cluster, or on --node
-    drain        everything leaves a node of the Ray cluster, which may then go
+    move         to another node of the Ray cluster, or to --node
+    drain        everything leaves a node of the Ray cluster, which may go then
 
     Exit status: 0 done, 2 not.
     """

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     epilog=examples(
         "musc-online serve",
         "musc-online config line > line.yaml",
-        "musc-online serve --config line.yaml",
         "musc-online serve --config line.yaml --ready-file /run/musc/ready.json",
         "musc-online serve --config line.yaml --engine ray",
     ),

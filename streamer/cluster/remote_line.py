@@ -176,6 +176,7 @@ class RemoteLine:
                 continue
             self._recovered(since)
             self._redone, self._change = [], reply.change
+            self._look_for_shards()
             return replace(reply, told=[*told, *reply.told, *([] if done is None else done.told)])
         text = f"stream '{self.stream.name}': its line died {_TRIES} times of it"
         raise WireError("internal", text)
@@ -200,7 +201,7 @@ class RemoteLine:
         actor, self._actor = self._actor, None
         self._change, self._redone = None, []
         self._settled.clear()
-        self.pid = self.node = None
+        self.pid, self.node, self.shards = None, None, []
         if actor is not None:
             with suppress(*GONE):
                 ray.get(actor.close.remote())  # what it was told without waiting is done before that
@@ -211,12 +212,17 @@ class RemoteLine:
         took = self.recoveries_s[-1] if self.recoveries_s else None
         return {"pid": self.pid, "node": self.node, "restarts": self.restarts, "recovery_s": took}
 
+    def _look_for_shards(self) -> None:
+        """Where its shards are, which it has from its first frame on."""
+        if self.stream.config.engine.shards and not self.shards:
+            self.shards = self.call(lambda actor: actor.shards.remote()) or []
+
     def _note_lost(self, lost: BaseException) -> None:
         self._lost_at = time.monotonic()
         actor, self._actor = self._actor, None
         log.warning("line_died", stream=self.stream.name, pid=self.pid, text=_first_line(lost))
         self.restarts += 1
-        self.pid = None
+        self.pid, self.shards = None, []
         _end(actor)  # one that cannot be reached must not go on
 
     def _recovered(self, since: float | None) -> None:

@@ -89,7 +89,6 @@ class LineScoring:
         status = line.call(lambda actor: actor.status.remote())
         if status is not None:
             line.files = status
-        line.shards = line.call(lambda actor: actor.shards.remote()) or line.shards
 
     def resume(self) -> None:
         """Open the streams that have a snapshot, the newest first; those that find no place sleep on."""
