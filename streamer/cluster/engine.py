@@ -11,6 +11,7 @@ from streamer.cluster.pool import Pool
 from streamer.cluster.remote_line import Given
 from streamer.cluster.scoring import LineScoring
 from streamer.cluster.snapshots import LineSnapshots
+from streamer.cluster.spares import Spares
 from streamer.cluster.start import Cluster, connect
 from streamer.progress import Progress
 from streamer.server.engine import Parts, Step
@@ -31,18 +32,27 @@ class ClusterEngine:
         parts: of the service.
         cluster: connected by the caller, who closes it; None connects to the configured one.
         pool: of the caller, likewise, started on that cluster.
+        spares: likewise.
 
     Raises:
         StreamerError: the cluster cannot be reached or trusted, or has no room for a backbone.
         WeightsError, ConfigError: the backbone cannot be loaded.
     """
 
-    def __init__(self, parts: Parts, cluster: Cluster | None = None, pool: Pool | None = None) -> None:
+    def __init__(
+        self,
+        parts: Parts,
+        cluster: Cluster | None = None,
+        pool: Pool | None = None,
+        spares: Spares | None = None,
+    ) -> None:
         config = self._config = parts.config
         self._owns_cluster, self._owns_pool = cluster is None, pool is None
         self._failed, self._is_gone = parts.failed, False
         self.cluster = cluster or connect(config.engine, self._gone)
         try:
+            self.spares = spares or Spares(self.cluster, config.log.level)
+            self._owns_spares = spares is None
             self.pool = pool or Pool(self.cluster, config, parts.failed)
             self.identity = self.pool.start() if pool is None else pool.identity()
             progress = Progress()
@@ -52,7 +62,7 @@ class ClusterEngine:
             draining = set[str]()
             folder = config.snapshot.path
             signed = None if folder is None else fence.signature(folder)
-            given = Given(self.cluster, self.identity, parts.outcomes.ledger, signed, draining)
+            given = Given(self.cluster, self.spares, self.identity, parts.outcomes.ledger, signed, draining)
             self.scoring = LineScoring(
                 parts.streams, given, parts.outcomes, restorer, parts.observe, parts.observe_score, progress
             )
@@ -133,6 +143,8 @@ class ClusterEngine:
         """End lines and backbones, and let go of the cluster; done twice it does nothing."""
         if hasattr(self, "scoring") and not self._is_gone:
             self.scoring.close()
+        if hasattr(self, "spares") and self._owns_spares and not self._is_gone:
+            self.spares.close()
         if self._owns_cluster:
             self.cluster.close()
 

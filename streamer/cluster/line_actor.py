@@ -1,56 +1,108 @@
-"""The actor of a line: what Ray makes of `Line`, with the shards that are its own."""
+"""The actor of a line: one process, one line at a time, with the shards that are the line's own.
 
+Light to import: where it is placed is known before its libraries load. A process that had a line can have
+another, and a spare has loaded everything before it gets its first.
+"""
+
+import contextlib
+import gc
 import os
 import threading
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ray
 
 from musc_online.config import Config
 from streamer.cluster.exchange import BackboneIdentity
-from streamer.cluster.line import Line
-from streamer.cluster.shard import ShardLostError, ShardsWanted, store_maker
 from streamer.server import logs
 
+if TYPE_CHECKING:
+    from streamer.cluster.line import Line
+    from streamer.cluster.shard import ShardedStores, ShardsWanted
+
 BESIDE = 4
-"""Calls beside the one that changes the ring: one stands for ever, others write, settle, say how it is."""
+"""Calls beside the one that changes the ring: others write a file, settle, say how it is."""
+_BACKGROUND = 19
 
 
-class LineActor(Line):
-    """A line in a process of its own.
+class LineActor:
+    """A process for a line. Its calls run side by side: `Line` says which take turns.
 
     Args:
-        name: of the stream.
-        config: its own.
-        identity: of the backbone.
-        threads: that it matches with.
-        shards: that hold its ring's features; None where it does itself.
-        signed: of the snapshots' folder, as `Line` takes it.
+        level: of its log.
     """
 
-    def __init__(
-        self,
-        name: str,
-        config: Config,
-        identity: BackboneIdentity,
-        threads: int,
-        shards: ShardsWanted | None,
-        signed: bytes | None,
-    ) -> None:
-        logs.configure(config.log.level, "json")
-        self._shards = None if shards is None else store_maker(shards)
-        super().__init__(
-            name, config, identity, threads, make_store=self._shards, fatal=(ShardLostError,), signed=signed
-        )
+    def __init__(self, level: str) -> None:
+        logs.configure(level, "json")
+        self._line: Line | None = None
+        self._shards: ShardedStores | None = None
 
     def where(self) -> tuple[int, str]:
         """Process id, and the id of the node."""
         return os.getpid(), ray.get_runtime_context().get_node_id()
 
+    def warm(self) -> None:
+        """Load what a line needs, with what others leave of the processors."""
+        thread = threading.Thread(target=_warm, name="warm", daemon=True)
+        thread.start()
+        thread.join()
+
+    def begin(
+        self,
+        name: str,
+        config: Config,
+        identity: BackboneIdentity,
+        threads: int,
+        shards: "ShardsWanted | None",
+        signed: bytes | None,
+    ) -> None:
+        """Be the line of a stream from now on.
+
+        Args:
+            name: of the stream.
+            config: its own.
+            identity: of the backbone.
+            threads: that it matches with.
+            shards: that hold its ring's features; None where it does itself.
+            signed: of the snapshots' folder, as `Line` takes it.
+        """
+        from streamer.cluster.line import Line  # noqa: PLC0415  (seconds: torch)
+        from streamer.cluster.shard import ShardLostError, store_maker  # noqa: PLC0415
+
+        self._shards = None if shards is None else store_maker(shards)
+        self._line = Line(
+            name, config, identity, threads, make_store=self._shards, fatal=(ShardLostError,), signed=signed
+        )
+
+    def do(self, what: str, *args: Any, **named: Any) -> Any:
+        """Call a method of the line.
+
+        Args:
+            what: its name.
+            args, named: its arguments; what is a reference to Ray's store comes as what it stands for.
+        """
+        return getattr(self._line, what)(*args, **named)
+
     def shards(self) -> list[dict[str, Any]]:
         """`pid` and `node` of each of its shards; empty until its ring is made."""
         return [] if self._shards is None else self._shards.status()
 
-    def stand(self) -> None:
-        """Never returns: whoever waits for it hears at once that the actor is gone."""
-        threading.Event().wait()
+    def end(self) -> None:
+        """Be no stream's line any more; files are let go of, shards end."""
+        line, self._line = self._line, None
+        shards, self._shards = self._shards, None
+        if line is not None:
+            line.close()
+        if shards is not None:
+            shards.close()
+        del line
+        gc.collect()
+
+
+def _warm() -> None:
+    with contextlib.suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _BACKGROUND)
+    from musc_online.nearest.gemm import store  # noqa: PLC0415
+    from streamer.cluster import line, shard  # noqa: PLC0415
+
+    del line, shard, store

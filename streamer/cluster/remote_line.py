@@ -3,7 +3,6 @@
 import time
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,9 +11,9 @@ import structlog
 
 from musc_online.config import Config
 from streamer.cluster.exchange import BackboneIdentity, Opened, Redone, Reply, Settled
-from streamer.cluster.line_actor import BESIDE, LineActor
-from streamer.cluster.shard import ShardLostError, ShardsWanted
-from streamer.cluster.start import LOST, Cluster
+from streamer.cluster.shard import ShardsWanted
+from streamer.cluster.spares import GONE, Spares, end
+from streamer.cluster.start import Cluster
 from streamer.errors import WireError
 from streamer.server.ledger import LastFrame, Ledger
 from streamer.server.stream import Stream
@@ -25,8 +24,6 @@ log = structlog.get_logger()
 _PLACE_S = 60.0
 """For which a line may wait for a node that has room for it."""
 _TRIES = 3
-GONE: tuple[type[Exception], ...] = (*LOST, ShardLostError)
-"""What is raised for a line whose process, node or shards are gone."""
 _NEWEST = 64
 """Frames settled lately: more than can be under way between a gate and a line."""
 _RECOVERIES = 1000
@@ -50,6 +47,7 @@ class Given:
     """What every line of a gate is made with."""
 
     cluster: Cluster
+    spares: Spares
     identity: BackboneIdentity
     ledger: Ledger
     signed: bytes | None
@@ -105,7 +103,7 @@ class RemoteLine:
         self._settled.append(settled)
         actor = self._actor
         if actor is not None:
-            actor.settle.remote([settled], self._tally() or {})
+            actor.do.remote("settle", [settled], self._tally() or {})
 
     def open(self, room: int, *, node: str | None = None, avoid: frozenset[str] = frozenset()) -> Opened:
         """Make the actor, which restores the ring; with `turn`.
@@ -118,27 +116,34 @@ class RemoteLine:
         Raises:
             WireError: `no_line`, `no_room` or `snapshot_unreadable`; there is no actor then.
         """
+        engine, avoided = self.stream.config.engine, {*self._given.draining, *avoid}
         for attempt in range(_TRIES):
-            actor = self._make(node, avoid)
+            actor = self._given.spares.take(engine.line_cpus, engine.line_gpus, node, avoided)
             try:
                 self.pid, self.node = _placed(actor, self.stream.name, self._given.cluster)
+                ray.get(self._begin(actor, avoided))
                 opened: Opened = ray.get(
-                    actor.open.remote(
-                        room, self._change, list(self._settled), self._tally(), asleep=self.stream.asleep
+                    actor.do.remote(
+                        "open",
+                        room,
+                        self._change,
+                        list(self._settled),
+                        self._tally(),
+                        asleep=self.stream.asleep,
                     )
                 )
                 break
             except GONE as lost:
-                _end(actor)
+                end(actor)
                 log.warning("line_died", stream=self.stream.name, text=_first_line(lost), at="its start")
                 if attempt + 1 == _TRIES:
                     text = f"stream '{self.stream.name}': its line died {_TRIES} times as it came up"
                     raise WireError("no_line", text) from None
             except BaseException:
-                _end(actor)
+                end(actor)
                 raise
         if opened.reply.error is not None:
-            _end(actor)
+            end(actor)
             raise WireError(*opened.reply.error)
         self._actor = actor
         self._redone, self._last = opened.redone, replace(opened.reply, told=[])
@@ -184,7 +189,7 @@ class RemoteLine:
     def copy(self, *, asleep: bool) -> bool:
         """Copy its state, to be written; with `turn`. Whether there was one to copy."""
         self.wants_snapshot = False
-        return bool(self.call(lambda actor: actor.copy.remote(asleep)))
+        return bool(self.call(lambda actor: actor.do.remote("copy", asleep)))
 
     def call(self, begin: Callable[[Any], Any]) -> Any:
         """Ask it something that changes nothing; None where it is gone."""
@@ -203,9 +208,7 @@ class RemoteLine:
         self._settled.clear()
         self.pid, self.node, self.shards = None, None, []
         if actor is not None:
-            with suppress(*GONE):
-                ray.get(actor.close.remote())  # what it was told without waiting is done before that
-            _end(actor)
+            self._given.spares.give_back(actor)
 
     def status(self) -> dict[str, Any]:
         """Process and node, how often it was made anew, and what the last time took."""
@@ -223,7 +226,7 @@ class RemoteLine:
         log.warning("line_died", stream=self.stream.name, pid=self.pid, text=_first_line(lost))
         self.restarts += 1
         self.pid, self.shards = None, []
-        _end(actor)  # one that cannot be reached must not go on
+        end(actor)  # one that cannot be reached must not go on
 
     def _recovered(self, since: float | None) -> None:
         if since is not None:
@@ -232,22 +235,15 @@ class RemoteLine:
             log.info("line_back", stream=self.stream.name, pid=self.pid, seconds=round(took, 2))
             self._lost_at = None
 
-    def _make(self, node: str | None, avoid: frozenset[str]) -> Any:
-        cluster, engine = self._given.cluster, self.stream.config.engine
-        avoided = {*self._given.draining, *avoid}
-        options = cluster.options(engine.line_cpus, engine.line_gpus, node, avoided)
+    def _begin(self, actor: Any, avoid: set[str]) -> Any:
+        """Have an actor be this line; what says when it is."""
+        given, engine = self._given, self.stream.config.engine
         shards = None
         if engine.shards:
-            shards = ShardsWanted.of(cluster, engine.shards, engine.shard_cpus, avoided)
-        made: Any = ray.remote(LineActor)
-        return made.options(**options, max_concurrency=1 + BESIDE).remote(
-            self.stream.name,
-            _anywhere(self.stream.config),
-            self._given.identity,
-            cluster.threads(engine.line_cpus),
-            shards,
-            self._given.signed,
-        )
+            shards = ShardsWanted.of(given.cluster, engine.shards, engine.shard_cpus, avoid)
+        threads = given.cluster.threads(engine.line_cpus)
+        config = _anywhere(self.stream.config)
+        return actor.begin.remote(self.stream.name, config, given.identity, threads, shards, given.signed)
 
     def _tally(self) -> dict[str, Any] | None:
         return self._given.ledger.stream(self.stream.name)
@@ -275,10 +271,6 @@ def _placed(actor: Any, stream: str, cluster: Cluster) -> tuple[int, str]:
             "set engine.line_cpus lower, or add a node"
         )
         raise WireError("no_line", text) from None
-
-
-def _end(actor: Any) -> None:
-    ray.kill(actor, no_restart=True)
 
 
 def _first_line(error: BaseException) -> str:

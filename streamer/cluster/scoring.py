@@ -84,9 +84,9 @@ class LineScoring:
 
     def look_at_files(self, stream: Stream, line: RemoteLine) -> None:
         """Hear what became of a line's files, and publish what it tells of them."""
-        for told in line.call(lambda actor: actor.troubles.remote()) or ():
+        for told in line.call(lambda actor: actor.do.remote("troubles")) or ():
             self._put(stream, told)
-        status = line.call(lambda actor: actor.status.remote())
+        status = line.call(lambda actor: actor.do.remote("status"))
         if status is not None:
             line.files = status
 
@@ -121,7 +121,7 @@ class LineScoring:
             self._opened(stream, line)
             asked = Asked(
                 "frame",
-                lambda actor: actor.score.remote(_frame(queued, extracted, queue_ms), tokens),
+                lambda actor: actor.do.remote("score", _frame(queued, extracted, queue_ms), tokens),
                 queued.message.frame_id,
             )
             reply = self._ask(stream, line, asked)
@@ -143,7 +143,7 @@ class LineScoring:
         with line.turn:
             if not self._has_ring(stream, line):
                 return 0
-            reply = self._ask(stream, line, Asked("flush", lambda actor: actor.flush.remote()))
+            reply = self._ask(stream, line, Asked("flush", lambda actor: actor.do.remote("flush")))
             self._publish(stream, line, reply)
             return int(reply.answer)
 
@@ -152,9 +152,9 @@ class LineScoring:
         line = self.line_of(stream)
         with line.turn:
             if stream.line is not None:
-                reply = self._ask(stream, line, Asked("reset", lambda actor: actor.reset.remote()))
+                reply = self._ask(stream, line, Asked("reset", lambda actor: actor.do.remote("reset")))
                 self._publish(stream, line, reply)
-                line.call(lambda actor: actor.forget.remote())  # everybody has heard of it
+                line.call(lambda actor: actor.do.remote("forget"))  # everybody has heard of it
                 line.end()
             stream.reset()
 
@@ -168,7 +168,7 @@ class LineScoring:
         with line.turn:
             if not self._has_ring(stream, line):
                 raise nothing_to_say(stream, word)
-            reply = self._ask(stream, line, Asked("word", lambda actor: actor.operate.remote(word)))
+            reply = self._ask(stream, line, Asked("word", lambda actor: actor.do.remote("operate", word)))
             self._publish(stream, line, reply)
             answer: dict[str, Any] = reply.answer
             return answer
@@ -188,7 +188,7 @@ class LineScoring:
         with line.turn:
             if stream.line is None:
                 return None
-            if line.copy(asleep=False) and line.call(lambda actor: actor.write.remote()) is None:
+            if line.copy(asleep=False) and line.call(lambda actor: actor.do.remote("write")) is None:
                 raise WireError(
                     "snapshot_failed",
                     f"stream '{stream.name}': stays where it is, its ring could not be written",

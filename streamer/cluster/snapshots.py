@@ -176,7 +176,7 @@ class LineSnapshots(Worker):
             stream.unsaved = False
             if not line.copy(asleep=asleep):
                 return None
-        facts: dict[str, Any] | None = line.call(lambda actor: actor.write.remote())
+        facts: dict[str, Any] | None = line.call(lambda actor: actor.do.remote("write"))
         if facts is None:
             stream.unsaved = True
         self._scoring.look_at_files(stream, line)

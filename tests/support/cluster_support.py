@@ -11,7 +11,7 @@ import pytest
 ENGINE = {"name": "local"}
 """On what `serving` and `server_process` serve; the fixture `engine` changes it for a test."""
 SHARED: dict[Any, Any] = {}
-"""The cluster, under None, and pools by what of a configuration they depend on; ended by `end_shared`."""
+"""The cluster, under None, `spares` for lines, pools by what of a configuration they depend on."""
 
 
 def engine_on_shared(parts: Any) -> Any:
@@ -19,7 +19,7 @@ def engine_on_shared(parts: Any) -> Any:
     from streamer.cluster.engine import ClusterEngine
 
     cluster = shared_cluster()
-    return ClusterEngine(parts, cluster=cluster, pool=_pool(cluster, parts.config))
+    return ClusterEngine(parts, cluster=cluster, pool=_pool(cluster, parts.config), spares=SHARED["spares"])
 
 
 def shared_cluster() -> Any:
@@ -27,15 +27,19 @@ def shared_cluster() -> Any:
     pytest.importorskip("ray")
     if None not in SHARED:
         from musc_online.config_service import Engine
+        from streamer.cluster.spares import Spares
         from streamer.cluster.start import connect
 
         SHARED[None] = connect(Engine(name="ray"), _failed)
+        SHARED["spares"] = Spares(SHARED[None], "info")
     return SHARED[None]
 
 
 def end_shared() -> None:
     """End pools and cluster."""
     cluster = SHARED.pop(None, None)
+    if cluster is not None:
+        SHARED.pop("spares").close()
     while SHARED:
         SHARED.popitem()[1].stop()
     if cluster is not None:

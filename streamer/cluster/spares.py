@@ -1,0 +1,86 @@
+"""Processes for lines: made where they are wanted, and in a cluster of our own kept ready for the next."""
+
+import threading
+from collections import deque
+from contextlib import suppress
+from typing import Any
+
+import ray
+
+from streamer.cluster.line_actor import BESIDE, LineActor
+from streamer.cluster.shard import ShardLostError
+from streamer.cluster.start import LOST, Cluster
+
+GONE: tuple[type[Exception], ...] = (*LOST, ShardLostError)
+"""What is raised for a line whose process, node or shards are gone."""
+_MOST = 2
+"""That wait. One takes some 0.4 GB."""
+
+
+class Spares:
+    """Hands out actors for lines; safe from any thread.
+
+    In a cluster of our own nobody asks for a share of a node, so that one may wait without taking it from
+    others: a line that died, or a stream that wakes, has a process at once. One whose line ended is kept for that.
+
+    Args:
+        cluster: where.
+        level: of the actors' logs.
+    """
+
+    def __init__(self, cluster: Cluster, level: str) -> None:
+        self._cluster, self._level = cluster, level
+        self._lock = threading.Lock()
+        self._idle: deque[Any] = deque()
+        self._closed = False
+
+    def take(self, cpus: float, gpus: float, node: str | None, avoid: set[str]) -> Any:
+        """An actor without a line, perhaps not placed yet.
+
+        Args:
+            cpus, gpus: that it asks of its node.
+            node: where it is to be; None for anywhere.
+            avoid: nodes where it is not to be.
+        """
+        if not self._cluster.own:
+            return self._make(self._cluster.options(cpus, gpus, node, avoid))
+        options = self._cluster.options(cpus, gpus)
+        with self._lock:
+            actor = self._idle.popleft() if self._idle else None
+            if not self._idle:
+                self._idle.append(self._warming(options))
+        return self._make(options) if actor is None else actor
+
+    def give_back(self, actor: Any) -> None:
+        """Take an actor back whose line is no more wanted; it is ended, or kept."""
+        try:
+            ray.get(actor.end.remote())  # what it was told without waiting is done before that
+        except GONE:
+            return
+        with self._lock:
+            if self._cluster.own and not self._closed and len(self._idle) < _MOST:
+                self._idle.appendleft(actor)
+                return
+        end(actor)
+
+    def close(self) -> None:
+        """End those that wait."""
+        with self._lock:
+            self._closed = True
+            while self._idle:
+                end(self._idle.pop())
+
+    def _warming(self, options: dict[str, Any]) -> Any:
+        actor = self._make(options)
+        actor.warm.remote()
+        return actor
+
+    def _make(self, options: dict[str, Any]) -> Any:
+        made: Any = ray.remote(LineActor)
+        return made.options(**options, max_concurrency=1 + BESIDE).remote(self._level)
+
+
+def end(actor: Any) -> None:
+    """End an actor, whatever it does; one that is gone is let be."""
+    with suppress(*GONE, ValueError):
+        ray.kill(actor, no_restart=True)
