@@ -32,6 +32,7 @@ _SETTINGS = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # an actor that asks for no GPU sees all, as one process does
     "RAY_ROTATION_MAX_BYTES": str(16 << 20),
     "RAY_ROTATION_BACKUP_COUNT": "1",
+    "RAY_worker_niceness": "0",  # actors do the work that the threads of one process would do
     "OMP_WAIT_POLICY": "PASSIVE",  # threads that wait would spin on cores that another actor needs
 }
 

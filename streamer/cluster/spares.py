@@ -21,7 +21,7 @@ class Spares:
     """Hands out actors for lines; safe from any thread.
 
     In a cluster of our own nobody asks for a share of a node, so that one may wait without taking it from
-    others: a line that died, or a stream that wakes, has a process at once. One whose line ended is kept for that.
+    others: a line that died, or a stream that wakes, has a process at once. One whose line ended is kept.
 
     Args:
         cluster: where.
