@@ -9,7 +9,8 @@ from streamer.commands import Command, examples
 from streamer.config_option import ConfigFile
 
 if TYPE_CHECKING:
-    from streamer.server.engine import MakeEngine
+    from musc_online.config import Config
+    from streamer.cluster.resources import Begun
 
 
 @click.command(
@@ -52,10 +53,10 @@ def main(path: Path | None, ready_file: Path | None, name: str | None) -> None:
     serve(path, ready_file, name, {"ray": _on_ray})
 
 
-def _on_ray() -> "MakeEngine":
-    from streamer.cluster.engine import ClusterEngine  # noqa: PLC0415  (an extra)
+def _on_ray(config: "Config") -> "Begun":
+    from streamer.cluster.resources import Begun  # noqa: PLC0415  (an extra)
 
-    return ClusterEngine
+    return Begun(config)
 
 
 if __name__ == "__main__":

@@ -7,12 +7,10 @@ import structlog
 from streamer.cluster import fence
 from streamer.cluster.pipeline import LinePipeline
 from streamer.cluster.placement import Placement
-from streamer.cluster.pool import Pool
 from streamer.cluster.remote_line import Given
+from streamer.cluster.resources import Resources
 from streamer.cluster.scoring import LineScoring
 from streamer.cluster.snapshots import LineSnapshots
-from streamer.cluster.spares import Spares
-from streamer.cluster.start import Cluster, connect
 from streamer.progress import Progress
 from streamer.server.engine import Parts, Step
 from streamer.server.restoring import Restorer
@@ -30,31 +28,22 @@ class ClusterEngine:
 
     Args:
         parts: of the service.
-        cluster: connected by the caller, who closes it; None connects to the configured one.
-        pool: of the caller, likewise, started on that cluster.
-        spares: likewise.
+        resources: begun by the caller; None begins them.
+        owned: whether they end with the engine, and not when the caller says.
 
     Raises:
         StreamerError: the cluster cannot be reached or trusted, or has no room for a backbone.
         WeightsError, ConfigError: the backbone cannot be loaded.
     """
 
-    def __init__(
-        self,
-        parts: Parts,
-        cluster: Cluster | None = None,
-        pool: Pool | None = None,
-        spares: Spares | None = None,
-    ) -> None:
+    def __init__(self, parts: Parts, resources: Resources | None = None, *, owned: bool = False) -> None:
         config = self._config = parts.config
-        self._owns_cluster, self._owns_pool = cluster is None, pool is None
-        self._failed, self._is_gone = parts.failed, False
-        self.cluster = cluster or connect(config.engine, self._gone)
+        self._owns = owned or resources is None
+        self.resources = resources or Resources(config)
+        self.resources.tell(parts.failed)
         try:
-            self.spares = spares or Spares(self.cluster, config.log.level)
-            self._owns_spares = spares is None
-            self.pool = pool or Pool(self.cluster, config, parts.failed)
-            self.identity = self.pool.start() if pool is None else pool.identity()
+            self.cluster, self.pool = self.resources.cluster, self.resources.pool
+            self.identity = self.pool.identity()
             progress = Progress()
             tally = SnapshotTally(parts.outbox)
             # It says what is on disk; what is written there, the lines write.
@@ -62,7 +51,8 @@ class ClusterEngine:
             draining = set[str]()
             folder = config.snapshot.path
             signed = None if folder is None else fence.signature(folder)
-            given = Given(self.cluster, self.spares, self.identity, parts.outcomes.ledger, signed, draining)
+            spares, ledger = self.resources.spares, parts.outcomes.ledger
+            given = Given(self.cluster, spares, self.identity, ledger, signed, draining)
             self.scoring = LineScoring(
                 parts.streams, given, parts.outcomes, restorer, parts.observe, parts.observe_score, progress
             )
@@ -105,15 +95,16 @@ class ClusterEngine:
         return [
             (self.snapshots.start, self.snapshots.stop),
             (self.placement.start, self.placement.stop),
+            (self._settle, bool),
             (self.pipeline.start, self.pipeline.join),
         ]
 
     def end_workers(self) -> None:
         """Look at nodes no more, and end the backbones, whatever they do."""
-        if self._is_gone:  # nobody would answer, and the process ends
+        if self.resources.is_gone:  # nobody would answer, and the process ends
             return
         self.placement.stop()
-        if self._owns_pool:
+        if self._owns:
             self.pool.stop()
 
     def status(self) -> dict[str, Any]:
@@ -141,13 +132,11 @@ class ClusterEngine:
 
     def close(self) -> None:
         """End lines and backbones, and let go of the cluster; done twice it does nothing."""
-        if hasattr(self, "scoring") and not self._is_gone:
+        if hasattr(self, "scoring") and not self.resources.is_gone:
             self.scoring.close()
-        if hasattr(self, "spares") and self._owns_spares and not self._is_gone:
-            self.spares.close()
-        if self._owns_cluster:
-            self.cluster.close()
+        if self._owns:
+            self.resources.close()
 
-    def _gone(self, error: BaseException) -> None:
-        self._is_gone = True
-        self._failed(error)
+    def _settle(self) -> None:
+        self.pool.settle()
+        self.resources.spares.settle()

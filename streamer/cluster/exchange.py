@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from musc_online.arrays import FrameId
+from streamer.errors import StreamerError
 from streamer.server.ledger import LastFrame
 from streamer.server.pictures import Picture
 from streamer.wire.frame import FrameMessage
@@ -17,6 +18,10 @@ Code = tuple[str, str]
 
 Tokens = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
 """Patch tokens `[S, P, C]`, with tiles `[T, S, P, C]`, and the frame's class token `[D]`."""
+
+
+class ShardLostError(StreamerError):
+    """A shard is gone, and a part of the ring with it: the line is to be made anew from its files."""
 
 
 @dataclass(frozen=True)

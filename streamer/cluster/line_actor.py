@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import ray
 
 from musc_online.config import Config
-from streamer.cluster.exchange import BackboneIdentity
+from streamer.cluster.exchange import BackboneIdentity, ShardLostError
 from streamer.server import logs
 
 if TYPE_CHECKING:
@@ -41,6 +41,10 @@ class LineActor:
         """Process id, and the id of the node."""
         return os.getpid(), ray.get_runtime_context().get_node_id()
 
+    def load(self) -> None:
+        """Load what a line needs."""
+        _load()
+
     def warm(self) -> None:
         """Load what a line needs, with what others leave of the processors."""
         thread = threading.Thread(target=_warm, name="warm", daemon=True)
@@ -67,7 +71,7 @@ class LineActor:
             signed: of the snapshots' folder, as `Line` takes it.
         """
         from streamer.cluster.line import Line  # noqa: PLC0415  (seconds: torch)
-        from streamer.cluster.shard import ShardLostError, store_maker  # noqa: PLC0415
+        from streamer.cluster.shard import store_maker  # noqa: PLC0415
 
         self._shards = None if shards is None else store_maker(shards)
         self._line = Line(
@@ -102,6 +106,10 @@ class LineActor:
 def _warm() -> None:
     with contextlib.suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _BACKGROUND)
+    _load()
+
+
+def _load() -> None:
     from musc_online.nearest.gemm import store  # noqa: PLC0415
     from streamer.cluster import line, shard  # noqa: PLC0415
 

@@ -47,6 +47,7 @@ class Members(Worker):
     Attributes:
         changed: the lock, and the news that something of them changed.
         closed: set as they are ended.
+        may_spare: set once a spare takes nothing from what is more urgent.
         identity: of the backbone, once one is up: all have it.
         recoveries_s: seconds from noticing the loss of an actor to the next one being up, the newest 1000.
     """
@@ -57,6 +58,7 @@ class Members(Worker):
         super().__init__("backbones", failed)
         self.changed = threading.Condition()
         self.closed = False
+        self.may_spare = threading.Event()
         self.identity: BackboneIdentity | None = None
         self.recoveries_s: deque[float] = deque(maxlen=_RECOVERIES)
         self._cluster, self._config, self._fill = cluster, config, fill
@@ -109,7 +111,12 @@ class Members(Worker):
         """Begin what is due, hear what was answered, until closed."""
         while not self.closed:
             self._move()
-            if self._spare is None and self._all_up() and time.monotonic() >= self._spare_due:
+            if (
+                self._spare is None
+                and self.may_spare.is_set()
+                and self._all_up()
+                and time.monotonic() >= self._spare_due
+            ):
                 self._spare = Member(told=True)
             for member in self._all():
                 self._look_at(member)

@@ -7,7 +7,7 @@ as somebody holds the reference: no more than a name here.
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
 import numpy as np
@@ -22,7 +22,9 @@ from streamer.cluster.members import Members
 from streamer.cluster.start import LOST, Cluster
 from streamer.errors import StreamerError
 from streamer.server.logs import RateLimitedLog
-from streamer.server.stream import QueuedFrame
+
+if TYPE_CHECKING:
+    from streamer.server.stream import QueuedFrame
 
 log = structlog.get_logger()
 
@@ -92,6 +94,10 @@ class Pool:
         self._doubtful: WeakSet[QueuedFrame] = WeakSet()
         self._log = RateLimitedLog()
 
+    def begin(self) -> None:
+        """Begin all; `identity` waits for one."""
+        self._members.start()
+
     def start(self) -> BackboneIdentity:
         """Begin all, and wait until one is up.
 
@@ -99,7 +105,7 @@ class Pool:
             WeightsError, ConfigError: the backbone cannot be loaded.
             StreamerError: no node has room for one, or none comes up.
         """
-        self._members.start()
+        self.begin()
         try:
             return self._members.wait_up()
         except BaseException:
@@ -115,7 +121,11 @@ class Pool:
         """What the backbone is; waits and raises as `start`."""
         return self._members.wait_up()
 
-    def submit(self, queued: QueuedFrame) -> Extraction:
+    def settle(self) -> None:
+        """Whoever uses it is up: spares may be loaded."""
+        self._members.may_spare.set()
+
+    def submit(self, queued: "QueuedFrame") -> Extraction:
         """Hand a frame to the actor that has fewest; waits while each has its fill, or none is up.
 
         Raises:
@@ -179,7 +189,7 @@ class Pool:
             raise PoolClosedError("backbone: the pool is closed")
         return self._members.up()
 
-    def _done(self, member: Member, queued: QueuedFrame, done: "Future[Extracted]") -> None:
+    def _done(self, member: Member, queued: "QueuedFrame", done: "Future[Extracted]") -> None:
         """Ray's own thread, as a rule: makes room for the next frame, whoever waits for this one or not."""
         lost = done.exception()
         error = None if lost else done.result().error
@@ -194,7 +204,7 @@ class Pool:
             self._log.warning("frame_failed", error[0], stream=queued.stream.name, text=error[1])
 
 
-def _as_sent(queued: QueuedFrame) -> tuple[Job, npt.NDArray[np.uint8]]:
+def _as_sent(queued: "QueuedFrame") -> tuple[Job, npt.NDArray[np.uint8]]:
     """A frame, and its payload by itself: Ray copies an array once, and bytes within others twice."""
     message = queued.message
     payload = np.frombuffer(message.payload, np.uint8) if message.payload else np.empty(0, np.uint8)

@@ -116,6 +116,7 @@ class RemoteLine:
         Raises:
             WireError: `no_line`, `no_room` or `snapshot_unreadable`; there is no actor then.
         """
+        begun = time.monotonic()
         engine, avoided = self.stream.config.engine, {*self._given.draining, *avoid}
         for attempt in range(_TRIES):
             actor = self._given.spares.take(engine.line_cpus, engine.line_gpus, node, avoided)
@@ -145,6 +146,8 @@ class RemoteLine:
         if opened.reply.error is not None:
             end(actor)
             raise WireError(*opened.reply.error)
+        took_s = round(time.monotonic() - begun, 3)
+        log.info("line_up", stream=self.stream.name, pid=self.pid, node=self.node, took_s=took_s)
         self._actor = actor
         self._redone, self._last = opened.redone, replace(opened.reply, told=[])
         if not opened.redone:  # else a line that takes the place of this one is to say the same

@@ -21,15 +21,11 @@ from musc_online.config import Config
 from musc_online.nearest.gemm.packing import aligned_zeros
 from musc_online.nearest.sharded import LocalPart, ShardedStore, Slots, divide
 from musc_online.ring_setup import store_wanted
+from streamer.cluster.exchange import ShardLostError
 from streamer.cluster.start import LOST, Cluster
-from streamer.errors import StreamerError
 
 _START_S = 300.0
 """After which shards that did not come up have no room; on a machine at load 50 they took a minute."""
-
-
-class ShardLostError(StreamerError):
-    """A shard is gone, and a part of the ring with it: the line is to be made anew from its files."""
 
 
 @dataclass(frozen=True)

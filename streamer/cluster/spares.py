@@ -7,14 +7,15 @@ from typing import Any
 
 import ray
 
+from streamer.cluster.exchange import ShardLostError
 from streamer.cluster.line_actor import BESIDE, LineActor
-from streamer.cluster.shard import ShardLostError
 from streamer.cluster.start import LOST, Cluster
 
 GONE: tuple[type[Exception], ...] = (*LOST, ShardLostError)
 """What is raised for a line whose process, node or shards are gone."""
 _MOST = 2
 """That wait. One takes some 0.4 GB."""
+_AT_START = 8
 
 
 class Spares:
@@ -33,6 +34,25 @@ class Spares:
         self._lock = threading.Lock()
         self._idle: deque[Any] = deque()
         self._closed = False
+        self._settled = False
+
+    def prepare(self, count: int) -> None:
+        """Have so many ready as soon as may be, up to a few: they are wanted at once."""
+        if self._cluster.own:
+            options = self._cluster.options(0.0)
+            with self._lock:
+                while len(self._idle) < min(count, _AT_START):
+                    actor = self._make(options)
+                    actor.load.remote()
+                    self._idle.append(actor)
+
+    def settle(self) -> None:
+        """Whoever uses it is up: from now on one waits."""
+        if self._cluster.own:
+            options = self._cluster.options(0.0)
+            with self._lock:
+                self._settled = True
+                self._warm(options)
 
     def take(self, cpus: float, gpus: float, node: str | None, avoid: set[str]) -> Any:
         """An actor without a line, perhaps not placed yet.
@@ -47,8 +67,7 @@ class Spares:
         options = self._cluster.options(cpus, gpus)
         with self._lock:
             actor = self._idle.popleft() if self._idle else None
-            if not self._idle:
-                self._idle.append(self._warming(options))
+            self._warm(options)
         return self._make(options) if actor is None else actor
 
     def give_back(self, actor: Any) -> None:
@@ -70,10 +89,12 @@ class Spares:
             while self._idle:
                 end(self._idle.pop())
 
-    def _warming(self, options: dict[str, Any]) -> Any:
-        actor = self._make(options)
-        actor.warm.remote()
-        return actor
+    def _warm(self, options: dict[str, Any]) -> None:
+        """Begin a spare, where there is none; under the lock."""
+        if self._settled and not self._idle and not self._closed:
+            actor = self._make(options)
+            actor.warm.remote()
+            self._idle.append(actor)
 
     def _make(self, options: dict[str, Any]) -> Any:
         made: Any = ray.remote(LineActor)

@@ -7,7 +7,7 @@ import signal
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import FrameType, MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
 
@@ -21,17 +21,29 @@ from streamer.server.output import Output
 from streamer.server.supervised import Supervised
 
 if TYPE_CHECKING:
-    from streamer.server.engine import MakeEngine
+    from streamer.server.engine import Engine, MakeEngine, Parts
     from streamer.server.service import Service
 
 log = structlog.get_logger()
+
+
+class Begun(Protocol):
+    """What makes an engine, and is closed after it, or where it made none."""
+
+    def __call__(self, parts: "Parts") -> "Engine":
+        """The engine of a service."""
+        ...
+
+    def close(self) -> None:
+        """Let go of everything; done twice it does nothing."""
+        ...
 
 
 def serve(
     path: Path | None,
     ready_file: Path | None,
     name: str | None = None,
-    engines: Mapping[str, Callable[[], "MakeEngine"]] = MappingProxyType({}),
+    engines: Mapping[str, Callable[[Config], Begun]] = MappingProxyType({}),
 ) -> None:
     """`run` with the configuration in `path` (None: all defaults).
 
@@ -39,7 +51,7 @@ def serve(
         path: of a YAML file.
         ready_file: as `run` takes it.
         name: of the engine, over `engine.name`.
-        engines: other engines than the `local` one, imported only where they are wanted.
+        engines: what begins another engine than the `local` one, by its name.
 
     Raises:
         StreamerError: a configuration, weights, port or folder that cannot be used.
@@ -48,8 +60,15 @@ def serve(
         config = _as_served(configuration.load(path))
         if name is not None:
             config = config.model_copy(update={"engine": config.engine.model_copy(update={"name": name})})
-        named = engines.get(config.engine.name)
-        run(config, ready_file, None if named is None else named())
+        begin = engines.get(config.engine.name)
+        if begin is None:
+            run(config, ready_file)
+            return
+        begun = begin(config)
+        try:
+            run(config, ready_file, begun)
+        finally:
+            begun.close()
     except MuscError as error:
         raise StreamerError(str(error)) from None
 

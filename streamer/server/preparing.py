@@ -5,7 +5,6 @@ from time import perf_counter_ns
 
 from musc_online.config import Config
 from musc_online.errors import FrameError
-from musc_online.events import contrast_of
 from streamer.errors import WireError
 from streamer.images import Decoded, Frame, Warned
 from streamer.server import pictures
@@ -48,6 +47,9 @@ def look(decoded: Decoded, config: Config) -> Seen:
         decoded: its pixels, and what is odd about them.
         config: of its stream.
     """
+    # What only says where a backbone is to be loaded imports this before there is time for that.
+    from musc_online.events import contrast_of  # noqa: PLC0415
+
     frame = decoded.frame
     picture, failed = _picture(frame, config)
     shape = (frame.shape[0], frame.shape[1])

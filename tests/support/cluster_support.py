@@ -11,15 +11,14 @@ import pytest
 ENGINE = {"name": "local"}
 """On what `serving` and `server_process` serve; the fixture `engine` changes it for a test."""
 SHARED: dict[Any, Any] = {}
-"""The cluster, under None, `spares` for lines, pools by what of a configuration they depend on."""
+"""The cluster, under None, and what stands on it by what of a configuration that depends on."""
 
 
 def engine_on_shared(parts: Any) -> Any:
     """What `Service(config, engine=...)` takes."""
     from streamer.cluster.engine import ClusterEngine
 
-    cluster = shared_cluster()
-    return ClusterEngine(parts, cluster=cluster, pool=_pool(cluster, parts.config), spares=SHARED["spares"])
+    return ClusterEngine(parts, _resources(parts.config))
 
 
 def shared_cluster() -> Any:
@@ -27,34 +26,33 @@ def shared_cluster() -> Any:
     pytest.importorskip("ray")
     if None not in SHARED:
         from musc_online.config_service import Engine
-        from streamer.cluster.spares import Spares
         from streamer.cluster.start import connect
 
         SHARED[None] = connect(Engine(name="ray"), _failed)
-        SHARED["spares"] = Spares(SHARED[None], "info")
     return SHARED[None]
 
 
 def end_shared() -> None:
-    """End pools and cluster."""
+    """End what stands on the cluster, then it."""
     cluster = SHARED.pop(None, None)
-    if cluster is not None:
-        SHARED.pop("spares").close()
     while SHARED:
-        SHARED.popitem()[1].stop()
+        resources = SHARED.popitem()[1]
+        resources.spares.close()
+        resources.close()
     if cluster is not None:
         cluster.close()
 
 
-def _pool(cluster: Any, config: Any) -> Any:
-    from streamer.cluster.pool import Pool
+def _resources(config: Any) -> Any:
+    from streamer.cluster.resources import Resources
+    from streamer.cluster.spares import Spares
 
+    cluster = shared_cluster()
     parts = (config.backbone, config.limits, config.tiles, config.output, config.engine, *config.streams)
     key = (*(part.model_dump_json() for part in parts), config.transport.batch, config.bit_depth)
     if key not in SHARED:
-        pool = Pool(cluster, config, _failed)
-        pool.start()
-        SHARED[key] = pool
+        shared = next(iter(other.spares for at, other in SHARED.items() if at is not None), None)
+        SHARED[key] = Resources(config, cluster, shared or Spares(cluster, "info"))
     return SHARED[key]
 
 

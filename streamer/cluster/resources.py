@@ -1,0 +1,110 @@
+"""A cluster, its backbones and its processes for lines: what an engine stands on, begun before all else.
+
+Light to import: Ray's processes come up, and load what they need, while this process still imports.
+"""
+
+import gc
+import threading
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from musc_online.config import Config
+from streamer.cluster.pool import Pool
+from streamer.cluster.spares import Spares
+from streamer.cluster.start import Cluster, connect
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from streamer.cluster.engine import ClusterEngine
+    from streamer.server.engine import Parts
+
+_ENGINE = "streamer.cluster.engine"
+_FILES = ("*.safetensors", "*.journal")
+
+
+class Resources:
+    """What it is made of is begun; `pool.identity()` waits until it can work.
+
+    Args:
+        config: of the service.
+        cluster: of the caller, who closes it; None connects to the configured one.
+        spares: likewise.
+
+    Raises:
+        StreamerError: the cluster cannot be reached or trusted.
+    """
+
+    def __init__(self, config: Config, cluster: Cluster | None = None, spares: Spares | None = None) -> None:
+        self.is_gone = False
+        self._failed: Callable[[BaseException], None] | None = None
+        self._failure: BaseException | None = None
+        self._owns = cluster is None
+        self.cluster = cluster or connect(config.engine, self._gone)
+        self.spares = spares or Spares(self.cluster, config.log.level)
+        self.spares.prepare(min(_rings_on_disk(config), config.limits.streams))
+        self.pool = Pool(self.cluster, config, self._hear)
+        self.pool.begin()
+
+    def tell(self, failed: "Callable[[BaseException], None]") -> None:
+        """Have errors that end the service told there, those of before too."""
+        self._failed = failed
+        if self._failure is not None:
+            failed(self._failure)
+
+    def close(self) -> None:
+        """End what is ours; done twice it does nothing. What is gone is not waited for."""
+        if not self.is_gone:
+            self.pool.stop()
+            if self._owns:
+                self.spares.close()
+        if self._owns:
+            self.cluster.close()
+
+    def _gone(self, error: BaseException) -> None:
+        self.is_gone = True
+        self._hear(error)
+
+    def _hear(self, error: BaseException) -> None:
+        self._failure = self._failure or error
+        if self._failed is not None:
+            self._failed(error)
+
+
+class Begun:
+    """The resources of a service, begun before it; makes its engine (`streamer.server.engine.MakeEngine`).
+
+    Call it in the thread that lives as long as the process: Ray's own processes end with it.
+
+    Args:
+        config: of the service.
+
+    Raises:
+        StreamerError: see `Resources`.
+    """
+
+    def __init__(self, config: Config) -> None:
+        gc.disable()  # until the service is made: what is imported stays
+        importing = threading.Thread(target=import_module, args=(_ENGINE,), name="import")
+        importing.start()
+        try:
+            self._resources = Resources(config)
+        finally:
+            importing.join()
+
+    def __call__(self, parts: "Parts") -> "ClusterEngine":
+        """The engine of a service, which closes the resources with it."""
+        engine: type[ClusterEngine] = import_module(_ENGINE).ClusterEngine
+        return engine(parts, self._resources, owned=True)
+
+    def close(self) -> None:
+        """End what was begun, where no engine did."""
+        self._resources.close()
+
+
+def _rings_on_disk(config: Config) -> int:
+    """Streams that have a file, snapshot or journal, and are to be opened at the start as a rule."""
+    folder = config.snapshot.path
+    if folder is None or not folder.is_dir():
+        return 0
+    return len({path.name.partition(".")[0] for kind in _FILES for path in folder.glob(kind)})
