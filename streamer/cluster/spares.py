@@ -33,6 +33,8 @@ class Spares:
         self._cluster, self._level = cluster, level
         self._lock = threading.Lock()
         self._idle: deque[Any] = deque()
+        self._warming: tuple[Any, Any] | None = None
+        """One that loads with what others leave, and what says when it has: until then any other is sooner up."""
         self._closed = False
         self._settled = False
 
@@ -66,6 +68,7 @@ class Spares:
             return self._make(self._cluster.options(cpus, gpus, node, avoid))
         options = self._cluster.options(cpus, gpus)
         with self._lock:
+            self._look()
             actor = self._idle.popleft() if self._idle else None
             self._warm(options)
         return self._make(options) if actor is None else actor
@@ -86,15 +89,25 @@ class Spares:
         """End those that wait."""
         with self._lock:
             self._closed = True
+            if self._warming is not None:
+                self._idle.append(self._warming[0])
+                self._warming = None
             while self._idle:
                 end(self._idle.pop())
 
+    def _look(self) -> None:
+        """Whether the one that loads has; under the lock."""
+        if self._warming is not None:
+            actor, loaded = self._warming
+            if ray.wait([loaded], timeout=0)[0]:
+                self._warming = None
+                self._idle.append(actor)
+
     def _warm(self, options: dict[str, Any]) -> None:
         """Begin a spare, where there is none; under the lock."""
-        if self._settled and not self._idle and not self._closed:
+        if self._settled and not self._closed and not self._idle and self._warming is None:
             actor = self._make(options)
-            actor.warm.remote()
-            self._idle.append(actor)
+            self._warming = actor, actor.warm.remote()
 
     def _make(self, options: dict[str, Any]) -> Any:
         made: Any = ray.remote(LineActor)
