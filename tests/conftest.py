@@ -48,12 +48,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Tests marked `engines` run on each engine; by the parameter `engine`, `local` or `ray`."""
+    """Tests marked `engines` run on each engine; by the parameter `engine`, `local` or `ray`.
+
+    Without `--engine` those run on Ray that are marked `engines("always")`, as slow tests, or `engines("quick")`.
+    """
     marked = metafunc.definition.get_closest_marker("engines")
     if marked is None or metafunc.definition.get_closest_marker("one_process") is not None:
         return
     wanted = metafunc.config.getoption("engine")
-    metafunc.parametrize("engine", ENGINES if wanted is None else [wanted], indirect=True)
+    if wanted is not None:
+        metafunc.parametrize("engine", [wanted], indirect=True)
+        return
+    on_ray = pytest.param("ray", marks=[] if "quick" in marked.args else pytest.mark.slow)
+    metafunc.parametrize("engine", ["local", *([on_ray] if marked.args else [])], indirect=True)
 
 
 @pytest.fixture(autouse=True)

@@ -36,7 +36,7 @@ class Resources:
     """
 
     def __init__(self, config: Config, cluster: Cluster | None = None, spares: Spares | None = None) -> None:
-        self.is_gone = False
+        self.is_gone = self._closed = False
         self._failed: Callable[[BaseException], None] | None = None
         self._failure: BaseException | None = None
         self._owns = cluster is None
@@ -54,6 +54,9 @@ class Resources:
 
     def close(self) -> None:
         """End what is ours; done twice it does nothing. What is gone is not waited for."""
+        if self._closed:
+            return
+        self._closed = True
         if not self.is_gone:
             self.pool.stop()
             if self._owns:

@@ -34,7 +34,7 @@ class Spares:
         self._lock = threading.Lock()
         self._idle: deque[Any] = deque()
         self._warming: tuple[Any, Any] | None = None
-        """One that loads with what others leave, and what says when it has: until then another is sooner up."""
+        """One that loads with what others leave, and what says when it has: another is up before."""
         self._closed = False
         self._settled = False
 

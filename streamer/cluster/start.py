@@ -10,7 +10,7 @@ from typing import Any
 
 import ray
 from ray import exceptions
-from ray._private import ray_constants
+from ray._private import auto_init_hook, ray_constants
 from ray._private import worker as ray_worker
 from ray._raylet import AuthenticationTokenLoader, Config
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -21,6 +21,9 @@ from streamer.cluster.reaper import Reaper
 from streamer.cluster.watching import HeadWatch, listener
 from streamer.errors import StreamerError
 from streamer.sockets import is_loopback
+
+auto_init_hook.enable_auto_connect = False
+# Else Ray starts a cluster, of its own making, for whoever asks it something after it was closed.
 
 LOST: tuple[type[Exception], ...] = (
     exceptions.RayActorError,

@@ -7,7 +7,7 @@ from streamer.ask import ask
 
 __all__ = ["backbone"]
 
-pytestmark = pytest.mark.engines
+pytestmark = pytest.mark.engines("quick")
 
 
 def test_a_service_of_a_test_runs_on_the_engine_of_the_test(backbone, engine):

@@ -33,7 +33,7 @@ from streamer.sender import make_message
 from streamer.wire.frame import Limits, pack, pack_frame, unpack, unpack_frame
 from streamer.wire.meta import plain_meta
 
-pytestmark = pytest.mark.engines
+pytestmark = pytest.mark.engines("always")
 
 __all__ = ["backbone"]
 

@@ -12,7 +12,7 @@ from streamer.server import snapshots
 from streamer.server.service import Service
 from streamer.server.snapshot_files import SUFFIX, file_name
 
-pytestmark = pytest.mark.engines
+pytestmark = pytest.mark.engines("always")
 
 __all__ = ["backbone"]
 

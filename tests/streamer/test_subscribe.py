@@ -23,7 +23,7 @@ from streamer_support import (
 from streamer.subscribe import Subscriber, subscribe
 from streamer.subscribe import main as subscribe_main
 
-pytestmark = pytest.mark.engines
+pytestmark = pytest.mark.engines("always")
 
 __all__ = ["backbone"]
 

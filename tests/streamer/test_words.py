@@ -13,7 +13,7 @@ from streamer.errors import WireError
 from streamer.operate import main as operate_main
 from streamer.wire.requests import check_word
 
-pytestmark = pytest.mark.engines
+pytestmark = pytest.mark.engines("always")
 
 __all__ = ["backbone"]
 

@@ -11,7 +11,7 @@ from streamer.describe import describe
 from streamer.operate import main as operate_main
 from streamer.wire.published import Message
 
-pytestmark = pytest.mark.engines
+pytestmark = pytest.mark.engines("always")
 
 __all__ = ["backbone"]
 

@@ -12,6 +12,8 @@ TESTS = Path(__file__).resolve().parents[1]
 SHARING = ("streamer/page", "streamer/bridges", "streamer/sources", "packaging")
 """Folders whose tests share a detector, a page or a browser for the session. Each is run by one worker: it is
 seconds and a gigabyte for every further one that would start them too."""
+ON_RAY = "[ray"
+"""In the name of each test that runs on Ray; one worker runs them all."""
 LONG = (Path(__file__).with_name("long_files.txt")).read_text(encoding="utf-8").split()
 """Files that take longest, longest first, as `--durations=0` said: one of them begun last by one worker would
 leave the others without work."""
@@ -28,8 +30,13 @@ def unit_of(file: str) -> str:
 
 def in_order(items: list[pytest.Item]) -> None:
     """Sort tests in place: those of `SHARING`, then `LONG`, then the others; within a file as they were."""
-    places = {unit: place for place, unit in enumerate([*SHARING, *LONG])}
-    items.sort(key=lambda item: places.get(unit_of(_below(item.path)), len(places)))
+    places = {unit: place for place, unit in enumerate([ON_RAY, *SHARING, *LONG])}
+
+    def place(item: pytest.Item) -> int:
+        unit = ON_RAY if ON_RAY in item.name else unit_of(_below(item.path))
+        return places.get(unit, len(places))
+
+    items.sort(key=place)
 
 
 def _below(path: Path) -> str:
@@ -48,6 +55,8 @@ def scheduler(config: pytest.Config, log: Any) -> Any:
     class ByUnit(LoadFileScheduling):
         def _split_scope(self, nodeid: str) -> str:
             file = super()._split_scope(nodeid)
+            if ON_RAY in nodeid.removeprefix(file):  # one cluster, and what stands on it, for all of them
+                return ON_RAY
             return unit_of(_below((config.rootpath / file).resolve()))
 
     config.option.loadscopereorder = False  # it would begin with the files of most tests
