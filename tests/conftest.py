@@ -50,7 +50,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Tests marked `engines` run on each engine; by the parameter `engine`, `local` or `ray`.
 
-    Without `--engine` those run on Ray that are marked `engines("always")`, as slow ones, or `engines("quick")`.
+    Without `--engine` those run on Ray that are marked `engines("always")`, as slow ones, or
+    `engines("quick")`.
     """
     marked = metafunc.definition.get_closest_marker("engines")
     if marked is None or metafunc.definition.get_closest_marker("one_process") is not None:

@@ -118,6 +118,7 @@ def test_a_full_disk_is_told_and_scoring_goes_on(backbone, tmp_path):
         assert control(service, "status")["state"] == "ready"
 
 
+@pytest.mark.one_process
 def test_no_room_for_the_copy_is_told_and_scoring_goes_on(backbone, tmp_path, monkeypatch):
     def full(*_):
         raise MemoryError

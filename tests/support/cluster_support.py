@@ -46,10 +46,12 @@ def end_shared() -> None:
 def _resources(config: Any) -> Any:
     from streamer.cluster.resources import Resources
     from streamer.cluster.spares import Spares
+    from streamer.server.preparing import wire_limits
 
     cluster = shared_cluster()
-    parts = (config.backbone, config.limits, config.tiles, config.output, config.engine, *config.streams)
-    key = (*(part.model_dump_json() for part in parts), config.transport.batch, config.bit_depth)
+    parts = (config.backbone, config.tiles, config.output, config.engine, *config.streams)
+    decoding = (wire_limits(config), config.limits.decode_s, config.bit_depth)
+    key = (*(part.model_dump_json() for part in parts), config.transport.batch, *decoding)
     if key not in SHARED:
         shared = next(iter(other.spares for at, other in SHARED.items() if at is not None), None)
         SHARED[key] = Resources(config, cluster, shared or Spares(cluster, "info"))
