@@ -251,6 +251,7 @@ def test_a_frame_in_quarantine_is_held_however_old(backbone):
         assert [echoed[frame_id] for frame_id in ids] == [{"part": seed} for seed in range(28)]
 
 
+@pytest.mark.one_process
 def test_origins_are_kept_for_a_quarantine_too():
     """With more in quarantine than the 16 to spare, none was left to forget, and remembering raised."""
     stream = Stream("line", small_config(ring={"capacity": 4, "admit": "quarantine", "quarantine": 30}))

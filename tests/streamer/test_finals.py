@@ -64,6 +64,7 @@ def test_a_reset_publishes_the_last_scores_as_final(backbone):
         ]
 
 
+@pytest.mark.one_process
 def test_a_flush_that_fails_loses_no_final(backbone, monkeypatch):
     def no_memory(self):
         raise MemoryError("cannot allocate")
@@ -80,6 +81,7 @@ def test_a_flush_that_fails_loses_no_final(backbone, monkeypatch):
         assert finals(screen, 1) == ["line-1"]
 
 
+@pytest.mark.one_process
 def test_a_pinned_frame_s_final_echoes_it_however_many_came_since(backbone):
     """Frames that were kept out pushed what is echoed of those in the ring out of memory."""
     few = {"ring": {"capacity": 3, "admit": "pinned_only"}, "limits": {"known_ids": 3}}
@@ -98,6 +100,7 @@ def test_a_pinned_frame_s_final_echoes_it_however_many_came_since(backbone):
         assert [(fields["meta"], fields["seq"]) for fields in last] == [({"part": 0}, 0), ({"part": 1}, 1)]
 
 
+@pytest.mark.one_process
 def test_a_revision_that_fails_refuses_no_frame(backbone, monkeypatch):
     """The frame by which it was due had its score, and was refused too: counted twice."""
 
@@ -116,6 +119,7 @@ def test_a_revision_that_fails_refuses_no_frame(backbone, monkeypatch):
         assert identity_holds(status)
 
 
+@pytest.mark.one_process
 def test_a_flush_waits_for_what_came_before_it_and_not_for_as_many_others(backbone, monkeypatch):
     """Frames refused at once while it waits were counted in place of those that are not scored yet."""
     held = Held(backbone)
@@ -138,6 +142,7 @@ def test_a_flush_waits_for_what_came_before_it_and_not_for_as_many_others(backbo
         assert finals(screen, 8) == [f"line-{seed}" for seed in range(8)]
 
 
+@pytest.mark.one_process
 def test_ids_are_free_after_a_reset_whatever_was_on_its_way_out(backbone, monkeypatch):
     with watched(backbone) as (service, screen, camera):
         inside, gate, add = threading.Event(), threading.Event(), service.history.add

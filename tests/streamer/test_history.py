@@ -88,6 +88,7 @@ def test_numbers_go_on_after_a_restart(backbone, tmp_path):
     assert numbers == [0, 1]
 
 
+@pytest.mark.one_process
 def test_a_full_disk_stops_no_score(backbone, monkeypatch):
     def full(*_):
         raise sqlite3.OperationalError("database or disk is full")
@@ -105,6 +106,7 @@ def test_a_full_disk_stops_no_score(backbone, monkeypatch):
 
 
 @pytest.mark.parametrize("on_disk", [True, False])
+@pytest.mark.one_process
 def test_publishing_goes_on_while_much_is_read(tmp_path, monkeypatch, on_disk):
     """The lock was held for all that one request may read, up to 32 MiB."""
     history = History(tmp_path / "h.sqlite" if on_disk else None, max_messages=1000, max_bytes=10**9)
@@ -132,6 +134,7 @@ def test_publishing_goes_on_while_much_is_read(tmp_path, monkeypatch, on_disk):
     history.close()
 
 
+@pytest.mark.one_process
 def test_what_is_trimmed_while_it_is_read_is_passed_over(monkeypatch):
     history = History(None, max_messages=100, max_bytes=10**9)
     history.add([entry(number) for number in range(100)])
@@ -182,6 +185,7 @@ def test_large_complaints_are_bounded_by_size():
     history.close()
 
 
+@pytest.mark.one_process
 def test_bounds_hold_across_a_restart_and_a_failed_write(tmp_path, monkeypatch):
     path = tmp_path / "h.sqlite"
     history = History(path, max_messages=160, max_bytes=10**6)

@@ -83,6 +83,7 @@ def test_an_older_snapshot_takes_no_room_of_what_was_scored_since(known):
     assert known.ids("b") == [2, 3, 4, 5, 6]
 
 
+@pytest.mark.one_process
 def test_a_full_disk_is_no_reason_to_score_twice(known, monkeypatch):
     def full(*_):
         raise sqlite3.OperationalError("database or disk is full")
@@ -238,6 +239,7 @@ def test_a_hundred_thousand_ids_are_not_loaded(tmp_path):
     known.close()
 
 
+@pytest.mark.one_process
 def test_a_full_disk_beside_the_snapshots_costs_no_message(tmp_path, monkeypatch):
     def full(*_):
         raise sqlite3.OperationalError("database or disk is full")

@@ -195,6 +195,7 @@ def test_the_longer_side_is_bounded_and_nothing_is_enlarged(shape, side, size):
     assert cv2.imdecode(np.frombuffer(made.jpeg, np.uint8), cv2.IMREAD_COLOR).shape[:2] == size
 
 
+@pytest.mark.one_process
 def test_a_picture_that_cannot_be_made_is_told_and_costs_nothing_else(backbone, monkeypatch):
     """No frame is known that OpenCV makes no JPEG of: the error is raised in its place."""
     real = cv2.imencode
@@ -274,6 +275,7 @@ def test_what_a_journal_replays_sends_no_picture_until_its_score_is_told(tmp_pat
     assert [fields["frame_id"] for fields in again.outlet.of("picture")] == ["f3"]
 
 
+@pytest.mark.one_process
 def test_pictures_of_frames_that_wait_are_bounded_and_go_out_with_them(backbone):
     held = Held(backbone)
     sections = {"transport": {"batch": 1}, "output": {"picture": {"of": "all"}}}

@@ -50,6 +50,7 @@ def test_an_idle_stream_gives_its_memory_back_and_goes_on_as_if_it_had_not(backb
 
 
 @pytest.mark.parametrize("naps", [{0}, {5, 6, 12}, set(range(N_FRAMES))], ids=["once", "thrice", "ever"])
+@pytest.mark.one_process
 def test_what_is_said_does_not_depend_on_naps(backbone, tmp_path, undisturbed, naps):
     def after(seed):
         if seed in naps:
@@ -108,6 +109,7 @@ def test_a_duplicate_is_known_without_waking(backbone, tmp_path):
         assert identity_holds(shown)
 
 
+@pytest.mark.one_process
 def test_a_frame_that_comes_while_the_file_is_written_keeps_it_awake(backbone, tmp_path, monkeypatch):
     write = snapshot.write
 

@@ -140,6 +140,7 @@ def test_a_stream_whose_map_has_no_room_beside_the_mask_of_all_is_refused_at_sta
         Service(load(settings(ignore=most, streams=small)))
 
 
+@pytest.mark.one_process
 def test_no_more_tiles_wait_for_the_backbone_than_it_takes_at_once(backbone):
     """Prepared tiles are large, and no limit counts them: a frame of many waits alone."""
     held, intake, done = Held(backbone), Intake(10**9), []

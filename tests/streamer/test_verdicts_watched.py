@@ -161,6 +161,7 @@ def test_what_is_scraped_was_counted_in_this_run_and_for_that_stream():
     assert ledger.since_start()["line"]["received"] == 1
 
 
+@pytest.mark.one_process
 def test_the_table_shows_it_in_80_columns(backbone, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     with watched(backbone, threshold=ALARMING) as (service, screen, camera):
@@ -179,6 +180,7 @@ def test_the_table_shows_it_in_80_columns(backbone, monkeypatch):
         assert json.loads(asked.stdout)["streams"]["line"]["anomalous"] == 2
 
 
+@pytest.mark.one_process
 def test_numbers_are_whole_whatever_the_names(monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", "80")
     full = {
