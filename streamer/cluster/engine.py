@@ -5,8 +5,10 @@ from typing import Any
 import structlog
 
 from streamer.cluster import fence
+from streamer.cluster.lines import Lines
 from streamer.cluster.pipeline import LinePipeline
 from streamer.cluster.placement import Placement
+from streamer.cluster.published import Published
 from streamer.cluster.remote_line import Given
 from streamer.cluster.resources import Resources
 from streamer.cluster.scoring import LineScoring
@@ -53,14 +55,14 @@ class ClusterEngine:
             signed = None if folder is None else fence.signature(folder)
             spares, ledger = self.resources.spares, parts.outcomes.ledger
             given = Given(self.cluster, spares, self.identity, ledger, signed, draining)
-            self.scoring = LineScoring(
-                parts.streams, given, parts.outcomes, restorer, parts.observe, parts.observe_score, progress
-            )
+            published = Published(parts.outcomes, parts.observe, parts.observe_score)
+            self.lines = Lines(parts.streams, given, published, restorer, progress)
+            self.scoring = LineScoring(self.lines, published)
             self.snapshots = LineSnapshots(
                 config.snapshot.path,
                 config.snapshot.every_s,
                 parts.streams,
-                self.scoring,
+                self.lines,
                 tally,
                 parts.failed,
             )
@@ -74,7 +76,7 @@ class ClusterEngine:
                 parts.failed,
             )
             self.placement = Placement(
-                self.cluster, parts.streams, self.scoring, self.pool, draining, parts.failed
+                self.cluster, parts.streams, self.lines, self.scoring, self.pool, draining, parts.failed
             )
         except BaseException:
             self.close()
@@ -88,7 +90,7 @@ class ClusterEngine:
             log.warning(
                 "line_of_before", file=name, text="its process goes on: its stream cannot be opened yet"
             )
-        self.scoring.resume()
+        self.lines.resume()
 
     def steps(self) -> list[Step]:
         """Its parts in the order they are started."""
@@ -109,7 +111,7 @@ class ClusterEngine:
 
     def status(self) -> dict[str, Any]:
         """Nodes, backbones, lines and shards: where they are, and how long the dead took to be replaced."""
-        lines = self.scoring.lines()
+        lines = self.lines.open()
         recovered = [took for line in lines.values() for took in line.recoveries_s]
         recovered += self.pool.recoveries_s()
         return {
@@ -132,8 +134,8 @@ class ClusterEngine:
 
     def close(self) -> None:
         """End lines and backbones, and let go of the cluster; done twice it does nothing."""
-        if hasattr(self, "scoring") and not self.resources.is_gone:
-            self.scoring.close()
+        if hasattr(self, "lines") and not self.resources.is_gone:
+            self.lines.close()
         if self._owns:
             self.resources.close()
 

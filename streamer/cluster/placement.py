@@ -5,6 +5,7 @@ from typing import Any
 
 import structlog
 
+from streamer.cluster.lines import Lines
 from streamer.cluster.pool import Pool
 from streamer.cluster.scoring import LineScoring
 from streamer.cluster.start import Cluster, Node
@@ -24,7 +25,8 @@ class Placement(Worker):
     Args:
         cluster: whose nodes are looked at.
         streams: the open ones.
-        scoring: has the lines.
+        lines: of the streams.
+        scoring: moves them.
         pool: has the backbones.
         draining: ids of nodes where nothing is placed any more; kept here, read by whoever places.
         failed: called if the thread dies.
@@ -34,13 +36,15 @@ class Placement(Worker):
         self,
         cluster: Cluster,
         streams: Streams,
+        lines: Lines,
         scoring: LineScoring,
         pool: Pool,
         draining: set[str],
         failed: Any,
     ) -> None:
         super().__init__("placement", failed)
-        self._cluster, self._streams, self._scoring, self._pool = cluster, streams, scoring, pool
+        self._cluster, self._streams, self._pool = cluster, streams, pool
+        self._lines, self._scoring = lines, scoring
         self._draining = draining
         self._known: list[Node] = cluster.nodes()
         self._stopping = threading.Event()
@@ -69,7 +73,7 @@ class Placement(Worker):
 
     def nodes(self) -> list[dict[str, Any]]:
         """The nodes as last seen, and how many lines and backbones are on each."""
-        lines = [line.node for line in self._scoring.lines().values()]
+        lines = [line.node for line in self._lines.open().values()]
         backbones = [one["node"] for one in self._pool.status()]
         return [
             {
@@ -97,7 +101,7 @@ class Placement(Worker):
             WireError: `bad_value` for an unknown stream or node; `no_line`; `snapshot_failed`, it stays then.
         """
         stream = self._streams.get(name)
-        line = None if stream is None else self._scoring.lines().get(name)
+        line = None if stream is None else self._lines.open().get(name)
         if stream is None or line is None:
             raise WireError("bad_value", f"stream: got '{printable(name)[:80]}', expected one with a line")
         if node is not None:
@@ -123,7 +127,7 @@ class Placement(Worker):
         self._draining.add(node)
         self._pool.drain(node)
         moved = []
-        for name, line in self._scoring.lines().items():
+        for name, line in self._lines.open().items():
             stream = self._streams.get(name)
             if line.node == node and stream is not None:
                 try:

@@ -14,8 +14,8 @@ from typing import Any
 
 import structlog
 
+from streamer.cluster.lines import Lines
 from streamer.cluster.remote_line import RemoteLine
-from streamer.cluster.scoring import LineScoring
 from streamer.errors import WireError
 from streamer.server.journals import files
 from streamer.server.snapshot_files import SUFFIX, file_name
@@ -39,7 +39,7 @@ class LineSnapshots(Worker):
         folder: of the files; None saves and restores nothing.
         every_s: seconds between rounds.
         streams: the open ones.
-        scoring: knows the lines.
+        lines: of the streams.
         tally: of what the gate itself found on disk.
         failed: called if the thread dies.
     """
@@ -49,20 +49,20 @@ class LineSnapshots(Worker):
         folder: Path | None,
         every_s: float,
         streams: Streams,
-        scoring: LineScoring,
+        lines: Lines,
         tally: SnapshotTally,
         failed: Callable[[BaseException], None],
     ) -> None:
         super().__init__("snapshots", failed)
         self._folder, self._every_s = folder, every_s
-        self._streams, self._scoring, self._tally = streams, scoring, tally
+        self._streams, self._lines, self._tally = streams, lines, tally
         self._one_at_a_time = threading.Lock()
         self._stopping = threading.Event()
 
     @property
     def failed_text(self) -> str | None:
         """Why a line's last snapshot could not be written; None once each one's could."""
-        told = (line.files.get("failed") for line in self._scoring.lines().values())
+        told = (line.files.get("failed") for line in self._lines.open().values())
         return next((text for text in told if text), None)
 
     def work(self) -> None:
@@ -109,7 +109,7 @@ class LineSnapshots(Worker):
         self, stream: Stream, due: Callable[[Stream], bool], release: Callable[[Stream], None]
     ) -> None:
         """Have a stream's ring written, and let go of its line, if `due` says so before and after."""
-        line = self._scoring.line_of(stream)
+        line = self._lines.of(stream)
         with self._turn():
             if self._write(stream, line, lambda: due(stream), asleep=True) is None:
                 return
@@ -122,7 +122,7 @@ class LineSnapshots(Worker):
         """Delete the files of a stream that was emptied on purpose while it had no line."""
         if self._folder is None:
             return
-        line = self._scoring.line_of(stream)
+        line = self._lines.of(stream)
         with self._turn(), line.turn:
             if stream.emptied and stream.line is None:
                 name = file_name(stream.name)
@@ -133,7 +133,7 @@ class LineSnapshots(Worker):
 
     def status(self) -> dict[str, Any]:
         """Files written, failed, refused, restored; when the last was written; why the last one failed."""
-        lines = [line.files for line in self._scoring.every_line()]
+        lines = [line.files for line in self._lines.every_line()]
         ours = self._tally.status()
         counts = Counter({name: ours[name] for name in _COUNTS})
         for one in lines:
@@ -149,13 +149,13 @@ class LineSnapshots(Worker):
     def _due(self, *, is_round: bool) -> list[Stream]:
         """Streams that changed; between rounds those whose journals do not wait."""
         changed = [one for one in self._streams.known() if one.line is not None and one.unsaved]
-        return [one for one in changed if is_round or self._scoring.line_of(one).wants_snapshot]
+        return [one for one in changed if is_round or self._lines.of(one).wants_snapshot]
 
     def _save(self, streams: list[Stream]) -> list[dict[str, Any]]:
         written = []
         for stream in streams:
             with self._turn():
-                facts = self._write(stream, self._scoring.line_of(stream))
+                facts = self._write(stream, self._lines.of(stream))
             if facts is not None:
                 written.append(facts)
             self.progress.renew()
@@ -179,7 +179,7 @@ class LineSnapshots(Worker):
         facts: dict[str, Any] | None = line.call(lambda actor: actor.do.remote("write"))
         if facts is None:
             stream.unsaved = True
-        self._scoring.look_at_files(stream, line)
+        self._lines.look_at_files(stream, line)
         return facts
 
     @contextmanager
