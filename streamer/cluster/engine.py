@@ -74,6 +74,7 @@ class ClusterEngine:
                 config.limits.streams + config.limits.sleeping,
                 progress,
                 parts.failed,
+                lambda: self.resources.is_gone,
             )
             self.placement = Placement(
                 self.cluster, parts.streams, self.lines, self.scoring, self.pool, draining, parts.failed

@@ -24,6 +24,10 @@ class ShardLostError(StreamerError):
     """A shard is gone, and a part of the ring with it: the line is to be made anew from its files."""
 
 
+class LineEndedError(StreamerError):
+    """A process was asked something of a line that it has no more."""
+
+
 @dataclass(frozen=True)
 class BackboneIdentity:
     """What a detector says of the backbone that it never runs itself, as attributes of the same names."""
@@ -107,6 +111,7 @@ class Reply:
         held: ids in the ring, quarantine and all.
         change: number of the stream's next change; None without a folder for snapshots.
         wants_snapshot: whether not to wait for the next round.
+        journal_bytes: on disk since the last snapshot.
         answer: of `operate`; of `flush`, how many scores are final.
         error: why nothing was done.
     """
@@ -116,6 +121,7 @@ class Reply:
     held: tuple[FrameId, ...] = ()
     change: int | None = None
     wants_snapshot: bool = False
+    journal_bytes: int = 0
     answer: Any = None
     error: Code | None = None
 

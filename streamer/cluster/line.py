@@ -236,6 +236,7 @@ class Line:
             held=() if ring is None else tuple(ring.slot_of),
             change=None if journal is None else journal.number,
             wants_snapshot=journal is not None and journal.wants_snapshot,
+            journal_bytes=0 if journal is None else journal.size,
             answer=answer,
             error=error,
         )

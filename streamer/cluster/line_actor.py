@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import ray
 
 from musc_online.config import Config
-from streamer.cluster.exchange import BackboneIdentity, ShardLostError
+from streamer.cluster.exchange import BackboneIdentity, LineEndedError, ShardLostError
 from streamer.server import logs
 
 if TYPE_CHECKING:
@@ -36,6 +36,9 @@ class LineActor:
         logs.configure(level, "json")
         self._line: Line | None = None
         self._shards: ShardedStores | None = None
+        self._of = ""
+        self._under_way = 0
+        self._changed = threading.Condition()
 
     def where(self) -> tuple[int, str]:
         """Process id, and the id of the node."""
@@ -53,6 +56,7 @@ class LineActor:
 
     def begin(
         self,
+        of: str,
         name: str,
         config: Config,
         identity: BackboneIdentity,
@@ -63,6 +67,7 @@ class LineActor:
         """Be the line of a stream from now on.
 
         Args:
+            of: what `do` is to say that means this line.
             name: of the stream.
             config: its own.
             identity: of the backbone.
@@ -74,27 +79,45 @@ class LineActor:
         from streamer.cluster.shard import store_maker  # noqa: PLC0415
 
         self._shards = None if shards is None else store_maker(shards)
-        self._line = Line(
+        made = Line(
             name, config, identity, threads, make_store=self._shards, fatal=(ShardLostError,), signed=signed
         )
+        with self._changed:
+            self._line, self._of = made, of
 
-    def do(self, what: str, *args: Any, **named: Any) -> Any:
+    def do(self, of: str, what: str, *args: Any, **named: Any) -> Any:
         """Call a method of the line.
 
         Args:
+            of: as given to `begin`.
             what: its name.
             args, named: its arguments; what is a reference to Ray's store comes as what it stands for.
+
+        Raises:
+            LineEndedError: it has that line no more.
         """
-        return getattr(self._line, what)(*args, **named)
+        with self._changed:
+            line = self._line
+            if line is None or of != self._of:
+                raise LineEndedError(f"{what}: the process has another line, or none")
+            self._under_way += 1
+        try:
+            return getattr(line, what)(*args, **named)
+        finally:
+            with self._changed:
+                self._under_way -= 1
+                self._changed.notify_all()
 
     def shards(self) -> list[dict[str, Any]]:
         """`pid` and `node` of each of its shards; empty until its ring is made."""
         return [] if self._shards is None else self._shards.status()
 
     def end(self) -> None:
-        """Be no stream's line any more; files are let go of, shards end."""
-        line, self._line = self._line, None
-        shards, self._shards = self._shards, None
+        """Be no stream's line any more, once what was begun is done; files are let go of, shards end."""
+        with self._changed:
+            line, self._line = self._line, None
+            shards, self._shards = self._shards, None
+            self._changed.wait_for(lambda: not self._under_way)
         if line is not None:
             line.close()
         if shards is not None:

@@ -1,10 +1,13 @@
 """The lines of a gate: which there are, how they are opened, and what they know of their streams then."""
 
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import structlog
 
+from musc_online.config import Config
+from musc_online.ring_setup import expected_geometry, ring_bytes
 from streamer.cluster.exchange import Opened, Reply
 from streamer.cluster.published import Published
 from streamer.cluster.remote_line import Asked, Given, RemoteLine
@@ -40,15 +43,22 @@ class Lines:
         self._streams, self._given, self._published = streams, given, published
         self._restorer, self._progress = restorer, progress
         self._lines: dict[str, RemoteLine] = {}
+        self._lock = threading.Lock()
+        self._reserved: dict[str, int] = {}
+        """Bytes of rings that are being made, by stream."""
 
     def of(self, stream: Stream) -> RemoteLine:
         """A stream's line, open or not."""
-        line = self._lines.get(stream.name)
-        # Of a stream that lost its place, and was opened anew, the line is another.
-        if line is None or line.stream is not stream:
-            self._forget_closed()
-            line = self._lines[stream.name] = RemoteLine(stream, self._given)
-        return line
+        with self._lock:
+            line = self._lines.get(stream.name)
+            if line is not None and line.stream is stream:
+                return line
+            # Of a stream that lost its place, and was opened anew, the line is another.
+            line = RemoteLine(stream, self._given)
+            if self._streams.get(stream.name) is stream:
+                self._forget_closed()
+                self._lines[stream.name] = line
+            return line
 
     def open(self) -> dict[str, RemoteLine]:
         """The open lines, by stream."""
@@ -66,11 +76,8 @@ class Lines:
 
     def look_at_files(self, stream: Stream, line: RemoteLine) -> None:
         """Hear what became of a line's files, and publish what it tells of them."""
-        for told in line.call(lambda actor: actor.do.remote("troubles")) or ():
+        for told in line.look_at_files():
             self._published.put(stream, told)
-        status = line.call(lambda actor: actor.do.remote("status"))
-        if status is not None:
-            line.files = status
 
     def resume(self) -> None:
         """Open the streams that have a snapshot, the newest first; those that find no place sleep on."""
@@ -84,9 +91,9 @@ class Lines:
         with ThreadPoolExecutor(_TOGETHER, "resume") as pool:
             list(pool.map(self._resume, opening))
 
-    def has_ring(self, stream: Stream, line: RemoteLine) -> bool:
-        """Whether there is a ring; one that sleeps is woken."""
-        if stream.asleep:
+    def has_ring(self, stream: Stream, line: RemoteLine, *, wake: bool = True) -> bool:
+        """Whether there is a ring; one whose line died is opened, and with `wake` one that sleeps."""
+        if (stream.asleep and wake) or (not stream.asleep and stream.state.get("images")):
             self.opened(stream, line)
         return stream.line is not None
 
@@ -98,6 +105,8 @@ class Lines:
         """
         if stream.line is None:
             self._open(stream, line)
+            for told in line.take_redone():
+                self._published.put(stream, told)
 
     def ask(self, stream: Stream, line: RemoteLine, asked: Asked) -> Reply:
         """The reply of a line, or of the one that took its place.
@@ -106,13 +115,7 @@ class Lines:
             WireError: it refuses; see `opened`, too.
         """
 
-        def reopen() -> Opened:
-            before = int(stream.state.get("arrivals", 0))
-            opened = self._open(stream, line)
-            self._tell_lost(stream, before)
-            return opened
-
-        reply = line.ask(asked, reopen)
+        reply = line.ask(asked, lambda: self._open(stream, line))
         if reply.error is not None:
             self._published.take(stream, line, reply)
             for told in reply.told:
@@ -122,7 +125,8 @@ class Lines:
 
     def move(self, stream: Stream, line: RemoteLine, node: str | None, avoid: frozenset[str]) -> None:
         """Have a line whose ring is on disk end, and come up elsewhere."""
-        line.end()
+        if line.call("status") is not None:  # of one that died, it is yet to be told what it did
+            line.end()
         stream.line = None
         self._open(stream, line, node, avoid)
 
@@ -168,15 +172,24 @@ class Lines:
     def _open(
         self, stream: Stream, line: RemoteLine, node: str | None = None, avoid: frozenset[str] = frozenset()
     ) -> Opened:
-        was_asleep = stream.asleep
+        was_asleep, before = stream.asleep, int(stream.state.get("arrivals", 0))
         with self._streams.opening(stream), self._progress.step("open a line", allowed_s=_OPEN_S):
-            opened = line.open(self._room(stream), node=node, avoid=avoid)
+            opened = self._opened_in(stream, line, node, avoid)
             stream.line = line
             self._know(stream, line, opened)
         self.look_at_files(stream, line)
+        self._tell_lost(stream, before)
         if was_asleep:
             log.info("stream_awake", stream=stream.name, images=stream.state["images"])
         return opened
+
+    def _opened_in(self, stream: Stream, line: RemoteLine, node: str | None, avoid: frozenset[str]) -> Opened:
+        try:
+            return line.open(self._room(stream), node=node, avoid=avoid)
+        except BaseException:
+            with self._lock:
+                self._reserved.pop(stream.name, None)
+            raise
 
     def _know(self, stream: Stream, line: RemoteLine, opened: Opened) -> None:
         """Take over what a line knows of its frames, and tell it which scores are out."""
@@ -200,8 +213,22 @@ class Lines:
             self._published.error(stream, "ring_lost", text)
 
     def _room(self, stream: Stream) -> int:
-        room = self._streams.room_for(stream)
-        if room < 1:
-            text = f"stream '{stream.name}': limits.total_bytes is used up by other streams"
-            raise WireError("no_room", text)
-        return room
+        """Bytes for a ring, which are its own from now on: those opened beside it find less."""
+        with self._lock:
+            empty = {
+                one.name
+                for one in self._streams.known()
+                if one is not stream and (one.line is not None or one.opening) and not one.state.get("bytes")
+            }
+            coming = {name: size for name, size in self._reserved.items() if name in empty}
+            room = self._streams.room_for(stream) - sum(coming.values())
+            if room < 1:
+                text = f"stream '{stream.name}': limits.total_bytes is used up by other streams"
+                raise WireError("no_room", text)
+            self._reserved = {**coming, stream.name: min(room, _ring_bytes(stream.config))}
+            return room
+
+
+def _ring_bytes(config: Config) -> int:
+    """What a ring of its own takes, as it is known before its first frame."""
+    return ring_bytes(config, expected_geometry(config))

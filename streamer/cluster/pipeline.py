@@ -5,6 +5,7 @@ waits for its stream's turn: of each stream one frame is at its line at a time, 
 on their way. So a slow line holds up its own stream alone, whose frames wait where they can be dropped.
 """
 
+import math
 import threading
 import time
 from collections import Counter, deque
@@ -19,6 +20,7 @@ from streamer.cluster.pool import BackboneLostError, Extraction, Pool, PoolClose
 from streamer.cluster.scoring import LineScoring
 from streamer.cluster.start import LOST
 from streamer.errors import WireError
+from streamer.printable import printable
 from streamer.progress import Progress
 from streamer.server import picture_warnings
 from streamer.server.intake import Intake
@@ -61,6 +63,7 @@ class LinePipeline:
         streams: that may be open at a time.
         progress: of the steps that its threads are in.
         failed: called if its thread dies.
+        is_gone: whether nobody will answer any more.
     """
 
     def __init__(
@@ -72,9 +75,10 @@ class LinePipeline:
         streams: int,
         progress: Progress,
         failed: Callable[[BaseException], None],
+        is_gone: Callable[[], bool],
     ) -> None:
         self._intake, self._pool, self._scoring = intake, pool, scoring
-        self._outcomes, self._failed = outcomes, failed
+        self._outcomes, self._failed, self._is_gone = outcomes, failed, is_gone
         self.progress = progress
         self._log = RateLimitedLog()
         self._changed = threading.Condition()
@@ -95,10 +99,13 @@ class LinePipeline:
         while self._dispatcher.is_alive() or self._under_way:
             with self._changed:
                 self._changed.wait(_LOOK_S)
+            if self._is_gone():
+                return
             was_up = time.monotonic() if self._pool.is_up() else was_up
             if time.monotonic() - was_up > _PATIENCE_S:
                 log.error("backbones_gone", text="none came back while the gate ended; what waits is dropped")
                 self._pool.stop()
+                was_up = math.inf
         self._dispatcher.join()
         self._workers.shutdown()
         self._jobs.shutdown()
@@ -187,8 +194,10 @@ class LinePipeline:
             self._outcomes.refuse(queued, error.code, error.text)
         except Exception as error:
             self._log.warning("frame_failed", "internal", stream=queued.stream.name, exc_info=True)
-            text = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-            self._outcomes.refuse(queued, "internal", text)
+            # What an actor raised, and not how Ray shows that.
+            raised = getattr(error, "cause", None) or error
+            text = f"{type(raised).__name__}: {' '.join(str(raised).split())[:200]}"
+            self._outcomes.refuse(queued, "internal", printable(text))
 
     def _score(self, item: _UnderWay) -> None:
         queued, extraction = item.queued, item.extraction
@@ -196,7 +205,7 @@ class LinePipeline:
         for _ in range(_TRIES):
             try:
                 extracted = extraction.wait()
-                if not told:
+                if not told and extracted.shape != (0, 0):  # else it was not decoded
                     picture_warnings.tell(self._outcomes, queued, extracted.warnings)
                     told = True
                 if extracted.error is not None:

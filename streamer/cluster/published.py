@@ -35,6 +35,7 @@ class Published:
         """Take over how a ring is, before anything is out: who has a score must not find an older ring."""
         stream.state, stream.held = reply.state, frozenset(reply.held)
         line.wants_snapshot |= reply.wants_snapshot
+        line.files = {**line.files, "journal_bytes": reply.journal_bytes}
 
     def reply(self, stream: Stream, line: RemoteLine, reply: Reply) -> None:
         """All that came of an operation but a frame's."""

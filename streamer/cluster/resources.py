@@ -41,7 +41,7 @@ class Resources:
         self._failure: BaseException | None = None
         self._owns = cluster is None
         self.cluster = cluster or connect(config.engine, self._gone)
-        self.spares = spares or Spares(self.cluster, config.log.level)
+        self.spares = spares or Spares(self.cluster, config.log.level, config.engine.line_gpus)
         self.spares.prepare(min(_rings_on_disk(config), config.limits.streams))
         self.pool = Pool(self.cluster, config, self._hear)
         self.pool.begin()

@@ -42,7 +42,7 @@ class LineScoring:
             self._lines.opened(stream, line)
             asked = Asked(
                 "frame",
-                lambda actor: actor.do.remote("score", frame_of(queued, extracted, queue_ms), tokens),
+                lambda: (frame_of(queued, extracted, queue_ms), tokens),
                 queued.message.frame_id,
             )
             reply = self._lines.ask(stream, line, asked)
@@ -58,7 +58,7 @@ class LineScoring:
         with line.turn:
             if not self._lines.has_ring(stream, line):
                 return 0
-            reply = self._lines.ask(stream, line, Asked("flush", lambda actor: actor.do.remote("flush")))
+            reply = self._lines.ask(stream, line, Asked("flush"))
             self._published.reply(stream, line, reply)
             return int(reply.answer)
 
@@ -66,12 +66,13 @@ class LineScoring:
         """Forget a stream's ring, on disk too; the last scores of the frames in it are final."""
         line = self._lines.of(stream)
         with line.turn:
-            if stream.line is not None:
-                reply = self._lines.ask(stream, line, Asked("reset", lambda actor: actor.do.remote("reset")))
+            if self._lines.has_ring(stream, line, wake=False):
+                reply = self._lines.ask(stream, line, Asked("reset"))
                 self._published.reply(stream, line, reply)
-                line.call(lambda actor: actor.do.remote("forget"))  # everybody has heard of it
-                line.end()
+                line.call("forget")  # everybody has heard of it
+            line.end()
             stream.reset()
+            line.end()  # what was settled meanwhile is forgotten too
 
     def operate(self, stream: Stream, word: Word) -> dict[str, Any]:
         """An operator's word: done, and told to everybody.
@@ -83,9 +84,7 @@ class LineScoring:
         with line.turn:
             if not self._lines.has_ring(stream, line):
                 raise nothing_to_say(stream, word)
-            reply = self._lines.ask(
-                stream, line, Asked("word", lambda actor: actor.do.remote("operate", word))
-            )
+            reply = self._lines.ask(stream, line, Asked("word", lambda: (word,)))
             self._published.reply(stream, line, reply)
             answer: dict[str, Any] = reply.answer
             return answer
@@ -105,7 +104,8 @@ class LineScoring:
         with line.turn:
             if stream.line is None:
                 return None
-            if line.copy(asleep=False) and line.call(lambda actor: actor.do.remote("write")) is None:
+            is_well = line.call("status") is not None
+            if is_well and line.copy(asleep=False) and line.call("write") is None:
                 raise WireError(
                     "snapshot_failed",
                     f"stream '{stream.name}': stays where it is, its ring could not be written",

@@ -15,7 +15,7 @@ from typing import Any
 import structlog
 
 from streamer.cluster.lines import Lines
-from streamer.cluster.remote_line import RemoteLine
+from streamer.cluster.remote_line import COUNTS, RemoteLine
 from streamer.errors import WireError
 from streamer.server.journals import files
 from streamer.server.snapshot_files import SUFFIX, file_name
@@ -29,7 +29,7 @@ log = structlog.get_logger()
 _LOOK_S = 0.5
 _DISK_S = 600.0
 """Beyond what any step may take: a large ring takes a disk its time, and nobody here sees how far it is."""
-_COUNTS = ("written", "failures", "refused", "restored", "replayed")
+_TURN_S = 30.0
 
 
 class LineSnapshots(Worker):
@@ -93,10 +93,10 @@ class LineSnapshots(Worker):
         """
         if self._folder is None:
             raise WireError("not_configured", "snapshot: none is configured; set snapshot.path to a folder")
-        streams = [stream for stream in self._streams.known() if stream.line is not None]
-        written = self._save(streams)
-        if len(written) < len(streams) and self.failed_text is not None:
-            raise WireError("snapshot_failed", self.failed_text)
+        before = self._failures()
+        written = self._save([stream for stream in self._streams.known() if stream.line is not None])
+        if self._failures() != before:
+            raise WireError("snapshot_failed", self.failed_text or "snapshot: a file could not be written")
         return written
 
     def save_last(self) -> None:
@@ -116,7 +116,8 @@ class LineSnapshots(Worker):
             with line.turn:
                 if due(stream) and not stream.unsaved:
                     release(stream)
-                    line.end()
+                    if stream.line is None:
+                        line.end()
 
     def forget(self, stream: Stream) -> None:
         """Delete the files of a stream that was emptied on purpose while it had no line."""
@@ -133,23 +134,33 @@ class LineSnapshots(Worker):
 
     def status(self) -> dict[str, Any]:
         """Files written, failed, refused, restored; when the last was written; why the last one failed."""
-        lines = [line.files for line in self._lines.every_line()]
+        lines = self._lines.every_line()
         ours = self._tally.status()
-        counts = Counter({name: ours[name] for name in _COUNTS})
-        for one in lines:
-            counts.update({name: one.get(name, 0) for name in _COUNTS})
+        counts = Counter({name: ours[name] for name in COUNTS})
+        for line in lines:
+            counts += line.earlier
+            counts.update({name: line.files.get(name, 0) for name in COUNTS})
+        saved = [line.files["saved_ns"] for line in lines if line.files.get("saved_ns")]
         return {
-            **{name: counts[name] for name in _COUNTS},
-            "saved_ns": max((one["saved_ns"] for one in lines if one.get("saved_ns")), default=None),
+            **{name: counts[name] for name in COUNTS},
+            "saved_ns": max(saved, default=None),
             "failed": self.failed_text,
-            "journal_bytes": sum(one.get("journal_bytes", 0) for one in lines),
+            "journal_bytes": sum(line.files.get("journal_bytes", 0) for line in lines),
             "path": None if self._folder is None else str(self._folder),
         }
+
+    def _failures(self) -> int:
+        return int(self.status()["failures"])
 
     def _due(self, *, is_round: bool) -> list[Stream]:
         """Streams that changed; between rounds those whose journals do not wait."""
         changed = [one for one in self._streams.known() if one.line is not None and one.unsaved]
-        return [one for one in changed if is_round or self._lines.of(one).wants_snapshot]
+        if is_round:
+            return changed
+        # A disk that takes none is not tried at every look.
+        tried = time.monotonic() - self._every_s
+        lines = [(one, self._lines.of(one)) for one in changed]
+        return [one for one, line in lines if line.wants_snapshot and line.failed_at < tried]
 
     def _save(self, streams: list[Stream]) -> list[dict[str, Any]]:
         written = []
@@ -170,15 +181,21 @@ class LineSnapshots(Worker):
         asleep: bool = False,
     ) -> dict[str, Any] | None:
         """Have a stream's line copy its state and write that; its facts, None where nothing was written."""
-        with line.turn:
+        if not line.turn.take(_TURN_S):  # one that hangs is its own stream's trouble
+            log.warning("snapshot_put_off", stream=stream.name, text=f"its line is busy for {_TURN_S:g} s")
+            return None
+        try:
             if stream.line is None or not due():
                 return None
             stream.unsaved = False
             if not line.copy(asleep=asleep):
+                stream.unsaved = True
                 return None
-        facts: dict[str, Any] | None = line.call(lambda actor: actor.do.remote("write"))
+        finally:
+            line.turn.give()
+        facts: dict[str, Any] | None = line.call("write")
         if facts is None:
-            stream.unsaved = True
+            stream.unsaved, line.failed_at = True, time.monotonic()
         self._lines.look_at_files(stream, line)
         return facts
 

@@ -6,16 +6,19 @@ from contextlib import suppress
 from typing import Any
 
 import ray
+from ray.exceptions import GetTimeoutError
 
-from streamer.cluster.exchange import ShardLostError
+from streamer.cluster.exchange import LineEndedError, ShardLostError
 from streamer.cluster.line_actor import BESIDE, LineActor
 from streamer.cluster.start import LOST, Cluster
 
-GONE: tuple[type[Exception], ...] = (*LOST, ShardLostError)
+GONE: tuple[type[Exception], ...] = (*LOST, ShardLostError, LineEndedError)
 """What is raised for a line whose process, node or shards are gone."""
 _MOST = 2
 """That wait. One takes some 0.4 GB."""
 _AT_START = 8
+_END_S = 60.0
+"""For a line to let go of its files; one that hangs is ended."""
 
 
 class Spares:
@@ -27,10 +30,12 @@ class Spares:
     Args:
         cluster: where.
         level: of the actors' logs.
+        gpus: that a line asks; of GPUs none is kept from others for one that waits.
     """
 
-    def __init__(self, cluster: Cluster, level: str) -> None:
+    def __init__(self, cluster: Cluster, level: str, gpus: float = 0.0) -> None:
         self._cluster, self._level = cluster, level
+        self._keeps = cluster.own and not gpus
         self._lock = threading.Lock()
         self._idle: deque[Any] = deque()
         self._warming: tuple[Any, Any] | None = None
@@ -40,7 +45,7 @@ class Spares:
 
     def prepare(self, count: int) -> None:
         """Have so many ready as soon as may be, up to a few: they are wanted at once."""
-        if self._cluster.own:
+        if self._keeps:
             options = self._cluster.options(0.0)
             with self._lock:
                 while len(self._idle) < min(count, _AT_START):
@@ -50,7 +55,7 @@ class Spares:
 
     def settle(self) -> None:
         """Whoever uses it is up: from now on one waits."""
-        if self._cluster.own:
+        if self._keeps:
             options = self._cluster.options(0.0)
             with self._lock:
                 self._settled = True
@@ -64,7 +69,7 @@ class Spares:
             node: where it is to be; None for anywhere.
             avoid: nodes where it is not to be.
         """
-        if not self._cluster.own:
+        if not self._keeps:
             return self._make(self._cluster.options(cpus, gpus, node, avoid))
         options = self._cluster.options(cpus, gpus)
         with self._lock:
@@ -76,11 +81,12 @@ class Spares:
     def give_back(self, actor: Any) -> None:
         """Take an actor back whose line is no more wanted; it is ended, or kept."""
         try:
-            ray.get(actor.end.remote())  # what it was told without waiting is done before that
-        except GONE:
+            ray.get(actor.end.remote(), timeout=_END_S)
+        except (*GONE, GetTimeoutError):
+            end(actor)
             return
         with self._lock:
-            if self._cluster.own and not self._closed and len(self._idle) < _MOST:
+            if self._keeps and not self._closed and len(self._idle) < _MOST:
                 self._idle.appendleft(actor)
                 return
         end(actor)

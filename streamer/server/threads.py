@@ -21,17 +21,32 @@ class FairLock:
     def __init__(self) -> None:
         self._turn = threading.Condition()
         self._next = self._served = 0
+        self._given_up: set[int] = set()
 
-    def __enter__(self) -> None:
+    def take(self, timeout_s: float | None = None) -> bool:
+        """Wait for it; False if time ran out. Who has it gives it back by `give`."""
         with self._turn:
             mine = self._next
             self._next += 1
-            self._turn.wait_for(lambda: self._served == mine)
+            if self._turn.wait_for(lambda: self._served == mine, timeout_s):
+                return True
+            self._given_up.add(mine)
+            return False
 
-    def __exit__(self, *_: object) -> None:
+    def give(self) -> None:
+        """Let the next have it."""
         with self._turn:
             self._served += 1
+            while self._served in self._given_up:
+                self._given_up.remove(self._served)
+                self._served += 1
             self._turn.notify_all()
+
+    def __enter__(self) -> None:
+        self.take()
+
+    def __exit__(self, *_: object) -> None:
+        self.give()
 
 
 class Worker(threading.Thread):
