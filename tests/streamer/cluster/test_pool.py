@@ -3,8 +3,9 @@
 import os
 import signal
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,6 +17,8 @@ from structlog.testing import capture_logs
 from musc_online import backbones
 from musc_online.errors import WeightsError
 from streamer.cluster import beginning, start
+from streamer.cluster.exchange import Extracted
+from streamer.cluster.member import Member
 from streamer.cluster.pool import BackboneLostError, Pool, PoolClosedError
 from streamer.errors import StreamerError
 from streamer.server.stream import QueuedFrame, Stream
@@ -269,6 +272,59 @@ def test_weights_that_cannot_be_used_end_the_start_as_in_one_process(cluster, tm
         Pool(cluster, config, pytest.fail).start()
     assert str(there.value) == str(here.value)
     assert "\n" not in str(there.value)
+
+
+def test_a_doubtful_frame_gets_an_actor_alone_however_many_wait():
+    pool = Pool(SimpleNamespace(own=False), config_of(), pytest.fail)
+    answers, waits, started = {}, [], []
+
+    class Extract:
+        def options(self, **_):
+            return self
+
+        def remote(self, job, payload):
+            answers[job.message.frame_id] = Future()
+            return SimpleNamespace(future=lambda: answers[job.message.frame_id]), None
+
+    class Watched(threading.Condition):
+        def wait(self, timeout=None):
+            waits.append(timeout)
+            return super().wait(timeout)
+
+    def begin(frame):
+        count = len(waits)
+        started.append(threading.Thread(target=pool.submit, args=(frame,), daemon=True))
+        started[-1].start()
+        until(lambda: len(waits) > count)
+
+    def end(number, woken):
+        """A frame, and see all who waited go on or wait again."""
+        count = len(waits) + len(answers)
+        answers[number].set_result(Extracted())
+        until(lambda: len(waits) + len(answers) == count + woken)
+
+    members = pool._members
+    members.changed = Watched()
+    only = Member(step="up", actor=SimpleNamespace(extract=Extract()))
+    members._members = [only]
+    for number in range(FILL):
+        pool.submit(queued(number, payload=b"-"))
+    doubtful, later = queued(FILL, payload=b"-"), [FILL + 1, FILL + 2, FILL + 3]
+    pool._doubtful.add(doubtful)
+    begin(doubtful)
+    for number in later:
+        begin(queued(number, payload=b"-"))
+    for number in range(FILL):  # each makes room, which is for the one
+        assert only.alone_for is doubtful
+        assert [*answers] == [*range(FILL)]
+        end(number, 4)
+    assert [*answers] == [*range(FILL + 1)]
+    assert only.in_flight == 1
+    end(FILL, 3)
+    assert sorted(answers) == [*range(FILL + 1), *later]
+    assert only.alone_for is None
+    for one in started:
+        one.join()
 
 
 def test_a_start_ends_where_no_node_has_room(cluster, monkeypatch):
