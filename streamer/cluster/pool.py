@@ -121,6 +121,14 @@ class Pool:
         """What the backbone is; waits and raises as `start`."""
         return self._members.wait_up()
 
+    def fail(self, error: BaseException) -> None:
+        """Have whoever waits for the first one told of an error that ends the service."""
+        self._members.fail(error)
+
+    def give_up(self) -> None:
+        """Have them no longer wait; a signal handler may call it."""
+        self._members.give_up()
+
     def settle(self) -> None:
         """Whoever uses it is up: spares may be loaded."""
         self._members.may_spare.set()

@@ -327,6 +327,35 @@ def test_a_doubtful_frame_gets_an_actor_alone_however_many_wait():
         one.join()
 
 
+def test_a_start_ends_where_the_pools_thread_dies(cluster):
+    config = config_of()
+    engine = config.engine.model_copy(update={"backbone_gpus": 1.5})  # which Ray refuses with a ValueError
+    told = []
+    pool = Pool(cluster, config.model_copy(update={"engine": engine}), told.append)
+    with pytest.raises(StreamerError, match=r"^engine.backbones: none comes up \(ValueError: [^\n]*\)$"):
+        pool.start()
+    assert [type(error) for error in told] == [ValueError]
+
+
+@pytest.mark.parametrize("ended", ["head", "signal"])
+def test_a_start_ends_where_nothing_is_to_be_waited_for(cluster, ended):
+    pool = Pool(cluster, config_of(engine={"backbone_gpus": 3}), pytest.fail)
+    told = []
+
+    def wait():
+        with pytest.raises(StreamerError) as caught:
+            pool.start()
+        told.append(str(caught.value))
+
+    waiting = threading.Thread(target=wait)
+    waiting.start()
+    until(lambda: pool._members._members[0].step == "placing")
+    gone = StreamerError("engine: Ray's head is gone")
+    pool.fail(gone) if ended == "head" else pool.give_up()
+    waiting.join(60)
+    assert told == [str(gone) if ended == "head" else "engine.backbones: they were stopped before one was up"]
+
+
 def test_a_start_ends_where_no_node_has_room(cluster, monkeypatch):
     monkeypatch.setattr(beginning, "_START_S", 1.0)
     pool = Pool(cluster, config_of(engine={"backbone_gpus": 3}), pytest.fail)
