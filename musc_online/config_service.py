@@ -2,7 +2,14 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import ByteSize, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import (
+    ByteSize,
+    Field,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from musc_online.config_values import LARGEST, Bytes, ConfigPath, Positive, Seconds, Section
 
@@ -109,6 +116,13 @@ class Engine(Section):
     line_gpus: Annotated[float, Field(ge=0, le=1024)] = 0.0
     shards: Annotated[int, Field(ge=0, le=64)] = 0
     shard_cpus: Annotated[float, Field(ge=0, le=1024)] = 1.0
+
+    @field_validator("backbone_gpus", "line_gpus")
+    @classmethod
+    def _shared_or_whole(cls, gpus: float) -> float:
+        if gpus > 1 and gpus % 1:
+            raise ValueError("expected a share up to 1 or a whole number: Ray divides no more than one GPU")
+        return gpus
 
     @model_validator(mode="after")
     def _shards_match_on_processors(self) -> Self:

@@ -156,6 +156,7 @@ def _serving(config: Config, n_images: int) -> dict[str, Any]:
     values["history"]["path"] = values["snapshot"]["path"] = values["metrics"]["endpoint"] = None
     values["snapshot"]["journal"] = False
     values["security"]["keys"] = None  # on loopback, to itself
+    values["engine"]["address"] = values["engine"]["token"] = None  # nor its cluster
     values["limits"]["rate"] = None  # every frame is taken
     values["limits"]["sleep_after_s"] = None  # there is nowhere to sleep
     values["output"]["picture"]["of"] = "none"  # nobody looks at them

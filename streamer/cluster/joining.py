@@ -65,27 +65,36 @@ def environment(token: Path | None) -> dict[str, str | None]:
             "engine.token: the cluster's token is missing, expected the path of a file with it (or "
             "RAY_AUTH_TOKEN, RAY_AUTH_TOKEN_PATH, ~/.ray/auth_token)"
         )
+    if not os.environ.get("RAY_AUTH_TOKEN"):
+        _read_where_ray_looks()
     return {"RAY_AUTH_MODE": "token"}
 
 
-def _read(path: Path) -> str:
+def _read_where_ray_looks() -> None:
+    """Raises as for a file that is configured."""
+    named = os.environ.get("RAY_AUTH_TOKEN_PATH")
+    if named:
+        _read(Path(named), "RAY_AUTH_TOKEN_PATH")
+    else:
+        _read(Path.home() / ".ray" / "auth_token")
+
+
+def _read(path: Path, key: str = "engine.token") -> str:
     try:
         about = path.stat()
         if not stat.S_ISREG(about.st_mode) or about.st_size > _TOKEN_BYTES:
-            raise StreamerError(
-                f"engine.token: {path} is no file of a token; `ray get-auth-token` prints one"
-            )
+            raise StreamerError(f"{key}: {path} is no file of a token; `ray get-auth-token` prints one")
         if about.st_mode & 0o077:
             raise StreamerError(
-                f"engine.token: {path} can be read or written by others than its owner (mode "
+                f"{key}: {path} can be read or written by others than its owner (mode "
                 f"{stat.S_IMODE(about.st_mode):04o}); chmod 600 {path}"
             )
         token = path.read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "is not ASCII"
-        raise StreamerError(f"engine.token: {path} cannot be read ({reason})") from None
+        raise StreamerError(f"{key}: {path} cannot be read ({reason})") from None
     if not token or not token.isprintable() or " " in token:
-        raise StreamerError(f"engine.token: {path} holds no token, expected one word")
+        raise StreamerError(f"{key}: {path} holds no token, expected one word")
     return token
 
 

@@ -3,10 +3,13 @@
 import contextlib
 import time
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import ray
 from ray import exceptions
+
+if TYPE_CHECKING:
+    from streamer.server.stream import QueuedFrame
 
 Step = Literal["due", "placing", "warming", "warm", "loading", "up", "gone"]
 
@@ -33,8 +36,8 @@ class Member:
     pid: int | None = None
     node: str = ""
     in_flight: int = 0
-    alone: bool = False
-    """A frame has it for itself, or waits for that."""
+    alone_for: "QueuedFrame | None" = None
+    """The frame that has it for itself, or waits for that."""
     lost: BaseException | None = None
     """What its frames say of it: it is gone."""
     moving: bool = False

@@ -55,7 +55,11 @@ class Members(Worker):
     def __init__(
         self, cluster: Cluster, config: Config, fill: int, failed: Callable[[BaseException], None]
     ) -> None:
-        super().__init__("backbones", failed)
+        def died(error: BaseException) -> None:
+            self.fail(error)
+            failed(error)
+
+        super().__init__("backbones", died)
         self.changed = threading.Condition()
         self.closed = False
         self.may_spare = threading.Event()
@@ -69,19 +73,35 @@ class Members(Worker):
         self._avoid: set[str] = set()
         self._beginning = beginning.Beginning()
         self._cannot: MuscError | StreamerError | None = None
+        self._given_up = False
 
     def wait_up(self) -> BackboneIdentity:
         """What the backbone is, as soon as one is up; what stands in the way of the first is raised.
 
         Raises:
             WeightsError, ConfigError: the backbone cannot be loaded.
-            StreamerError: there is no room for an actor, or none comes up.
+            StreamerError: there is no room for an actor, none comes up, or it was given up.
         """
         with self.changed:
-            self.changed.wait_for(lambda: self.identity or self._cannot or self.closed)
+            # With a look now and then: a signal handler may take no lock, and so wakes nobody.
+            while not (self.identity or self._cannot or self.closed or self._given_up):
+                self.changed.wait(_LOOK_S)
             if self.identity is None:
                 raise self._cannot or StreamerError("engine.backbones: they were stopped before one was up")
             return self.identity
+
+    def fail(self, error: BaseException) -> None:
+        """None comes up any more where none is yet: the head is gone, say, or this thread."""
+        if not isinstance(error, MuscError | StreamerError):
+            text = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+            error = StreamerError(f"engine.backbones: none comes up ({text})")
+        with self.changed:
+            self._cannot = self._cannot or error
+            self.changed.notify_all()
+
+    def give_up(self) -> None:
+        """Have `wait_up` raise, where none is up; a signal handler may call it."""
+        self._given_up = True
 
     def up(self) -> list[Member]:
         """Those that take frames; under the lock."""
@@ -134,7 +154,7 @@ class Members(Worker):
         """Whether to go on trying to get the first one up."""
         cannot = self._beginning.cannot(self._members, self._cluster, self._config.engine)
         with self.changed:
-            self._cannot = cannot
+            self._cannot = self._cannot or cannot
             self.changed.notify_all()
 
     def _hear(self) -> None:

@@ -64,22 +64,26 @@ class Folder:
 
 
 def _remove_left(parent: Path) -> None:
-    """Folders whose process has ended without removing them."""
+    """Folders of ours whose process has ended without removing them; others' are left alone, and links."""
     for folder in parent.glob(f"{_NAME}*"):
-        with contextlib.suppress(OSError):
-            lock = os.open(folder / "lock", os.O_RDWR | os.O_NOFOLLOW)
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                _remove(folder)
-            finally:
-                os.close(lock)
+        with contextlib.suppress(OSError), contextlib.ExitStack() as opened:
+            inside = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            opened.callback(os.close, inside)
+            about = os.fstat(inside)
+            if about.st_uid != os.geteuid() or about.st_mode & 0o077:
+                continue
+            lock = os.open("lock", os.O_RDWR | os.O_NOFOLLOW, dir_fd=inside)
+            opened.callback(os.close, lock)
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _remove(folder)
 
 
 def _remove(folder: Path) -> None:
     """The lock last: a folder without one belongs to nobody."""
-    shutil.rmtree(folder / "r", ignore_errors=True)
-    if not (folder / "r").exists():
-        shutil.rmtree(folder, ignore_errors=True)
+    with contextlib.suppress(RecursionError):  # folders in folders, a thousand deep
+        shutil.rmtree(folder / "r", ignore_errors=True)
+        if not (folder / "r").exists():
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def environment() -> dict[str, str]:

@@ -121,6 +121,14 @@ class Pool:
         """What the backbone is; waits and raises as `start`."""
         return self._members.wait_up()
 
+    def fail(self, error: BaseException) -> None:
+        """Have whoever waits for the first one told of an error that ends the service."""
+        self._members.fail(error)
+
+    def give_up(self) -> None:
+        """Have them no longer wait; a signal handler may call it."""
+        self._members.give_up()
+
     def settle(self) -> None:
         """Whoever uses it is up: spares may be loaded."""
         self._members.may_spare.set()
@@ -133,7 +141,7 @@ class Pool:
         """
         members = self._members
         with members.changed:
-            member = self._alone() if queued in self._doubtful else self._with_others()
+            member = self._alone(queued) if queued in self._doubtful else self._with_others()
             member.in_flight += 1
         facts: Future[Extracted] = Future()
         tokens = None
@@ -165,22 +173,23 @@ class Pool:
     def _with_others(self) -> Member:
         """An actor with room, as it is found; under the lock, which is given up while there is none."""
         while True:
-            free = [one for one in self._up() if not one.alone and one.in_flight < self._fill]
+            free = [one for one in self._up() if one.alone_for is None and one.in_flight < self._fill]
             if free:
                 return min(free, key=lambda one: one.in_flight)
             self._members.changed.wait()
 
-    def _alone(self) -> Member:
+    def _alone(self, queued: "QueuedFrame") -> Member:
         """An actor without any other frame, which gets no other; likewise."""
         while True:
-            free = [one for one in self._up() if not one.alone]
+            free = [one for one in self._up() if one.alone_for is None]
             if free:
                 mine = min(free, key=lambda one: one.in_flight)
-                mine.alone = True
+                mine.alone_for = queued
                 while mine in self._up():
                     if not mine.in_flight:
                         return mine
                     self._members.changed.wait()
+                mine.alone_for = None
             else:
                 self._members.changed.wait()
 
@@ -195,7 +204,8 @@ class Pool:
         error = None if lost else done.result().error
         with self._members.changed:
             member.in_flight -= 1
-            member.alone = False
+            if member.alone_for is queued:  # not that of one that was there before
+                member.alone_for = None
             if isinstance(lost, LOST):
                 member.lost = lost  # at once: the next frame must not be handed to it
                 self._doubtful.add(queued)

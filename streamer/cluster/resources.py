@@ -8,6 +8,8 @@ import threading
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+import structlog
+
 from musc_online.config import Config
 from streamer.cluster.pool import Pool
 from streamer.cluster.spares import Spares
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
 
     from streamer.cluster.engine import ClusterEngine
     from streamer.server.engine import Parts
+
+log = structlog.get_logger()
 
 _ENGINE = "streamer.cluster.engine"
 _FILES = ("*.safetensors", "*.journal")
@@ -44,6 +48,8 @@ class Resources:
         self.spares = spares or Spares(self.cluster, config.log.level, config.engine.line_gpus)
         self.spares.prepare(min(_rings_on_disk(config), config.limits.streams))
         self.pool = Pool(self.cluster, config, self._hear)
+        if self._failure is not None:  # before there was a pool to tell
+            self.pool.fail(self._failure)
         self.pool.begin()
 
     def tell(self, failed: "Callable[[BaseException], None]") -> None:
@@ -51,6 +57,10 @@ class Resources:
         self._failed = failed
         if self._failure is not None:
             failed(self._failure)
+
+    def give_up(self) -> None:
+        """Have a start that waits for a backbone end; a signal handler may call it."""
+        self.pool.give_up()
 
     def close(self) -> None:
         """End what is ours; done twice it does nothing. What is gone is not waited for."""
@@ -66,10 +76,13 @@ class Resources:
 
     def _gone(self, error: BaseException) -> None:
         self.is_gone = True
+        log.critical("head_gone", text=str(error))
         self._hear(error)
 
     def _hear(self, error: BaseException) -> None:
         self._failure = self._failure or error
+        if hasattr(self, "pool"):
+            self.pool.fail(error)
         if self._failed is not None:
             self._failed(error)
 
@@ -99,6 +112,10 @@ class Begun:
         """The engine of a service, which closes the resources with it."""
         engine: type[ClusterEngine] = import_module(_ENGINE).ClusterEngine
         return engine(parts, self._resources, owned=True)
+
+    def give_up(self) -> None:
+        """Have a start that waits for a backbone end; a signal handler may call it."""
+        self._resources.give_up()
 
     def close(self) -> None:
         """End what was begun, where no engine did."""

@@ -34,6 +34,10 @@ class Begun(Protocol):
         """The engine of a service."""
         ...
 
+    def give_up(self) -> None:
+        """Have its making end with an error, if it waits; a signal handler may call it."""
+        ...
+
     def close(self) -> None:
         """Let go of everything; done twice it does nothing."""
         ...
@@ -66,7 +70,7 @@ def serve(
             return
         begun = begin(config)
         try:
-            run(config, ready_file, begun)
+            run(config, ready_file, begun, begun.give_up)
         finally:
             begun.close()
     except MuscError as error:
@@ -83,21 +87,33 @@ def _as_served(config: Config) -> Config:
     return config.model_copy(update={"backbone": config.backbone.model_copy(update={"precision": "auto"})})
 
 
-def run(config: Config, ready_file: Path | None = None, engine: "MakeEngine | None" = None) -> None:
+def run(
+    config: Config,
+    ready_file: Path | None = None,
+    engine: "MakeEngine | None" = None,
+    give_up: Callable[[], None] = lambda: None,
+) -> None:
     """Serve until a signal or a `shutdown` request.
 
     Args:
         config: the whole configuration.
         ready_file: gets `{"endpoints": {...}, "model_id"}` once frames are accepted; written in one piece.
         engine: makes another engine than this process.
+        give_up: called at a signal: whoever makes that engine is not to wait for others any more.
     """
     with Output() as output, Notify() as notify:
         logs.configure(config.log.level, config.log.format)
         notify.status("starting")
         service = _loaded(config, engine)
         service.log_lost = output.lost
-        _stop_by_signal(service)
-        service.start()
+        _stop_by_signal(service, give_up)
+        try:
+            service.start()
+        except StreamerError as error:
+            if service.failure is None and service.wait(0.0):  # a signal came: whoever waited gave up
+                log.info("stopped", text=str(error))
+                return
+            raise
         _say_ready(service, ready_file)
         notify.ready()
         supervised = Supervised(service, notify)
@@ -134,11 +150,12 @@ def _loaded(config: Config, engine: "MakeEngine | None") -> "Service":
     return service
 
 
-def _stop_by_signal(service: "Service") -> None:
+def _stop_by_signal(service: "Service", give_up: Callable[[], None]) -> None:
     """End in order at Ctrl-C, SIGTERM, and when the terminal goes away (unless `nohup` says it may)."""
 
     def stop(_signal: int, _frame: FrameType | None) -> None:
         service.ask_to_stop()
+        give_up()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)

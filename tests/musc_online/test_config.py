@@ -81,6 +81,11 @@ def test_every_shipped_configuration_loads(path):
         ({"threshold": {"rule": "fixed"}}, "value: missing, expected a raw score"),
         ({"backbone": {"precision": "half"}}, "backbone.precision: got 'half'"),
         ({"backbone": {"activation": "relu"}}, "backbone.activation: got 'relu'"),
+        (
+            {"engine": {"backbone_gpus": 1.5}},
+            "engine.backbone_gpus: got 1.5, expected a share up to 1 or a whole number: Ray divides no more",
+        ),
+        ({"engine": {"line_gpus": 2.25}}, "engine.line_gpus: got 2.25, expected a share up to 1 or a whole"),
         ({"limits": {"sleep_after_s": -1}}, "limits.sleep_after_s: got -1, input should be greater"),
         (
             {"limits": {"sleep_after_s": 60}},
@@ -97,6 +102,12 @@ def test_wrong_keys_and_values_are_one_line(values, says, tmp_path):
         assert says in str(caught.value)
         assert str(caught.value).startswith(origin)
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("gpus", [0, 0.25, 1, 2, 8.0])
+def test_gpus_that_ray_can_hand_out(gpus):
+    engine = config.load({"engine": {"backbone_gpus": gpus, "line_gpus": gpus}}).engine
+    assert (engine.backbone_gpus, engine.line_gpus) == (gpus, gpus)
 
 
 @pytest.mark.parametrize(

@@ -122,6 +122,37 @@ def test_tokens_that_cannot_be_used(token: Path, tmp_path: Path) -> None:
     assert joining.environment(token) == {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN}
 
 
+@pytest.mark.parametrize("named", [True, False])
+def test_a_token_where_ray_looks_is_for_its_owner_alone(
+    named: bool, token: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("RAY_AUTH_TOKEN", raising=False)
+    monkeypatch.delenv("RAY_AUTH_TOKEN_PATH", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    path = tmp_path / ".ray" / "auth_token"
+    if named:
+        path = token
+        monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(path))
+    else:
+        path.parent.mkdir()
+        token.rename(path)
+    loader = joining.AuthenticationTokenLoader.instance()
+    try:
+        loader.reset_cache()
+        assert joining.environment(None) == {"RAY_AUTH_MODE": "token"}
+        path.chmod(0o644)
+        with pytest.raises(StreamerError) as error:
+            joining.environment(None)
+        key = "RAY_AUTH_TOKEN_PATH" if named else "engine.token"
+        assert str(error.value) == (
+            f"{key}: {path} can be read or written by others than its owner (mode 0644); chmod 600 {path}"
+        )
+        monkeypatch.setenv("RAY_AUTH_TOKEN", TOKEN)  # which Ray takes instead
+        assert joining.environment(None) == {"RAY_AUTH_MODE": "token"}
+    finally:
+        loader.reset_cache()
+
+
 @pytest.mark.slow
 def test_an_open_cluster_is_refused(folder: Path, token: Path) -> None:
     with head(folder, None) as (address, _):

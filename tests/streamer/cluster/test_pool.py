@@ -3,8 +3,9 @@
 import os
 import signal
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,6 +17,8 @@ from structlog.testing import capture_logs
 from musc_online import backbones
 from musc_online.errors import WeightsError
 from streamer.cluster import beginning, start
+from streamer.cluster.exchange import Extracted
+from streamer.cluster.member import Member
 from streamer.cluster.pool import BackboneLostError, Pool, PoolClosedError
 from streamer.errors import StreamerError
 from streamer.server.stream import QueuedFrame, Stream
@@ -269,6 +272,88 @@ def test_weights_that_cannot_be_used_end_the_start_as_in_one_process(cluster, tm
         Pool(cluster, config, pytest.fail).start()
     assert str(there.value) == str(here.value)
     assert "\n" not in str(there.value)
+
+
+def test_a_doubtful_frame_gets_an_actor_alone_however_many_wait():
+    pool = Pool(SimpleNamespace(own=False), config_of(), pytest.fail)
+    answers, waits, started = {}, [], []
+
+    class Extract:
+        def options(self, **_):
+            return self
+
+        def remote(self, job, payload):
+            answers[job.message.frame_id] = Future()
+            return SimpleNamespace(future=lambda: answers[job.message.frame_id]), None
+
+    class Watched(threading.Condition):
+        def wait(self, timeout=None):
+            waits.append(timeout)
+            return super().wait(timeout)
+
+    def begin(frame):
+        count = len(waits)
+        started.append(threading.Thread(target=pool.submit, args=(frame,), daemon=True))
+        started[-1].start()
+        until(lambda: len(waits) > count)
+
+    def end(number, woken):
+        """A frame, and see all who waited go on or wait again."""
+        count = len(waits) + len(answers)
+        answers[number].set_result(Extracted())
+        until(lambda: len(waits) + len(answers) == count + woken)
+
+    members = pool._members
+    members.changed = Watched()
+    only = Member(step="up", actor=SimpleNamespace(extract=Extract()))
+    members._members = [only]
+    for number in range(FILL):
+        pool.submit(queued(number, payload=b"-"))
+    doubtful, later = queued(FILL, payload=b"-"), [FILL + 1, FILL + 2, FILL + 3]
+    pool._doubtful.add(doubtful)
+    begin(doubtful)
+    for number in later:
+        begin(queued(number, payload=b"-"))
+    for number in range(FILL):  # each makes room, which is for the one
+        assert only.alone_for is doubtful
+        assert [*answers] == [*range(FILL)]
+        end(number, 4)
+    assert [*answers] == [*range(FILL + 1)]
+    assert only.in_flight == 1
+    end(FILL, 3)
+    assert sorted(answers) == [*range(FILL + 1), *later]
+    assert only.alone_for is None
+    for one in started:
+        one.join()
+
+
+def test_a_start_ends_where_the_pools_thread_dies(cluster):
+    config = config_of()
+    engine = config.engine.model_copy(update={"backbone_gpus": 1.5})  # which Ray refuses with a ValueError
+    told = []
+    pool = Pool(cluster, config.model_copy(update={"engine": engine}), told.append)
+    with pytest.raises(StreamerError, match=r"^engine.backbones: none comes up \(ValueError: [^\n]*\)$"):
+        pool.start()
+    assert [type(error) for error in told] == [ValueError]
+
+
+@pytest.mark.parametrize("ended", ["head", "signal"])
+def test_a_start_ends_where_nothing_is_to_be_waited_for(cluster, ended):
+    pool = Pool(cluster, config_of(engine={"backbone_gpus": 3}), pytest.fail)
+    told = []
+
+    def wait():
+        with pytest.raises(StreamerError) as caught:
+            pool.start()
+        told.append(str(caught.value))
+
+    waiting = threading.Thread(target=wait)
+    waiting.start()
+    until(lambda: pool._members._members[0].step == "placing")
+    gone = StreamerError("engine: Ray's head is gone")
+    pool.fail(gone) if ended == "head" else pool.give_up()
+    waiting.join(60)
+    assert told == [str(gone) if ended == "head" else "engine.backbones: they were stopped before one was up"]
 
 
 def test_a_start_ends_where_no_node_has_room(cluster, monkeypatch):

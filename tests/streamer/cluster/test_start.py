@@ -238,6 +238,41 @@ def test_folders_of_killed_gates_are_removed(tmp_path: Path, monkeypatch: pytest
     assert list(tmp_path.iterdir()) == [foreign]
 
 
+def test_folders_that_are_not_ours_are_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(own.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr(own, "_LONGEST_FOLDER", len(str(tmp_path)))
+    elsewhere, opened, strange, deep = (
+        tmp_path / name for name in ("elsewhere", "musc-ray-open", "musc-ray-uid", "musc-ray-deep")
+    )
+    for folder in (elsewhere, opened, strange, deep):
+        (folder / "r").mkdir(parents=True)
+        folder.chmod(0o700)
+        (folder / "lock").touch()
+        (folder / "lock").chmod(0o600)
+    opened.chmod(0o750)
+    (tmp_path / "musc-ray-link").symlink_to(elsewhere)
+    at = os.open(deep / "r", os.O_RDONLY)
+    for _ in range(sys.getrecursionlimit() + 100):  # longer than any path may be
+        os.mkdir("d", dir_fd=at)
+        below = os.open("d", os.O_RDONLY, dir_fd=at)
+        os.close(at)
+        at = below
+    os.close(at)
+    if os.geteuid() == 0:
+        os.chown(strange, 12345, 12345)
+    try:
+        before = sorted(tmp_path.iterdir())
+        mine = own.Folder()
+        assert sorted(tmp_path.iterdir()) == sorted(
+            one for one in [*before, mine.path.parent] if one != strange or os.geteuid() == 0
+        )
+        assert (elsewhere / "lock").exists()
+        assert (opened / "lock").exists()
+        mine.remove()
+    finally:
+        subprocess.run(["rm", "-rf", str(deep)], check=True)
+
+
 def test_too_little_shared_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     usage = own.shutil.disk_usage("/")
     monkeypatch.setattr(own.shutil, "disk_usage", lambda _: usage._replace(free=64 << 20))
