@@ -94,6 +94,7 @@ def stopped(pid):
 
 def settle(pool):
     """Wait until nothing is under way: no frame, and nobody that is only being made."""
+    pool.settle()
     until(lambda: in_flight(pool) == 0 and pids(pool) != [] and spare(pool) is not None)
 
 
@@ -237,7 +238,7 @@ def test_a_frame_that_was_lost_is_tried_again_by_itself(one, backbone):
         assert_tokens(second.result(), backbone, 1)
         assert_tokens(third.result(), backbone, 2)
         # It is like any other now and then: others share the actor again.
-        assert [one.alone for one in pool._members.up()] == [False]
+        assert [one.alone_for for one in pool._members.up()] == [None]
 
 
 @pytest.mark.slow

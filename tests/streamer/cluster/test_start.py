@@ -59,6 +59,7 @@ def token_of(processes: list[psutil.Process]) -> str:
 
 def test_a_cluster_of_our_own(capfd: pytest.CaptureFixture[str]) -> None:
     before, environment = signal.getsignal(signal.SIGTERM), dict(os.environ)
+    environment.pop("PYTHONBREAKPOINT", None)  # Ray leaves its own, of earlier clusters too
     cluster = start.connect(Engine(name="ray"), unexpected)
     try:
         assert {
