@@ -9,8 +9,8 @@ from streamer.commands import Command, examples
 from streamer.config_option import ConfigFile
 
 if TYPE_CHECKING:
-    from musc_online.config import Config
-    from streamer.cluster.resources import Begun
+    from streamer.cluster.begun import Begun
+    from streamer.server.main import Config
 
 
 @click.command(
@@ -54,7 +54,7 @@ def main(path: Path | None, ready_file: Path | None, name: str | None) -> None:
 
 
 def _on_ray(config: "Config") -> "Begun":
-    from streamer.cluster.resources import Begun  # noqa: PLC0415  (an extra)
+    from streamer.cluster.begun import Begun  # noqa: PLC0415  (an extra)
 
     return Begun(config)
 

@@ -3,10 +3,7 @@
 Light to import: Ray's processes come up, and load what they need, while this process still imports.
 """
 
-import gc
-import threading
-from importlib import import_module
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import structlog
 
@@ -15,15 +12,8 @@ from streamer.cluster.pool import Pool
 from streamer.cluster.spares import Spares
 from streamer.cluster.start import Cluster, connect
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from streamer.cluster.engine import ClusterEngine
-    from streamer.server.engine import Parts
-
 log = structlog.get_logger()
 
-_ENGINE = "streamer.cluster.engine"
 _FILES = ("*.safetensors", "*.journal")
 
 
@@ -52,7 +42,7 @@ class Resources:
             self.pool.fail(self._failure)
         self.pool.begin()
 
-    def tell(self, failed: "Callable[[BaseException], None]") -> None:
+    def tell(self, failed: Callable[[BaseException], None]) -> None:
         """Have errors that end the service told there, those of before too."""
         self._failed = failed
         if self._failure is not None:
@@ -85,41 +75,6 @@ class Resources:
             self.pool.fail(error)
         if self._failed is not None:
             self._failed(error)
-
-
-class Begun:
-    """The resources of a service, begun before it; makes its engine (`streamer.server.engine.MakeEngine`).
-
-    Call it in the thread that lives as long as the process: Ray's own processes end with it.
-
-    Args:
-        config: of the service.
-
-    Raises:
-        StreamerError: see `Resources`.
-    """
-
-    def __init__(self, config: Config) -> None:
-        gc.disable()  # until the service is made: what is imported stays
-        importing = threading.Thread(target=import_module, args=(_ENGINE,), name="import")
-        importing.start()
-        try:
-            self._resources = Resources(config)
-        finally:
-            importing.join()
-
-    def __call__(self, parts: "Parts") -> "ClusterEngine":
-        """The engine of a service, which closes the resources with it."""
-        engine: type[ClusterEngine] = import_module(_ENGINE).ClusterEngine
-        return engine(parts, self._resources, owned=True)
-
-    def give_up(self) -> None:
-        """Have a start that waits for a backbone end; a signal handler may call it."""
-        self._resources.give_up()
-
-    def close(self) -> None:
-        """End what was begun, where no engine did."""
-        self._resources.close()
 
 
 def _rings_on_disk(config: Config) -> int:

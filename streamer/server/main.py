@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import structlog
 
 from musc_online import config as configuration
-from musc_online.config import Config
+from musc_online.config import Config as Config  # noqa: PLC0414  (the command's, too)
 from musc_online.errors import MuscError
 from streamer.errors import StreamerError
 from streamer.notify import Notify
