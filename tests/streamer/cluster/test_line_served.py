@@ -22,6 +22,7 @@ WORDS = {
     13: ("threshold", {"rule": "quantile"}),
     15: ("forget", {"frame_id": "line-14"}),
 }
+LAST = ("unpin", {"frame_id": "line-6"})
 OPTIONS = {
     "plain": {},
     "quarantine, nearest and numbers": {
@@ -70,10 +71,13 @@ def by_service(backbone, wanted, numbers):
                 listen("operator", what)
         if numbers[-1] == N_FRAMES - 1:
             control(service, "flush", stream="line")
+            what, about = LAST
+            control(service, what, stream="line", **about)  # goes out behind all that the flush made final
+            listen("operator", what)
         else:  # behind what the last frame made due
             control(service, "threshold", stream="line", rule="mad", preview=True)
-        for _ in range(2):  # all is handed over by then, and goes out with the next round at the latest
-            listen("status", "line")
+            for _ in range(2):  # all is handed over by then, and goes out with the next round at the latest
+                listen("status", "line")
     return heard
 
 
@@ -107,6 +111,8 @@ class OfPictures:
                 self.hear(self.line.operate(check_word(what, {"stream": "line", **about})))
         if numbers[-1] == N_FRAMES - 1:
             self.hear(self.line.flush())
+            what, about = LAST
+            self.hear(self.line.operate(check_word(what, {"stream": "line", **about})))
         return self.heard
 
     def tokens(self, number):
