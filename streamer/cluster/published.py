@@ -66,9 +66,7 @@ class Published:
         self.outcomes.outbox.put(Outgoing(stream.name, "error", header))
 
     def _score(self, queued: QueuedFrame, extracted: Extracted, told: Told) -> None:
-        # By the gate's clock, as everything else of the frame.
-        scored_ns = queued.begun_ns + int(told.spent_ms * 1e6)
-        stream, header = queued.stream, {**told.header, "scored_ns": scored_ns}
+        stream, header = queued.stream, told.header
         self._observe(header["latency_ms"])
         if header["raw_score"] is not None:
             self._observe_score(stream.name, header["raw_score"])
