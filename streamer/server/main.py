@@ -132,7 +132,7 @@ def run(
         log.info("stopped", **_progress(service.ledger.totals()))
 
 
-def _loaded(config: Config, engine: "MakeEngine | None") -> "Service":
+def _loaded(config: Config, engine: "MakeEngine | None" = None) -> "Service":
     """The service and all its libraries.
 
     They make some hundred thousand objects that stay. Python would look through them for garbage again and
