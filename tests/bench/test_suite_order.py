@@ -31,7 +31,9 @@ def test_what_is_shared_comes_first_then_what_takes_long_and_the_order_in_a_file
         "streamer/sources/s.py",
         "streamer/page/p.py",
     ]
-    items = [SimpleNamespace(path=TESTS / name, name="test", number=number) for number, name in enumerate(names)]
+    items = [
+        SimpleNamespace(path=TESTS / name, name="test", number=number) for number, name in enumerate(names)
+    ]
     in_order(items)
     assert [item.number for item in items] == [5, 4, 2, 3, 0, 1]
 
