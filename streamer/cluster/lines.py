@@ -66,7 +66,7 @@ class Lines:
 
     def close(self) -> None:
         """End every line; no score goes out any more."""
-        for line in self._lines.values():
+        for line in self.every_line():
             with line.turn:
                 line.end()
 
@@ -175,11 +175,14 @@ class Lines:
         was_asleep, before = stream.asleep, int(stream.state.get("arrivals", 0))
         with self._streams.opening(stream), self._progress.step("open a line", allowed_s=_OPEN_S):
             opened = self._opened_in(stream, line, node, avoid)
+            if was_asleep and opened.tally is None:  # its files came to harm: ids go with the ring
+                stream.forget_scored()
             stream.line = line
             self._know(stream, line, opened)
         self.look_at_files(stream, line)
-        self._tell_lost(stream, before)
-        if was_asleep:
+        if not was_asleep:  # else whoever read the files has told
+            self._tell_lost(stream, before)
+        else:
             log.info("stream_awake", stream=stream.name, images=stream.state["images"])
         return opened
 
