@@ -19,6 +19,16 @@ def command(module: str, *arguments: str) -> list[str]:
     return [sys.executable, "-P", "-m", module, *arguments]
 
 
+def bare_command(file: str, *arguments: str) -> list[str]:
+    """What runs a file by itself, with no packages and nothing of the environment: up at once.
+
+    Args:
+        file: imports nothing but Python's own modules.
+        arguments: of its command line.
+    """
+    return [sys.executable, "-I", "-S", file, *arguments]
+
+
 def environment(**more: str) -> dict[str, str]:
     """This process's environment, in which Python finds what this process finds.
 

@@ -4,7 +4,6 @@ import os
 import secrets
 import signal
 import subprocess
-import sys
 import time
 from contextlib import suppress
 from importlib.util import find_spec
@@ -92,7 +91,7 @@ class Nodes:
                    f"--temp-dir={self._folder.resolve()}"]  # fmt: skip
         else:
             own = [f"--address={self.address}", f"--num-cpus={self._cpus}"]
-        return [sys.executable, "-P", "-m", "ray.scripts.scripts", "start", *common, *own]
+        return child.command("ray.scripts.scripts", "start", *common, *own)
 
     def kill(self, address: str) -> None:
         """kill -9 of every process of a node, its actors among them.

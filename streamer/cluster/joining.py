@@ -5,29 +5,17 @@ import re
 import socket
 import stat
 import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from ray._raylet import AuthenticationTokenLoader
-
+from streamer import child
+from streamer.cluster.asking import LET_IN, REFUSED
 from streamer.errors import StreamerError
 
 _CONNECT_S = 10.0
 _PROVE_S = 60.0
 _TOKEN_BYTES = 4096
 _ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^:/\[\]\s]+):(\d{1,5})")
-_REFUSED, _LET_IN = 3, 4
-_QUESTION = f"""
-import sys
-from ray._raylet import GcsClient
-from ray.exceptions import AuthenticationError
-try:
-    GcsClient(address=sys.argv[1]).internal_kv_keys(b"", None, timeout=20)
-except AuthenticationError:
-    sys.exit({_REFUSED})
-sys.exit({_LET_IN})
-"""
 
 
 def checked(address: str) -> tuple[str, int]:
@@ -60,23 +48,23 @@ def environment(token: Path | None) -> dict[str, str | None]:
     """
     if token is not None:
         return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": _read(token)}
-    if not AuthenticationTokenLoader.instance().has_token(ignore_auth_mode=True):
-        raise StreamerError(
-            "engine.token: the cluster's token is missing, expected the path of a file with it (or "
-            "RAY_AUTH_TOKEN, RAY_AUTH_TOKEN_PATH, ~/.ray/auth_token)"
-        )
     if not os.environ.get("RAY_AUTH_TOKEN"):
         _read_where_ray_looks()
     return {"RAY_AUTH_MODE": "token"}
 
 
 def _read_where_ray_looks() -> None:
-    """Raises as for a file that is configured."""
-    named = os.environ.get("RAY_AUTH_TOKEN_PATH")
+    """Raises as for a file that is configured. Ray itself would say what it found for an earlier cluster."""
+    named, usual = os.environ.get("RAY_AUTH_TOKEN_PATH"), Path.home() / ".ray" / "auth_token"
     if named:
         _read(Path(named), "RAY_AUTH_TOKEN_PATH")
+    elif usual.exists():
+        _read(usual)
     else:
-        _read(Path.home() / ".ray" / "auth_token")
+        raise StreamerError(
+            "engine.token: the cluster's token is missing, expected the path of a file with it (or "
+            "RAY_AUTH_TOKEN, RAY_AUTH_TOKEN_PATH, ~/.ray/auth_token)"
+        )
 
 
 def _read(path: Path, key: str = "engine.token") -> str:
@@ -105,22 +93,22 @@ def prove_closed(address: str, environment: Mapping[str, str | None]) -> None:
         StreamerError: it answered the one, refused the other, or said neither.
     """
     hidden = dict.fromkeys(("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"))
-    if _asked(address, {**hidden, "RAY_AUTH_MODE": "disabled"}) == _LET_IN:
+    if _asked(address, {**hidden, "RAY_AUTH_MODE": "disabled"}) == LET_IN:
         raise StreamerError(
             f"engine.address: {address}: the cluster lets in whoever reaches it, and runs their code; start "
             "every node of it with RAY_AUTH_MODE=token and the same token"
         )
-    if _asked(address, environment) == _REFUSED:
+    if _asked(address, environment) == REFUSED:
         raise StreamerError(f"engine.token: the cluster at {address} has another token; expected its own")
 
 
 def _asked(address: str, environment: Mapping[str, str | None]) -> int:
-    """How the head treats a process with these variables: `_LET_IN` or `_REFUSED`."""
-    variables = {name: value for name, value in {**os.environ, **environment}.items() if value is not None}
+    """How the head treats a process with these variables: `LET_IN` or `REFUSED`."""
+    variables = {**child.environment(), **environment}
     try:
         asked = subprocess.run(
-            [sys.executable, "-c", _QUESTION, address],
-            env=variables,
+            child.command("streamer.cluster.asking", address),
+            env={name: value for name, value in variables.items() if value is not None},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=_PROVE_S,
@@ -130,7 +118,7 @@ def _asked(address: str, environment: Mapping[str, str | None]) -> int:
         raise StreamerError(
             f"engine.address: {address}: no answer within {_PROVE_S:.0f} s; is it the port of Ray's GCS?"
         ) from None
-    if asked.returncode not in (_LET_IN, _REFUSED):
+    if asked.returncode not in (LET_IN, REFUSED):
         said = asked.stderr.decode(errors="replace").strip().splitlines() or ["no reason given"]
         raise StreamerError(f"engine.address: {address}: no cluster of Ray answers ({said[-1][:200]})")
     return asked.returncode

@@ -21,10 +21,12 @@ class Reaper:
     """
 
     def __init__(self, processes: Iterable[int]) -> None:
+        from streamer import child  # noqa: PLC0415  (the process itself has no packages)
+
         roots = set(processes)
-        numbers = sorted(roots | {child for child, parent in _parents() if parent in roots})
+        numbers = sorted(roots | {one for one, parent in _parents() if parent in roots})
         self._process = subprocess.Popen(
-            [sys.executable, "-I", "-S", __file__, *map(str, numbers)],
+            child.bare_command(__file__, *map(str, numbers)),
             stdin=subprocess.PIPE,
             start_new_session=True,  # what a terminal sends is not for it
         )
