@@ -136,21 +136,16 @@ def test_a_token_where_ray_looks_is_for_its_owner_alone(
     else:
         path.parent.mkdir()
         token.rename(path)
-    loader = joining.AuthenticationTokenLoader.instance()
-    try:
-        loader.reset_cache()
-        assert joining.environment(None) == {"RAY_AUTH_MODE": "token"}
-        path.chmod(0o644)
-        with pytest.raises(StreamerError) as error:
-            joining.environment(None)
-        key = "RAY_AUTH_TOKEN_PATH" if named else "engine.token"
-        assert str(error.value) == (
-            f"{key}: {path} can be read or written by others than its owner (mode 0644); chmod 600 {path}"
-        )
-        monkeypatch.setenv("RAY_AUTH_TOKEN", TOKEN)  # which Ray takes instead
-        assert joining.environment(None) == {"RAY_AUTH_MODE": "token"}
-    finally:
-        loader.reset_cache()
+    assert joining.environment(None) == {"RAY_AUTH_MODE": "token"}
+    path.chmod(0o644)
+    with pytest.raises(StreamerError) as error:
+        joining.environment(None)
+    key = "RAY_AUTH_TOKEN_PATH" if named else "engine.token"
+    assert str(error.value) == (
+        f"{key}: {path} can be read or written by others than its owner (mode 0644); chmod 600 {path}"
+    )
+    monkeypatch.setenv("RAY_AUTH_TOKEN", TOKEN)  # which Ray takes instead
+    assert joining.environment(None) == {"RAY_AUTH_MODE": "token"}
 
 
 @pytest.mark.slow
