@@ -23,7 +23,7 @@ from streamer_support import (
 )
 
 from bench.load.command import measure
-from bench.load.drive import Plan
+from bench.load.plan import Plan
 from musc_online import snapshot
 from streamer.ask import ask
 from streamer.process import ServerProcess
@@ -40,7 +40,7 @@ def test_three_kills_of_the_detector_under_load_lose_nothing(backbone, one_threa
     config = tmp_path / "load.yaml"
     config.write_text("{backbone: {image_size: 56}, ring: {capacity: 12, matcher: faiss}, warmup: 2}")
     # Faster than any server scores: frames are unacknowledged at every kill, and have to be sent again.
-    plan = Plan(publishers=2, fps=600.0, seconds=0.1, size=48, reliable=True, kills=3)
+    plan = Plan(publishers=2, fps=600.0, seconds=0.1, size=48, reliable=True, kills=("gate",) * 3)
     figures = measure(plan, config)
     assert figures["holds"], figures["checks"]
     assert (figures["kills"], figures["sent"], figures["scored"]) == (3, 120, 120)
