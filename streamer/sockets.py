@@ -136,6 +136,7 @@ def connect(
     connected_only: bool = False,
     send_buffer: int = -1,
     stalled_ms: int = 0,
+    events: int = 0,
 ) -> Socket:
     """A client socket; sends and receives raise `zmq.Again` after `timeout_ms` (-1: wait).
 
@@ -144,7 +145,8 @@ def connect(
     With `connected_only` nothing is kept to be sent while there is no connection. The kernel keeps some
     `send_buffer` bytes that are on their way (-1: as many as it likes). A TCP connection whose peer takes
     nothing for `stalled_ms` (0: for as long as the kernel's patience lasts) is made anew; what was on its way
-    is lost.
+    is lost. Of `events` (`zmq.EVENT_...`, without `wait_ms`) none is missed: its
+    `get_monitor_socket()` has them from the first connection on.
 
     Raises:
         StreamerError: the endpoint is malformed, nobody listens there, or our key is refused.
@@ -167,6 +169,8 @@ def connect(
     socket.immediate = connected_only
     socket.sndbuf, socket.tcp_maxrt = send_buffer, stalled_ms
     try:
+        if events:  # before it connects: the handshake may be over before `connect` returns
+            socket.get_monitor_socket(events).linger = 0
         if wait_ms is None:
             socket.connect(endpoint)
         else:

@@ -87,11 +87,16 @@ class Follower(threading.Thread, ABC):
         self._probe_at = 0.0
         try:
             self._scores = connect(
-                self._context, zmq.SUB, endpoints.scores, keys=keys, hwm=_QUEUE, max_part=_MAX_PART
+                self._context,
+                zmq.SUB,
+                endpoints.scores,
+                keys=keys,
+                hwm=_QUEUE,
+                max_part=_MAX_PART,
+                events=zmq.EVENT_HANDSHAKE_SUCCEEDED,
             )
             self._scores.subscribe(b"")
-            self._monitor: Socket = self._scores.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED)
-            self._monitor.linger = 0
+            self._monitor: Socket = self._scores.get_monitor_socket()
             # No REQ socket: one that asks again before it is answered throws its connection away.
             self._control = connect(
                 self._context, zmq.DEALER, endpoints.control, keys=keys, hwm=_QUESTIONS, max_part=MAX_ANSWER

@@ -1,16 +1,17 @@
-"""A follower and a history that refuses: when it is asked again."""
+"""A follower and a history: when it is asked, and one that refuses asked again."""
 
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from types import SimpleNamespace
+from typing import ClassVar
 
 import zmq
-from streamer_support import until
+from streamer_support import PATIENCE_S, until
 
 from streamer.following import follower, patience
 from streamer.following.follower import Follower
 from streamer.following.presence import Presence
-from streamer.sockets import Context
-from streamer.wire.frame import pack
+from streamer.sockets import Context, connect
+from streamer.wire.frame import pack, unpack
 
 
 class _Heard(Presence):
@@ -24,9 +25,10 @@ class _Follower(Follower):
 
     whose = "test"
     has_given_up = answers = False
+    known: ClassVar = {}
 
     def _known(self):
-        return {}
+        return self.known
 
     def _keep(self, taken, *, quiet=False):
         pass
@@ -44,18 +46,48 @@ class _Follower(Follower):
         self.answers = answers
 
 
-def test_a_history_that_refused_everything_for_too_long_is_asked_again_and_found_to_work(monkeypatch):
-    monkeypatch.setattr(follower, "_PROBE_S", 0.05)
-    monkeypatch.setattr(patience, "_AGAIN_S", 0.05)
-    with ExitStack() as held:
-        context = Context()
-        held.callback(context.destroy, linger=0)
-        scores, control = context.socket(zmq.PUB), context.socket(zmq.ROUTER)
+@contextmanager
+def detector(kind=zmq.PUB):
+    """The sockets of one, `scores` and `control`, and where they are."""
+    context = Context()
+    try:
+        scores, control = context.socket(kind), context.socket(zmq.ROUTER)
         places = {}
         for name, socket in (("scores", scores), ("control", control)):
             socket.bind("tcp://127.0.0.1:*")
             places[name] = socket.getsockopt_string(zmq.LAST_ENDPOINT).rstrip("\0")
-        one = _Follower(SimpleNamespace(**places), None, _Heard(), {}, scores_first=True, patience_s=0.3)
+        yield scores, control, SimpleNamespace(**places)
+    finally:
+        context.destroy(linger=0)
+
+
+def test_a_connection_that_is_there_before_anybody_looks_is_noticed(monkeypatch):
+    """What was said while nobody followed is asked for, whether or not anything is said later."""
+    with detector(zmq.XPUB) as (scores, control, places), ExitStack() as held:
+
+        def connect_at_once(context, kind, endpoint, **options):
+            socket = connect(context, kind, endpoint, **options)
+            if kind == zmq.SUB:
+                socket.subscribe(b"")
+                assert scores.recv() == b"\x01"  # the handshake is over
+            return socket
+
+        monkeypatch.setattr(follower, "connect", connect_at_once)
+        known = {"line/score": (4, b"digest")}
+        one = _Follower(places, None, _Heard(), known)
+        one.known = known
+        one.start()
+        held.callback(one.stop)
+        assert control.poll(PATIENCE_S * 1000), "it never asked"
+        asked = unpack(control.recv_multipart()[-1], 10_000)
+        assert (asked["kind"], asked["topic"], asked["first"]) == ("history", "line/score", 4)
+
+
+def test_a_history_that_refused_everything_for_too_long_is_asked_again_and_found_to_work(monkeypatch):
+    monkeypatch.setattr(follower, "_PROBE_S", 0.05)
+    monkeypatch.setattr(patience, "_AGAIN_S", 0.05)
+    with detector() as (_, control, places), ExitStack() as held:
+        one = _Follower(places, None, _Heard(), {}, scores_first=True, patience_s=0.3)
         one.start()
         held.callback(one.stop)
 
