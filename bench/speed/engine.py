@@ -57,9 +57,8 @@ def measure(*, ring: int, frames: int, actors: Sequence[int], say: Report) -> di
         for n_actors in actors:
             for shards in (0, _SHARDS):
                 say(f"{n_actors} backbone actors, {shards} shards")
-                found.append(
-                    _actors(root / f"ray-{n_actors}-{shards}", settings, files, n_actors, shards, frames)
-                )
+                chosen = ray(settings, n_actors, shards, min(ring, _SWEEP_RING))
+                found.append(_actors(root / f"ray-{n_actors}-{shards}", chosen, files, frames))
     costs = {
         **{name: overhead["ray"][name] for name in ("gate_ms", "decode_ms", "line_ms", "score_bytes")},
         "frame_bytes": mean(map(len, files)),
@@ -157,15 +156,19 @@ def _processes(service: Fed) -> dict[str, list[int]]:
     return {"gate": own, **pids, "ray": sorted(started) if engine else []}
 
 
-def _actors(
-    root: Path, settings: Mapping[str, Any], files: Sequence[bytes], n_actors: int, shards: int, frames: int
-) -> dict[str, Any]:
-    chosen = ray(settings, n_actors, shards, _SWEEP_RING)
-    with Fed(root, chosen, files, _SWEEP_STREAMS) as service:
+def _actors(root: Path, settings: Mapping[str, Any], files: Sequence[bytes], frames: int) -> dict[str, Any]:
+    ring, engine = settings["ring"]["capacity"], settings["engine"]
+    with Fed(root, settings, files, _SWEEP_STREAMS) as service:
         with service.fed():
-            service.scores(_SWEEP_STREAMS * _SWEEP_RING)
+            service.scores(_SWEEP_STREAMS * ring)
         found = _busy(service, frames)
-    return {"actors": n_actors, "shards": shards, "streams": _SWEEP_STREAMS, "ring": _SWEEP_RING, **found}
+    return {
+        "actors": engine["backbones"],
+        "shards": engine["shards"],
+        "streams": _SWEEP_STREAMS,
+        "ring": ring,
+        **found,
+    }
 
 
 def _recovery(

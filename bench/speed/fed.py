@@ -18,6 +18,8 @@ from streamer.wire.published import Message
 
 _PATIENCE_S = 180.0
 _STATUS_S = 60.0
+_UNDER_WAY, _LOOK_S = 32, 0.002
+# Frames of a stream sent and not scored: more than queues and actors hold, less than sockets would take.
 
 
 class Fed:
@@ -105,7 +107,11 @@ class Fed:
                 sender.join(_PATIENCE_S)
 
     def _keep_sending(self, stream: int, stop: threading.Event) -> None:
+        most = _UNDER_WAY * len(self._sent)
         while not stop.is_set():
+            if sum(self._sent) - self._heard >= most:
+                stop.wait(_LOOK_S)
+                continue
             with suppress(StreamerError):  # no room yet
                 self._send(stream, 0.2)
 

@@ -6,7 +6,7 @@ import pytest
 from click.testing import CliRunner
 
 from bench.scale.plant import Costs
-from bench.speed import command, engine, report
+from bench.speed import command, engine, fed, report
 from bench.speed.fed import Fed
 from bench.speed.runs import line
 from bench.speed.service import parts_folder
@@ -31,13 +31,14 @@ def test_numbers_of_actors_that_are_none_are_one_line(typed):
 
 
 @pytest.mark.slow
-def test_a_service_is_fed_and_all_its_scores_are_heard(tmp_path):
-    paths = parts_folder(tmp_path / "data", 12, 224)
+def test_a_service_is_fed_and_all_its_scores_are_heard(tmp_path, monkeypatch):
+    monkeypatch.setattr(fed, "_UNDER_WAY", 8)
+    paths = parts_folder(tmp_path / "data", 4, 224)
     files = [path.read_bytes() for path in paths]
-    settings = line().configuration(8)
+    settings = line().configuration(4)
     with Fed(tmp_path / "served", settings, files, streams=2) as service:
         with service.fed():
-            seconds, scores = service.scores(6)
+            seconds, scores = service.scores(4)
         service.drain()
         assert seconds > 0
         assert {message["stream"] for message in scores} == {"speed-0", "speed-1"}
@@ -50,8 +51,10 @@ def test_a_service_is_fed_and_all_its_scores_are_heard(tmp_path):
 
 
 @pytest.mark.slow
-def test_both_engines_are_measured_and_a_plant_can_be_planned_by_it(tmp_path):
+def test_both_engines_are_measured_and_a_plant_can_be_planned_by_it(tmp_path, monkeypatch):
     pytest.importorskip("ray")
+    monkeypatch.setattr(fed, "_UNDER_WAY", 8)
+    monkeypatch.setattr(engine, "_KILLS", 1)
     path = tmp_path / "engine.json"
     options = ["engine", "--ring", "8", "--frames", "10", "--actors", "1", "--json", str(path)]
     done = CliRunner().invoke(command.main, options)

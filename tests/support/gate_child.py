@@ -1,6 +1,7 @@
-"""A process with a cluster of its own and an actor at work in it, for tests that kill: `gate_child.py`.
+"""A process with a cluster of its own and an actor at work in it, for tests that kill.
 
-It prints one line of JSON once all is up, and ends in order at the end of standard input or at SIGINT.
+`gate_child.py [SECONDS]`: with SECONDS a head that answers nothing for so long is given up. It prints one
+line of JSON once all is up, and ends in order at the end of standard input or at SIGINT.
 """
 
 import json
@@ -13,6 +14,7 @@ import psutil
 import ray
 
 from musc_online.config_service import Engine
+from streamer.cluster import watching
 from streamer.cluster.start import connect
 
 
@@ -36,6 +38,8 @@ def failed(error: BaseException) -> None:
 
 
 def main() -> None:
+    if len(sys.argv) > 1:
+        watching._SILENT_S = float(sys.argv[1])
     stop = threading.Event()
     signal.signal(signal.SIGINT, lambda *_: stop.set())
     signal.signal(signal.SIGTERM, lambda *_: stop.set())

@@ -123,9 +123,9 @@ def test_clusters_one_after_the_other() -> None:
 
 
 @contextmanager
-def child() -> Iterator[tuple["subprocess.Popen[str]", dict[str, Any]]]:
+def child(*arguments: str) -> Iterator[tuple["subprocess.Popen[str]", dict[str, Any]]]:
     process = subprocess.Popen(
-        [sys.executable, str(SUPPORT / "gate_child.py")],
+        [sys.executable, str(SUPPORT / "gate_child.py"), *arguments],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         stdin=subprocess.PIPE,
@@ -191,7 +191,7 @@ def test_a_head_that_is_killed(part: str) -> None:
 
 @pytest.mark.slow
 def test_a_head_that_hangs() -> None:
-    with child() as (process, facts):
+    with child("8") as (process, facts):
         os.kill(of_name(facts, "gcs_server"), signal.SIGSTOP)
         out = said(process)
         assert re.fullmatch(
