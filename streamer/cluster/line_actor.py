@@ -10,8 +10,10 @@ import os
 import threading
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import ray
 
+from musc_online.arrays import Geometry
 from musc_online.config import Config
 from streamer.cluster.exchange import BackboneIdentity, LineEndedError, ShardLostError
 from streamer.server import logs
@@ -136,4 +138,11 @@ def _load() -> None:
     from musc_online.nearest.gemm import store  # noqa: PLC0415
     from streamer.cluster import line, shard  # noqa: PLC0415
 
-    del line, shard, store
+    del line, shard
+    # A match of the smallest image: the compiled loops are loaded with the first, which takes half a second.
+    geometry = Geometry(n_stages=1, degrees=(1, 3, 5), n_patches=4, n_channels=2)
+    warm = store.GemmStore(1, geometry, fine=False, threads=1)
+    features = warm.prepare(np.eye(4, 2, dtype=np.float32)[None])
+    warm.put(0, features)
+    codes = np.empty((2, 1, 1, 3, 4), np.float32)
+    warm.match(features, [0], *codes)

@@ -47,6 +47,7 @@ class Members(Worker):
     Attributes:
         changed: the lock, and the news that something of them changed.
         closed: set as they are ended.
+        begun: set once each was asked for, or none can be.
         may_spare: set once a spare takes nothing from what is more urgent.
         identity: of the backbone, once one is up: all have it.
         recoveries_s: seconds from noticing the loss of an actor to the next one being up, the newest 1000.
@@ -62,7 +63,7 @@ class Members(Worker):
         super().__init__("backbones", died)
         self.changed = threading.Condition()
         self.closed = False
-        self.may_spare = threading.Event()
+        self.begun, self.may_spare = threading.Event(), threading.Event()
         self.identity: BackboneIdentity | None = None
         self.recoveries_s: deque[float] = deque(maxlen=_RECOVERIES)
         self._cluster, self._config, self._fill = cluster, config, fill
@@ -98,6 +99,7 @@ class Members(Worker):
         with self.changed:
             self._cannot = self._cannot or error
             self.changed.notify_all()
+        self.begun.set()
 
     def give_up(self) -> None:
         """Have `wait_up` raise, where none is up; a signal handler may call it."""
@@ -122,6 +124,7 @@ class Members(Worker):
         with self.changed:
             self.closed = True
             self.changed.notify_all()
+        self.begun.set()
         if self.ident is not None:
             self.join()
         for member in self._all():
@@ -140,6 +143,7 @@ class Members(Worker):
                 self._spare = Member(told=True)
             for member in self._all():
                 self._look_at(member)
+            self.begun.set()
             if self.identity is None and self._cannot is None:
                 self._judge()
             self._hear()

@@ -95,8 +95,9 @@ class Pool:
         self._log = RateLimitedLog()
 
     def begin(self) -> None:
-        """Begin all; `identity` waits for one."""
+        """Ask for all; `identity` waits for one."""
         self._members.start()
+        self._members.begun.wait()
 
     def start(self) -> BackboneIdentity:
         """Begin all, and wait until one is up.

@@ -36,11 +36,11 @@ class Resources:
         self._owns = cluster is None
         self.cluster = cluster or connect(config.engine, self._gone)
         self.spares = spares or Spares(self.cluster, config.log.level, config.engine.line_gpus)
-        self.spares.prepare(min(_rings_on_disk(config), config.limits.streams))
         self.pool = Pool(self.cluster, config, self._hear)
         if self._failure is not None:  # before there was a pool to tell
             self.pool.fail(self._failure)
-        self.pool.begin()
+        self.pool.begin()  # first: a backbone takes longest, and lines wait for it
+        self.spares.prepare(min(_rings_on_disk(config), config.limits.streams))
 
     def tell(self, failed: Callable[[BaseException], None]) -> None:
         """Have errors that end the service told there, those of before too."""

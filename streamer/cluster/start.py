@@ -11,6 +11,7 @@ from typing import Any
 import ray
 from ray import exceptions
 from ray._private import auto_init_hook, ray_constants
+from ray._private import node as ray_node
 from ray._private import worker as ray_worker
 from ray._raylet import AuthenticationTokenLoader, Config
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -38,6 +39,9 @@ LOST: tuple[type[Exception], ...] = (
 _CORES = 4
 """Of a node of our own, as Ray counts: so many workers wait, without work, for the next actor."""
 _CLOSE_S = 30.0
+_UNUSED = ("start_api_server", "start_log_monitor", "start_monitor")
+"""Of Ray's node: a dashboard without pages, the logs of actors in this process's own, more nodes where there
+are none. Ray has no option that leaves them all out; a start would wait for them, and an end too."""
 
 
 @dataclass(frozen=True)
@@ -168,7 +172,7 @@ def _started(failed: Callable[[BaseException], None]) -> Cluster:
     store = own.store_bytes()
     folder = own.Folder()
     try:
-        with own.in_environment({**own.environment()}):
+        with own.in_environment({**own.environment()}), _without_unused():
             _init(
                 alone=True,
                 address="local",
@@ -235,6 +239,19 @@ def _signals_kept() -> Iterator[None]:
         with contextlib.suppress(ValueError):  # not the main thread: nothing was taken
             signal.signal(signal.SIGTERM, before)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+@contextlib.contextmanager
+def _without_unused() -> Iterator[None]:
+    """Ray starts none of what nobody would ask."""
+    before = {name: getattr(ray_node.Node, name) for name in _UNUSED}
+    for name in before:
+        setattr(ray_node.Node, name, lambda *_, **__: None)
+    try:
+        yield
+    finally:
+        for name, start in before.items():
+            setattr(ray_node.Node, name, start)
 
 
 def _processes() -> dict[str, int]:
