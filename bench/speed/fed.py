@@ -18,6 +18,7 @@ from streamer.wire.published import Message
 
 _PATIENCE_S = 180.0
 _STATUS_S = 60.0
+_STREAM = "speed-"
 _UNDER_WAY, _LOOK_S = 32, 0.002
 # Frames of a stream sent and not scored: more than queues and actors hold, less than sockets would take.
 
@@ -40,7 +41,7 @@ class Fed:
     ) -> None:
         root.mkdir()
         self._server = ServerProcess(root, settings)
-        self._frames, self._sent, self._heard = frames, [0] * streams, 0
+        self._frames, self._sent, self._heard = frames, [0] * streams, [0] * streams
         self._held = ExitStack()
 
     def __enter__(self) -> "Fed":
@@ -50,7 +51,7 @@ class Fed:
                 Subscriber(server.endpoints["scores"], timeout_s=_PATIENCE_S, queue=0)
             )
             self._publishers = [
-                held.enter_context(Publisher(server.endpoints["frames"], f"speed-{number}", wait_s=20.0))
+                held.enter_context(Publisher(server.endpoints["frames"], f"{_STREAM}{number}", wait_s=20.0))
                 for number in range(len(self._sent))
             ]
             self._held = held.pop_all()
@@ -87,7 +88,7 @@ class Fed:
             if message.kind == "error" and message.get("code") not in WARNINGS:
                 raise MuscError(f"service: refused a frame: {message.get('code')}, {message.get('text')}")
             if message.kind == "score":
-                self._heard += 1
+                self._heard[int(message["stream"].removeprefix(_STREAM))] += 1
                 return message
         raise MuscError(f"service: no score within {_PATIENCE_S:.0f} s")
 
@@ -107,9 +108,8 @@ class Fed:
                 sender.join(_PATIENCE_S)
 
     def _keep_sending(self, stream: int, stop: threading.Event) -> None:
-        most = _UNDER_WAY * len(self._sent)
         while not stop.is_set():
-            if sum(self._sent) - self._heard >= most:
+            if self._sent[stream] - self._heard[stream] >= _UNDER_WAY:
                 stop.wait(_LOOK_S)
                 continue
             with suppress(StreamerError):  # no room yet
@@ -129,5 +129,5 @@ class Fed:
 
     def drain(self) -> None:
         """Pass over the scores of all that was sent."""
-        while self._heard < sum(self._sent):
+        while sum(self._heard) < sum(self._sent):
             self._next()

