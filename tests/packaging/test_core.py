@@ -66,3 +66,23 @@ def test_another_command_names_the_extra_in_one_line(arguments, extra, tmp_path)
     assert done.stderr.endswith(f" is not installed; pip install 'musc-online[{extra}]' brings it\n")
     assert done.stderr.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+# As if all were installed but Ray.
+WITHOUT_RAY = """
+import sys
+
+sys.modules["ray"] = None
+import bench.load.command
+import bench.speed.command
+import streamer.server.service
+from musc_online.__main__ import main
+main()
+"""
+
+
+def test_without_ray_its_engine_is_one_line_and_the_other_loads(tmp_path):
+    command = [sys.executable, "-c", WITHOUT_RAY, "serve", "--engine", "ray"]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=tmp_path, timeout=180)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "error: ray is not installed; pip install 'musc-online[ray]' brings it\n"
