@@ -26,7 +26,14 @@ ANCHOR = 0.85
 """Quantile of the normal frames that `auto` measures from: high enough to be near the limit, and a seventh of
 the frames may lie above it."""
 SPREAD = 0.113
-"""Standard deviation of the logarithm of normal frames' scores (docs/method.md#the-threshold)."""
+"""Standard deviation of the logarithm of normal frames' scores (docs/method.md#the-threshold), at most: it is
+less where the frames themselves spread less."""
+LEAST_SPREAD = 0.03
+"""And at least, or frames that are all alike would be told apart by rounding."""
+QUARTER = 0.25
+"""Quantile of the normal frames from which their spread is seen, up to `ANCHOR`: defects lie above both."""
+TAIL = 1.2
+"""Upper tails are longer than what lies below shows."""
 FEW = 8
 """Frames by which the end of few is less certain than that of many: with so many the reach is doubled."""
 LEAST_NORMAL = 0.4
@@ -64,16 +71,24 @@ def auto(raw_scores: Values, false_alarms: float) -> float:
     """
     scores = np.maximum(raw_scores, FLOOR)
     normal = NormalDist()
-    reach = SPREAD * (normal.inv_cdf(1.0 - false_alarms) - normal.inv_cdf(ANCHOR))
-    reach = math.exp(reach * (1.0 + FEW / len(scores)))
+    steps = normal.inv_cdf(1.0 - false_alarms) - normal.inv_cdf(ANCHOR)
+    steps *= 1.0 + FEW / len(scores)
     limit, below = math.inf, scores
     while True:
-        end = float(np.quantile(below, ANCHOR)) * reach
+        quarter, anchor = np.quantile(below, (QUARTER, ANCHOR)).tolist()
+        end = anchor * math.exp(_spread(anchor / quarter) * steps)
         if end >= limit or not _is_most(scores, end):
             break
         limit, below = end, scores[scores < end]
     between = gap(scores)
     return min(limit, between) if _is_most(scores, between) else limit
+
+
+def _spread(ratio: float) -> float:
+    """Standard deviation of logarithms, from the ratio of the quantiles `ANCHOR` and `QUARTER`."""
+    normal = NormalDist()
+    seen = math.log(ratio) / (normal.inv_cdf(ANCHOR) - normal.inv_cdf(QUARTER))
+    return min(SPREAD, max(LEAST_SPREAD, TAIL * seen))
 
 
 def _is_most(scores: Values, limit: float) -> bool:

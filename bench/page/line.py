@@ -52,10 +52,10 @@ def running(sections: Mapping[str, Any], *, cooldown_s: float) -> Iterator[Line]
 def _detector(folder: Path, sections: Mapping[str, Any]) -> dict[str, Any]:
     """As `configs/line.yaml`, with what the page shows."""
     values: dict[str, Any] = {
-        "backbone": {"stages": [2, 5, 8], "precision": "auto"},
+        "backbone": {"stages": [5, 8], "precision": "auto"},
         "method": {"degrees": [1], "image_score": {"worst": 0.01}},
         "rscin": {"neighbour_counts": [1]},
-        "ring": {"capacity": 200, "nearest": 16, "admit": "quarantine", "quarantine": 50},
+        "ring": {"capacity": 200, "nearest": 32, "admit": "quarantine", "quarantine": 50},
         "revise": {"every": 20, "window": 200},
         "transport": {
             **dict.fromkeys(("frames", "scores", "control"), ANY_PORT),

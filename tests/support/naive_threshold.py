@@ -19,10 +19,12 @@ def auto(raw_scores, false_alarms):
     scores = [max(raw, 0.02) for raw in raw_scores]
     n = len(scores)
     steps = NormalDist().inv_cdf(1 - false_alarms) - NormalDist().inv_cdf(0.85)
-    reach = math.exp(0.113 * steps * (1 + 8 / n))
     limit = math.inf
     while True:
-        end = quantile([score for score in scores if score < limit], 0.85) * reach
+        below = [score for score in scores if score < limit]
+        low, high = quantile(below, 0.25), quantile(below, 0.85)
+        seen = math.log(high / low) / (NormalDist().inv_cdf(0.85) - NormalDist().inv_cdf(0.25))
+        end = high * math.exp(min(0.113, max(0.03, 1.2 * seen)) * steps * (1 + 8 / n))
         if end >= limit or sum(score < end for score in scores) < 0.4 * n:
             break
         limit = end
