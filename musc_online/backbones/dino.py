@@ -16,6 +16,8 @@ from musc_online.backbones.weights import Weights
 
 # What both authors' code adds to the grid before it divides by the pretrained grid.
 POSITION_OFFSET = 0.1
+_ROWS = 16
+"""Tokens of a frame that the last block is run for where only its class token is wanted."""
 
 
 class TimmVit(nn.Module):
@@ -99,28 +101,31 @@ def _can_cut(block: nn.Module) -> bool:
 
 
 def _class_row(block: Any, before: torch.Tensor) -> torch.Tensor:
-    """The last block's output for the class token alone, `[N, 1, C]`, to rounding that of the whole block.
+    """The last block's output for the class token alone, `[N, 1, C]`.
 
-    No patch token of it is wanted: they are but keys and values to the class token.
+    No patch token of it is wanted: they are but keys and values to the class token. A few go along all the
+    same, since a single row is multiplied by other code, which sums in another order for other numbers of
+    frames and of threads. With them it is to the byte what the whole block gives, on the processors tried.
     """
-    first = before[:, :1]
+    first = before[:, :_ROWS]
     first = first + block.ls1(_attended(block.attn, block.norm1(before)))
-    row: torch.Tensor = first + block.ls2(block.mlp(block.norm2(first)))
-    return row
+    rows: torch.Tensor = first + block.ls2(block.mlp(block.norm2(first)))
+    return rows[:, :1]
 
 
 def _attended(attention: Any, normed: torch.Tensor) -> torch.Tensor:
-    """timm's `Attention` with one query a frame."""
+    """timm's `Attention` with the first few tokens of a frame as queries."""
     n_frames, n_tokens, _ = normed.shape
     heads = attention.num_heads
     weight, bias = attention.qkv.weight, attention.qkv.bias
     width = len(weight) // 3
-    query = functional.linear(normed[:, :1], weight[:width], None if bias is None else bias[:width])
+    few = normed[:, :_ROWS].contiguous()  # else torch adds the bias by itself, rounding once more
+    query = functional.linear(few, weight[:width], None if bias is None else bias[:width])
     both = functional.linear(normed, weight[width:], None if bias is None else bias[width:])
-    query = query.view(n_frames, 1, heads, -1).transpose(1, 2)
+    query = query.view(n_frames, query.shape[1], heads, -1).transpose(1, 2)
     key, value = both.view(n_frames, n_tokens, 2, heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
     mixed = functional.scaled_dot_product_attention(attention.q_norm(query), attention.k_norm(key), value)
-    mixed = mixed.transpose(1, 2).reshape(n_frames, 1, width)
+    mixed = mixed.transpose(1, 2).flatten(2)
     # Not in every version of timm.
     mixed = attention.norm(mixed) if hasattr(attention, "norm") else mixed
     projected: torch.Tensor = attention.proj(mixed)

@@ -130,6 +130,11 @@ class Backbone(Protocol):
     """Short hex of name, weights, image size, stages and precision: those of equal
     fingerprints give comparable tokens."""
 
+    @property
+    def uses_torch_threads(self) -> bool:
+        """Whether it computes with the calling thread, and with those that torch gives that one to help."""
+        ...
+
     def prepare(self, frame: npt.NDArray[np.uint8] | Any) -> "torch.Tensor":
         """One `[H, W, 3]` uint8 BGR frame to the `[3, S, S]` float32 network input, on the CPU.
 

@@ -63,7 +63,7 @@ class VitBackbone:
         self.network = network
         network.to(device)
         self._prepare = prepare
-        self._alike: dict[int, bool] = {}
+        self._alike: dict[tuple[int, int], bool] = {}
         identity = f"{spec.name}|{weights_digest}|{image_size}|{','.join(map(str, stages))}"
         # Rounded tokens are compared with their like only. Float32 is unnamed: rings on disk are from before.
         identity += "" if precision == "float32" else f"|{precision}"
@@ -84,6 +84,11 @@ class VitBackbone:
             FrameError: another type, dtype or shape, or an empty frame.
         """
         return self._prepare.resize(frame, shape)
+
+    @property
+    def uses_torch_threads(self) -> bool:
+        """Whether it computes with the calling thread, and with those that torch gives that one to help."""
+        return self.device.type == "cpu" and self.precision != "int8"
 
     def extract(self, inputs: Tokens) -> tuple[Tokens, Tokens]:
         """Prepared frames `[N, 3, S, S]` to patch tokens `[stages, N, P, C]` and class tokens `[N, D]`.
@@ -131,18 +136,19 @@ class VitBackbone:
 
         The service extracts together the frames that happen to wait, which a score must not show; but a
         library of matrix products may sum in another order for another number of rows. Tried once for each
-        number, on frames of noise; where it is not so, frames are extracted one by one. On an accelerator
-        it is not asked.
+        number of frames and of threads, on frames of noise; where it is not so, frames are extracted one by
+        one. On an accelerator it is not asked.
         """
         if n_frames == 1 or self.device.type != "cpu":
             return True
-        if n_frames not in self._alike:
+        key = n_frames, torch.get_num_threads()
+        if key not in self._alike:
             generator = torch.Generator().manual_seed(n_frames)
             noise = torch.randn(n_frames, 3, self.image_size, self.image_size, generator=generator)
             together = self._run(noise)
             alone = (self._run(noise[i : i + 1]) for i in range(n_frames))  # up to the first that differs
-            self._alike[n_frames] = all(
+            self._alike[key] = all(
                 torch.equal(together[0][:, i], tokens[:, 0]) and torch.equal(together[1][i], token[0])
                 for i, (tokens, token) in enumerate(alone)
             )
-        return self._alike[n_frames]
+        return self._alike[key]

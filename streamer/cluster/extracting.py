@@ -145,12 +145,15 @@ class Extractor:
         for frame in batch:
             frame.lap("wait")
         inputs = [frame.inputs for frame in batch if frame.inputs is not None]
-        extracted = batches.extract(self._backbone, inputs, self._at_once)
+        extracted = batches.extract(self._extract_inputs, inputs)
         tokens = [(patch.cpu().numpy(), token.cpu().numpy()) for patch, token in extracted]
         for frame, own in zip(batch, tokens, strict=True):
             frame.inputs = None
             frame.lap("backbone")
             frame.done.set_result(own)
+
+    def _extract_inputs(self, prepared: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return frames.extract(self._backbone, prepared, self._at_once)
 
     def _refusal(self, frame: _Frame, error: Exception, code: str) -> Code:
         if not isinstance(error, WireError | FrameError):

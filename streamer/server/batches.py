@@ -2,13 +2,12 @@
 
 import queue
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Generic, Protocol, TypeVar
 
 import torch
 
 from musc_online import frames
-from musc_online.backbones import Backbone
 from streamer.server.threads import FairLock
 
 
@@ -19,6 +18,7 @@ class Prepared(Protocol):
 
 
 Item = TypeVar("Item", bound=Prepared)
+Extract = Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
 
 
 class Batches(Generic[Item]):
@@ -65,20 +65,17 @@ class Batches(Generic[Item]):
         self._prepared.put(None)
 
 
-def extract(
-    backbone: Backbone, inputs: Sequence[torch.Tensor], at_once: int
-) -> list[tuple[torch.Tensor, torch.Tensor]]:
+def extract(extract: Extract, inputs: Sequence[torch.Tensor]) -> list[tuple[torch.Tensor, torch.Tensor]]:
     """Tokens of several frames: the same bytes as of each by itself.
 
     Args:
-        backbone: what extracts.
+        extract: `[N, 3, S, S]` to patch tokens `[S, N, P, C]` and class tokens `[N, D]`.
         inputs: `[T, 3, S, S]` of each frame, one a tile.
-        at_once: inputs that the backbone gets at a time.
 
     Returns:
         Of each its patch tokens, `[S, P, C]` or with tiles `[T, S, P, C]`, and its class token `[D]`.
     """
-    patch_tokens, class_tokens = frames.extract(backbone, torch.cat(list(inputs)), at_once)
+    patch_tokens, class_tokens = extract(torch.cat(list(inputs)))
     extracted, first = [], 0
     for one in inputs:
         of_frame = slice(first, first + len(one))

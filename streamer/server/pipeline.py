@@ -8,6 +8,7 @@ frame of a stream at a time. Bounded queues between them keep memory flat.
 import queue
 import threading
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +23,7 @@ from streamer.progress import Progress
 from streamer.server import batches, picture_warnings, pictures, preparing
 from streamer.server.decode_pool import DecodePool, Decoder, DecodeTimeoutError
 from streamer.server.intake import Intake
+from streamer.server.lanes import Lanes
 from streamer.server.logs import RateLimitedLog
 from streamer.server.outcomes import Outcomes
 from streamer.server.stream import QueuedFrame
@@ -59,7 +61,8 @@ class Pipeline:
 
     Args:
         intake: closed by whoever fills it; the pipeline ends when it is empty then.
-        backbone: shared by all streams; frames that wait are extracted together, `batch` tiles at a time.
+        backbone: shared by all streams; frames that wait are extracted together, `batch` tiles at a time,
+            or side by side (`streamer.server.lanes`).
         score: takes each frame's tokens, in order.
         outcomes: told of frames that cannot be used.
         decoders: started and stopped by the caller.
@@ -81,15 +84,17 @@ class Pipeline:
         failed: Callable[[BaseException], None],
     ) -> None:
         self._intake, self._backbone, self._score = intake, backbone, score
-        self._outcomes, self._batch, self._failed = outcomes, batch, failed
+        self._outcomes, self._failed = outcomes, failed
         self._log = RateLimitedLog()
         self.progress = Progress()
+        self._lanes = Lanes(backbone, batch)
         self._batches: batches.Batches[Tokens] = batches.Batches(batch)
         self._decoding = len(decoders.decoders)
         self._ending = threading.Lock()
         self._extracted: queue.Queue[Tokens | Job | None] = queue.Queue(batch)
         # Backbone and matcher each use every core: side by side they wait for each other's threads, and
-        # both take longer than one after the other. Decoding and publishing go on beside either.
+        # both take longer than one after the other. Decoding and publishing go on beside either, and the
+        # matcher beside a backbone whose threads do not wait for each other.
         self._cores = threading.Lock()
         self._threads = [self._thread(self._decode_all, decoder) for decoder in decoders.decoders]
         self._threads += [self._thread(self._extract_all), self._thread(self._match_all)]
@@ -182,10 +187,11 @@ class Pipeline:
 
     def _extract_together(self, batch: list[Tokens]) -> None:
         inputs = [tokens.inputs for tokens in batch if tokens.inputs is not None]
-        with self._cores, self.progress.step("extract", moves=True):
+        apart = self._lanes.keep_apart(sum(map(len, inputs)))
+        with nullcontext() if apart else self._cores, self.progress.step("extract", moves=True):
             for tokens in batch:
                 tokens.lap("wait")
-            extracted = batches.extract(self._backbone, inputs, self._batch)
+            extracted = batches.extract(self._lanes.extract, inputs)
         for tokens, (patch_tokens, class_token) in zip(batch, extracted, strict=True):
             tokens.patch_tokens, tokens.class_token, tokens.inputs = patch_tokens, class_token, None
             tokens.lap("backbone")

@@ -142,9 +142,10 @@ def test_tokens_are_the_same_bytes_in_whatever_company(backbone, batch):
 @pytest.mark.slow
 @pytest.mark.parametrize("precision", ["float32", "auto", "int8"])
 @pytest.mark.parametrize("size", [56, 224])
-def test_no_byte_depends_on_batch_or_threads(precision, size):
+@pytest.mark.parametrize("stages", [(2, 5, 8, 11), (2, 5, 8)])
+def test_no_byte_depends_on_batch_or_threads(precision, size, stages):
     """What lets actors of any number, on machines of any number of cores, stand for one process."""
-    loaded = backbones.load("dinov2_vits14", "auto", size, (2, 5, 8, 11), "cpu", precision)
+    loaded = backbones.load("dinov2_vits14", "auto", size, stages, "cpu", precision)
     inputs = torch.stack([loaded.prepare(picture(number, 240, 320)) for number in range(4)])
     usual = torch.get_num_threads()
     alone = [loaded.extract(inputs[number : number + 1]) for number in range(4)]
