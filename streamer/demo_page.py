@@ -132,7 +132,7 @@ def _line(folder: Path, console: Console) -> Iterator[ServerProcess]:
     settings = {
         "backbone": {"image_size": 224, "stages": [5, 8]},
         "method": {"degrees": [1], "image_score": {"worst": 0.01}},
-        "ring": {"capacity": 100, "nearest": 32, "admit": "quarantine", "quarantine": 30},
+        "ring": {"capacity": 100, "nearest": 28, "admit": "quarantine", "quarantine": 30},
         "rscin": {"neighbour_counts": [1]},
         "revise": {"every": 10, "window": 100},
         "threshold": {"rule": "auto", "false_alarms": 0.02},

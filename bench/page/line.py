@@ -55,7 +55,7 @@ def _detector(folder: Path, sections: Mapping[str, Any]) -> dict[str, Any]:
         "backbone": {"stages": [5, 8], "precision": "auto"},
         "method": {"degrees": [1], "image_score": {"worst": 0.01}},
         "rscin": {"neighbour_counts": [1]},
-        "ring": {"capacity": 200, "nearest": 32, "admit": "quarantine", "quarantine": 50},
+        "ring": {"capacity": 200, "nearest": 28, "admit": "quarantine", "quarantine": 50},
         "revise": {"every": 20, "window": 200},
         "transport": {
             **dict.fromkeys(("frames", "scores", "control"), ANY_PORT),

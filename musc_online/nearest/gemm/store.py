@@ -19,7 +19,7 @@ from musc_online.nearest.gemm.tile import match_tiles
 from musc_online.parallel import helpers
 
 _MOST_TILES_A_TURN = 8
-_AVERAGED_ENOUGH = 3
+_AVERAGED_ENOUGH = 2
 _FEW_PATCHES = 100
 
 
@@ -28,7 +28,7 @@ def is_fine(geometry: Geometry) -> bool:
 
     One distance of vectors in 15 bits is off by 2e-5 (one standard deviation), by 6e-5 now and then. A
     patch score is the mean of that many distances a reference as there are stages times degrees: where
-    these are two or fewer, hardly anything averages the rounding away. Where there are few patches the
+    there is but one, and one reference, nothing averages the rounding away. Where there are few patches the
     finer features cost nothing that counts, few channels round more coarsely, and the sets are small.
     """
     n_tiles = 1 if geometry.tiling is None else geometry.tiling.n_tiles
