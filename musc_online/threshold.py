@@ -32,6 +32,8 @@ LEAST_SPREAD = 0.03
 """And at least, or frames that are all alike would be told apart by rounding."""
 QUARTER = 0.25
 """Quantile of the normal frames from which their spread is seen, up to `ANCHOR`: defects lie above both."""
+ENOUGH = 30
+"""Frames from which on spread and gap are looked for: fewer show either by chance."""
 TAIL = 1.2
 """Upper tails are longer than what lies below shows."""
 FEW = 8
@@ -76,7 +78,8 @@ def auto(raw_scores: Values, false_alarms: float) -> float:
     limit, below = math.inf, scores
     while True:
         quarter, anchor = np.quantile(below, (QUARTER, ANCHOR)).tolist()
-        end = anchor * math.exp(_spread(anchor / quarter) * steps)
+        spread = _spread(anchor / quarter) if len(scores) >= ENOUGH else SPREAD
+        end = anchor * math.exp(spread * steps)
         if end >= limit or not _is_most(scores, end):
             break
         limit, below = end, scores[scores < end]
@@ -100,7 +103,7 @@ def gap(scores: Values) -> float:
     """The middle between two groups of `[N]` positive scores that lie far apart; infinite where none do."""
     logs = np.sort(np.log(scores))
     n = len(logs)
-    if n < 30 or logs[0] == logs[-1]:
+    if n < ENOUGH or logs[0] == logs[-1]:
         return math.inf
     sizes = np.arange(1, n)
     sums = np.cumsum(logs)
