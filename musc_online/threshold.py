@@ -28,8 +28,8 @@ the frames may lie above it."""
 SPREAD = 0.113
 """Standard deviation of the logarithm of normal frames' scores (docs/method.md#the-threshold), at most: it is
 less where the frames themselves spread less."""
-LEAST_SPREAD = 0.03
-"""And at least, or frames that are all alike would be told apart by rounding."""
+LEAST_SPREAD = 0.08
+"""And at least: a line on which little differs is soon another one by a little (light, wear)."""
 QUARTER = 0.25
 """Quantile of the normal frames from which their spread is seen, up to `ANCHOR`: defects lie above both."""
 ENOUGH = 30

@@ -74,16 +74,16 @@ def test_auto_calls_most_frames_normal(scores, false_alarms):
     assert np.mean(np.array(scores) < limit) >= LEAST_NORMAL
 
 
-@pytest.mark.parametrize(("spread", "nearest_defect"), [(0.0, 1.04), (0.03, 1.1), (0.05, 1.15), (0.09, 1.27)])
+@pytest.mark.parametrize(("spread", "nearest_defect"), [(0.0, 1.1), (0.03, 1.13), (0.05, 1.16), (0.09, 1.27)])
 def test_frames_that_spread_less_have_a_nearer_limit(spread, nearest_defect):
-    """One spread for all sets hid the defects of a set whose good frames are much alike: of the first three."""
+    """One spread for all sets hid defects of sets whose good frames are much alike, the first three here."""
     good = 0.5 * np.exp(np.random.default_rng(0).normal(0, spread, 400))
     limit = threshold.auto(good, 0.02)
     assert np.mean(good >= limit) <= 0.02
     assert limit < 0.5 * nearest_defect
     usual = np.quantile(good, 0.85) * np.exp(0.113 * 1.0173 * (1 + 8 / 400))
-    assert limit < usual
-    assert (0.5 * nearest_defect < usual) == (spread <= 0.05)
+    assert limit <= usual * (1 + 1e-9)
+    assert (0.5 * nearest_defect < usual) == (limit < 0.98 * usual) == (spread <= 0.05)
 
 
 def test_a_few_copies_far_below_do_not_make_the_rest_anomalous():

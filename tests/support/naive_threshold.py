@@ -24,7 +24,7 @@ def auto(raw_scores, false_alarms):
         below = [score for score in scores if score < limit]
         low, high = quantile(below, 0.25), quantile(below, 0.85)
         seen = math.log(high / low) / (NormalDist().inv_cdf(0.85) - NormalDist().inv_cdf(0.25))
-        spread = min(0.113, max(0.03, 1.2 * seen)) if n >= 30 else 0.113
+        spread = min(0.113, max(0.08, 1.2 * seen)) if n >= 30 else 0.113
         end = high * math.exp(spread * steps * (1 + 8 / n))
         if end >= limit or sum(score < end for score in scores) < 0.4 * n:
             break
