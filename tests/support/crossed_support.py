@@ -211,6 +211,12 @@ class CrossedOptions(RuleBasedStateMachine):
     @rule(name=st.sampled_from(["pin", "unpin", "forget", "false_alarm"]), pick=st.integers(0, N_IMAGES - 1))
     def operate(self, name, pick):
         image = self.oracle.order[pick % len(self.oracle.order)]
+        if name == "pin" and image in self.oracle.quarantined and self.oracle.full_of_pins():
+            with pytest.raises(FrameError, match="slots are pinned"):
+                self.detector.operators.pin(image)
+            with pytest.raises(naive_stream.RefusedError):
+                self.oracle.pin(image)
+            return
         getattr(self.detector.operators, name)(image)
         getattr(self.oracle, name)(image)
 
