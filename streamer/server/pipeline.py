@@ -187,7 +187,8 @@ class Pipeline:
 
     def _extract_together(self, batch: list[Tokens]) -> None:
         inputs = [tokens.inputs for tokens in batch if tokens.inputs is not None]
-        apart = self._lanes.keep_apart(sum(map(len, inputs)))
+        with self.progress.step("extract"):  # the first time it extracts, too
+            apart = self._lanes.keep_apart(sum(map(len, inputs)))
         with nullcontext() if apart else self._cores, self.progress.step("extract", moves=True):
             for tokens in batch:
                 tokens.lap("wait")

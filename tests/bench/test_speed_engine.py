@@ -49,7 +49,7 @@ def test_a_service_is_fed_and_all_its_scores_are_heard(tmp_path, monkeypatch):
         assert message["stream"] == "speed-0"
         assert message["latency_ms"]["total"] <= 1e3 * waited
         assert service.engine().get("name", "local") == "local"
-    assert engine._tokens_bytes(settings, paths[0]) == 4 * (3 * 256 * 384 + 384)
+    assert engine._tokens_bytes(settings, paths[0]) == 4 * (2 * 256 * 384 + 384)
 
 
 @pytest.mark.slow
@@ -64,7 +64,7 @@ def test_both_engines_are_measured_and_a_plant_can_be_planned_by_it(tmp_path, mo
     document = json.loads(path.read_text())
     found = document["engine"]
     costs = Costs.read(path)
-    assert costs.tokens_bytes == 4 * (3 * 256 * 384 + 384)
+    assert costs.tokens_bytes == 4 * (2 * 256 * 384 + 384)
     assert costs.frame_bytes > 1000
     assert costs.score_bytes > 1000
     assert [(run["actors"], run["shards"]) for run in found["actors"]] == [(1, 0), (1, 2)]
