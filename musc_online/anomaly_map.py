@@ -86,13 +86,17 @@ def image_scores(
     if image_score == "max":
         highest: Values = maps.max(axis=(1, 2)).astype(np.float64)
         return highest
-    raw = np.empty(len(patch_scores))
+    return _worst_means(patch_scores, image_score.worst, scored)
+
+
+def _worst_means(patch_scores: Values, share: float, scored: Masks | None) -> Values:
+    means = np.empty(len(patch_scores))
     for image, patches in enumerate(patch_scores):
         chosen = patches if scored is None else patches[scored[image]]
-        n_worst = max(1, int(image_score.worst * len(chosen)))
+        n_worst = max(1, int(share * len(chosen)))
         # Summed in order: the same to the last bit whatever the order of the patches.
-        raw[image] = math.fsum(np.sort(chosen)[-n_worst:]) / n_worst
-    return raw
+        means[image] = math.fsum(np.sort(chosen)[-n_worst:]) / n_worst
+    return means
 
 
 class FrameMaps:
@@ -139,6 +143,10 @@ class FrameMaps:
         if wanted == "max":
             return image_scores(patch_scores, maps)
         return image_scores(patch_scores, maps, wanted, self.scored(patch_scores.shape, frame_shapes))
+
+    def worst_scores(self, patch_scores: Values, share: float, frame_shapes: FrameShapes = None) -> Values:
+        """`[N]` means of the worst share of `[N, P]` patch scores, whatever `method.image_score` is."""
+        return _worst_means(patch_scores, share, self.scored(patch_scores.shape, frame_shapes))
 
     def seen(self, n_patches: int) -> npt.NDArray[np.intp]:
         """Patches `[n]` of a frame with so many that are not ignored."""

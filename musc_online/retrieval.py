@@ -239,6 +239,13 @@ class Retrieval:
         _remove(slot, self.lists, self.similarities, self.depths)
 
 
+def exact_products(class_tokens: npt.NDArray[np.float32]) -> Doubles:
+    """`[n, n]` products of `[n, D]` class tokens, as a ring compares them: the same on every processor."""
+    whole = np.stack([_unit(token)[0] for token in class_tokens])
+    products: Doubles = whole @ whole.T
+    return products
+
+
 def _load_faiss() -> Any:
     try:
         import faiss  # noqa: PLC0415 - only a ring with `nearest` needs it

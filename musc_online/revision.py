@@ -1,11 +1,13 @@
 """The window re-scored: against whom, by which threshold, and what that means for quarantine and events."""
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from musc_online import rscin
+from musc_online import division, rscin
 from musc_online.admission import move, sort_by_label
 from musc_online.anomaly_map import Maps
 from musc_online.config import Config
@@ -32,6 +34,8 @@ class Scored:
 
 Found = dict[int, Scored]
 """By slot, oldest first."""
+WORST = 0.01
+"""Share of a frame's patches whose mean says how far it is from others, where the window is divided."""
 
 
 class Revision:
@@ -137,9 +141,23 @@ class Revision:
             entry = self._window.entries[slot]
             if entry.truth is not None:  # else it only has the id of a frame that was confirmed once
                 self._verdict.known.rescored(entry.score.frame_id, score)
-        recent = [raw[slot] for slot in self._window.newest() if slot in raw and not self._is_repeat(slot)]
+        recent = [slot for slot in self._window.newest() if slot in raw and not self._is_repeat(slot)]
         if recent:
-            self._verdict.learn(np.array(recent))
+            self._verdict.learn(np.array([raw[slot] for slot in recent]), self._parting(recent, raw))
+
+    def _parting(self, recent: list[int], raw: dict[int, float]) -> float:
+        """Where good and defective frames part, of those whose truth nobody told."""
+        slots = [slot for slot in recent if self._window.entries[slot].truth is None]
+        if len(slots) < division.ENOUGH:
+            return math.inf
+
+        def image_scores(patches: Values, of: Sequence[int]) -> Values:
+            shapes = [self._window.entries[slot].frame_shape for slot in of]
+            return self._verdict.frame_maps.worst_scores(patches, WORST, shapes)
+
+        tokens = self._window.class_tokens(slots)
+        frames = division.Frames(slots, np.array([raw[slot] for slot in slots]), tokens, image_scores)
+        return division.limit(self._ring, frames)
 
     def _is_repeat(self, slot: int) -> bool:
         """Whether an older frame shows the same defect: counted once, or many would raise the threshold."""

@@ -71,6 +71,9 @@ class Ring:
         n_quarantine: number of frames in quarantine, >= 0.
     """
 
+    by_likeness = False
+    """Whether `references` and `supporters` come in the order of how much they look like the frame."""
+
     def __init__(
         self,
         *,

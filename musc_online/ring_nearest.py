@@ -29,6 +29,8 @@ class NearestRing(Ring):
         **given: as for `Ring`.
     """
 
+    by_likeness = True
+
     def __init__(self, *, nearest: int, keep: int, **given: Any) -> None:
         self.nearest, self.keep = nearest, keep
         super().__init__(**given)
@@ -107,7 +109,7 @@ class NearestRing(Ring):
         return self.retrieval.nearest(slot, self.nearest)
 
     def supporters(self, slot: int, but: Sequence[int] = ()) -> Slots:
-        """Slots of the K nearest frames, `but` some, be they in quarantine or not, `[n]`."""
+        """Slots of the K nearest frames, `but` some, nearest first, be they in quarantine or not, `[n]`."""
         among = self.retrieval.present.copy()
         among[[slot, *but]] = False
         return self.retrieval.nearest_of(slot, self.nearest, among)

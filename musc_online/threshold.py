@@ -8,6 +8,7 @@ the limit is the highest score of which both hold.
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from statistics import NormalDist
 
 import numpy as np
@@ -99,20 +100,43 @@ def _is_most(scores: Values, limit: float) -> bool:
     return bool((scores < limit).sum() >= LEAST_NORMAL * len(scores))
 
 
-def gap(scores: Values) -> float:
-    """The middle between two groups of `[N]` positive scores that lie far apart; infinite where none do."""
-    logs = np.sort(np.log(scores))
-    n = len(logs)
-    if n < ENOUGH or logs[0] == logs[-1]:
-        return math.inf
+@dataclass(frozen=True)
+class TwoGroups:
+    """Sorted values divided in two: the last of the lower group, both means, the deviation within them."""
+
+    cut: int
+    low: float
+    high: float
+    within: float
+
+    @property
+    def distance(self) -> float:
+        """Of the means, in standard deviations."""
+        return math.inf if self.within == 0.0 else (self.high - self.low) / self.within
+
+
+def two_groups(ordered: Values) -> TwoGroups | None:
+    """`[n]` sorted values in the two groups with the largest variance between them (Otsu's method).
+
+    None if all are alike.
+    """
+    n = len(ordered)
+    if n < 2 or ordered[0] == ordered[-1]:
+        return None
     sizes = np.arange(1, n)
-    sums = np.cumsum(logs)
+    sums = np.cumsum(ordered)
     low, high = sums[:-1] / sizes, (sums[-1] - sums[:-1]) / (n - sizes)
     cut = int(np.argmax(sizes * (n - sizes) * (high - low) ** 2))
-    within = np.sqrt(((logs - np.where(np.arange(n) <= cut, low[cut], high[cut])) ** 2).mean())
-    if high[cut] - low[cut] < SEPARATION * within:
+    within = np.sqrt(((ordered - np.where(np.arange(n) <= cut, low[cut], high[cut])) ** 2).mean())
+    return TwoGroups(cut, float(low[cut]), float(high[cut]), float(within))
+
+
+def gap(scores: Values) -> float:
+    """The middle between two groups of `[N]` positive scores that lie far apart; infinite where none do."""
+    groups = two_groups(np.sort(np.log(scores))) if len(scores) >= ENOUGH else None
+    if groups is None or groups.high - groups.low < SEPARATION * groups.within:
         return math.inf
-    return float(math.exp((low[cut] + high[cut]) / 2))
+    return float(math.exp((groups.low + groups.high) / 2))
 
 
 def calibrated(

@@ -1,5 +1,6 @@
 """From patch scores to what is said of a frame, and what another rule would change about it."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -34,12 +35,14 @@ class Verdict:
         self.known = KnownFrames()
         self.raw_scores: Values = np.empty(0)
         """`[N]` raw scores of the window, of which the threshold was learned."""
+        self.parting = math.inf
+        """Raw score that parts good from defective frames of that window (`musc_online.division`)."""
         self.lowest = self.highest = 0.0
         self.threshold = self.threshold_by(self.rule)
 
-    def learn(self, raw_scores: Values) -> None:
-        """Take threshold and range from the window's `[N]` raw scores, N >= 1."""
-        self.raw_scores = raw_scores
+    def learn(self, raw_scores: Values, parting: float = math.inf) -> None:
+        """Take threshold and range from the window's `[N]` raw scores, N >= 1, and where they part."""
+        self.raw_scores, self.parting = raw_scores, parting
         self.threshold = self.threshold_by(self.rule)
         self.lowest, self.highest = float(raw_scores.min()), float(raw_scores.max())
 
@@ -49,6 +52,7 @@ class Verdict:
         if limit is None or rule.rule != "auto":
             return limit
         good, defects = self.known.scores("good"), self.known.scores("defect")
+        limit = min(limit, self.parting)
         return threshold.calibrated(limit, self.raw_scores, good, defects, rule.false_alarms)
 
     def set_rule(self, rule: ThresholdConfig) -> None:
@@ -137,6 +141,7 @@ class Verdict:
             "threshold": self.threshold,
             "range": [self.lowest, self.highest],
             "raw_scores": self.raw_scores.tolist(),
+            "parting": None if math.isinf(self.parting) else self.parting,
             "configured": self.config.threshold.model_dump(),
             "rule": self.rule.model_dump(),
             "known": self.known.state(),
@@ -150,6 +155,8 @@ class Verdict:
         unchanged = bool(state["configured"] == self.config.threshold.model_dump())
         self.known.restore(state["known"])
         self.raw_scores = np.array(state["raw_scores"], np.float64)
+        parting = state.get("parting")  # a snapshot made before there was one has none
+        self.parting = math.inf if parting is None else parting
         self.lowest, self.highest = state["range"]
         self.rule = ThresholdConfig(**state["rule"]) if unchanged else self.config.threshold
         # A fixed threshold is what the rule says now; any other stays until the next revision.

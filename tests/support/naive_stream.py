@@ -90,6 +90,7 @@ class Stream:
         self.arrivals = self.next_subset = self.since_revision = 0
         self.stale = False
         self.raw_scores = []
+        self.parting = math.inf
         self.threshold = threshold_of([], options["threshold"])
         self.lowest = self.highest = 0.0
 
@@ -155,10 +156,13 @@ class Stream:
         patches = self.patches(image, references)
         return patches, self.frame.map(patches)
 
-    def patches(self, image, references):
-        """Patch scores, those of tiles stitched, 0 where the frame is ignored."""
-        interval = self.options["method"]["interval"]
-        scored = [naive.patch_scores(table, image, references, *interval) for table in self.tables]
+    def patches(self, image, references, *, finest=False):
+        """Patch scores, those of tiles stitched, 0 where the frame is ignored; of the least degree alone."""
+        interval, tables = self.options["method"]["interval"], self.tables
+        if finest:
+            least = min(degree for _, degree in tables[0])
+            tables = [{key: table[key] for key in table if key[1] == least} for table in tables]
+        scored = [naive.patch_scores(table, image, references, *interval) for table in tables]
         return self.frame.patches(scored)
 
     def judged(self, image, references, scored, cut_short=False):
@@ -424,6 +428,7 @@ class Stream:
             assert told is None or np.allclose(found, told, rtol=0, atol=1e-4)
             self.raw_scores = found if told is None else [float(raw) for raw in told]
             raw |= dict(zip(newest, self.raw_scores, strict=True))
+            self.parting = self.division([image for image in newest if image not in self.truth], raw)
             self.decide()
             self.lowest, self.highest = min(self.raw_scores), max(self.raw_scores)
         for image in images:
@@ -442,10 +447,35 @@ class Stream:
         held = self.order[: self.order.index(image)]
         return any((image, other) in self.twins for other in held)
 
+    def division(self, images, raw):
+        """Where good and defective frames part, each compared with those that look most like it."""
+        partners = []
+        for image in images:
+            among = [other for other in self.order if other != image]
+            if self.count:
+                among = naive.most_alike(self.class_tokens, image, among, self.count)
+            else:
+                among = [other for other in among if (image, other) in self.pairs]
+            among = [other for other in among if other in images]
+            partners.append([images.index(other) for other in self.alike(image, among)[:28]])
+
+        def level(frame, others):
+            scores = self.patches(images[frame], [images[other] for other in others], finest=True)
+            worst = naive.image_score(
+                scores, None, 0.01, [i in self.frame.seen(scores) for i in range(len(scores))]
+            )
+            return math.log(max(worst, 0.02))
+
+        return naive_threshold.division([raw[image] for image in images], partners, level)
+
+    def alike(self, image, among):
+        return naive.most_alike(self.class_tokens, image, among, len(among))
+
     def decide(self):
         rule = self.options["threshold"]
         self.threshold = threshold_of(self.raw_scores, rule)
         if rule["rule"] == "auto" and self.threshold is not None:
+            self.threshold = min(self.threshold, self.parting)
             good = [raw for truth, raw in self.known.values() if truth == "good" and raw is not None]
             bad = [raw for truth, raw in self.known.values() if truth == "defect" and raw is not None]
             self.threshold = naive_threshold.calibrated(

@@ -34,20 +34,77 @@ def auto(raw_scores, false_alarms):
 
 
 def gap(scores):
-    """Try every division into a low and a high group; the middle of the best, if it is far enough apart."""
+    """The middle of the best division into a low and a high group, if it is far enough apart."""
     logs = sorted(math.log(score) for score in scores)
-    n = len(logs)
-    if n < 30:
+    if len(logs) < 30:
         return math.inf
-    best, means, within = -1.0, (0.0, 0.0), 0.0
+    _, low, high, within = divided(logs)
+    return math.exp((low + high) / 2) if high > low and high - low >= 4.25 * within else math.inf
+
+
+def divided(values):
+    """Try every division of sorted values; size of the lower group, both means, deviation within them."""
+    n, best, found = len(values), -1.0, (len(values), 0.0, 0.0, 0.0)
     for size in range(1, n):
-        low, high = sum(logs[:size]) / size, sum(logs[size:]) / (n - size)
+        low, high = sum(values[:size]) / size, sum(values[size:]) / (n - size)
         between = size * (n - size) * (high - low) ** 2
         if between > best:
-            squares = [(x - low) ** 2 for x in logs[:size]] + [(x - high) ** 2 for x in logs[size:]]
-            best, means, within = between, (low, high), math.sqrt(sum(squares) / n)
-    low, high = means
-    return math.exp((low + high) / 2) if high > low and high - low >= 4.25 * within else math.inf
+            squares = [(x - low) ** 2 for x in values[:size]] + [(x - high) ** 2 for x in values[size:]]
+            best, found = between, (size, low, high, math.sqrt(sum(squares) / n))
+    return found
+
+
+def division(raw_scores, partners, level):
+    """Where good and defective frames part.
+
+    Args:
+        raw_scores: of the frames.
+        partners: for each frame others, most alike first, at most 28.
+        level: `(frame, others) -> ` logarithm of the frame's image score against these.
+    """
+    n = len(raw_scores)
+    if n < 60 or min(len(others) for others in partners) < 4:
+        return math.inf
+    half = sorted(raw_scores)[(n - 1) // 2]
+    levels = []
+    for frame, others in enumerate(partners):
+        core = [other for other in others if raw_scores[other] <= half]
+        if len(core) < 4:
+            core = sorted(others, key=lambda other: raw_scores[other])[:4]
+        levels.append(level(frame, core))
+    ordered = sorted(levels)
+    size, low, high, within = divided(ordered)
+    if high <= low or high - low < 4.0 * within:
+        return math.inf
+    lower = [frame for frame in range(n) if levels[frame] <= ordered[size - 1]]
+    upper = [frame for frame in range(n) if levels[frame] > ordered[size - 1]]
+    if len(lower) / n < 0.55:
+        return math.inf
+    limit, agreement = parting(raw_scores, upper)
+    if agreement < 0.85:
+        return math.inf
+    worse = []
+    for frame in lower:
+        own = [other for other in partners[frame] if other in lower]
+        others = [other for other in partners[frame] if other in upper]
+        count = min(len(own), len(others))
+        if count >= 3:
+            worse.append(level(frame, others[:count]) - level(frame, own[:count]))
+    if len(worse) < 8 or len(worse) < len(lower) / 2:
+        return math.inf
+    return limit if quantile(worse, 0.5) <= 0.08 else math.inf
+
+
+def parting(raw_scores, upper):
+    """The limit above which are most of these and few others, the highest of equals; its F1."""
+    best, limit = 0.0, math.inf
+    for low, high in itertools.pairwise(sorted(set(raw_scores))):
+        middle = (low + high) / 2
+        above = [frame for frame, raw in enumerate(raw_scores) if raw >= middle]
+        f1 = 2 * len(set(above) & set(upper)) / (len(above) + len(upper))
+        if f1 >= best:
+            best, limit = f1, middle
+    return limit, best
 
 
 def calibrated(limit, raw_scores, good, defects, false_alarms):
