@@ -194,7 +194,7 @@ def test_it_is_of_the_rule_auto_alone_and_outlives_a_restart(tmp_path):
     again = Detector(config.load(chosen))
     snapshot.restore(again, snapshot.read(tmp_path / "line.safetensors"))
     assert again.threshold == again.verdict.parting == parting
-    again.set_threshold(false_alarms=0.03)
+    again.set_threshold(false_alarms=0.001)  # by the scores alone it would be higher
     assert again.threshold == parting
 
 
