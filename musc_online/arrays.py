@@ -118,10 +118,15 @@ class Geometry:
 
     def per_patch(self, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """`[S * D * P]` values of an image to `[H * W]` of its patches: the means of stages and degrees."""
+        means: npt.NDArray[np.float64] = self.each_per_patch(values[None])[0]
+        return means
+
+    def each_per_patch(self, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """`[n, S * D * P]` values of n images to `[n, H * W]`."""
         n_tiles = 1 if self.tiling is None else self.tiling.n_tiles
-        shape = (n_tiles, self.n_stages // n_tiles, self.n_degrees, self.n_patches)
-        means: npt.NDArray[np.float64] = values.reshape(shape).mean(axis=(1, 2)).ravel()
-        return means if self.tiling is None else means[self.tiling.source]
+        shape = (len(values), n_tiles, self.n_stages // n_tiles, self.n_degrees, self.n_patches)
+        means: npt.NDArray[np.float64] = values.reshape(shape).mean(axis=(2, 3)).reshape(len(values), -1)
+        return means if self.tiling is None else means[:, self.tiling.source]
 
     @property
     def width(self) -> int:

@@ -11,17 +11,17 @@ Ours; the paper has no threshold (docs/method.md#the-division, with figures).
 import itertools
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from musc_online.codes import Codes
-from musc_online.msm import score_codes
+from musc_online.msm import of_finest_degree, score_codes
 from musc_online.parallel import spread
 from musc_online.retrieval import exact_products
 from musc_online.ring import Ring
-from musc_online.threshold import FLOOR, two_groups
+from musc_online.threshold import FLOOR, MAJORITY, two_groups
 
 Values = npt.NDArray[np.float64]
 Slots = npt.NDArray[np.intp]
@@ -37,8 +37,6 @@ LEAST_CORE = 4
 """Frames of the core, or those with the lowest scores, that one is compared with at least."""
 SEPARATION = 4.0
 """Distance of the groups' means, in standard deviations within them, at least."""
-MAJORITY = 0.55
-"""Share of the window that is in the lower group, at least."""
 AGREEMENT = 0.85
 """F1 with which a limit on the raw scores divides the window in the same groups, at least."""
 COMPARED = 3
@@ -111,12 +109,11 @@ def _of_core(partners: Slots, raw: Values) -> Slots:
 
 def _upper_group(levels: Values) -> npt.NDArray[np.bool_] | None:
     """`[n]`: who is in the upper of two groups of `[n]` levels; None where there are no two far apart."""
-    ordered = np.sort(levels)
-    groups = two_groups(ordered)
-    if groups is None or groups.distance < SEPARATION:
+    groups = two_groups(np.sort(levels))
+    if groups is None or groups.lower < MAJORITY or groups.distance < SEPARATION:
         return None
-    upper: npt.NDArray[np.bool_] = levels > ordered[groups.cut]
-    return upper if (~upper).mean() >= MAJORITY else None
+    upper: npt.NDArray[np.bool_] = levels > groups.last
+    return upper
 
 
 def _closest_limit(raw: Values, upper: npt.NDArray[np.bool_]) -> tuple[float, float]:
@@ -171,12 +168,8 @@ class _Compared:
         codes, rows = self._known(slot, at, others)
         geometry = self._ring.geometry
         if geometry.n_degrees > 1:
-            finest = min(geometry.degrees)
-            by_degree = codes[rows].reshape(len(rows), *geometry.shape)
-            codes = np.ascontiguousarray(by_degree[:, :, geometry.degrees.index(finest)]).reshape(
-                len(rows), -1
-            )
-            rows, geometry = np.arange(len(rows)), replace(geometry, degrees=(finest,))
+            codes, geometry = of_finest_degree(codes[rows], geometry)
+            rows = np.arange(len(rows))
         return score_codes(codes, rows, geometry, self._ring.interval)
 
     def _known(self, slot: int, at: int, others: Slots) -> tuple[Codes, Slots]:

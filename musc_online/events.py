@@ -5,6 +5,7 @@ patches as a whole are farther from the references than those of normal frames a
 and belongs to the other foreign frames of late whatever its label.
 """
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
@@ -17,7 +18,7 @@ from musc_online.arrays import FrameId
 from musc_online.ring import Measurement, Ring
 from musc_online.score import Region, Score
 from musc_online.threshold import FLOOR
-from musc_online.twins import Mark, Pair, between, share, shows, visited
+from musc_online.twins import Mark, Pair, between, is_variant, share, shows, strangeness, visited
 
 Values = npt.NDArray[np.float64]
 Kind = Literal["repeat", "changeover", "drift", "frozen"]
@@ -181,15 +182,21 @@ class Events:
             if frame_id in group.frame_ids:
                 group.frame_ids.remove(frame_id)
 
-    def twins(self, frame_id: FrameId) -> list[FrameId]:
+    def twins(self, ring: Ring, frame_id: FrameId) -> list[FrameId]:
         """Frames in the ring that share an anomalous frame's defect; none for a foreign frame, which is alike
-        its kind all over and may be a variant of the product.
+        its kind all over and may be a variant of the product, and none for one of a variant.
         """
         mark = self.marks.get(frame_id)
-        if mark is None or mark.foreign:
+        if mark is None or mark.foreign or not mark.twins:
             return []
         accepted = {known for group in self.groups.values() if group.accepted for known in group.frame_ids}
-        return [] if frame_id in accepted else mark.twins
+        return [] if frame_id in accepted or self._is_of_variant(ring, frame_id) else mark.twins
+
+    def _is_of_variant(self, ring: Ring, frame_id: FrameId) -> bool:
+        """Whether a frame and its twins are good parts of a rare kind."""
+        alike = {frame_id, *self.marks[frame_id].twins}
+        places = {one: place for place, one in enumerate(ring.slot_of) if one in alike}
+        return is_variant([self.marks[one] for one in places], list(places.values()))
 
     def foreign(self, frame_id: FrameId) -> list[FrameId]:
         """The other foreign frames in the ring, if this one is foreign."""
@@ -256,6 +263,8 @@ class Events:
             before = [known for known in before if known != score.frame_id]
             self._join("changeover", before, score.frame_id)
             return
+        seen = self._seen(math.prod(ring.geometry.frame_grid))
+        mark.strange = strangeness(ring, ring.slot_of[score.frame_id], seen)
         mark.twins = [
             frame_id
             for frame_id, other in self.marks.items()
@@ -268,7 +277,8 @@ class Events:
         if mark.twins:
             number = self._join("repeat", mark.twins, score.frame_id)
             group = self.groups[number]
-            if len(group.frame_ids) >= REPEATED and not group.told:
+            enough = len(group.frame_ids) >= REPEATED and not group.told
+            if enough and not self._is_of_variant(ring, score.frame_id):
                 self._tell(group, number, score)
 
     def _join(self, kind: Kind, others: list[FrameId], frame_id: FrameId) -> int:

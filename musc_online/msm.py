@@ -73,6 +73,15 @@ def score_codes(
     return geometry.per_patch(averages)
 
 
+def of_finest_degree(codes: Codes, geometry: Geometry) -> tuple[Codes, Geometry]:
+    """Codes `[n, S * D * P]` of the smallest degree alone, `[n, S * P]`, and the geometry they then have."""
+    if geometry.n_degrees == 1:
+        return codes, geometry
+    finest = min(geometry.degrees)
+    by_degree = codes.reshape(len(codes), *geometry.shape)[:, :, geometry.degrees.index(finest)]
+    return by_degree.reshape(len(codes), -1), replace(geometry, degrees=(finest,))
+
+
 def mutual_scores(
     patch_tokens: ArrayOrTensor,
     degrees: Sequence[int] = (1, 3, 5),

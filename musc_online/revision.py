@@ -109,7 +109,7 @@ class Revision:
             if slot not in ring.quarantined:
                 return ring.references(slot)
             frame_id = self._window.entries[slot].score.frame_id
-            but = self._events.twins(frame_id)
+            but = self._events.twins(self._ring, frame_id)
             if self._config.ring.nearest is not None:  # a handful of another product would be all that counts
                 but = [*but, *self._events.foreign(frame_id)]
             return ring.supporters(slot, [ring.slot_of[one] for one in but if one in ring.slot_of])
@@ -162,7 +162,7 @@ class Revision:
     def _is_repeat(self, slot: int) -> bool:
         """Whether an older frame shows the same defect: counted once, or many would raise the threshold."""
         frame_id = self._window.entries[slot].score.frame_id
-        twins = set(self._events.twins(frame_id))
+        twins = set(self._events.twins(self._ring, frame_id))
         if not twins:
             return False
         return next(known for known in self._ring.slot_of if known == frame_id or known in twins) != frame_id

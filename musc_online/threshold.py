@@ -44,6 +44,8 @@ LEAST_NORMAL = 0.4
 SEPARATION = 4.25
 """Distance of two groups' means, in standard deviations within them, that a single group does not show: the
 best division of a normal distribution has 2.65."""
+MAJORITY = 0.55
+"""Share of the window in the lower of two groups, at least: the lower half may be one kind of good parts."""
 BANDWIDTH = 0.04
 """Of the smoothing of a confirmed frame's score, as a proportion of it."""
 
@@ -84,8 +86,46 @@ def auto(raw_scores: Values, false_alarms: float) -> float:
         if end >= limit or not _is_most(scores, end):
             break
         limit, below = end, scores[scores < end]
-    between = gap(scores)
-    return min(limit, between) if _is_most(scores, between) else limit
+    return min(limit, gap(scores))
+
+
+def gap(scores: Values) -> float:
+    """The middle between two groups of `[N]` positive scores that lie far apart; infinite where none do."""
+    groups = two_groups(np.sort(np.log(scores))) if len(scores) >= ENOUGH else None
+    if groups is None or groups.lower < MAJORITY or groups.distance < SEPARATION:
+        return math.inf
+    return float(math.exp((groups.low + groups.high) / 2))
+
+
+@dataclass(frozen=True)
+class TwoGroups:
+    """Sorted values divided in two: share and last of the lower group, both means, their distance.
+
+    `distance` is in standard deviations within the groups.
+    """
+
+    lower: float
+    last: float
+    low: float
+    high: float
+    distance: float
+
+
+def two_groups(ordered: Values) -> TwoGroups | None:
+    """`[n]` sorted values in the two groups with the largest variance between them (Otsu's method).
+
+    None if all are alike.
+    """
+    if not len(ordered) or ordered[0] == ordered[-1]:
+        return None
+    n, sums = len(ordered), np.cumsum(ordered)
+    sizes = np.arange(1, n)
+    low, high = sums[:-1] / sizes, (sums[-1] - sums[:-1]) / (n - sizes)
+    last = int(np.argmax(sizes * (n - sizes) * (high - low) ** 2))
+    within = float(np.sqrt(((ordered - np.where(np.arange(n) <= last, low[last], high[last])) ** 2).mean()))
+    apart = float(high[last] - low[last])
+    distance = math.inf if within == 0.0 else apart / within
+    return TwoGroups((last + 1) / n, float(ordered[last]), float(low[last]), float(high[last]), distance)
 
 
 def _spread(ratio: float) -> float:
@@ -98,45 +138,6 @@ def _spread(ratio: float) -> float:
 def _is_most(scores: Values, limit: float) -> bool:
     """Whether enough of the window lies below a limit for it to be that of the normal frames."""
     return bool((scores < limit).sum() >= LEAST_NORMAL * len(scores))
-
-
-@dataclass(frozen=True)
-class TwoGroups:
-    """Sorted values divided in two: the last of the lower group, both means, the deviation within them."""
-
-    cut: int
-    low: float
-    high: float
-    within: float
-
-    @property
-    def distance(self) -> float:
-        """Of the means, in standard deviations."""
-        return math.inf if self.within == 0.0 else (self.high - self.low) / self.within
-
-
-def two_groups(ordered: Values) -> TwoGroups | None:
-    """`[n]` sorted values in the two groups with the largest variance between them (Otsu's method).
-
-    None if all are alike.
-    """
-    n = len(ordered)
-    if n < 2 or ordered[0] == ordered[-1]:
-        return None
-    sizes = np.arange(1, n)
-    sums = np.cumsum(ordered)
-    low, high = sums[:-1] / sizes, (sums[-1] - sums[:-1]) / (n - sizes)
-    cut = int(np.argmax(sizes * (n - sizes) * (high - low) ** 2))
-    within = np.sqrt(((ordered - np.where(np.arange(n) <= cut, low[cut], high[cut])) ** 2).mean())
-    return TwoGroups(cut, float(low[cut]), float(high[cut]), float(within))
-
-
-def gap(scores: Values) -> float:
-    """The middle between two groups of `[N]` positive scores that lie far apart; infinite where none do."""
-    groups = two_groups(np.sort(np.log(scores))) if len(scores) >= ENOUGH else None
-    if groups is None or groups.high - groups.low < SEPARATION * groups.within:
-        return math.inf
-    return float(math.exp((groups.low + groups.high) / 2))
 
 
 def calibrated(

@@ -1,22 +1,39 @@
 """Whether two frames show the same defect, by the distances that the mutual table has anyway.
 
 Two frames labelled anomalous are *twins* if each has its flagged patches found in the other far nearer than
-in its references (docs/method.md#events).
+in its references (docs/method.md#events). They share a defect, or are good parts of a rare kind: a *variant*.
+A frame with a defect is a good one but for some patches, and with something added: other good frames find
+most of their patches in it, or all, as well as in any good frame. To a variant they are farther in their
+worst patches and in the usual ones: it is *strange* to them.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
 from musc_online.arrays import FrameId
-from musc_online.codes import decode
+from musc_online.codes import Codes, decode
+from musc_online.msm import of_finest_degree
 from musc_online.ring import Measurement, Ring
+from musc_online.threshold import FLOOR
 
 Values = npt.NDArray[np.float64]
 
 TWIN = 0.78
 """Of the distance to the references: nearer than that, flagged patches show the same thing."""
+STRANGE = 1.19
+"""How much farther good frames are from a variant than from one another, at least."""
+SCATTERED = 0.5
+"""Share of a variant's frames among all from its first to its last, at most: between parts of a rare kind
+come others, while a tool that broke stays broken."""
+KIN = 3
+"""Frames that look alike before they can be a variant."""
+WORST = 0.01
+"""Share of a frame's patches that are its worst."""
+GOOD = 28
+"""Good frames that are asked, those that look most like the one in question."""
 
 
 @dataclass
@@ -28,6 +45,8 @@ class Mark:
     foreign: bool
     twins: list[FrameId] = field(default_factory=list)
     """Frames in the ring that share its defect."""
+    strange: float = 0.0
+    """How strange it is to good frames (`strangeness`)."""
 
 
 Pair = tuple[Values, Values]
@@ -61,3 +80,70 @@ def between(ring: Ring, frame_id: FrameId, other: FrameId) -> Pair | None:
 def _distances(ring: Ring, codes: npt.NDArray[np.uint16]) -> Values:
     """`[S * D * P]` codes of one pair to `[P]` distances, mean over stages and degrees."""
     return ring.geometry.per_patch(decode(codes).astype(np.float64))
+
+
+def is_variant(marks: Sequence[Mark], places: Sequence[int]) -> bool:
+    """Whether frames that share something are good parts of a rare kind, not parts with the same defect.
+
+    Args:
+        marks: of twins, at least one.
+        places: where they stand among all frames in order of arrival.
+    """
+    if len(marks) < KIN or float(np.median([mark.strange for mark in marks])) < STRANGE:
+        return False
+    return len(places) <= SCATTERED * (max(places) - min(places) + 1)
+
+
+def strangeness(ring: Ring, slot: int, seen: npt.NDArray[np.intp]) -> float:
+    """How much farther the patches of good frames are from a frame than from one another.
+
+    Good frames are its references, those of which are asked that it looks most like. Each says how far its
+    patches are from the frame, over how far they are from its own references, one at a time: the median of
+    these distances, by the finest degree. It says so of its worst patches and of its median one, and the
+    result is the smaller of what most say: where one part covers what others show, its worst patches are far
+    and the rest is as ever.
+
+    Args:
+        ring: with the frame in it.
+        slot: the frame's.
+        seen: patches `[n]` that are not ignored.
+
+    Returns:
+        0 or more, about 1 for a good frame; 0 where there is nobody to ask.
+    """
+    said = []
+    for good in _most_like(ring, slot):
+        others = ring.references(good)
+        others = others[others != slot]
+        if len(others):
+            levels = _levels(ring, good, np.append(others, slot), seen)
+            said.append(levels[-1] / np.median(levels[:-1], axis=0))
+    return float(np.median(said, axis=0).min()) if said else 0.0
+
+
+def _most_like(ring: Ring, slot: int) -> list[int]:
+    """Slots of the references in which a frame finds its patches best, at most so many as are asked."""
+    references = ring.references(slot)
+    if len(references) > GOOD:
+        codes = _codes(ring, slot, references)
+        means = codes.mean(axis=1, dtype=np.float64)  # whole numbers: exact in any order
+        references = references[np.argsort(means, kind="stable")[:GOOD]]
+    return [int(one) for one in references]
+
+
+def _levels(ring: Ring, slot: int, others: npt.NDArray[np.intp], seen: npt.NDArray[np.intp]) -> Values:
+    """`[n, 2]`: means of a frame's worst distances to each of n others, and medians of all its distances."""
+    codes, geometry = of_finest_degree(_codes(ring, slot, others), ring.geometry)
+    patches = np.sort(geometry.each_per_patch(decode(codes).astype(np.float64))[:, seen], axis=1)
+    worst = patches[:, -max(1, int(WORST * len(seen))) :].mean(axis=1)
+    levels: Values = np.maximum(np.stack([worst, np.median(patches, axis=1)], axis=1), FLOOR)
+    return levels
+
+
+def _codes(ring: Ring, slot: int, others: npt.NDArray[np.intp]) -> Codes:
+    """`[n, S * D * P]` of the frame in `slot` to others, matched now if need be."""
+    beside = ring.complete({slot: others})
+    if slot in beside:
+        return beside[slot]
+    codes, rows = ring.table.rows(slot, others)
+    return codes[rows]

@@ -115,11 +115,11 @@ class Stream:
         if image not in self.quarantined:
             return self.references(image)
         if self.count:
-            kin = [one for one in self.order if (image, one) in self.twins]
+            kin = self.twins_of(image)
             if image in self.marks and self.marks[image][2]:  # of another product: not by its like either
                 kin += [one for one in self.order if one in self.marks and self.marks[one][2]]
             return self.most_alike(image, [one for one in self.order if one not in kin])
-        return [other for other in self.measured(image) if (image, other) not in self.twins]
+        return [other for other in self.measured(image) if other not in self.twins_of(image)]
 
     def window(self):
         return self.order[-min(self.options["revise"]["window"], self.capacity) :]
@@ -262,14 +262,56 @@ class Stream:
         seen = self.frame.seen(patches)
         most = max(patches[i] for i in seen)
         flagged = [i for i in seen if foreign or patches[i] >= min(threshold, most)]
-        mark = flagged, sum(patches[i] for i in flagged) / len(flagged), foreign
-        for other, (where, level, other_foreign) in self.marks.items():
+        strange = 0.0 if foreign or image not in self.order else self.strangeness(image)
+        mark = flagged, sum(patches[i] for i in flagged) / len(flagged), foreign, strange
+        for other, (where, level, other_foreign, _) in self.marks.items():
             if other == image or foreign or other_foreign or not self.compared(image, other):
                 continue
             there = self.between(image, other, flagged) <= 0.78 * mark[1]
             if there and self.between(other, image, where) <= 0.78 * level:
                 self.twins |= {(image, other), (other, image)}
         self.marks[image] = mark
+
+    def twins_of(self, image):
+        """None where they are good parts of a rare kind, strange to the good and scattered among them."""
+        twins = [one for one in self.order if (image, one) in self.twins]
+        alike = [one for one in self.order if one == image or one in twins]
+        if image not in self.marks or len(alike) < 3:
+            return twins
+        first, last = self.order.index(alike[0]), self.order.index(alike[-1])
+        strange = quantile([self.marks[one][3] for one in alike], 0.5)
+        return [] if strange >= 1.19 and len(alike) <= (last - first + 1) / 2 else twins
+
+    def strangeness(self, image):
+        """How much farther good images' worst patches, and median ones, are from it than from one another."""
+        asked = self.references(image)
+        if len(asked) > 28:
+            asked = sorted(asked, key=lambda other: self.mean_distance(image, other))[:28]
+        found = []
+        for measure in (self.worst, self.usual):
+            said = []
+            for good in asked:
+                others = [measure(good, [one]) for one in self.references(good) if one != image]
+                if others:
+                    said.append(measure(good, [image]) / quantile(others, 0.5))
+            found.append(quantile(said, 0.5) if said else 0.0)
+        return min(found)
+
+    def mean_distance(self, image, other):
+        return float(
+            np.mean([distances[image, :, other] for table in self.tables for distances in table.values()])
+        )
+
+    def worst(self, image, others):
+        """Mean of the worst hundredth of the patches, by the least degree."""
+        scores = self.patches(image, others, finest=True)
+        kept = set(self.frame.seen(scores))
+        return max(0.02, naive.image_score(scores, None, 0.01, [i in kept for i in range(len(scores))]))
+
+    def usual(self, image, others):
+        """Median of the patches, by the least degree."""
+        scores = self.patches(image, others, finest=True)
+        return max(0.02, quantile([scores[i] for i in self.frame.seen(scores)], 0.5))
 
     def compared(self, image, other):
         """Whether their distances are known; with `nearest` they are matched when asked for."""
@@ -445,7 +487,7 @@ class Stream:
     def is_repeat(self, image):
         """One defect counts once: that of the oldest of its twins."""
         held = self.order[: self.order.index(image)]
-        return any((image, other) in self.twins for other in held)
+        return any(other in self.twins_of(image) for other in held)
 
     def division(self, images, raw):
         """Where good and defective frames part, each compared with those that look most like it."""
@@ -460,11 +502,7 @@ class Stream:
             partners.append([images.index(other) for other in self.alike(image, among)[:28]])
 
         def level(frame, others):
-            scores = self.patches(images[frame], [images[other] for other in others], finest=True)
-            worst = naive.image_score(
-                scores, None, 0.01, [i in self.frame.seen(scores) for i in range(len(scores))]
-            )
-            return math.log(max(worst, 0.02))
+            return math.log(self.worst(images[frame], [images[other] for other in others]))
 
         return naive_threshold.division([raw[image] for image in images], partners, level)
 

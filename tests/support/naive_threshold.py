@@ -29,17 +29,19 @@ def auto(raw_scores, false_alarms):
         if end >= limit or sum(score < end for score in scores) < 0.4 * n:
             break
         limit = end
-    between = gap(scores)
-    return min(limit, between) if sum(score < between for score in scores) >= 0.4 * n else limit
+    return min(limit, gap(scores))
 
 
 def gap(scores):
     """The middle of the best division into a low and a high group, if it is far enough apart."""
     logs = sorted(math.log(score) for score in scores)
-    if len(logs) < 30:
+    n = len(logs)
+    if n < 30:
         return math.inf
-    _, low, high, within = divided(logs)
-    return math.exp((low + high) / 2) if high > low and high - low >= 4.25 * within else math.inf
+    size, low, high, within = divided(logs)
+    if high <= low or high - low < 4.25 * within or size / n < 0.55:
+        return math.inf
+    return math.exp((low + high) / 2)
 
 
 def divided(values):
@@ -76,10 +78,10 @@ def division(raw_scores, partners, level):
     size, low, high, within = divided(ordered)
     if high <= low or high - low < 4.0 * within:
         return math.inf
+    if size / n < 0.55:
+        return math.inf
     lower = [frame for frame in range(n) if levels[frame] <= ordered[size - 1]]
     upper = [frame for frame in range(n) if levels[frame] > ordered[size - 1]]
-    if len(lower) / n < 0.55:
-        return math.inf
     limit, agreement = parting(raw_scores, upper)
     if agreement < 0.85:
         return math.inf
