@@ -1,5 +1,6 @@
 """Quarantine: what is anomalous is kept and matched beside the references, and is none."""
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -229,3 +230,72 @@ def test_twins_count_once_for_the_threshold(product):
     assert (raw_scores < watched.stream.threshold).sum() == n_recent
     assert (raw_scores >= watched.stream.threshold).sum() in (1, 2)
     assert watched.last[60].pred_label
+
+
+def rare(product, offset):
+    """A part of a rare kind: another one all over, and like its kind."""
+    return (product.part(0.12) + offset).astype(np.float32)
+
+
+def played(product, parts, between):
+    """Parts on a line of good ones, so many of these after each; what was seen, and the parts' ids."""
+    watched = line(product, capacity=120)
+    ids = []
+    for part in parts:
+        ids.append(watched.show(part).frame_id)
+        watched.show_all(product.part() for _ in range(between))
+    watched.revise()
+    return watched, ids
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_rare_kind_of_good_parts_is_learned_and_told_of_to_nobody(seed):
+    product = Product(seed)
+    offset = product.draw(0.45)
+    watched, ids = played(product, [rare(product, offset) for _ in range(20)], between=3)
+    assert all(watched.first[frame_id].pred_label for frame_id in ids[:3])
+    assert not any(watched.first[frame_id].pred_label for frame_id in ids[-4:])
+    condemned = {frame_id for frame_id in ids if watched.last[frame_id].pred_label}
+    assert len(condemned) <= 1  # an odd one of its kind
+    assert watched.references() >= set(ids) - condemned
+    assert watched.events == []
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_parts_of_another_kind_in_a_row_are_what_a_broken_tool_makes(seed):
+    product = Product(seed)
+    offset = product.draw(0.45)
+    watched, ids = played(product, [rare(product, offset) for _ in range(12)], between=0)
+    assert all(watched.last[frame_id].pred_label for frame_id in ids if frame_id in watched.quarantined())
+    assert len(watched.quarantined()) == 10
+    assert watched.kinds() == ["repeat"]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_defect_that_covers_what_others_show_is_no_rare_kind(seed):
+    """Good parts' worst patches are far from it, but the others are where they were."""
+    product = Product(seed)
+    watched, ids = played(product, [product.damaged(product.defect(1)) for _ in range(12)], between=3)
+    assert all(watched.first[frame_id].pred_label for frame_id in ids)
+    assert watched.quarantined() == set(ids[-10:])
+    assert watched.kinds() == ["repeat"]
+
+
+def test_strange_is_who_good_parts_are_far_from_in_every_respect(product):
+    watched = line(product, capacity=80)
+    offset = product.draw(0.45)
+    (defect,) = show_defects(watched, product, [1])
+    kinds = [watched.show(rare(product, offset)).frame_id for _ in range(2)]
+    marks = watched.stream.events.marks
+    assert marks[defect].strange == pytest.approx(1.0, abs=0.1)
+    assert [marks[kind].strange for kind in kinds] == pytest.approx([1.4, 1.4], abs=0.1)
+
+
+def test_marks_of_an_earlier_snapshot_are_of_nobody_strange(product):
+    watched = line(product)
+    show_defects(watched, product, [1])
+    state = watched.stream.events.state()
+    for _, mark in state["marks"]:
+        del mark["strange"]
+    watched.stream.events.restore(state)
+    assert [mark.strange for mark in watched.stream.events.marks.values()] == [0.0]
