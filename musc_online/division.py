@@ -25,6 +25,8 @@ from musc_online.threshold import FLOOR, MAJORITY, two_groups
 
 Values = npt.NDArray[np.float64]
 Slots = npt.NDArray[np.intp]
+Mask = npt.NDArray[np.bool_]
+Levels = Callable[[Sequence[Slots], Sequence[int] | None], Values]
 ImageScores = Callable[[Values, Sequence[int]], Values]
 """`[n, P]` patch scores of frames in n slots to `[n]` image scores."""
 
@@ -36,7 +38,7 @@ PARTNERS = 28
 LEAST_CORE = 4
 """Frames of the core, or those with the lowest scores, that one is compared with at least."""
 SEPARATION = 4.0
-"""Distance of the groups' means, in standard deviations within them, at least."""
+"""Distance of the groups' means, in standard deviations within them, at least: less than for scores alone."""
 AGREEMENT = 0.85
 """F1 with which a limit on the raw scores divides the window in the same groups, at least."""
 COMPARED = 3
@@ -52,12 +54,14 @@ logarithm, a good frame's score may be higher against defective frames than agai
 class Frames:
     """The frames that are divided, oldest first.
 
-    `slots` n of them; `raw` `[n]` their raw scores; `class_tokens` `[n, D]`; `image_scores` says what patch
-    scores against some of the others are worth as a whole.
+    `slots` n of them; `raw` `[n]` their raw scores; `good` `[n]` whether an operator called a frame good;
+    `class_tokens` `[n, D]`; `image_scores` says what patch scores against some of the others are worth as a
+    whole.
     """
 
     slots: Sequence[int]
     raw: Values
+    good: Mask
     class_tokens: npt.NDArray[np.float32]
     image_scores: ImageScores
 
@@ -67,20 +71,32 @@ def limit(ring: Ring, frames: Frames) -> float:
 
     Args:
         ring: in which the frames are; pairs that it has not matched yet are matched.
-        frames: of the window.
+        frames: of the window, without those that an operator called defects.
     """
     if len(frames.slots) < ENOUGH:
         return math.inf
     partners = _partners(ring, frames)
-    if min(map(len, partners)) < LEAST_CORE:
+    return divide(frames.raw, frames.good, partners, _Compared(ring, frames, partners).levels)
+
+
+def divide(raw: Values, good: Mask, partners: Sequence[Slots], levels: Levels) -> float:
+    """`limit` of n frames, whatever their scores against each other are.
+
+    Args:
+        raw: `[n]` raw scores.
+        good: `[n]`, who was called good.
+        partners: of each frame the places of those it is compared with, most alike first.
+        levels: says of frames, all by default, how far they are from some of their partners, as logarithms.
+    """
+    if len(raw) < ENOUGH or min(map(len, partners)) < LEAST_CORE:
         return math.inf
-    compared = _Compared(ring, frames, partners)
-    levels = compared.levels([_of_core(own, frames.raw) for own in partners])
-    upper = _upper_group(levels)
-    if upper is None:
+    upper = _upper_group(levels([_of_core(own, raw) for own in partners], None))
+    if upper is None or 2 * int((upper & good).sum()) >= int(upper.sum()):
         return math.inf
-    parting, agreement = _closest_limit(frames.raw, upper)
-    return parting if agreement >= AGREEMENT and _explains(compared, partners, upper) else math.inf
+    parting, agreement = _closest_limit(raw, upper)
+    if agreement < AGREEMENT or not _explains(levels, partners, upper):
+        return math.inf
+    return max(FLOOR, parting)
 
 
 def _partners(ring: Ring, frames: Frames) -> list[Slots]:
@@ -107,16 +123,16 @@ def _of_core(partners: Slots, raw: Values) -> Slots:
     )
 
 
-def _upper_group(levels: Values) -> npt.NDArray[np.bool_] | None:
+def _upper_group(levels: Values) -> Mask | None:
     """`[n]`: who is in the upper of two groups of `[n]` levels; None where there are no two far apart."""
     groups = two_groups(np.sort(levels))
     if groups is None or groups.lower < MAJORITY or groups.distance < SEPARATION:
         return None
-    upper: npt.NDArray[np.bool_] = levels > groups.last
+    upper: Mask = levels > groups.last
     return upper
 
 
-def _closest_limit(raw: Values, upper: npt.NDArray[np.bool_]) -> tuple[float, float]:
+def _closest_limit(raw: Values, upper: Mask) -> tuple[float, float]:
     """The limit on `[n]` raw scores that agrees best with a group, the highest of equals, and its F1."""
     best, agreement = math.inf, 0.0
     for low, high in itertools.pairwise(np.unique(raw)):
@@ -128,7 +144,7 @@ def _closest_limit(raw: Values, upper: npt.NDArray[np.bool_]) -> tuple[float, fl
     return best, agreement
 
 
-def _explains(compared: "_Compared", partners: Sequence[Slots], upper: npt.NDArray[np.bool_]) -> bool:
+def _explains(levels: Levels, partners: Sequence[Slots], upper: Mask) -> bool:
     """Whether frames of the lower group find their patches in the upper one as well as in their own."""
     witnesses, own, others = [], [], []
     for at in np.flatnonzero(~upper).tolist():
@@ -140,7 +156,7 @@ def _explains(compared: "_Compared", partners: Sequence[Slots], upper: npt.NDArr
             others.append(theirs[:count])
     if len(witnesses) < max(WITNESSES, int((~upper).sum()) / 2):
         return False
-    worse = compared.levels(others, witnesses) - compared.levels(own, witnesses)
+    worse = levels(others, witnesses) - levels(own, witnesses)
     return float(np.median(worse)) <= LIKE_OWN
 
 
@@ -154,8 +170,8 @@ class _Compared:
         # All that is matched is matched here: the threads below only read.
         self._beside = ring.complete(dict(zip(frames.slots, self._partners, strict=True)))
 
-    def levels(self, against: Sequence[Slots], frames: Sequence[int] | None = None) -> Values:
-        """`[n]` logarithms of frames' image scores, each against some of its partners; all by default."""
+    def levels(self, against: Sequence[Slots], frames: Sequence[int] | None) -> Values:
+        """`[n]` logarithms of frames' image scores, each against some of its partners; None are all."""
         places = range(len(against)) if frames is None else frames
         pairs = zip(places, against, strict=True)
         patches = np.stack(spread(lambda pair: self._patch_scores(*pair), pairs))

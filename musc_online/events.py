@@ -29,6 +29,8 @@ FAR, VERY_FOREIGN = 0.55, 2.4
 least FAR, or VERY_FOREIGN times it: a large defect doubles it, another product is nothing like."""
 REPEATED = 3
 """Frames that share a defect, before it is told."""
+UNLEARNED = 12
+"""Frames of a rare kind of good parts, before it is told that no revision has learned it."""
 LAST, MOST = 10, 8
 """A changeover is told once so many of the last labelled arrivals are foreign."""
 COPIES = 5
@@ -170,10 +172,24 @@ class Events:
         self.last.append((score.frame_id, foreign))
         self._look_for_changeover(score)
 
-    def flag(self, ring: Ring, score: Score, patches: Values) -> None:
-        """A revision condemned a frame that had passed: it is compared as an arrival is."""
+    def flag(self, ring: Ring, score: Score, patches: Values, *, defect: bool = False) -> None:
+        """A revision condemned a frame that had passed: it is compared as an arrival is.
+
+        Args:
+            ring: as it is now.
+            score: what was said of it last.
+            patches: its `[P]` patch scores.
+            defect: whether an operator said so.
+        """
         if score.frame_id not in self.marks and score.threshold is not None:
-            self._group(ring, score, self._mark(patches, score))
+            mark = self._mark(patches, score)
+            mark.defect = defect
+            self._group(ring, score, mark)
+
+    def confirm(self, frame_id: FrameId) -> None:
+        """An operator says that the frame has a defect."""
+        if frame_id in self.marks:
+            self.marks[frame_id].defect = True
 
     def clear(self, frame_id: FrameId) -> None:
         """The frame is normal after all."""
@@ -193,8 +209,9 @@ class Events:
         return [] if frame_id in accepted or self._is_of_variant(ring, frame_id) else mark.twins
 
     def _is_of_variant(self, ring: Ring, frame_id: FrameId) -> bool:
-        """Whether a frame and its twins are good parts of a rare kind."""
-        alike = {frame_id, *self.marks[frame_id].twins}
+        """Whether a frame, its twins and theirs are good parts of a rare kind."""
+        twins = self.marks[frame_id].twins
+        alike = {frame_id, *twins, *(one for twin in twins for one in self.marks[twin].twins)}
         places = {one: place for place, one in enumerate(ring.slot_of) if one in alike}
         return is_variant([self.marks[one] for one in places], list(places.values()))
 
@@ -277,8 +294,8 @@ class Events:
         if mark.twins:
             number = self._join("repeat", mark.twins, score.frame_id)
             group = self.groups[number]
-            enough = len(group.frame_ids) >= REPEATED and not group.told
-            if enough and not self._is_of_variant(ring, score.frame_id):
+            enough = UNLEARNED if self._is_of_variant(ring, score.frame_id) else REPEATED
+            if len(group.frame_ids) >= enough and not group.told:
                 self._tell(group, number, score)
 
     def _join(self, kind: Kind, others: list[FrameId], frame_id: FrameId) -> int:

@@ -198,5 +198,6 @@ class Operators:
 
     def _defect(self, slot: int, sparing: Container[int] = ()) -> None:
         self._window.entries[slot].truth = True
+        self._events.confirm(self._window.entries[slot].score.frame_id)
         self._ring.pinned.discard(slot)
         move(self._ring, self._window, slot, quarantined=True, sparing=sparing)

@@ -146,18 +146,19 @@ class Revision:
             self._verdict.learn(np.array([raw[slot] for slot in recent]), self._parting(recent, raw))
 
     def _parting(self, recent: list[int], raw: dict[int, float]) -> float:
-        """Where good and defective frames part, of those whose truth nobody told."""
-        slots = [slot for slot in recent if self._window.entries[slot].truth is None]
+        """Where good and defective frames part, of those that nobody called defects."""
+        entries = self._window.entries
+        slots = [slot for slot in recent if not entries[slot].truth]
         if len(slots) < division.ENOUGH:
             return math.inf
 
         def image_scores(patches: Values, of: Sequence[int]) -> Values:
-            shapes = [self._window.entries[slot].frame_shape for slot in of]
+            shapes = [entries[slot].frame_shape for slot in of]
             return self._verdict.frame_maps.worst_scores(patches, WORST, shapes)
 
-        tokens = self._window.class_tokens(slots)
-        frames = division.Frames(slots, np.array([raw[slot] for slot in slots]), tokens, image_scores)
-        return division.limit(self._ring, frames)
+        good = np.array([entries[slot].truth is False for slot in slots])
+        scores, tokens = np.array([raw[slot] for slot in slots]), self._window.class_tokens(slots)
+        return division.limit(self._ring, division.Frames(slots, scores, good, tokens, image_scores))
 
     def _is_repeat(self, slot: int) -> bool:
         """Whether an older frame shows the same defect: counted once, or many would raise the threshold."""
@@ -222,7 +223,7 @@ class Revision:
             if label is not None:
                 labels[slot] = label
             if label and score.raw_score is not None:
-                self._events.flag(self._ring, score, one.patches)
+                self._events.flag(self._ring, score, one.patches, defect=bool(entry.truth))
         sort_by_label(self._config, self._ring, self._window, labels)
 
 

@@ -45,7 +45,7 @@ SEPARATION = 4.25
 """Distance of two groups' means, in standard deviations within them, that a single group does not show: the
 best division of a normal distribution has 2.65."""
 MAJORITY = 0.55
-"""Share of the window in the lower of two groups, at least: the lower half may be one kind of good parts."""
+"""Share of all frames in the lower of two groups, at least: half of them may be one kind of good parts."""
 BANDWIDTH = 0.04
 """Of the smoothing of a confirmed frame's score, as a proportion of it."""
 
@@ -91,7 +91,10 @@ def auto(raw_scores: Values, false_alarms: float) -> float:
 
 def gap(scores: Values) -> float:
     """The middle between two groups of `[N]` positive scores that lie far apart; infinite where none do."""
-    groups = two_groups(np.sort(np.log(scores))) if len(scores) >= ENOUGH else None
+    if len(scores) < ENOUGH:
+        return math.inf
+    # Python's own logarithm: NumPy's differs in the last bit from processor to processor.
+    groups = two_groups(np.sort([math.log(score) for score in scores.tolist()]))
     if groups is None or groups.lower < MAJORITY or groups.distance < SEPARATION:
         return math.inf
     return float(math.exp((groups.low + groups.high) / 2))

@@ -9,6 +9,7 @@ worst patches and in the usual ones: it is *strange* to them.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -26,7 +27,7 @@ TWIN = 0.78
 STRANGE = 1.19
 """How much farther good frames are from a variant than from one another, at least."""
 SCATTERED = 0.5
-"""Share of a variant's frames among all from its first to its last, at most: between parts of a rare kind
+"""Share of a variant's frames that come right after another one of it, at most: between parts of a rare kind
 come others, while a tool that broke stays broken."""
 KIN = 3
 """Frames that look alike before they can be a variant."""
@@ -47,6 +48,8 @@ class Mark:
     """Frames in the ring that share its defect."""
     strange: float = 0.0
     """How strange it is to good frames (`strangeness`)."""
+    defect: bool = False
+    """Whether an operator said that it has a defect."""
 
 
 Pair = tuple[Values, Values]
@@ -86,12 +89,14 @@ def is_variant(marks: Sequence[Mark], places: Sequence[int]) -> bool:
     """Whether frames that share something are good parts of a rare kind, not parts with the same defect.
 
     Args:
-        marks: of twins, at least one.
-        places: where they stand among all frames in order of arrival.
+        marks: of twins, none of whom an operator called a defect, or it is none.
+        places: where they stand among all frames in order of arrival, ascending.
     """
-    if len(marks) < KIN or float(np.median([mark.strange for mark in marks])) < STRANGE:
+    if len(marks) < KIN or any(mark.defect for mark in marks):
         return False
-    return len(places) <= SCATTERED * (max(places) - min(places) + 1)
+    in_a_row = sum(later - earlier == 1 for earlier, later in pairwise(places))
+    strange = float(np.median([mark.strange for mark in marks])) >= STRANGE
+    return strange and in_a_row <= SCATTERED * (len(places) - 1)
 
 
 def strangeness(ring: Ring, slot: int, seen: npt.NDArray[np.intp]) -> float:
@@ -106,7 +111,7 @@ def strangeness(ring: Ring, slot: int, seen: npt.NDArray[np.intp]) -> float:
     Args:
         ring: with the frame in it.
         slot: the frame's.
-        seen: patches `[n]` that are not ignored.
+        seen: patches `[n]` that are not ignored; what pads a frame counts as any other patch.
 
     Returns:
         0 or more, about 1 for a good frame; 0 where there is nobody to ask.

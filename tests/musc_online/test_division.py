@@ -7,14 +7,16 @@ by less than those are rounded.
 import math
 
 import naive_stream
+import naive_threshold
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from musc_online import config, division, snapshot
 from musc_online.codes import decode
 from musc_online.detector import Detector
+from musc_online.threshold import FLOOR
 
 N_FRAMES, GRID, CHANNELS, STAGES = 66, 3, 24, 2
 SEEDS = [2, 3, 9]
@@ -172,7 +174,7 @@ def test_frames_that_are_all_alike_are_not_divided(level):
     assert played(options(), tokens, class_tokens).verdict.parting == math.inf
 
 
-def test_frames_whose_truth_was_told_are_not_divided():
+def test_confirmed_defects_are_not_divided():
     tokens, class_tokens, spoilt = frames_of(0)
     detector = played(options(ring={"nearest": 28}), tokens, class_tokens)
     assert detector.verdict.parting < math.inf
@@ -180,6 +182,77 @@ def test_frames_whose_truth_was_told_are_not_divided():
         detector.operators.confirm(frame, "defect")
     detector.revise()
     assert detector.verdict.parting == math.inf
+
+
+@pytest.mark.parametrize("called", ["good", "spoilt"])
+def test_frames_called_good_are_divided_as_the_others_but_are_no_defects(called):
+    tokens, class_tokens, spoilt = frames_of(2)
+    detector = played(options(ring={"nearest": 28}), tokens, class_tokens)
+    for frame in np.flatnonzero(spoilt == (called == "spoilt"))[:20].tolist():
+        detector.operators.false_alarm(frame)
+    detector.revise()
+    assert (detector.verdict.parting < math.inf) == (called == "good")
+
+
+@st.composite
+def tables(draw):
+    """Raw scores, who was called good, partners, and distances: what the decisions are made of.
+
+    Every condition is near enough to where it turns that some examples are on either side.
+    """
+    rng = np.random.default_rng(draw(st.integers(0, 10**6)))
+    n = draw(st.sampled_from([59, 60, 61, 80]))
+    upper = rng.permutation(n) < draw(st.sampled_from([0.05, 0.2, 0.4, 0.44, 0.46])) * n
+    far = draw(st.sampled_from([0.2, 0.3, 0.5]))
+    explained = draw(st.sampled_from([0.0, 0.05, 0.1]))
+    distances = rng.normal(0, 0.06, (n, n))
+    distances += np.where(
+        upper[:, None] & ~upper[None], far, np.where(~upper[:, None] & upper[None], explained, 0)
+    )
+    raw = np.exp(rng.normal(0, draw(st.sampled_from([0.05, 0.12])), n) + 0.4 * upper - 1)
+    raw *= draw(st.sampled_from([1.0, 1.0, 0.01]))
+    if draw(st.booleans()):
+        raw = raw.round(2)
+    most = draw(st.sampled_from([3, 4, 9, 28, 28]))
+    partners = [rng.permutation(np.delete(np.arange(n), at))[:most] for at in range(n)]
+    if draw(st.booleans()):  # who is alike keeps to itself
+        partners = [
+            own[np.argsort(upper[own] != upper[at], kind="stable")] for at, own in enumerate(partners)
+        ]
+    good = rng.random(n) < draw(st.sampled_from([0.0, 0.3, 0.6]))
+    return raw, good, partners, distances
+
+
+@settings(max_examples=400, deadline=None)
+@given(tables())
+def test_every_decision_is_the_oracles(drawn):
+    raw, good, partners, distances = drawn
+
+    def level(frame, others):
+        return float(np.mean(sorted(distances[frame, others])[: max(1, len(others) // 3)]))
+
+    def levels(against, frames):
+        asked = zip(range(len(raw)) if frames is None else frames, against, strict=True)
+        return np.array([level(frame, list(others)) for frame, others in asked])
+
+    ours = division.divide(raw, good, partners, levels)
+    told = np.flatnonzero(good).tolist()
+    theirs = naive_threshold.division(raw.tolist(), told, [own.tolist() for own in partners], level)
+    assert math.isclose(ours, theirs, rel_tol=1e-9)
+    event(f"divided: {ours < math.inf}")
+
+
+def test_the_limit_is_never_below_the_floor():
+    n = 80
+    upper = np.arange(n) >= 50
+    raw = np.where(upper, 0.008, 0.004) + 1e-6 * np.arange(n)
+    partners = [np.delete(np.arange(n), at) for at in range(n)]
+
+    def levels(against, frames):
+        asked = zip(range(n) if frames is None else frames, against, strict=True)
+        return np.array([0.3 * upper[at] * (1 - upper[others].mean()) for at, others in asked])
+
+    assert division.divide(raw, np.zeros(n, bool), partners, levels) == FLOOR
 
 
 def test_it_is_of_the_rule_auto_alone_and_outlives_a_restart(tmp_path):

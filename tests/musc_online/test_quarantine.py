@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from line_support import Product, Watched, line
 
 from musc_online.errors import FrameError
+from musc_online.twins import Mark, is_variant
 
 
 @pytest.fixture
@@ -269,6 +270,73 @@ def test_parts_of_another_kind_in_a_row_are_what_a_broken_tool_makes(seed):
     assert all(watched.last[frame_id].pred_label for frame_id in ids if frame_id in watched.quarantined())
     assert len(watched.quarantined()) == 10
     assert watched.kinds() == ["repeat"]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_one_of_a_kind_long_before_does_not_excuse_a_broken_tool(seed):
+    product = Product(seed)
+    offset = product.draw(0.45)
+    watched = line(product, capacity=120, ring={"quarantine": 50})
+    watched.show(rare(product, offset))
+    watched.show_all(product.part() for _ in range(24))
+    broken = [watched.show(rare(product, offset)).frame_id for _ in range(12)]
+    watched.show_all(product.part() for _ in range(8))
+    watched.revise()
+    assert watched.quarantined() >= set(broken)
+    assert watched.kinds() == ["repeat"]
+
+
+@pytest.mark.parametrize("word", ["confirm", "reject"])
+@pytest.mark.parametrize("seed", range(3))
+def test_what_an_operator_calls_defects_is_no_rare_kind(seed, word):
+    product = Product(seed)
+    offset = product.draw(0.45)
+    watched = line(product, 40, capacity=120, ring={"quarantine": 50})
+    first = [watched.show(rare(product, offset)).frame_id for _ in range(3)]
+    if word == "reject":
+        watched.stream.operators.reject(watched.events[0].group, "blur")
+    else:
+        for frame_id in first:
+            watched.stream.operators.confirm(frame_id, "defect")
+    good, later = [], []
+    for _ in range(12):
+        good += [watched.show(product.part()).frame_id for _ in range(4)]
+        later.append(watched.show(rare(product, offset)).frame_id)
+    watched.revise()
+    assert watched.quarantined() >= {*first, *later}
+    assert not any(watched.last[frame_id].pred_label for frame_id in good)
+
+
+def test_a_rare_kind_that_no_revision_learns_is_told_in_the_end(product):
+    """A threshold so low that good parts of the common kind are above it now and then."""
+    offset = product.draw(0.6)
+    sections = {"ring": {"quarantine": 50}, "threshold": {"rule": "fixed", "value": 0.38}}
+    watched = line(product, capacity=150, **sections)
+    told_at = None
+    for shown in range(1, 21):
+        watched.show(rare(product, offset))
+        told_at = told_at or (shown if watched.events else None)
+        watched.show_all(product.part() for _ in range(3))
+    assert (told_at, watched.kinds()) == (12, ["repeat"])
+
+
+@pytest.mark.parametrize(
+    ("strange", "places", "is_one"),
+    [
+        ([1.3, 1.3, 1.3], [0, 4, 9], True),
+        ([1.3, 1.3], [0, 4], False),  # too few
+        ([1.1, 1.18, 1.3], [0, 4, 9], False),  # most are not strange
+        ([1.1, 1.19, 1.3], [0, 4, 9], True),
+        ([1.3] * 5, [0, 30, 31, 32, 33], False),  # one long before, then in a row
+        ([1.3] * 5, [0, 1, 2, 30, 40], True),  # two of four right after another
+        ([1.3] * 4, [0, 1, 2, 30], False),
+    ],
+)
+def test_a_variant_is_strange_and_scattered(strange, places, is_one):
+    marks = [Mark([0], 1.0, False, strange=one) for one in strange]
+    assert is_variant(marks, places) == is_one
+    marks[-1].defect = True
+    assert not is_variant(marks, places)
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -3,6 +3,7 @@
 Every answer is recomputed from the images that are there; nothing is kept up to date.
 """
 
+import itertools
 import math
 from dataclasses import dataclass, replace
 
@@ -275,12 +276,16 @@ class Stream:
     def twins_of(self, image):
         """None where they are good parts of a rare kind, strange to the good and scattered among them."""
         twins = [one for one in self.order if (image, one) in self.twins]
-        alike = [one for one in self.order if one == image or one in twins]
-        if image not in self.marks or len(alike) < 3:
+        if image not in self.marks:
             return twins
-        first, last = self.order.index(alike[0]), self.order.index(alike[-1])
+        kin = {one for left, one in self.twins if left == image}
+        kin |= {image, *(one for left, one in self.twins if left in kin)}
+        alike = [one for one in self.order if one in kin]
+        if len(alike) < 3 or any(self.truth.get(one) for one in alike):
+            return twins
+        in_a_row = [one in kin and other in kin for one, other in itertools.pairwise(self.order)].count(True)
         strange = quantile([self.marks[one][3] for one in alike], 0.5)
-        return [] if strange >= 1.19 and len(alike) <= (last - first + 1) / 2 else twins
+        return [] if strange >= 1.19 and in_a_row <= 0.5 * (len(alike) - 1) else twins
 
     def strangeness(self, image):
         """How much farther good images' worst patches, and median ones, are from it than from one another."""
@@ -470,7 +475,7 @@ class Stream:
             assert told is None or np.allclose(found, told, rtol=0, atol=1e-4)
             self.raw_scores = found if told is None else [float(raw) for raw in told]
             raw |= dict(zip(newest, self.raw_scores, strict=True))
-            self.parting = self.division([image for image in newest if image not in self.truth], raw)
+            self.parting = self.division([image for image in newest if not self.truth.get(image)], raw)
             self.decide()
             self.lowest, self.highest = min(self.raw_scores), max(self.raw_scores)
         for image in images:
@@ -504,7 +509,8 @@ class Stream:
         def level(frame, others):
             return math.log(self.worst(images[frame], [images[other] for other in others]))
 
-        return naive_threshold.division([raw[image] for image in images], partners, level)
+        good = [frame for frame, image in enumerate(images) if self.truth.get(image) is False]
+        return naive_threshold.division([raw[image] for image in images], good, partners, level)
 
     def alike(self, image, among):
         return naive.most_alike(self.class_tokens, image, among, len(among))

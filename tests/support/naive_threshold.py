@@ -56,11 +56,12 @@ def divided(values):
     return found
 
 
-def division(raw_scores, partners, level):
+def division(raw_scores, good, partners, level):  # noqa: PLR0911 - each is a reason
     """Where good and defective frames part.
 
     Args:
         raw_scores: of the frames.
+        good: which of them an operator called good.
         partners: for each frame others, most alike first, at most 28.
         level: `(frame, others) -> ` logarithm of the frame's image score against these.
     """
@@ -82,6 +83,8 @@ def division(raw_scores, partners, level):
         return math.inf
     lower = [frame for frame in range(n) if levels[frame] <= ordered[size - 1]]
     upper = [frame for frame in range(n) if levels[frame] > ordered[size - 1]]
+    if len([frame for frame in upper if frame in good]) >= len(upper) / 2:
+        return math.inf
     limit, agreement = parting(raw_scores, upper)
     if agreement < 0.85:
         return math.inf
@@ -94,7 +97,7 @@ def division(raw_scores, partners, level):
             worse.append(level(frame, others[:count]) - level(frame, own[:count]))
     if len(worse) < 8 or len(worse) < len(lower) / 2:
         return math.inf
-    return limit if quantile(worse, 0.5) <= 0.08 else math.inf
+    return max(0.02, limit) if quantile(worse, 0.5) <= 0.08 else math.inf
 
 
 def parting(raw_scores, upper):
