@@ -18,7 +18,7 @@ from musc_online.arrays import FrameId
 from musc_online.ring import Measurement, Ring
 from musc_online.score import Region, Score
 from musc_online.threshold import FLOOR
-from musc_online.twins import Mark, Pair, between, is_variant, share, shows, strangeness, visited
+from musc_online.twins import KIN, Mark, Pair, between, is_variant, share, shows, strangeness, visited
 
 Values = npt.NDArray[np.float64]
 Kind = Literal["repeat", "changeover", "drift", "frozen"]
@@ -209,11 +209,25 @@ class Events:
         return [] if frame_id in accepted or self._is_of_variant(ring, frame_id) else mark.twins
 
     def _is_of_variant(self, ring: Ring, frame_id: FrameId) -> bool:
-        """Whether a frame, its twins and theirs are good parts of a rare kind."""
+        """Whether a frame and its kin are good parts of a rare kind."""
+        places = self._kin(ring, frame_id)
+        return is_variant([self.marks[one] for one in places], list(places.values()))
+
+    def _kin(self, ring: Ring, frame_id: FrameId) -> dict[FrameId, int]:
+        """A frame, its twins and theirs, and where each stands in the ring's order of arrival."""
         twins = self.marks[frame_id].twins
         alike = {frame_id, *twins, *(one for twin in twins for one in self.marks[twin].twins)}
-        places = {one: place for place, one in enumerate(ring.slot_of) if one in alike}
-        return is_variant([self.marks[one] for one in places], list(places.values()))
+        return {one: place for place, one in enumerate(ring.slot_of) if one in alike}
+
+    def _ask_how_strange(self, ring: Ring, frame_id: FrameId) -> None:
+        """Once there are enough of a kind: of a frame without kin nobody needs to know."""
+        kin = self._kin(ring, frame_id)
+        if len(kin) < KIN:
+            return
+        seen = self._seen(math.prod(ring.geometry.frame_grid))
+        for one in kin:
+            if not self.marks[one].strange:
+                self.marks[one].strange = strangeness(ring, ring.slot_of[one], seen)
 
     def foreign(self, frame_id: FrameId) -> list[FrameId]:
         """The other foreign frames in the ring, if this one is foreign."""
@@ -280,8 +294,6 @@ class Events:
             before = [known for known in before if known != score.frame_id]
             self._join("changeover", before, score.frame_id)
             return
-        seen = self._seen(math.prod(ring.geometry.frame_grid))
-        mark.strange = strangeness(ring, ring.slot_of[score.frame_id], seen)
         mark.twins = [
             frame_id
             for frame_id, other in self.marks.items()
@@ -292,6 +304,7 @@ class Events:
         for twin in mark.twins:
             self.marks[twin].twins.append(score.frame_id)
         if mark.twins:
+            self._ask_how_strange(ring, score.frame_id)
             number = self._join("repeat", mark.twins, score.frame_id)
             group = self.groups[number]
             enough = UNLEARNED if self._is_of_variant(ring, score.frame_id) else REPEATED

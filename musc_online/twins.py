@@ -47,7 +47,7 @@ class Mark:
     twins: list[FrameId] = field(default_factory=list)
     """Frames in the ring that share its defect."""
     strange: float = 0.0
-    """How strange it is to good frames (`strangeness`)."""
+    """How strange it is to good frames (`strangeness`), asked once it has kin; 0 before."""
     defect: bool = False
     """Whether an operator said that it has a defect."""
 

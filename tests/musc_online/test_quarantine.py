@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from line_support import Product, Watched, line
 
 from musc_online.errors import FrameError
-from musc_online.twins import Mark, is_variant
+from musc_online.twins import Mark, is_variant, strangeness
 
 
 @pytest.fixture
@@ -355,8 +355,22 @@ def test_strange_is_who_good_parts_are_far_from_in_every_respect(product):
     (defect,) = show_defects(watched, product, [1])
     kinds = [watched.show(rare(product, offset)).frame_id for _ in range(2)]
     marks = watched.stream.events.marks
-    assert marks[defect].strange == pytest.approx(1.0, abs=0.1)
-    assert [marks[kind].strange for kind in kinds] == pytest.approx([1.4, 1.4], abs=0.1)
+    assert [mark.strange for mark in marks.values()] == [0.0] * 3  # nobody has asked
+    kinds.append(watched.show(rare(product, offset)).frame_id)
+    assert [marks[kind].strange for kind in kinds] == pytest.approx([1.4] * 3, abs=0.1)
+    ring = watched.ring
+    assert strangeness(ring, ring.slot(defect), np.arange(16)) == pytest.approx(1.0, abs=0.1)
+    assert strangeness(ring, ring.slot(0), np.arange(16)) == pytest.approx(1.0, abs=0.1)
+
+
+def test_strangeness_does_not_look_where_a_frame_is_ignored(product):
+    watched = line(product, capacity=80)
+    part = product.part()
+    part[:, :9] += product.draw(0.8)[:, :9]
+    slot = watched.ring.slot(watched.show(part).frame_id)
+    everywhere, elsewhere = (strangeness(watched.ring, slot, np.arange(first, 16)) for first in (0, 9))
+    assert everywhere > 1.2
+    assert elsewhere == pytest.approx(1.0, abs=0.1)
 
 
 def test_marks_of_an_earlier_snapshot_are_of_nobody_strange(product):

@@ -263,8 +263,7 @@ class Stream:
         seen = self.frame.seen(patches)
         most = max(patches[i] for i in seen)
         flagged = [i for i in seen if foreign or patches[i] >= min(threshold, most)]
-        strange = 0.0 if foreign or image not in self.order else self.strangeness(image)
-        mark = flagged, sum(patches[i] for i in flagged) / len(flagged), foreign, strange
+        mark = flagged, sum(patches[i] for i in flagged) / len(flagged), foreign, 0.0
         for other, (where, level, other_foreign, _) in self.marks.items():
             if other == image or foreign or other_foreign or not self.compared(image, other):
                 continue
@@ -272,18 +271,27 @@ class Stream:
             if there and self.between(other, image, where) <= 0.78 * level:
                 self.twins |= {(image, other), (other, image)}
         self.marks[image] = mark
+        alike = self.kin(image)
+        for one in alike if len(alike) >= 3 else []:
+            known = self.marks[one]
+            if not known[3]:
+                self.marks[one] = (*known[:3], self.strangeness(one))
+
+    def kin(self, image):
+        """An image, its twins and theirs, as they arrived."""
+        twins = {one for left, one in self.twins if left == image}
+        alike = {image, *twins, *(one for left, one in self.twins if left in twins)}
+        return [one for one in self.order if one in alike]
 
     def twins_of(self, image):
         """None where they are good parts of a rare kind, strange to the good and scattered among them."""
         twins = [one for one in self.order if (image, one) in self.twins]
         if image not in self.marks:
             return twins
-        kin = {one for left, one in self.twins if left == image}
-        kin |= {image, *(one for left, one in self.twins if left in kin)}
-        alike = [one for one in self.order if one in kin]
+        alike = self.kin(image)
         if len(alike) < 3 or any(self.truth.get(one) for one in alike):
             return twins
-        in_a_row = [one in kin and other in kin for one, other in itertools.pairwise(self.order)].count(True)
+        in_a_row = sum(one in alike and other in alike for one, other in itertools.pairwise(self.order))
         strange = quantile([self.marks[one][3] for one in alike], 0.5)
         return [] if strange >= 1.19 and in_a_row <= 0.5 * (len(alike) - 1) else twins
 
