@@ -33,6 +33,8 @@ ImageScores = Callable[[Values, Sequence[int]], Values]
 ENOUGH = 60
 """Frames from which on the window is divided: of fewer, two kinds of good parts pass for good and defective
 ones."""
+WORST = 0.01
+"""Share of a frame's patches whose mean says how far it is from others."""
 PARTNERS = 28
 """Frames that one is compared with, at most: those of the window that look most like it."""
 LEAST_CORE = 4
@@ -182,11 +184,8 @@ class _Compared:
     def _patch_scores(self, at: int, against: Slots) -> Values:
         slot, others = self._frames.slots[at], self._slots[against]
         codes, rows = self._known(slot, at, others)
-        geometry = self._ring.geometry
-        if geometry.n_degrees > 1:
-            codes, geometry = of_finest_degree(codes[rows], geometry)
-            rows = np.arange(len(rows))
-        return score_codes(codes, rows, geometry, self._ring.interval)
+        codes, geometry = of_finest_degree(codes[rows], self._ring.geometry)
+        return score_codes(codes, np.arange(len(codes)), geometry, self._ring.interval)
 
     def _known(self, slot: int, at: int, others: Slots) -> tuple[Codes, Slots]:
         if slot not in self._beside:

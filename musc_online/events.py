@@ -18,7 +18,7 @@ from musc_online.arrays import FrameId
 from musc_online.ring import Measurement, Ring
 from musc_online.score import Region, Score
 from musc_online.threshold import FLOOR
-from musc_online.twins import KIN, Mark, Pair, between, is_variant, share, shows, strangeness, visited
+from musc_online.twins import Mark, Pair, ask_how_strange, between, is_of_variant, share, shows, visited
 
 Values = npt.NDArray[np.float64]
 Kind = Literal["repeat", "changeover", "drift", "frozen"]
@@ -206,28 +206,7 @@ class Events:
         if mark is None or mark.foreign or not mark.twins:
             return []
         accepted = {known for group in self.groups.values() if group.accepted for known in group.frame_ids}
-        return [] if frame_id in accepted or self._is_of_variant(ring, frame_id) else mark.twins
-
-    def _is_of_variant(self, ring: Ring, frame_id: FrameId) -> bool:
-        """Whether a frame and its kin are good parts of a rare kind."""
-        places = self._kin(ring, frame_id)
-        return is_variant([self.marks[one] for one in places], list(places.values()))
-
-    def _kin(self, ring: Ring, frame_id: FrameId) -> dict[FrameId, int]:
-        """A frame, its twins and theirs, and where each stands in the ring's order of arrival."""
-        twins = self.marks[frame_id].twins
-        alike = {frame_id, *twins, *(one for twin in twins for one in self.marks[twin].twins)}
-        return {one: place for place, one in enumerate(ring.slot_of) if one in alike}
-
-    def _ask_how_strange(self, ring: Ring, frame_id: FrameId) -> None:
-        """Once there are enough of a kind: of a frame without kin nobody needs to know."""
-        kin = self._kin(ring, frame_id)
-        if len(kin) < KIN:
-            return
-        seen = self._seen(math.prod(ring.geometry.frame_grid))
-        for one in kin:
-            if not self.marks[one].strange:
-                self.marks[one].strange = strangeness(ring, ring.slot_of[one], seen)
+        return [] if frame_id in accepted or is_of_variant(self.marks, ring, frame_id) else mark.twins
 
     def foreign(self, frame_id: FrameId) -> list[FrameId]:
         """The other foreign frames in the ring, if this one is foreign."""
@@ -304,10 +283,11 @@ class Events:
         for twin in mark.twins:
             self.marks[twin].twins.append(score.frame_id)
         if mark.twins:
-            self._ask_how_strange(ring, score.frame_id)
+            seen = self._seen(math.prod(ring.geometry.frame_grid))
+            ask_how_strange(self.marks, ring, score.frame_id, seen)
             number = self._join("repeat", mark.twins, score.frame_id)
             group = self.groups[number]
-            enough = UNLEARNED if self._is_of_variant(ring, score.frame_id) else REPEATED
+            enough = UNLEARNED if is_of_variant(self.marks, ring, score.frame_id) else REPEATED
             if len(group.frame_ids) >= enough and not group.told:
                 self._tell(group, number, score)
 

@@ -34,8 +34,6 @@ class Scored:
 
 Found = dict[int, Scored]
 """By slot, oldest first."""
-WORST = 0.01
-"""Share of a frame's patches whose mean says how far it is from others, where the window is divided."""
 
 
 class Revision:
@@ -154,7 +152,7 @@ class Revision:
 
         def image_scores(patches: Values, of: Sequence[int]) -> Values:
             shapes = [entries[slot].frame_shape for slot in of]
-            return self._verdict.frame_maps.worst_scores(patches, WORST, shapes)
+            return self._verdict.frame_maps.worst_scores(patches, division.WORST, shapes)
 
         good = np.array([entries[slot].truth is False for slot in slots])
         scores, tokens = np.array([raw[slot] for slot in slots]), self._window.class_tokens(slots)

@@ -318,6 +318,14 @@ class Ring:
         """
         return {}
 
+    def codes(self, slot: int, others: npt.NDArray[np.intp]) -> Codes:
+        """`[n, S * D * P]` of a frame to others that it may be scored against, matched if need be."""
+        beside = self.complete({slot: others})
+        if slot in beside:
+            return beside[slot]
+        codes, rows = self.table.rows(slot, others)
+        return codes[rows]
+
     def patch_scores(
         self, slot: int, references: npt.NDArray[np.intp] | None = None, codes: Codes | None = None
     ) -> npt.NDArray[np.float64] | None:

@@ -7,7 +7,7 @@ most of their patches in it, or all, as well as in any good frame. To a variant 
 worst patches and in the usual ones: it is *strange* to them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from musc_online.arrays import FrameId
-from musc_online.codes import Codes, decode
+from musc_online.codes import decode
 from musc_online.msm import of_finest_degree
 from musc_online.ring import Measurement, Ring
 from musc_online.threshold import FLOOR
@@ -89,7 +89,7 @@ def is_variant(marks: Sequence[Mark], places: Sequence[int]) -> bool:
     """Whether frames that share something are good parts of a rare kind, not parts with the same defect.
 
     Args:
-        marks: of twins, none of whom an operator called a defect, or it is none.
+        marks: of them.
         places: where they stand among all frames in order of arrival, ascending.
     """
     if len(marks) < KIN or any(mark.defect for mark in marks):
@@ -97,6 +97,29 @@ def is_variant(marks: Sequence[Mark], places: Sequence[int]) -> bool:
     in_a_row = sum(later - earlier == 1 for earlier, later in pairwise(places))
     strange = float(np.median([mark.strange for mark in marks])) >= STRANGE
     return strange and in_a_row <= SCATTERED * (len(places) - 1)
+
+
+def kin(marks: Mapping[FrameId, Mark], ring: Ring, frame_id: FrameId) -> dict[FrameId, int]:
+    """A frame, its twins and theirs, and where each stands in the ring's order of arrival."""
+    twins = marks[frame_id].twins
+    alike = {frame_id, *twins, *(one for twin in twins for one in marks[twin].twins)}
+    return {one: place for place, one in enumerate(ring.slot_of) if one in alike}
+
+
+def is_of_variant(marks: Mapping[FrameId, Mark], ring: Ring, frame_id: FrameId) -> bool:
+    """Whether a frame and its kin are good parts of a rare kind."""
+    places = kin(marks, ring, frame_id)
+    return is_variant([marks[one] for one in places], list(places.values()))
+
+
+def ask_how_strange(
+    marks: Mapping[FrameId, Mark], ring: Ring, frame_id: FrameId, seen: npt.NDArray[np.intp]
+) -> None:
+    """Of a frame and its kin, once they are enough: of a frame without kin nobody needs to know."""
+    alike = kin(marks, ring, frame_id)
+    for one in alike if len(alike) >= KIN else []:
+        if not marks[one].strange:
+            marks[one].strange = strangeness(ring, ring.slot_of[one], seen)
 
 
 def strangeness(ring: Ring, slot: int, seen: npt.NDArray[np.intp]) -> float:
@@ -130,7 +153,7 @@ def _most_like(ring: Ring, slot: int) -> list[int]:
     """Slots of the references in which a frame finds its patches best, at most so many as are asked."""
     references = ring.references(slot)
     if len(references) > GOOD:
-        codes = _codes(ring, slot, references)
+        codes = ring.codes(slot, references)
         means = codes.mean(axis=1, dtype=np.float64)  # whole numbers: exact in any order
         references = references[np.argsort(means, kind="stable")[:GOOD]]
     return [int(one) for one in references]
@@ -138,17 +161,8 @@ def _most_like(ring: Ring, slot: int) -> list[int]:
 
 def _levels(ring: Ring, slot: int, others: npt.NDArray[np.intp], seen: npt.NDArray[np.intp]) -> Values:
     """`[n, 2]`: means of a frame's worst distances to each of n others, and medians of all its distances."""
-    codes, geometry = of_finest_degree(_codes(ring, slot, others), ring.geometry)
+    codes, geometry = of_finest_degree(ring.codes(slot, others), ring.geometry)
     patches = np.sort(geometry.each_per_patch(decode(codes).astype(np.float64))[:, seen], axis=1)
     worst = patches[:, -max(1, int(WORST * len(seen))) :].mean(axis=1)
     levels: Values = np.maximum(np.stack([worst, np.median(patches, axis=1)], axis=1), FLOOR)
     return levels
-
-
-def _codes(ring: Ring, slot: int, others: npt.NDArray[np.intp]) -> Codes:
-    """`[n, S * D * P]` of the frame in `slot` to others, matched now if need be."""
-    beside = ring.complete({slot: others})
-    if slot in beside:
-        return beside[slot]
-    codes, rows = ring.table.rows(slot, others)
-    return codes[rows]
