@@ -30,7 +30,7 @@ Levels = Callable[[Sequence[Slots], Sequence[int] | None], Values]
 ImageScores = Callable[[Values, Sequence[int]], Values]
 """`[n, P]` patch scores of frames in n slots to `[n]` image scores."""
 
-ENOUGH = 60
+ENOUGH = 45
 """Frames from which on the window is divided: of fewer, two kinds of good parts pass for good and defective
 ones."""
 WORST = 0.01

@@ -74,24 +74,30 @@ def test_slope_of_a_power_is_its_exponent():
 
 
 @pytest.mark.slow
-def test_a_real_service_is_measured(monkeypatch):
-    monkeypatch.setattr(service, "RUNS", service.RUNS[1:])
-    found = service.measure(ring=8, frames=4, with_lines=False, say=lambda _: None)
-    (run,) = found["runs"]
-    assert run["references"] == 1  # one subset of four, without the image that the arrival evicts
-    assert run["of_backbone"] == pytest.approx(run["fps"] / found["backbone_fps"])
-    # A frame leaves before the next has passed both: what one took is no less than what one cost.
-    assert 1 / run["fps"] <= 1e-3 * run["phases_ms"]["total"]
-    assert {"queue", "decode", "wait", "backbone", "match", "publish", "total"} <= run["phases_ms"].keys()
-
-
-@pytest.mark.slow
-def test_the_line_s_own_configuration_is_measured(monkeypatch):
+def test_a_real_service_is_measured_and_the_line_s_own_configuration(monkeypatch):
     chosen = [run for run in runs.lines() if run.name == "line.yaml"]
-    monkeypatch.setattr(service, "RUNS", ())
+    monkeypatch.setattr(service, "RUNS", service.RUNS[1:])
     monkeypatch.setattr(runs, "lines", lambda: chosen)
-    found = service.measure(ring=40, frames=4, with_lines=True, say=lambda _: None)
-    assert found["runs"][0]["references"] == 28  # of more that there are
+    found = service.measure(ring=32, frames=4, with_lines=True, say=lambda _: None)
+    subset, line = found["runs"]
+    assert subset["references"] == 7  # one subset of four, without the image that the arrival evicts
+    assert line["references"] == 28  # of more that there are
+    for run in (subset, line):
+        assert run["fps"] > 0 < run["of_backbone"]
+        # A frame leaves before the next has passed both: what one took is no less than what one cost.
+        assert 1 / run["fps"] <= 1e-3 * run["phases_ms"]["total"]
+        assert {"queue", "decode", "wait", "backbone", "match", "publish", "total"} <= run["phases_ms"].keys()
+
+
+def test_a_run_is_compared_with_the_backbone_before_and_after_it(monkeypatch, tmp_path):
+    rates = iter([4.0, 2.0, 6.0])
+    monkeypatch.setattr(service, "_backbone", lambda: None)
+    monkeypatch.setattr(service, "_backbone_fps", lambda *_: next(rates))
+    monkeypatch.setattr(service, "parts_folder", lambda *_: [])
+    monkeypatch.setattr(service, "_run", lambda *_: {"fps": 6.0})
+    found = service.measure(ring=1, frames=1, with_lines=False, say=lambda _: None)
+    assert [run["of_backbone"] for run in found["runs"]] == [2.0, 1.5]
+    assert found["backbone_fps"] == 4.0
 
 
 def test_lines_are_the_project_s_configuration_with_ports_of_their_own():

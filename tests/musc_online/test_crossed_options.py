@@ -11,5 +11,5 @@ TestCrossedOptions.settings = settings(max_examples=100, stateful_step_count=24,
 class TestManyCrossedOptions(CrossedOptions.TestCase):
     """The same, far longer."""
 
-    settings = settings(max_examples=250, stateful_step_count=40, deadline=None)
+    settings = settings(max_examples=160, stateful_step_count=40, deadline=None)
     pytestmark = pytest.mark.slow

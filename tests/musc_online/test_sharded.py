@@ -80,7 +80,7 @@ TestShardedCrossedOptions.settings = settings(max_examples=60, stateful_step_cou
 class TestManyShardedCrossedOptions(ShardedCrossedOptions.TestCase):
     """The same, far longer."""
 
-    settings = settings(max_examples=200, stateful_step_count=40, deadline=None)
+    settings = settings(max_examples=120, stateful_step_count=40, deadline=None)
     pytestmark = pytest.mark.slow
 
 

@@ -66,7 +66,7 @@ def division(raw_scores, good, partners, level):  # noqa: PLR0911 - each is a re
         level: `(frame, others) -> ` logarithm of the frame's image score against these.
     """
     n = len(raw_scores)
-    if n < 60 or min(len(others) for others in partners) < 4:
+    if n < 45 or min(len(others) for others in partners) < 4:
         return math.inf
     half = sorted(raw_scores)[(n - 1) // 2]
     levels = []

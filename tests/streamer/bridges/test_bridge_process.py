@@ -85,7 +85,9 @@ def test_only_revisions_that_change_the_verdict_are_told(tmp_path, detector, rec
         told = verdicts_to_tell(detector, "changed", "changed")
         assert sum(map(len, told.values())) < sum(map(len, verdicts_to_tell(detector, "changed").values()))
         befores = {}
-        for item in receiver.of("verdict"):
+        # What was under way as the bridge was killed may have come twice.
+        items = {(one["header"]["kind"], one["header"]["pub_seq"]): one for one in receiver.of("verdict")}
+        for item in items.values():
             frame = item["header"]["frame_id"]
             assert item["before"] == befores.get(frame)
             befores[frame] = item["header"]["pred_label"]

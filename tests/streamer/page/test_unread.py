@@ -53,14 +53,14 @@ def test_a_websocket_that_does_not_read_is_cut(tmp_path):
         ]  # fmt: skip
         sleeping = unread(page, "\r\n".join(lines) + "\r\n\r\n")
         port = sleeping.getsockname()[1]
-        body = {"stream": "line", "key": "s:a", "decision": "good", "note": "ü" * 2000}
+        body = {"stream": "line", "key": "s:a", "decision": "good", "note": "😀" * 2000}  # 8 kB each
         process = psutil.Process(page.pid)
 
         def is_open():
             return any(one.raddr and one.raddr[1] == port for one in process.net_connections())
 
         until(is_open)
-        for _ in range(1500):
+        for _ in range(750):
             visitor.post("/api/review", body)
         until(lambda: not is_open())
         sleeping.close()
