@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from musc_online import division, rscin
+from musc_online import division, rscin, threshold
 from musc_online.admission import move, sort_by_label
 from musc_online.anomaly_map import Maps
 from musc_online.config import Config
@@ -139,7 +139,9 @@ class Revision:
             entry = self._window.entries[slot]
             if entry.truth is not None:  # else it only has the id of a frame that was confirmed once
                 self._verdict.known.rescored(entry.score.frame_id, score)
-        recent = [slot for slot in self._window.newest() if slot in raw and not self._is_repeat(slot)]
+        newest = [slot for slot in self._window.newest() if slot in raw]
+        few = len(newest) < threshold.ENOUGH
+        recent = [slot for slot in newest if not self._is_repeat(slot, few=few)]
         if recent:
             self._verdict.learn(np.array([raw[slot] for slot in recent]), self._parting(recent, raw))
 
@@ -158,12 +160,15 @@ class Revision:
         scores, tokens = np.array([raw[slot] for slot in slots]), self._window.class_tokens(slots)
         return division.limit(self._ring, division.Frames(slots, scores, good, tokens, image_scores))
 
-    def _is_repeat(self, slot: int) -> bool:
-        """Whether an older frame shows the same defect: counted once, or many would raise the threshold."""
+    def _is_repeat(self, slot: int, *, few: bool) -> bool:
+        """Whether an older frame shows the same defect: counted once, or many would raise the threshold.
+
+        Among few frames one does, by enough to clear what repeats: of those any other that shows it will do.
+        """
         frame_id = self._window.entries[slot].score.frame_id
         twins = set(self._events.twins(self._ring, frame_id))
-        if not twins:
-            return False
+        if few or not twins:
+            return bool(twins)
         return next(known for known in self._ring.slot_of if known == frame_id or known in twins) != frame_id
 
     def _clear(self, found: Found) -> None:

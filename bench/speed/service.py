@@ -28,6 +28,8 @@ from streamer.wire.codes import WARNINGS
 from streamer.wire.published import Message
 
 RUNS = runs.USUAL
+_ALONE = 16
+"""Frames that the backbone alone is measured with."""
 _PATIENCE_S = 180.0
 
 
@@ -80,7 +82,7 @@ def _backbone() -> backbones.Backbone:
 def _backbone_fps(backbone: backbones.Backbone, paths: list[Path], say: Report) -> float:
     """Frames a second of decoding excluded, preparing and extracting included; one by one or in fours."""
     say("backbone alone")
-    frames = [read_frame(path) for path in paths[:16]]
+    frames = [read_frame(path) for path in paths[:_ALONE]]
     rates = []
     for batch in (1, 4):
         parts = [frames[start : start + batch] for start in range(0, len(frames), batch)]

@@ -78,6 +78,7 @@ def test_a_real_service_is_measured_and_the_line_s_own_configuration(monkeypatch
     chosen = [run for run in runs.lines() if run.name == "line.yaml"]
     monkeypatch.setattr(service, "RUNS", service.RUNS[1:])
     monkeypatch.setattr(runs, "lines", lambda: chosen)
+    monkeypatch.setattr(service, "_ALONE", 4)
     found = service.measure(ring=32, frames=4, with_lines=True, say=lambda _: None)
     subset, line = found["runs"]
     assert subset["references"] == 7  # one subset of four, without the image that the arrival evicts

@@ -233,6 +233,17 @@ def test_twins_count_once_for_the_threshold(product):
     assert watched.last[60].pred_label
 
 
+@pytest.mark.parametrize(("n_good", "counted"), [(20, 0), (26, 0), (27, 0), (28, 1), (35, 1)])
+def test_of_few_frames_twins_do_not_count(product, n_good, counted):
+    watched = line(product, n_good)
+    for _ in range(2):
+        watched.show(product.damaged(product.defect(1)))
+    watched.revise()
+    assert len(watched.stream.verdict.raw_scores) == n_good + counted
+    assert watched.last[n_good].pred_label
+    assert watched.quarantined() == {n_good, n_good + 1}
+
+
 def rare(product, offset):
     """A part of a rare kind: another one all over, and like its kind."""
     return (product.part(0.12) + offset).astype(np.float32)
