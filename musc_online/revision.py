@@ -163,7 +163,7 @@ class Revision:
     def _is_repeat(self, slot: int, *, few: bool) -> bool:
         """Whether an older frame shows the same defect: counted once, or many would raise the threshold.
 
-        Among few frames one does, by enough to clear what repeats: of those any other that shows it will do.
+        Among few frames a single one raises it by enough to clear the rest: there it counts for none of them.
         """
         frame_id = self._window.entries[slot].score.frame_id
         twins = set(self._events.twins(self._ring, frame_id))

@@ -21,7 +21,7 @@ from bench.speed.service import parts_folder
 from musc_online import backbones, config
 from musc_online.errors import MuscError
 
-_SWEEP_RING, _SWEEP_STREAMS, _SHARDS = 50, 2, (0, 2)
+_SWEEP_RING, _SWEEP_STREAMS, _SHARDS = 50, 2, 2
 _KILLS, _PATIENCE_S = 3, 180.0
 
 
@@ -55,7 +55,7 @@ def measure(*, ring: int, frames: int, actors: Sequence[int], say: Report) -> di
         recovery_s = _recovery(root, settings, files, ring, say)
         found = []
         for n_actors in actors:
-            for shards in _SHARDS:
+            for shards in (0, _SHARDS):
                 say(f"{n_actors} backbone actors, {shards} shards")
                 chosen = ray(settings, n_actors, shards, min(ring, _SWEEP_RING))
                 found.append(_actors(root / f"ray-{n_actors}-{shards}", chosen, files, frames))

@@ -79,26 +79,20 @@ def test_a_real_service_is_measured_and_the_line_s_own_configuration(monkeypatch
     monkeypatch.setattr(service, "RUNS", service.RUNS[1:])
     monkeypatch.setattr(runs, "lines", lambda: chosen)
     monkeypatch.setattr(service, "_ALONE", 4)
+    alone, measured = [], service._backbone_fps
+    monkeypatch.setattr(
+        service, "_backbone_fps", lambda *options: alone.append(measured(*options)) or alone[-1]
+    )
     found = service.measure(ring=32, frames=4, with_lines=True, say=lambda _: None)
     subset, line = found["runs"]
     assert subset["references"] == 7  # one subset of four, without the image that the arrival evicts
     assert line["references"] == 28  # of more that there are
-    for run in (subset, line):
-        assert run["fps"] > 0 < run["of_backbone"]
+    assert found["backbone_fps"] == pytest.approx(np.mean(alone))
+    for run, around in ((subset, alone[:2]), (line, alone[1:])):
+        assert run["of_backbone"] == pytest.approx(run["fps"] / np.mean(around))
         # A frame leaves before the next has passed both: what one took is no less than what one cost.
         assert 1 / run["fps"] <= 1e-3 * run["phases_ms"]["total"]
         assert {"queue", "decode", "wait", "backbone", "match", "publish", "total"} <= run["phases_ms"].keys()
-
-
-def test_a_run_is_compared_with_the_backbone_before_and_after_it(monkeypatch, tmp_path):
-    rates = iter([4.0, 2.0, 6.0])
-    monkeypatch.setattr(service, "_backbone", lambda: None)
-    monkeypatch.setattr(service, "_backbone_fps", lambda *_: next(rates))
-    monkeypatch.setattr(service, "parts_folder", lambda *_: [])
-    monkeypatch.setattr(service, "_run", lambda *_: {"fps": 6.0})
-    found = service.measure(ring=1, frames=1, with_lines=False, say=lambda _: None)
-    assert [run["of_backbone"] for run in found["runs"]] == [2.0, 1.5]
-    assert found["backbone_fps"] == 4.0
 
 
 def test_lines_are_the_project_s_configuration_with_ports_of_their_own():

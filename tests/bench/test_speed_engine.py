@@ -57,7 +57,6 @@ def test_both_engines_are_measured_and_a_plant_can_be_planned_by_it(tmp_path, mo
     pytest.importorskip("ray")
     monkeypatch.setattr(fed, "_UNDER_WAY", 8)
     monkeypatch.setattr(engine, "_KILLS", 1)
-    monkeypatch.setattr(engine, "_SHARDS", (2,))  # without any the overhead is measured
     path = tmp_path / "engine.json"
     options = ["engine", "--ring", "8", "--frames", "10", "--actors", "1", "--json", str(path)]
     done = CliRunner().invoke(command.main, options)
@@ -68,7 +67,7 @@ def test_both_engines_are_measured_and_a_plant_can_be_planned_by_it(tmp_path, mo
     assert costs.tokens_bytes == 4 * (2 * 256 * 384 + 384)
     assert costs.frame_bytes > 1000
     assert costs.score_bytes > 1000
-    assert [(run["actors"], run["shards"]) for run in found["actors"]] == [(1, 2)]
+    assert [(run["actors"], run["shards"]) for run in found["actors"]] == [(1, 0), (1, 2)]
     local, remote = found["overhead"]["local"], found["overhead"]["ray"]
     assert local["line_ms"] == local["backbone_ms"] == 0 < remote["backbone_ms"]
     assert remote["gate_ms"] < local["gate_ms"]  # which has the backbone and the line in it
