@@ -66,17 +66,20 @@ def all_candidates(n_patches, grid=None, position=None, ignored=None):
 
 
 def nearest(image, other, within=None, ignored=None):
-    """Unit vectors [P, C] and [Q, C] -> [P] distance of each patch to its nearest in the other image.
+    """Unit vectors [P, C] of two images -> [P] distances of the one's patches, and [P] of the other's.
 
-    `within`: see `all_candidates`. A patch that is `ignored [P]` itself, or has nothing
-    to be compared with, is at distance 0.
+    Each is to the patch's nearest in the other of the two. `within`: see `all_candidates`. A patch that is
+    `ignored [P]` itself, or has nothing to be compared with, is at distance 0.
     """
-    distances = np.zeros(len(image))
+    squares = np.full((len(image), len(other)), np.inf)  # the same both ways
     for patch in range(len(image)):
-        allowed = range(len(other)) if within is None else within[patch]
-        if len(allowed) and not (ignored is not None and ignored[patch]):
-            distances[patch] = math.sqrt(((image[patch] - other[allowed]) ** 2).sum(axis=1).min())
-    return distances
+        if ignored is None or not ignored[patch]:
+            allowed = slice(None) if within is None else within[patch]
+            squares[patch, allowed] = ((image[patch] - other[allowed]) ** 2).sum(axis=1)
+    return tuple(
+        [0.0 if least == math.inf else math.sqrt(least) for least in ways.min(axis=1)]
+        for ways in (squares, squares.T)
+    )
 
 
 def nearest_table(patch_tokens, degrees, grid=None, position=None, ignored=None):
@@ -90,9 +93,8 @@ def nearest_table(patch_tokens, degrees, grid=None, position=None, ignored=None)
             vectors = aggregate(tokens, degree, grid)
             distances = np.full((n_images, patch_tokens.shape[2], n_images), np.nan)
             for i in range(n_images):
-                for j in range(n_images):
-                    if i != j:
-                        distances[i, :, j] = nearest(vectors[i], vectors[j], within, hidden)
+                for j in range(i):
+                    distances[i, :, j], distances[j, :, i] = nearest(vectors[i], vectors[j], within, hidden)
             table[stage, degree] = distances
     return table
 

@@ -16,6 +16,5 @@ def match(tokens, others, degrees, grid=None, position=None, ignored=None):
             arrival = aggregate_image(tokens[stage], degree, grid)
             for j, other in enumerate(others):
                 kept = aggregate_image(other[stage], degree, grid)
-                forward[j, stage, d] = nearest(arrival, kept, within, hidden)
-                backward[j, stage, d] = nearest(kept, arrival, within, hidden)
+                forward[j, stage, d], backward[j, stage, d] = nearest(arrival, kept, within, hidden)
     return forward, backward
