@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
@@ -18,7 +19,15 @@ from bench import demo_data
 from musc_online import backbones, config
 from musc_online.detector import Detector
 
-PROGRAM = "from test_same_bytes import digests; print(*digests())"
+PROGRAM = """
+import musc_online.backbones.dino
+from test_same_bytes import digests
+
+print(flush=True)
+input()
+print(*digests())
+"""
+"""It says that all is imported, and begins when it is told to: no busy loop need run beside imports."""
 
 
 def digest_of(scores):
@@ -65,22 +74,34 @@ def digests():
     return found
 
 
+@contextmanager
 def in_a_process():
+    """What has another process find its digests, once it has imported all."""
     paths = os.pathsep.join(path for path in sys.path if path)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), paths])}
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM], env=environment, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout.split()
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    with subprocess.Popen([sys.executable, "-c", PROGRAM], env=environment, text=True, **pipes) as process:
+
+        def found():
+            said, complaints = process.communicate("\n")
+            assert process.returncode == 0, complaints
+            return said.split()
+
+        assert process.stdout.readline() == "\n", process.communicate()[1]
+        try:
+            yield found
+        finally:
+            process.kill()
 
 
 @pytest.mark.slow
 def test_a_loaded_machine_says_what_a_quiet_one_says():
-    quiet = in_a_process()
+    with in_a_process() as found:
+        quiet = found()
     assert len(set(quiet)) == 4
-    with loaded(), ThreadPoolExecutor(2) as pool:  # each beside the other, and half as long beside busy loops
-        assert [done.result() for done in [pool.submit(in_a_process) for _ in range(2)]] == [quiet, quiet]
+    with in_a_process() as one, in_a_process() as other, loaded(), ThreadPoolExecutor(2) as pool:
+        # Each beside the other, and half as long beside busy loops.
+        assert [done.result() for done in [pool.submit(found) for found in (one, other)]] == [quiet, quiet]
     assert digests() == quiet  # and a process that has done other things before
 
 
