@@ -43,6 +43,7 @@ def whole(built, tmp_path_factory):
     environment = Environment(tmp_path_factory.mktemp("whole") / "environment")
     environment.install(built.wheel)
     environment.sees(built.needs)
+    environment.knows_compiled()
     return environment
 
 
