@@ -20,7 +20,7 @@ from musc_online import backbones, config
 from musc_online.errors import CapacityError, ConfigError, DataError
 from musc_online.frames import map_shape
 
-SMALL = config.load({"backbone": {"image_size": 112, "stages": [5, 11]}, "revise": {"every": 4}, "warmup": 3})
+SMALL = config.load({"backbone": {"image_size": 56, "stages": [5, 11]}, "revise": {"every": 4}, "warmup": 3})
 
 
 def phases():
@@ -41,7 +41,7 @@ def category(line):  # noqa: F811
 def options():
     return [
         Option("published", SMALL),
-        Option("block 5", changed(backbone={"image_size": 112, "stages": [5]})),
+        Option("block 5", changed(backbone={"image_size": 56, "stages": [5]})),
         Option("degree 1", changed(method={"degrees": [1]})),
     ]
 

@@ -55,7 +55,7 @@ def document(folder):
 
 def test_json_has_the_agreed_shape(document):
     assert document["dataset"] == "mvtec"
-    assert document["config"]["backbone"]["image_size"] == 112
+    assert document["config"]["backbone"]["image_size"] == 56
     (entry,) = document["categories"]
     assert (entry["category"], entry["n_images"], entry["n_anomalous"]) == ("part", 12, 4)
     for stage in ("batch", "provisional", "revised"):

@@ -5,7 +5,7 @@ import pytest
 from bench import demo_data
 from bench.replay import command
 
-CONFIG = "backbone: {image_size: 112, stages: [5, 11]}\nrevise: {every: 4}\nwarmup: 3\n"
+CONFIG = "backbone: {image_size: 56, stages: [5, 11]}\nrevise: {every: 4}\nwarmup: 3\n"
 
 
 @pytest.fixture(scope="module")
