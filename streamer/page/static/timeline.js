@@ -2,6 +2,7 @@
 import { el, fmt, nameOf, setText } from "./common.js";
 
 const SHOWN = 200;
+const NOTHING = "no scores yet";
 const KINDS = [
   { name: "OK, provisional", bad: false, filled: false },
   { name: "OK, revised", bad: false, filled: true },
@@ -45,7 +46,7 @@ export class Timeline {
     this.frames = [];
     this.chosen = -1;
     this.onChoose = onChoose;
-    this.node = el("div", { id: "timeline", class: "timeline", role: "img", tabindex: "0" });
+    this.node = el("div", { id: "timeline", class: "timeline", role: "img", tabindex: "0", "aria-label": NOTHING });
     this.hint = el("span", { class: "hint" });
     this.plot = null;
     new ResizeObserver(() => this.#resize()).observe(this.node);
@@ -71,7 +72,7 @@ export class Timeline {
     const told = last
       ? `raw scores of the last ${this.frames.length} frames, ${fmt.score(low)} to ${fmt.score(high)}, ` +
         `threshold ${fmt.score(last.threshold)}`
-      : "no scores yet";
+      : NOTHING;
     if (this.node.getAttribute("aria-label") !== told) this.node.setAttribute("aria-label", told);
   }
 
