@@ -43,7 +43,6 @@ def whole(built, tmp_path_factory):
     environment = Environment(tmp_path_factory.mktemp("whole") / "environment")
     environment.install(built.wheel)
     environment.sees(built.needs)
-    environment.knows_compiled()
     return environment
 
 

@@ -52,17 +52,6 @@ class Environment:
         """Let it import from a folder too, after its own; what is there as a checkout is not seen."""
         (self.packages / "tests.pth").write_text(f"{folder}\n", encoding="utf-8")
 
-    def knows_compiled(self) -> None:
-        """Give it what numba compiled of this checkout, all but LNAMD's: a quarter of a minute less.
-
-        Where nothing was compiled yet it does all of that by itself, as always.
-        """
-        for file in (ROOT / "musc_online").rglob("__pycache__/*.nb[ci]"):
-            if not file.name.startswith("lnamd."):
-                place = self.packages / file.relative_to(ROOT)
-                place.parent.mkdir(exist_ok=True)
-                shutil.copy2(file, place)
-
     def run(
         self, *command: str | Path, cwd: Path, variables: Mapping[str, str] | None = None
     ) -> subprocess.CompletedProcess[str]:
