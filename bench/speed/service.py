@@ -5,6 +5,7 @@ import tempfile
 import threading
 import time
 import urllib.request
+from itertools import count
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -29,8 +30,6 @@ from streamer.wire.published import Message
 RUNS = runs.USUAL
 _ALONE = 16
 """Frames that the backbone alone is measured with."""
-_AHEAD = 16
-"""Frames sent after those that are measured: behind the last of these wait as many as behind the others."""
 _PATIENCE_S = 180.0
 
 
@@ -102,9 +101,7 @@ def _run(root: Path, settings: dict[str, Any], paths: list[Path], ring: int, fra
         Subscriber(server.endpoints["scores"], timeout_s=_PATIENCE_S) as scores,
     ):
         stop = threading.Event()
-        wanted = ring + frames + 1 + _AHEAD
-        sending = (server.endpoints["frames"], paths, wanted, stop)
-        sender = threading.Thread(target=_send, args=sending, daemon=True)
+        sender = threading.Thread(target=_send, args=(server.endpoints["frames"], paths, stop), daemon=True)
         sender.start()
         try:
             _arrivals(scores, ring, 0)
@@ -142,11 +139,10 @@ def _arrivals(scores: Subscriber, passed_over: int, frames: int) -> list[tuple[f
     raise MuscError(f"service: no score within {_PATIENCE_S:.0f} s, after {seen}")
 
 
-def _send(endpoint: str, paths: list[Path], wanted: int, stop: threading.Event) -> None:
-    """As many as are wanted: whatever was accepted, the server scores before it ends."""
+def _send(endpoint: str, paths: list[Path], stop: threading.Event) -> None:
     payloads = [path.read_bytes() for path in paths]
     with Publisher(endpoint, "speed", wait_s=20.0) as publisher:
-        for number in range(wanted):
+        for number in count():
             while not stop.is_set():
                 try:
                     publisher.send(payloads[number % len(payloads)], number, timeout_s=0.5)
